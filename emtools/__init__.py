@@ -1,0 +1,39 @@
+"""Expectation-Maximization for what was not observed: one engine, five analyses.
+
+The public names load on first use, so that ``import emtools`` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "fit": "emtools.engine.starts",
+    "Fit": "emtools.engine.result",
+    "ArraySource": "emtools.engine.chunks",
+    "ListSource": "emtools.engine.chunks",
+    "Status": "emtools.engine.stopping",
+    "EmtoolsError": "emtools.errors",
+    "InputError": "emtools.errors",
+    "FitError": "emtools.errors",
+    "MultivariateNormal": "emtools.models.normal",
+    "GaussianMixture": "emtools.models.mixture",
+    "LaplaceUniform": "emtools.models.laplace_uniform",
+    "CategoricalHMM": "emtools.models.hmm",
+    "Motif": "emtools.models.motif",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

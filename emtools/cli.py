@@ -1,0 +1,249 @@
+"""The command line: ``emtools <branch> INPUT --out DIR``. Nothing heavy is imported before the arguments are read."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from emtools import __version__
+from emtools.errors import EmtoolsError
+
+EXITS = "exit status: 0 converged; 3 finished but not converged; 2 bad input or options; 1 anything else"
+POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def positive(text: str) -> int:
+    """An integer of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
+
+
+def positive_real(text: str) -> float:
+    """A number above 0."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+def branch_parser(
+    branches: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    source: str,
+    what: str,
+    example: str,
+    starts: int,
+) -> argparse.ArgumentParser:
+    """A sub-command with the options that every branch has."""
+    parser = branches.add_parser(
+        name,
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}.",
+        epilog=f"example:\n  {example}\n\n{EXITS}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("input", metavar=source, type=Path)
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the results")
+    common = parser.add_argument_group("fit")
+    common.add_argument("--seed", type=int, default=0, help="root of all random numbers (default 0)")
+    common.add_argument("--threads", type=positive, default=1, help="threads; cannot change a result (default 1)")
+    common.add_argument("--starts", type=positive, default=starts, help=f"number of starts (default {starts})")
+    common.add_argument(
+        "--tol", type=positive_real, default=1e-6, help="remaining gain to stop at, nats (default 1e-6)"
+    )
+    common.add_argument("--max-passes", type=positive, default=2000, help="passes a start may take (default 2000)")
+    common.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
+    return parser
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All sub-commands."""
+    parser = argparse.ArgumentParser(
+        prog="emtools",
+        description="Expectation-Maximization for what was not observed, with word on whether to believe the answer.",
+        epilog=EXITS,
+    )
+    parser.add_argument("--version", action="version", version=f"emtools {__version__}")
+    branches = parser.add_subparsers(dest="branch", metavar="COMMAND", required=True)
+
+    impute = branch_parser(
+        branches,
+        "impute",
+        "TABLE",
+        "fill missing biomarker values (multivariate normal)",
+        "emtools impute markers.tsv --out results/markers --id patient",
+        1,
+    )
+    impute.add_argument("--id", metavar="COLUMN", help="column that names the rows; kept, never imputed")
+    impute.add_argument(
+        "--columns", nargs="+", metavar="COLUMN", help="markers to model (default: all numeric columns)"
+    )
+    impute.add_argument("--log", nargs="+", default=(), metavar="COLUMN", help="markers modelled on the log scale")
+    impute.add_argument(
+        "--missing", nargs="+", default=(), metavar="CODE", help="codes for a missing value beside blanks and NA"
+    )
+    impute.add_argument("--truth", type=Path, metavar="TABLE", help="the same table without gaps, to measure the error")
+
+    deconvolve = branch_parser(
+        branches,
+        "deconvolve",
+        "H5AD",
+        "find cell types and their expression (Gaussian mixture on AnnData)",
+        "emtools deconvolve cells.h5ad --out results/cells --components 8 --sample donor",
+        10,
+    )
+    deconvolve.add_argument("--components", type=positive, required=True, metavar="K", help="number of types")
+    deconvolve.add_argument(
+        "--family", choices=("full", "tied", "diagonal", "spherical"), default="full", help="covariances (default full)"
+    )
+    deconvolve.add_argument(
+        "--representation", default=None, metavar="KEY", help="key of obsm, or X (default X_pca where present, else X)"
+    )
+    deconvolve.add_argument(
+        "--dimensions",
+        type=positive,
+        default=None,
+        metavar="D",
+        help="use the first D columns (default: 10 of X_pca, all of X)",
+    )
+    deconvolve.add_argument(
+        "--columns", nargs="+", default=None, metavar="NAME", help="variables of X to use (default: all)"
+    )
+    deconvolve.add_argument(
+        "--sample", default=None, metavar="OBS", help="obs column with the donor or sample, for proportions"
+    )
+    deconvolve.add_argument(
+        "--truth", default=None, metavar="OBS", help="obs column with known types, to measure the agreement"
+    )
+    deconvolve.add_argument(
+        "--prefix", default="type", metavar="WORD", help="types are named WORD_1, WORD_2, … (default type)"
+    )
+
+    segment = branch_parser(
+        branches,
+        "segment",
+        "IMAGE",
+        "segment an image, K-means beside Gaussian mixture",
+        "emtools segment nuclei.tif --out results/nuclei --components 2",
+        5,
+    )
+    segment.add_argument("--components", type=positive, default=2, metavar="K", help="number of classes (default 2)")
+    segment.add_argument(
+        "--family", choices=("full", "tied", "diagonal", "spherical"), default="full", help="covariances (default full)"
+    )
+    segment.add_argument(
+        "--channel",
+        type=int,
+        default=None,
+        metavar="C",
+        help="channel that orders the classes, from 0 (default: mean of all)",
+    )
+    segment.add_argument(
+        "--smooth", type=positive_real, default=2.0, metavar="PIXELS", help="sigma of the smoothed feature (default 2)"
+    )
+    segment.add_argument(
+        "--smallest", type=positive, default=30, metavar="PIXELS", help="smallest object kept (default 30)"
+    )
+    segment.add_argument(
+        "--pixel-size",
+        type=positive_real,
+        default=None,
+        metavar="UM",
+        help="size of a pixel in µm (default: from the file)",
+    )
+    segment.add_argument("--truth", type=Path, metavar="IMAGE", help="label image with the true objects")
+
+    hmm = branch_parser(
+        branches,
+        "hmm",
+        "FASTA",
+        "find hidden states in sequences (Baum-Welch)",
+        "emtools hmm genome.fa --out results/genome --states 2",
+        10,
+    )
+    hmm.add_argument("--states", type=positive, required=True, metavar="K", help="number of hidden states")
+    hmm.add_argument("--alphabet", choices=("dna", "rna", "protein"), default="dna", help="letters (default dna)")
+    hmm.add_argument(
+        "--pseudocount",
+        type=float,
+        default=0.0,
+        metavar="A",
+        help="Dirichlet pseudo-count of every probability (default 0)",
+    )
+
+    motif = branch_parser(
+        branches,
+        "motif",
+        "FASTA",
+        "find a sequence motif and its sites (OOPS or ZOOPS)",
+        "emtools motif peaks.fa --out results/peaks --width 12",
+        20,
+    )
+    motif.add_argument("--width", type=positive, required=True, metavar="W", help="width of the motif")
+    motif.add_argument(
+        "--occurrence",
+        choices=("oops", "zoops"),
+        default="zoops",
+        help="one, or zero or one site a sequence (default zoops)",
+    )
+    motif.add_argument("--strands", choices=("both", "one"), default="both", help="strands searched (default both)")
+    motif.add_argument(
+        "--background-order",
+        type=int,
+        choices=range(6),
+        default=0,
+        metavar="M",
+        help="order of the Markov background (default 0)",
+    )
+    motif.add_argument("--name", default="motif", help="name of the motif in the files (default motif)")
+    motif.add_argument("--regions", type=Path, metavar="BED", help="search these regions of the FASTA")
+    motif.add_argument("--region-name", default=None, metavar="NAME", help="use only the regions with this name")
+    motif.add_argument(
+        "--window", type=positive, default=None, metavar="BP", help="cut long regions into windows of this length"
+    )
+    motif.add_argument("--truth", type=Path, metavar="BED", help="known sites, to measure what was found")
+
+    return parser
+
+
+def pin_threads() -> None:
+    """One thread for BLAS and OpenMP; ours are our own. Must come before numpy is imported."""
+    for name in POOLS:
+        os.environ[name] = "1"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns
+    -------
+    int
+        Exit status; see the epilog of the help.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    chosen = vars(build_parser().parse_args(words))
+    pin_threads()
+    module = import_module(f"emtools.branches.{chosen.pop('branch')}")
+    traceback = chosen.pop("traceback", False)
+    try:
+        return int(module.run(module.Options(**chosen, command=("emtools", *words))))
+    except EmtoolsError as error:
+        if traceback:
+            raise
+        print(f"emtools: error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def entry() -> None:
+    """Console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,1 @@
+"""The engine: one loop that climbs any likelihood whose expected statistics add."""

@@ -1,0 +1,142 @@
+"""Chunk sources and the reduction over them: one fixed tree, so threads cannot change a bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+
+from emtools.engine.protocol import Assign, C, Floats, Model, P, S, Source
+from emtools.errors import InputError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Map(Protocol):
+    """A map over items that keeps their order."""
+
+    def __call__(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]: ...
+
+
+VALUES_PER_CHUNK = 2**19
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A chunk of a table.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, d)
+        One unit a row.
+    weights : ndarray, shape (n,)
+        Non-negative weight of each row; a weight of 2 equals the row twice.
+    """
+
+    values: Floats
+    weights: Floats
+
+
+class ArraySource:
+    """Rows of an array, cut into chunks of about `VALUES_PER_CHUNK` values.
+
+    Parameters
+    ----------
+    values : array, shape (n, d)
+        Data; a 1-d array is one column.
+    weights : array, shape (n,), optional
+        Non-negative weights; 1 by default.
+    chunk_rows : int, optional
+        Rows per chunk, for tests.
+
+    Raises
+    ------
+    InputError
+        If there is no row, or a weight is negative, not finite or of the wrong number.
+    """
+
+    def __init__(self, values: Floats, weights: Floats | None = None, chunk_rows: int | None = None) -> None:
+        array = np.asarray(values, dtype=np.float64)
+        self.values = array[:, None] if array.ndim == 1 else array
+        if self.values.ndim != 2 or not self.values.size:
+            raise InputError("data", f"array of shape {array.shape}", "a table with at least one row and column")
+        n, d = self.values.shape
+        self.weights = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
+        if self.weights.shape != (n,) or not np.isfinite(self.weights).all() or (self.weights < 0).any():
+            raise InputError("weights", f"array of shape {self.weights.shape}", f"{n} finite values >= 0")
+        self.chunk_rows = chunk_rows or max(1, VALUES_PER_CHUNK // d)
+
+    @property
+    def n_units(self) -> int:
+        return len(self.values)
+
+    @property
+    def n_chunks(self) -> int:
+        return -(-len(self.values) // self.chunk_rows)
+
+    def chunk(self, index: int) -> Rows:
+        rows = slice(index * self.chunk_rows, (index + 1) * self.chunk_rows)
+        return Rows(self.values[rows], self.weights[rows])
+
+
+class ListSource(Generic[C]):
+    """Chunks that are already in memory.
+
+    Parameters
+    ----------
+    chunks : sequence of C
+        At least one chunk.
+    n_units : int
+        Units in all of them.
+    """
+
+    def __init__(self, chunks: Sequence[C], n_units: int) -> None:
+        self.chunks = list(chunks)
+        self.n_units = n_units
+
+    @property
+    def n_chunks(self) -> int:
+        return len(self.chunks)
+
+    def chunk(self, index: int) -> C:
+        return self.chunks[index]
+
+
+def tree_sum(items: Sequence[S]) -> S:
+    """Sum in a balanced tree whose shape depends on ``len(items)`` alone."""
+    level = list(items)
+    while len(level) > 1:
+        pairs = [a + b for a, b in zip(level[::2], level[1::2], strict=False)]
+        level = pairs + level[len(level) - len(level) % 2 :]
+    return level[0]
+
+
+def in_turn(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Map in the calling thread."""
+    return [function(item) for item in items]
+
+
+@contextmanager
+def workers(threads: int) -> Iterator[Map]:
+    """A map over `threads` threads that keeps the order of its items."""
+    if threads <= 1:
+        yield in_turn
+        return
+    with ThreadPoolExecutor(threads) as pool:
+
+        def in_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+            return list(pool.map(function, items))
+
+        yield in_threads
+
+
+def total_stats(
+    model: Model[P, S, C], source: Source[C], params: P, assign: Assign = "soft", chunk_map: Map = in_turn
+) -> S:
+    """One pass over the data: the total of the expected statistics at `params`."""
+    return tree_sum(chunk_map(lambda i: model.e_step(params, source.chunk(i), assign), range(source.n_chunks)))

@@ -1,0 +1,190 @@
+"""What a fit returns: parameters, the number that belongs to them, why it stopped, and every pass on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Generic
+
+from emtools.engine.protocol import P, S
+from emtools.engine.stopping import Status
+
+SAME_OPTIMUM = 1e-3
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass over the data.
+
+    Parameters
+    ----------
+    restart : int
+        Start that the pass belongs to.
+    number : int
+        Passes of this start before this one.
+    objective : float
+        Log-likelihood plus log prior in nats at the parameters before the M-step.
+    gain : float
+        Rise of the objective since the pass before, in nats; NaN at the first.
+    gap : float
+        Estimated gain still to come, in nats.
+    parameter_change : float
+        Largest change of a packed parameter since the pass before; NaN at the first.
+    seconds : float
+        Wall time of the pass.
+    """
+
+    restart: int
+    number: int
+    objective: float
+    gain: float
+    gap: float
+    parameter_change: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Climb(Generic[P, S]):
+    """One start and where it ended. `stats` and `loglik` belong to `params`."""
+
+    restart: int
+    params: P
+    stats: S
+    status: Status
+    reason: str
+    loglik: float
+    objective: float
+    gap: float
+    rate: float
+    trace: tuple[Pass, ...]
+
+
+@dataclass(frozen=True)
+class Start:
+    """A row of the table of starts.
+
+    Parameters
+    ----------
+    restart : int
+        Number of the start.
+    strategy : str
+        How its first parameters were made.
+    status : Status
+        Why it ended.
+    objective : float
+        Where it ended, in nats.
+    passes : int
+        Passes it took.
+    optimum : int or None
+        Optimum that it reached, 1 for the best; None where the start is not usable. Starts within
+        1e-3 nats of one another count as one optimum.
+    """
+
+    restart: int
+    strategy: str
+    status: Status
+    objective: float
+    passes: int
+    optimum: int | None
+
+
+@dataclass(frozen=True)
+class Fit(Generic[P, S]):
+    """The best of several starts, and all of them.
+
+    Parameters
+    ----------
+    model : Model
+        The model that was fitted.
+    params : Params
+        Parameters in canonical order.
+    stats : Stats
+        Expected statistics at `params`.
+    status : Status
+        Why the best start ended.
+    verdict : str
+        One sentence for a reader.
+    loglik, objective : float
+        In nats, at `params`; they differ by the log prior.
+    gap : float
+        Estimated gain still to come, in nats.
+    rate : float
+        Linear rate of the climb near its end: largest fraction of missing information, as the
+        trace shows it.
+    passes : int
+        Passes over the data, all starts together.
+    trace : tuple of Pass
+        Every pass of every start.
+    starts : tuple of Start
+        One row per start.
+    assign : str
+        ``"soft"`` or ``"hard"``.
+    seed : int
+        Root of all random numbers.
+    """
+
+    model: Any
+    params: P
+    stats: S
+    status: Status
+    verdict: str
+    loglik: float
+    objective: float
+    gap: float
+    rate: float
+    passes: int
+    trace: tuple[Pass, ...]
+    starts: tuple[Start, ...]
+    assign: str
+    seed: int
+
+    @property
+    def converged(self) -> bool:
+        """Whether the best start reached its top."""
+        return self.status is Status.CONVERGED
+
+    @property
+    def best_restart(self) -> int:
+        """Number of the start whose parameters these are."""
+        return next(s.restart for s in self.starts if s.optimum == 1 and s.objective == self.objective)
+
+
+def number_optima(objectives: list[float | None]) -> list[int | None]:
+    """Number the optima from the best down; None stays None."""
+    order = sorted((i for i, value in enumerate(objectives) if value is not None), key=lambda i: -objectives[i])  # type: ignore[operator]
+    ids: list[int | None] = [None] * len(objectives)
+    current, top = 0, 0.0
+    for i in order:
+        value = objectives[i]
+        assert value is not None
+        if current == 0 or top - value > SAME_OPTIMUM:
+            current, top = current + 1, value
+        ids[i] = current
+    return ids
+
+
+def write_verdict(best: Climb[P, S], starts: tuple[Start, ...]) -> str:
+    """One sentence: did it converge, how far is the top, did other starts agree."""
+    usable = [s for s in starts if s.optimum is not None]
+    optima = max((s.optimum or 0 for s in starts), default=0)
+    hits = sum(s.optimum == 1 for s in starts)
+    passes = len(best.trace)
+    match best.status:
+        case Status.CONVERGED:
+            text = f"Converged in {passes} passes: at most about {max(best.gap, 1e-16):.1g} nats are left on this hill"
+        case Status.BUDGET:
+            left = f"about {best.gap:.2g} nats" if best.gap < float("inf") else "an unknown number of nats"
+            text = f"Not converged: the budget of {passes} passes was reached with {left} left; raise --max-passes"
+        case Status.DECREASED:
+            text = f"Not converged: the objective fell, which exact EM cannot do ({best.reason})"
+        case Status.NONFINITE:
+            text = f"Not converged: a value stopped being finite ({best.reason})"
+        case Status.DEGENERATE:
+            text = f"Degenerate: {best.reason}"
+    if len(starts) == 1:
+        return f"{text}. One start only: other optima were not looked for."
+    if optima == 1 and len(usable) == len(starts):
+        return f"{text}. All {len(starts)} starts agree."
+    found = f"{optima} optimum" if optima == 1 else f"{optima} optima"
+    spoiled = len(starts) - len(usable)
+    tail = f"; {spoiled} start{'s' * (spoiled != 1)} set aside as unusable" if spoiled else ""
+    return f"{text}. {found} found, the best in {hits} of {len(starts)} starts{tail}."

@@ -1,0 +1,1 @@
+"""Pure functions of arrays: no objects, no files, no logging."""

@@ -1,0 +1,1 @@
+"""One file per model: parameters, statistics and the steps of the contract."""

@@ -1,0 +1,81 @@
+"""Figures that every fit has: how the climb went, and where the starts ended."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from emtools.engine.result import Fit, Pass
+from emtools.plots.style import FAINT, INK, PALETTE, Picture, save, styled
+
+FLOOR = 1e-10
+
+
+def draw_convergence(fit: Fit[Any, Any], folder: Path) -> Picture:
+    """Distance to the best objective reached, pass by pass, one line a start, beside the ends of the starts."""
+    climbs: dict[int, list[Pass]] = defaultdict(list)
+    for row in fit.trace:
+        climbs[row.restart].append(row)
+    with styled():
+        many = len(fit.starts) > 1
+        figure, axes = plt.subplots(1, 2 if many else 1, figsize=(7.2 if many else 3.8, 2.6), squeeze=False)
+        draw_climbs(axes[0, 0], fit, climbs)
+        if many:
+            draw_starts(axes[0, 1], fit)
+        figure.tight_layout()
+        others = (
+            f" Right: where each of {len(fit.starts)} starts ended; points on one level reached the same optimum."
+            if many
+            else ""
+        )
+        caption = (
+            "Distance in nats of the objective from the top of the best hill (its last value plus its estimated "
+            "remaining gain) against passes over the data, on a log axis; the dark line is the start that was kept. A "
+            f"straight descent is healthy EM, and its slope is the rate (about {fit.rate:.3g} here).{others}"
+        )
+        return save(figure, folder, Picture("convergence", "Did it converge?", caption))
+
+
+def draw_climbs(axis: Any, fit: Fit[Any, Any], climbs: dict[int, list[Pass]]) -> None:
+    top = fit.objective + (fit.gap if np.isfinite(fit.gap) else 0.0)
+    floor = max(FLOOR, 4e-16 * abs(top), fit.gap if np.isfinite(fit.gap) else 0.0)
+    kept = fit.best_restart
+    for restart, rows in climbs.items():
+        below = np.maximum(top - np.array([row.objective for row in rows]), floor)
+        style = {"color": INK, "zorder": 3} if restart == kept else {"color": FAINT, "lw": 0.8}
+        axis.semilogy(np.arange(1, len(rows) + 1), below, marker="." if len(rows) < 40 else None, **style)
+    axis.set_xlabel("passes over the data")
+    axis.set_ylabel("nats below the top")
+    axis.set_title("Climb")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def draw_starts(axis: Any, fit: Fit[Any, Any]) -> None:
+    usable = [s for s in fit.starts if s.optimum is not None]
+    spoiled = [s for s in fit.starts if s.optimum is None]
+    below = [fit.objective - s.objective for s in usable]
+    hits = [s.optimum == 1 for s in usable]
+    axis.scatter(
+        [s.restart + 1 for s in usable],
+        below,
+        c=[PALETTE[2] if hit else PALETTE[1] for hit in hits],
+        s=22,
+        zorder=3,
+        clip_on=False,
+    )
+    axis.set_yscale("symlog", linthresh=1e-3)
+    lowest = max([*below, 1e-3])
+    for s in spoiled:
+        axis.scatter([s.restart + 1], [lowest], marker="x", c=PALETTE[5], s=22, zorder=3, clip_on=False)
+    axis.invert_yaxis()
+    axis.set_ylim(top=-2e-4)
+    axis.set_xlabel("start")
+    axis.set_ylabel("nats below the best start")
+    note = f", {len(spoiled)} unusable (×)" if spoiled else ""
+    axis.set_title(f"Starts: best in {sum(hits)} of {len(fit.starts)}{note}")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,0 +1,88 @@
+"""One look for all figures, and the same bytes for the same figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+# Okabe & Ito (2008): told apart by all common kinds of colour vision; extended by dark shades.
+PALETTE = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C7A00", "#5B3A8C",
+    "#7F7F7F", "#00494D", "#9C2A2A", "#3C6E1F", "#C9A26B", "#2B2B2B", "#A0D8C8", "#F0A8C8",
+)  # fmt: skip
+INK = "#1B1F24"
+FAINT = "#B8BEC6"
+COLUMN = 3.5  # inches: one column of a journal page (89 mm)
+
+STYLE = {
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "savefig.bbox": "tight",
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.linewidth": 0.7,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.3,
+    "svg.hashsalt": "emtools",
+    "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A saved figure.
+
+    Parameters
+    ----------
+    stem : str
+        File name without ending; `stem`.svg and `stem`.png lie side by side.
+    title : str
+        A few words.
+    caption : str
+        What is drawn, with units and n, and what to conclude.
+    """
+
+    stem: str
+    title: str
+    caption: str
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw inside this block."""
+    with plt.rc_context(STYLE):
+        yield
+
+
+def save(figure: Figure, folder: Path, picture: Picture) -> Picture:
+    """Write `figure` as SVG and PNG without dates, close it, and return `picture`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with plt.rc_context(STYLE):
+        figure.savefig(folder / f"{picture.stem}.svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(folder / f"{picture.stem}.png", metadata={"Software": None})
+    plt.close(figure)
+    return picture
+
+
+def color_of(index: int) -> str:
+    """Colour of component, state or class `index`."""
+    return PALETTE[index % len(PALETTE)]

@@ -1,0 +1,127 @@
+"""One self-contained page per fit: the answer first, then whether to believe it, then how it was made."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from emtools.plots.style import Picture
+
+LARGEST_SVG = 250_000
+LONGEST_TABLE = 200
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table on a page.
+
+    Parameters
+    ----------
+    title, caption : str
+        What it is; what to conclude.
+    frame : pandas.DataFrame
+        Its rows; the index is not shown.
+    """
+
+    title: str
+    caption: str
+    frame: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a branch has to say.
+
+    Parameters
+    ----------
+    title : str
+        Analysis and data set.
+    lead : str
+        The answer, in one or two sentences for a biologist.
+    facts : mapping of str to str
+        Key figures shown as tiles.
+    pictures : sequence of Picture
+        Figures of the answer, already saved.
+    tables : sequence of Table
+        Tables of the answer.
+    methods : str
+        The paragraph that a methods section would have.
+    references : sequence of str
+        What to cite.
+    files : mapping of str to str
+        File name beside the page, and what it holds.
+    """
+
+    title: str
+    lead: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+    pictures: Sequence[Picture] = ()
+    tables: Sequence[Table] = ()
+    methods: str = ""
+    references: Sequence[str] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def data_uri(folder: Path, picture: Picture) -> str:
+    """The figure as text: SVG where it is small, else PNG."""
+    svg = folder / f"{picture.stem}.svg"
+    path, kind = (svg, "svg+xml") if svg.stat().st_size <= LARGEST_SVG else (svg.with_suffix(".png"), "png")
+    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def show_value(value: Any) -> str:
+    """A table cell: four significant digits for fractions, an empty cell for what is missing."""
+    if value is None or (isinstance(value, float) and value != value):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() and abs(value) < 1e7 else f"{value:.4g}"
+    return str(value)
+
+
+@cache
+def templates() -> jinja2.Environment:
+    """Templates of this package; everything that they show is escaped."""
+    source = str(files("emtools.report") / "templates")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(source), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    environment.filters["show"] = show_value
+    return environment
+
+
+def write_page(path: Path, page: Page, diagnostics: Sequence[Picture], record: Mapping[str, Any]) -> None:
+    """Write the page of a fit.
+
+    Parameters
+    ----------
+    path : Path
+        HTML file; the figures lie in its folder.
+    page : Page
+        What the branch has to say.
+    diagnostics : sequence of Picture
+        Figures of convergence.
+    record : mapping
+        Content of fit.json.
+    """
+    folder = path.parent
+    html = (
+        templates()
+        .get_template("page.html")
+        .render(
+            page=page,
+            record=record,
+            converged=record["status"] == "converged",
+            pictures=[(p, data_uri(folder, p)) for p in page.pictures],
+            diagnostics=[(p, data_uri(folder, p)) for p in diagnostics],
+            longest=LONGEST_TABLE,
+        )
+    )
+    path.write_text(html, encoding="utf-8")
