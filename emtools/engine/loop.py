@@ -11,7 +11,7 @@ import numpy as np
 from emtools.engine.chunks import Map, in_turn, total_stats
 from emtools.engine.protocol import Assign, C, Floats, Model, P, S, Source
 from emtools.engine.result import Climb, Pass
-from emtools.engine.stopping import Remaining, Status, fell, remaining_gain
+from emtools.engine.stopping import TOL, Remaining, Status, fell, remaining_gain
 
 OnPass = Callable[[Pass], None]
 
@@ -29,7 +29,7 @@ def climb(
     start: P,
     *,
     assign: Assign = "soft",
-    tol: float = 1e-6,
+    tol: float = TOL,
     parameter_tol: float = math.inf,
     max_passes: int = 2000,
     restart: int = 0,
@@ -95,7 +95,7 @@ def climb(
         reason = model.degenerate(stats, params)
         if reason is not None:
             return ended(Status.DEGENERATE, reason)
-        if remaining.gap < tol and not change > parameter_tol:
+        if remaining.within(tol) and not change > parameter_tol:
             return ended(Status.CONVERGED)
         params = model.m_step(stats, params)
         packed, before = model.pack(params), packed

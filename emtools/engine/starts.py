@@ -13,7 +13,7 @@ from emtools.engine.chunks import in_turn, total_stats, workers
 from emtools.engine.loop import OnPass, climb
 from emtools.engine.protocol import Assign, C, Model, P, S, Source
 from emtools.engine.result import Climb, Fit, Start, number_optima, write_verdict
-from emtools.engine.stopping import Status
+from emtools.engine.stopping import TOL, Status
 from emtools.errors import FitError, InputError
 
 USABLE = (Status.CONVERGED, Status.BUDGET)
@@ -27,7 +27,7 @@ def fit(
     strategy: str | None = None,
     init: Sequence[P] = (),
     assign: Assign = "soft",
-    tol: float = 1e-6,
+    tol: float = TOL,
     parameter_tol: float = math.inf,
     max_passes: int = 2000,
     seed: int = 0,

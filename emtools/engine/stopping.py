@@ -11,6 +11,7 @@ from itertools import pairwise
 FALL = 1e-12
 ROUNDING = 1e-13
 RATIOS = 3
+TOL = 1e-6
 
 
 class Status(StrEnum):
@@ -34,10 +35,17 @@ class Remaining:
     rate : float
         Estimated linear rate of the parameters, the largest fraction of missing information;
         NaN while the trace does not tell.
+    at_rounding : bool
+        Whether the gains have sunk below what float64 can resolve.
     """
 
     gap: float
     rate: float
+    at_rounding: bool = False
+
+    def within(self, tol: float) -> bool:
+        """Whether the top is reached: to `tol`, or to `TOL` where rounding hides anything finer."""
+        return self.gap < tol or (self.at_rounding and self.gap < TOL)
 
 
 def fell(before: float, after: float) -> bool:
@@ -73,7 +81,7 @@ def remaining_gain(objectives: Sequence[float]) -> Remaining:
     if max(gains[-2:]) <= floor:
         ratios = usable_ratios(objectives, floor)
         ratio = ratios[-1] if ratios else 0.0
-        return Remaining(floor / (1.0 - ratio) if ratio < 1.0 else math.inf, math.sqrt(ratio))
+        return Remaining(floor / (1.0 - ratio) if ratio < 1.0 else math.inf, math.sqrt(ratio), at_rounding=True)
     if len(gains) < RATIOS + 1:
         return unknown
     ratios = [b / a for a, b in pairwise(gains) if a > floor]
