@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from emtools.engine.protocol import Assign, C, Floats, Model, P, S, Source
 from emtools.errors import InputError
 
+Codes = npt.NDArray[np.uint8]
+Offsets = npt.NDArray[np.int64]
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -105,6 +108,81 @@ class ListSource(Generic[C]):
 
     def chunk(self, index: int) -> C:
         return self.chunks[index]
+
+
+LETTERS_PER_CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """A chunk of sequences of letter codes, end to end.
+
+    Parameters
+    ----------
+    codes : ndarray of uint8, shape (n_total,)
+        Letter codes; the number of letters of the alphabet where a letter was not observed.
+    offsets : ndarray of int64, shape (n_sequences + 1,)
+        Sequence `i` is ``codes[offsets[i]:offsets[i + 1]]``.
+    weights : ndarray, shape (n_sequences,)
+        Non-negative weight of each sequence; a weight of 2 equals the sequence twice.
+    """
+
+    codes: Codes
+    offsets: Offsets
+    weights: Floats
+
+
+class SequenceSource:
+    """Sequences of letter codes, cut into chunks at sequence ends.
+
+    Parameters
+    ----------
+    sequences : sequence of ndarray of uint8
+        At least one, each with at least one letter.
+    weights : array, shape (n_sequences,), optional
+        Non-negative weights; 1 by default.
+    chunk_letters : int
+        A chunk ends with the sequence that reaches this number of letters.
+
+    Raises
+    ------
+    InputError
+        If there is no sequence, one is empty, or the weights are negative or of the wrong number.
+    """
+
+    def __init__(
+        self, sequences: Sequence[Codes], weights: Floats | None = None, chunk_letters: int = LETTERS_PER_CHUNK
+    ) -> None:
+        n = len(sequences)
+        lengths = np.array([len(codes) for codes in sequences], dtype=np.int64)
+        if not n or not lengths.all():
+            got = f"sequence {int(np.argmin(lengths)) + 1} is empty" if n else "no sequence"
+            raise InputError("sequences", got, "at least one, each with at least one letter")
+        self.weights = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
+        if self.weights.shape != (n,) or not np.isfinite(self.weights).all() or (self.weights < 0).any():
+            raise InputError("weights", f"array of shape {self.weights.shape}", f"{n} finite values >= 0")
+        self.codes = np.concatenate([np.asarray(codes, dtype=np.uint8) for codes in sequences])
+        self.offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+        cuts, filled = [0], 0
+        for i, length in enumerate(lengths.tolist(), start=1):
+            filled += length
+            if filled >= chunk_letters or i == n:
+                cuts.append(i)
+                filled = 0
+        self.cuts = cuts
+
+    @property
+    def n_units(self) -> int:
+        return len(self.weights)
+
+    @property
+    def n_chunks(self) -> int:
+        return len(self.cuts) - 1
+
+    def chunk(self, index: int) -> Sequences:
+        first, last = self.cuts[index], self.cuts[index + 1]
+        offsets = self.offsets[first : last + 1]
+        return Sequences(self.codes[offsets[0] : offsets[-1]], offsets - offsets[0], self.weights[first:last])
 
 
 def tree_sum(items: Sequence[S]) -> S:

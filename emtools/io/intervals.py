@@ -1,0 +1,114 @@
+"""BED in and out: 0-based half-open intervals, checked against the records they lie on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from emtools.errors import InputError
+from emtools.io.fasta import read_bytes
+
+SKIPPED = ("#", "track", "browser")
+FULL_SCORE = 1000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A stretch of a record.
+
+    Parameters
+    ----------
+    record : str
+        Name of the record (chromosome).
+    start, end : int
+        0-based, half-open: ``0 <= start < end``.
+    name : str
+        No tab or blank; "." for none.
+    score : int
+        0 to 1000.
+    strand : {"+", "-", "."}
+        Strand.
+    color : tuple of int or None
+        Red, green, blue, 0 to 255.
+    """
+
+    record: str
+    start: int
+    end: int
+    name: str = "."
+    score: int = 0
+    strand: str = "."
+    color: tuple[int, int, int] | None = None
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+
+def read_bed(path: Path, lengths: Mapping[str, int] | None = None) -> list[Interval]:
+    """Read a BED file with 3 or more columns, plain or gzip.
+
+    Parameters
+    ----------
+    path : Path
+        File.
+    lengths : mapping of str to int, optional
+        Length of each record that an interval may lie on.
+
+    Returns
+    -------
+    list of Interval
+        In the order of the file; at least one.
+
+    Raises
+    ------
+    InputError
+        If the file is not BED, has no interval, or an interval is empty, turned round, on an unknown
+        record or beyond its end.
+    """
+    intervals = []
+    for number, raw in enumerate(read_bytes(path, "BED").split(b"\n"), start=1):
+        line = raw.decode("utf-8", "replace").rstrip()
+        if line and not line.startswith(SKIPPED):
+            intervals.append(parse_interval(line, f"{path}: line {number}", lengths))
+    if not intervals:
+        raise InputError(str(path), "no interval", "at least one line with record, start and end")
+    return intervals
+
+
+def parse_interval(line: str, place: str, lengths: Mapping[str, int] | None) -> Interval:
+    """One line of a BED file."""
+    fields = line.split("\t") if "\t" in line else line.split()
+    if len(fields) < 3:
+        raise InputError(place, f"{len(fields)} columns", "at least 3: record, start, end", "is it a BED file?")
+    record, first, last = fields[:3]
+    name, score, strand = [*fields[3:6], *(".", "0", ".")[len(fields[3:6]) :]]
+    try:
+        start, end = int(first), int(last)
+    except ValueError:
+        raise InputError(place, f"start {first!r} and end {last!r}", "whole numbers", "is it a BED file?") from None
+    if not 0 <= start < end:
+        raise InputError(place, f"start {start}, end {end}", "0 <= start < end (0-based, half-open)")
+    if lengths is not None:
+        if record not in lengths:
+            known = ", ".join(list(lengths)[:3]) + (", …" if len(lengths) > 3 else "")
+            raise InputError(place, f"record {record!r} is not in the FASTA", f"one of {known}", "check the names")
+        if end > lengths[record]:
+            raise InputError(place, f"end {end} lies beyond the {lengths[record]} letters of {record!r}")
+    if strand not in ("+", "-", "."):
+        raise InputError(place, f"strand {strand!r}", "'+', '-' or '.'")
+    try:
+        points = min(FULL_SCORE, max(0, round(float(score))))
+    except (ValueError, OverflowError):
+        points = 0
+    return Interval(record, start, end, name, points, strand)
+
+
+def write_bed(path: Path, intervals: Iterable[Interval]) -> None:
+    """Write BED6, or BED9 with colours where the intervals have them."""
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        for i in intervals:
+            row = [i.record, i.start, i.end, i.name, i.score, i.strand]
+            if i.color is not None:
+                row += [i.start, i.end, ",".join(str(c) for c in i.color)]
+            file.write("\t".join(str(field) for field in row) + "\n")
