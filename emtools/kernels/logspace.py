@@ -1,0 +1,76 @@
+"""Sums of numbers kept as their logarithms."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+def logsumexp_rows(log_values: Floats) -> Floats:
+    """Log of the sum of exponentials along the last axis.
+
+    Parameters
+    ----------
+    log_values : ndarray, shape (..., K)
+        Logarithms; minus infinity stands for zero.
+
+    Returns
+    -------
+    ndarray, shape (...,)
+        Minus infinity where a whole row is zero.
+
+    Examples
+    --------
+    >>> float(logsumexp_rows(np.log([0.25, 0.75]))) + 0.0
+    0.0
+    """
+    highest = log_values.max(axis=-1)
+    shift = np.where(np.isneginf(highest), 0.0, highest)
+    with np.errstate(divide="ignore"):
+        log_sums: Floats = shift + np.log(np.exp(log_values - shift[..., None]).sum(axis=-1))
+    return log_sums
+
+
+def normalise_rows(log_values: Floats) -> tuple[Floats, Floats]:
+    """Divide each row by its sum, in log space.
+
+    Parameters
+    ----------
+    log_values : ndarray, shape (n, K)
+        Logarithms of non-negative numbers, not all zero in a row.
+
+    Returns
+    -------
+    log_shares : ndarray, shape (n, K)
+        Logarithms of shares that sum to 1 along a row.
+    log_sums : ndarray, shape (n,)
+        Logarithms of the sums of the rows.
+    """
+    log_sums = logsumexp_rows(log_values)
+    return log_values - log_sums[:, None], log_sums
+
+
+def entropy_rows(log_shares: Floats) -> Floats:
+    """Entropy of each row in nats; 0 log 0 is 0.
+
+    Parameters
+    ----------
+    log_shares : ndarray, shape (n, K)
+        Logarithms of shares that sum to 1 along a row.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+    """
+    shares = np.exp(log_shares)
+    entropies: Floats = -np.where(shares > 0.0, shares * np.where(shares > 0.0, log_shares, 0.0), 0.0).sum(axis=-1)
+    return entropies
+
+
+def log_or_minus_infinity(values: Floats) -> Floats:
+    """Natural logarithm in which zero is minus infinity without a warning."""
+    with np.errstate(divide="ignore"):
+        log_values: Floats = np.log(values)
+    return log_values
