@@ -1,0 +1,102 @@
+"""Outputs appear whole or not at all, and the record of a fit is the same bytes for the same fit."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+from conformance.linkage import COUNTS, Linkage
+
+from emtools.branches.finish import recorded_command
+from emtools.engine.chunks import ArraySource
+from emtools.engine.result import Pass
+from emtools.engine.starts import fit
+from emtools.errors import InputError
+from emtools.io.console import Progress
+from emtools.io.fitfile import fit_record, plain, write_record
+from emtools.io.outputs import require_file, staged
+
+
+def test_files_appear_when_the_block_ends(tmp_path):
+    out = tmp_path / "new" / "results"
+    with staged(out) as folder:
+        (folder / "fit.json").write_text("{}")
+        (folder / "table.tsv").write_text("a")
+        assert list(out.iterdir()) == [folder]
+    assert sorted(path.name for path in out.iterdir()) == ["fit.json", "table.tsv"]
+
+
+def test_an_error_leaves_nothing_and_keeps_what_was_there(tmp_path):
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "fit.json").write_text("kept")
+    for out in (tmp_path / "fresh", old):
+        with pytest.raises(RuntimeError), staged(out) as folder:
+            (folder / "table.tsv").write_text("half")
+            raise RuntimeError
+    assert not (tmp_path / "fresh").exists()
+    assert [path.name for path in old.iterdir()] == ["fit.json"]
+    assert (old / "fit.json").read_text() == "kept"
+
+
+def test_an_output_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="choose another --out folder"), staged(tmp_path / "file"):
+        pass
+
+
+def test_required_file(tmp_path):
+    (tmp_path / "empty").touch()
+    for path, found in ((tmp_path, "is a folder"), (tmp_path / "none", "no such file"), (tmp_path / "empty", "empty")):
+        with pytest.raises(InputError, match=found):
+            require_file(path, "FASTA")
+
+
+def test_record_is_the_same_bytes_for_the_same_fit(tmp_path):
+    data = tmp_path / "data.tsv"
+    data.write_text("1\n")
+    for name, threads in (("a", 1), ("b", 3)):
+        result = fit(Linkage(), ArraySource(np.array([COUNTS])), starts=4, seed=2, threads=threads)
+        record = fit_record(result, branch="test", inputs=[data], command=["emtools", "test"])
+        write_record(record, tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    read = json.loads((tmp_path / "a").read_text())
+    assert read == record
+    assert read["status"] == "converged"
+    assert read["parameters"]["recombination"]["shape"] == [1]
+    assert len(read["trace"]) == read["passes"]
+    assert len(read["starts"]) == 4
+    assert read["inputs"][0]["sha256"].startswith("4355a46b")
+
+
+def test_plain_holds_no_nan():
+    assert plain({"a": np.array([1.0, math.nan]), "b": math.inf, "c": np.int64(3)}) == {
+        "a": [1.0, None],
+        "b": None,
+        "c": 3,
+    }
+
+
+def test_recorded_command_leaves_out_threads_and_folder():
+    words = ["emtools", "hmm", "x.fa", "--threads", "4", "--out=results", "--seed", "1", "--out", "y"]
+    assert recorded_command(words) == ["emtools", "hmm", "x.fa", "--seed", "1"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_is_a_moving_line_on_a_terminal_and_log_lines_elsewhere():
+    row = Pass(0, 0, -10.0, math.nan, math.inf, math.nan, 0.0)
+    terminal, log = Terminal(), io.StringIO()
+    for stream in (terminal, log):
+        progress = Progress("hmm", stream)
+        progress(row)
+        progress.close("Converged.")
+    assert terminal.getvalue().startswith("\r\x1b[2Khmm: start 1, pass 1")
+    assert log.getvalue().splitlines()[-1] == "hmm: Converged."
+    assert "\r" not in log.getvalue()
