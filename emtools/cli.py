@@ -48,6 +48,7 @@ def branch_parser(
         epilog=f"example:\n  {example}\n\n{EXITS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.set_defaults(module=f"emtools.branches.{name}")
     parser.add_argument("input", metavar=source, type=Path)
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the results")
     common = parser.add_argument_group("fit")
@@ -60,6 +61,30 @@ def branch_parser(
     common.add_argument("--max-passes", type=positive, default=2000, help="passes a start may take (default 2000)")
     common.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     return parser
+
+
+def add_helpers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Commands around the fits: demo inputs, the page of a run, a look at a config."""
+    demo = commands.add_parser("demo", help="write a real data set to try a command on")
+    demo.set_defaults(module="emtools.io.demo")
+    demo.add_argument("name", metavar="NAME", help="pbmc68k_reduced, diabetes or diabetes_masked")
+    demo.add_argument("--out", metavar="FILE", type=Path, required=True, help="file to write")
+
+    summary = commands.add_parser("summary", help="one page for a run of many fits, and tables for MultiQC")
+    summary.set_defaults(module="emtools.report.run")
+    summary.add_argument("fits", metavar="FIT.json", nargs="+", type=Path, help="fit.json of each fit")
+    summary.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for index.html and runs.tsv")
+    summary.add_argument("--multiqc", metavar="FILE", help="MultiQC report to link to, seen from DIR")
+    summary.add_argument("--snakemake", metavar="FILE", help="Snakemake report to link to, seen from DIR")
+
+    check = commands.add_parser("check", help="check a workflow config without running anything")
+    check.set_defaults(module="emtools.io.config")
+    check.add_argument("config", metavar="CONFIG", type=Path, help="YAML file")
+    check.add_argument(
+        "--schemas", metavar="DIR", type=Path, default=Path("workflow/schemas"), help="default workflow/schemas"
+    )
+    for parser in (demo, summary, check):
+        parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -209,6 +234,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     motif.add_argument("--truth", type=Path, metavar="BED", help="known sites, to measure what was found")
 
+    add_helpers(branches)
     return parser
 
 
@@ -229,7 +255,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = vars(build_parser().parse_args(words))
     pin_threads()
-    module = import_module(f"emtools.branches.{chosen.pop('branch')}")
+    del chosen["branch"]
+    module = import_module(chosen.pop("module"))
     traceback = chosen.pop("traceback", False)
     try:
         return int(module.run(module.Options(**chosen, command=("emtools", *words))))

@@ -16,10 +16,10 @@ SEAL = "fit.json"
 
 
 @contextmanager
-def staged(out: Path) -> Iterator[Path]:
+def staged(out: Path, seal: str = SEAL) -> Iterator[Path]:
     """A scratch folder whose files move into `out` when the block ends without an error.
 
-    `fit.json` goes first and comes last: where it stands, the other files belong to it.
+    The file `seal` goes first and comes last: where it stands, the other files belong to it.
     """
     target = Path(out)
     try:
@@ -31,9 +31,9 @@ def staged(out: Path) -> Iterator[Path]:
         ) from error
     try:
         yield scratch
-        (target / SEAL).unlink(missing_ok=True)
+        (target / seal).unlink(missing_ok=True)
         made = [path.relative_to(scratch) for path in sorted(scratch.rglob("*")) if path.is_file()]
-        for name in sorted(made, key=lambda path: path.name == SEAL):
+        for name in sorted(made, key=lambda path: path.name == seal):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(scratch / name, target / name)
     finally:
