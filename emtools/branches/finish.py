@@ -10,11 +10,15 @@ from typing import Any
 
 import pandas as pd
 
+from emtools.engine.certificate import Certificate, certify
+from emtools.engine.chunks import in_turn, workers
+from emtools.engine.protocol import Source
 from emtools.engine.result import Fit
 from emtools.io.fitfile import fit_record, write_record
 from emtools.report.page import Page, write_page
 
 NOT_CONVERGED = 3
+LARGEST_CERTIFIED = 150
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +66,14 @@ def recorded_command(command: Sequence[str]) -> list[str]:
     return kept
 
 
+def certificate_of(fit: Fit[Any, Any], source: Source[Any] | None, threads: int) -> Certificate | None:
+    """Standard errors where the model is small enough for 2p + 1 passes, and the assignment is soft."""
+    if source is None or fit.assign != "soft" or fit.model.pack(fit.params).size > LARGEST_CERTIFIED:
+        return None
+    with workers(threads) as pool:
+        return certify(fit.model, source, fit.params, pool if source.n_chunks > 1 else in_turn)
+
+
 def finish(
     folder: Path,
     fit: Fit[Any, Any],
@@ -74,6 +86,7 @@ def finish(
     units: Mapping[str, str] | None = None,
     accuracy: pd.DataFrame | None = None,
     extra: Mapping[str, Any] | None = None,
+    source: Source[Any] | None = None,
 ) -> int:
     """Write what every fit has into `folder` and give the exit code.
 
@@ -87,6 +100,8 @@ def finish(
         As in `fit_record`.
     accuracy : DataFrame, optional
         Columns ``method, metric, value``, against a known truth; also written as accuracy.tsv.
+    source : Source, optional
+        The data of the fit, for standard errors; leave out where the model has corners.
 
     Returns
     -------
@@ -103,6 +118,7 @@ def finish(
         branch=branch,
         inputs=inputs,
         command=recorded_command(options.command),
+        certificate=certificate_of(fit, source, options.threads),
         labels=labels,
         units=units,
         accuracy=rows,

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from emtools.engine.certificate import Certificate
 from emtools.engine.result import Fit
 from emtools.io.outputs import sha256
 
@@ -54,6 +55,7 @@ def fit_record(
     branch: str,
     inputs: Sequence[Path],
     command: Sequence[str],
+    certificate: Certificate | None = None,
     labels: Mapping[str, Sequence[Sequence[str]]] | None = None,
     units: Mapping[str, str] | None = None,
     accuracy: Sequence[Mapping[str, Any]] = (),
@@ -71,6 +73,8 @@ def fit_record(
         Files that were read; written relative to the working folder.
     command : sequence of str
         Command line without threads and output folder, which cannot change the numbers.
+    certificate : Certificate, optional
+        Standard errors and what the curvature says; without it, gap and rate come from the trace.
     labels : mapping, optional
         For a parameter, the names along each of its axes.
     units : mapping, optional
@@ -81,10 +85,12 @@ def fit_record(
         What only this branch has to say.
     """
     labels, units = labels or {}, units or {}
+    errors = certificate.standard_errors if certificate else {}
+    curved = certificate is not None and certificate.curved
     parameters = {
         name: {
             "value": array,
-            "se": None,
+            "se": errors.get(name),
             "shape": list(np.shape(array)),
             "unit": units.get(name, "1"),
             **({"labels": labels[name]} if name in labels else {}),
@@ -96,11 +102,18 @@ def fit_record(
         "branch": branch,
         "model": {"name": fit.model.name, "assign": fit.assign, **fit.model.hyperparameters},
         "status": str(fit.status),
-        "verdict": fit.verdict,
+        "verdict": f"{fit.verdict} {certificate.sentence}" if certificate else fit.verdict,
         "loglik": fit.loglik,
         "objective": fit.objective,
-        "gap": fit.gap,
-        "rate": fit.rate,
+        "gap": certificate.gap if certificate and curved else fit.gap,
+        "rate": certificate.rate if certificate and curved else fit.rate,
+        "certificate": {
+            "method": "observed information" if curved else "trace",
+            "worst_error": certificate.worst_error if certificate else None,
+            "n_held": certificate.n_held if certificate else None,
+            "trace_gap": fit.gap,
+            "trace_rate": fit.rate,
+        },
         "n_units": fit.stats.n,
         "passes": fit.passes,
         "parameters": parameters,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 
 from emtools.plots.style import Picture
@@ -86,6 +87,20 @@ def show_value(value: Any) -> str:
     return str(value)
 
 
+def estimate_rows(record: Mapping[str, Any]) -> list[tuple[str, float, float | None, str]]:
+    """One row per number: name with the labels along its axes, value, standard error, unit."""
+    rows = []
+    for name, parameter in record["parameters"].items():
+        value = np.asarray(parameter["value"], dtype=float)
+        se = np.full(value.shape, np.nan) if parameter["se"] is None else np.asarray(parameter["se"], dtype=float)
+        labels = parameter.get("labels", [])
+        for index in np.ndindex(value.shape):
+            words = [str(labels[axis][i]) if axis < len(labels) else str(i + 1) for axis, i in enumerate(index)]
+            where = f"{name} [{', '.join(words)}]" if words else name
+            rows.append((where, float(value[index]), float(se[index]), parameter["unit"]))
+    return rows
+
+
 @cache
 def templates() -> jinja2.Environment:
     """Templates of this package; everything that they show is escaped."""
@@ -122,6 +137,7 @@ def write_page(path: Path, page: Page, diagnostics: Sequence[Picture], record: M
             pictures=[(p, data_uri(folder, p)) for p in page.pictures],
             diagnostics=[(p, data_uri(folder, p)) for p in diagnostics],
             longest=LONGEST_TABLE,
+            estimates=estimate_rows(record),
         )
     )
     path.write_text(html, encoding="utf-8")
