@@ -1,0 +1,140 @@
+"""What types express and how much of each there is, every unit counted by its responsibility."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.intp]
+BLOCK_VALUES = 2**22
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """Expression of every gene in every type.
+
+    Parameters
+    ----------
+    means : ndarray, shape (G, K)
+        Mean, in the unit of the expression; NaN for a type without weight.
+    fractions : ndarray, shape (G, K)
+        Fraction of the units above zero.
+    spread : ndarray, shape (G,)
+        Standard deviation within types.
+    lowest : float
+        Smallest value of all.
+    """
+
+    means: Floats
+    fractions: Floats
+    spread: Floats
+    lowest: float
+
+
+def type_profiles(expression: Any, responsibilities: Floats) -> Profiles:
+    """Mean expression per type: ``sum_i r_ik x_ig / sum_i r_ik``.
+
+    Parameters
+    ----------
+    expression : ndarray or scipy sparse matrix with row slices, shape (n, G)
+        Expression; never made dense as a whole.
+    responsibilities : ndarray, shape (n, K)
+        Posterior probability of each type.
+    """
+    n, n_genes = expression.shape
+    n_types = responsibilities.shape[1]
+    sums = np.zeros((n_genes, n_types))
+    above = np.zeros((n_genes, n_types))
+    squares = np.zeros(n_genes)
+    lowest = np.inf
+    step = max(1, BLOCK_VALUES // max(n_genes, 1))
+    for start in range(0, n, step):
+        block = expression[start : start + step]
+        dense = np.asarray(block.toarray() if hasattr(block, "toarray") else block, dtype=np.float64)
+        weights = responsibilities[start : start + step]
+        sums += dense.T @ weights
+        above += (dense > 0).T.astype(np.float64) @ weights
+        squares += (dense * dense).sum(axis=0)
+        lowest = min(lowest, float(dense.min(initial=np.inf)))
+    mass = responsibilities.sum(axis=0)
+    known = np.where(mass > 0, mass, np.nan)
+    means = sums / known
+    within = squares / n - np.nansum(means**2 * mass, axis=1) / n
+    return Profiles(means, above / known, np.sqrt(np.maximum(within, 0.0)), lowest)
+
+
+def telling(profiles: Profiles, proportions: Floats, n_each: int) -> list[list[int]]:
+    """Genes that tell each type from the rest: largest ``(mean in it − mean outside) / SD within types``.
+
+    Parameters
+    ----------
+    profiles : Profiles
+        Profiles of K types.
+    proportions : ndarray, shape (K,)
+        Share of each type.
+    n_each : int
+        Genes per type; a gene is named once, for the type listed first.
+
+    Returns
+    -------
+    list of list of int
+        Positions of genes, a list for each type, most telling first.
+    """
+    means = np.nan_to_num(profiles.means)
+    overall = means @ proportions
+    rest = (overall[:, None] - means * proportions) / np.maximum(1.0 - proportions, 1e-300)
+    usable = profiles.spread > 1e-12 * max(float(profiles.spread.max(initial=0.0)), 1e-300)
+    score = np.where(usable[:, None], (means - rest) / np.where(usable, profiles.spread, 1.0)[:, None], -np.inf)
+    taken: set[int] = set()
+    chosen: list[list[int]] = []
+    for column in score.T:
+        order = [int(g) for g in np.argsort(-column, kind="stable") if column[g] > 0 and int(g) not in taken]
+        chosen.append(order[:n_each])
+        taken.update(order[:n_each])
+    return chosen
+
+
+def share_errors(responsibilities: Floats) -> Floats:
+    """Standard errors of the K shares with the types held as they are, shape (K,).
+
+    Inverse of the empirical information ``sum_i s_i s_iᵀ``, with the score of the shares ``s_ik = r_ik / π_k`` on the
+    simplex (Meilijson 1989, doi:10.1111/j.2517-6161.1989.tb01754.x). Certain responsibilities give the binomial error; overlap enlarges it;
+    what is unknown about the types themselves is not in it. NaN where a share is zero or the types cannot be told apart.
+    """
+    n_types = responsibilities.shape[1]
+    shares = responsibilities.mean(axis=0)
+    errors = np.full(n_types, np.nan)
+    present = np.flatnonzero(shares > 1e-12)
+    if len(present) < 2:
+        errors[present] = 0.0
+        return errors
+    basis = np.vstack([np.eye(len(present) - 1), -np.ones(len(present) - 1)])
+    scores = (responsibilities[:, present] / shares[present]) @ basis
+    information = scores.T @ scores
+    if np.linalg.cond(information) > 1e12:
+        return errors
+    covariance = basis @ np.linalg.solve(information, basis.T)
+    errors[present] = np.sqrt(np.diag(covariance))
+    return errors
+
+
+def effective_counts(responsibilities: Floats) -> Floats:
+    """Effective number of units behind each type, ``(Σ r)² / Σ r²`` (Kish 1965), shape (K,)."""
+    squares = (responsibilities**2).sum(axis=0)
+    counts = np.zeros(responsibilities.shape[1])
+    np.divide(responsibilities.sum(axis=0) ** 2, squares, out=counts, where=squares > 0)
+    return counts
+
+
+def principal_axes(values: Floats, n_axes: int) -> Floats:
+    """Scores on the first principal axes, shape (n, n_axes); each axis points to its largest loading."""
+    centred = values - values.mean(axis=0)
+    _, _, axes = np.linalg.svd(centred.T @ centred, hermitian=True)
+    axes = axes[:n_axes]
+    signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])
+    scores = centred @ (axes * signs[:, None]).T
+    return np.pad(scores, ((0, 0), (0, max(0, n_axes - scores.shape[1]))))

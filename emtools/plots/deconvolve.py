@@ -1,0 +1,347 @@
+"""Figures of a mixture over cells: where the types lie, what they express, how much of each there is, are they right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+from matplotlib.colors import to_rgba
+from matplotlib.patheffects import withStroke
+
+from emtools.kernels.agreement import matching
+from emtools.kernels.composition import Profiles
+from emtools.plots.style import FAINT, INK, Picture, color_of, save, styled
+
+Floats = npt.NDArray[np.float64]
+FAINTEST = 0.12
+RASTER_FROM = 3000
+HALO = [withStroke(linewidth=2.2, foreground="white")]
+
+
+def draw_types(
+    points: Floats,
+    axes_names: Sequence[str],
+    types: Sequence[str],
+    responsibilities: Floats,
+    unit: str,
+    folder: Path,
+) -> Picture:
+    """Units on an embedding, coloured by type with opacity by certainty, beside their uncertainty.
+
+    Parameters
+    ----------
+    points : ndarray, shape (n, 2)
+        Embedding.
+    axes_names : sequence of str
+        Names of its two axes.
+    types : sequence of str
+        Names of the types, K of them.
+    responsibilities : ndarray, shape (n, K)
+        Posterior probability of each type.
+    unit : str
+        What a row is, in the plural.
+    folder : Path
+        Where the figure goes.
+    """
+    n = len(points)
+    labels = responsibilities.argmax(axis=1)
+    uncertainty = 1.0 - responsibilities.max(axis=1)
+    size = float(np.clip(6000.0 / n, 1.5, 14.0))
+    raster = n > RASTER_FROM
+    shares = responsibilities.mean(axis=0)
+    with styled():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.1), width_ratios=(1.0, 1.16))
+        colors = np.array([to_rgba(color_of(k)) for k in labels])
+        chance = 1.0 / max(responsibilities.shape[1], 2)
+        colors[:, 3] = FAINTEST + (1 - FAINTEST) * np.clip((1 - uncertainty - chance) / (1 - chance), 0, 1)
+        left.scatter(*points.T, c=colors, s=size, lw=0, rasterized=raster)
+        for k, name in enumerate(types):
+            inside = points[labels == k]
+            left.scatter([], [], color=color_of(k), s=16, label=f"{name} ({shares[k]:.0%})")
+            if len(inside):
+                centre = np.median(inside, axis=0)
+                spot = inside[((inside - centre) ** 2).sum(axis=1).argmin()]
+                left.text(*spot, short(name, types), ha="center", va="center", weight="bold", path_effects=HALO)
+        left.set_title("Most probable type")
+        handles, names = left.get_legend_handles_labels()
+        order = np.argsort(uncertainty, kind="stable")
+        shown = right.scatter(
+            *points[order].T, c=uncertainty[order], cmap="cividis_r", vmin=0, vmax=0.5, s=size, lw=0, rasterized=raster
+        )
+        bar = figure.colorbar(shown, ax=right, extend="max", shrink=0.8, ticks=[0, 0.1, 0.2, 0.3, 0.4, 0.5])
+        bar.set_label("1 − probability of its type")
+        bar.outline.set_visible(False)
+        right.set_title(f"Uncertainty (above 0.1: {(uncertainty > 0.1).mean():.0%} of {unit})")
+        for axis in (left, right):
+            axis.set(xlabel=axes_names[0], ylabel=axes_names[1], xticks=[], yticks=[])
+        figure.tight_layout()
+        columns = min(len(types), 5)
+        figure.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=columns, handletextpad=0.2)
+        caption = (
+            f"{n} {unit} at their {axes_names[0][:-1].strip()} coordinates. Left: colour is the most probable type, "
+            "opacity its probability (faint: undecided); in brackets, the share of all, each of the "
+            f"{unit} counted by its probabilities. Right: probability that the type is another one, the most uncertain "
+            "on top; where types meet, do not lean on a single label."
+        )
+        return save(figure, folder, Picture("types", "Which types, and how sure", caption))
+
+
+def short(name: str, types: Sequence[str]) -> str:
+    """The number of a type named PREFIX_number; else its name."""
+    number = name.rpartition("_")[2]
+    return number if number.isdigit() and len(types) > 1 else name
+
+
+def draw_profiles(
+    profiles: Profiles,
+    genes: Sequence[str],
+    chosen: Sequence[Sequence[int]],
+    types: Sequence[str],
+    unit: str,
+    what: str,
+    folder: Path,
+) -> Picture:
+    """The most telling genes of each type: a dot plot of expression that starts at zero, else a heat map.
+
+    Parameters
+    ----------
+    profiles : Profiles
+        Profiles of K types.
+    genes : sequence of str
+        Names of the genes, G of them.
+    chosen : sequence of sequences of int
+        Genes to show for each type.
+    types : sequence of str
+        Names of the types.
+    unit : str
+        What a row is, in the plural.
+    what : str
+        What the values are, for the caption.
+    folder : Path
+        Where the figure goes.
+    """
+    columns = [gene for group in chosen for gene in group]
+    means = profiles.means[columns].T
+    dots = profiles.lowest >= 0.0 and bool((profiles.fractions[columns] < 0.98).any())
+    with styled():
+        width = min(2.0 + 0.21 * len(columns), 11.0)
+        figure, axis = plt.subplots(figsize=(max(width, 4.2), 1.5 + 0.24 * len(types)))
+        if dots:
+            draw_dots(figure, axis, means, profiles.fractions[columns].T)
+            how = (
+                "colour is the mean, scaled from the lowest (0) to the highest type (1) for each gene; the size of a "
+                f"dot is the fraction of {unit} in which it was detected"
+            )
+        else:
+            draw_heat(figure, axis, means, profiles.spread[columns])
+            how = "colour is the distance of the mean from the average type, in standard deviations within types"
+        axis.set_xticks(
+            range(len(columns)), [genes[g] for g in columns], rotation=90, style="italic" if dots else "normal"
+        )
+        axis.set_yticks(range(len(types)), types)
+        axis.tick_params(length=0)
+        edge = -0.5
+        for group in chosen[:-1]:
+            edge += len(group)
+            if group and edge < len(columns) - 1:
+                axis.axvline(edge, color=FAINT, lw=0.5, zorder=0 if dots else 2)
+        figure.tight_layout()
+        caption = (
+            f"The most telling {'genes' if dots else 'variables'} of each type, in the order of the types ({what}, each "
+            f"of the {unit} weighted by its probability of the type): {how}. A type without a block of its own is not "
+            "told apart by any single one. All values are in profiles.tsv."
+        )
+        return save(
+            figure, folder, Picture("profiles", "What each type expresses" if dots else "What marks each type", caption)
+        )
+
+
+def draw_dots(figure: Any, axis: Any, means: Floats, fractions: Floats) -> None:
+    low, high = np.nanmin(means, axis=0), np.nanmax(means, axis=0)
+    scaled = (means - low) / np.where(high > low, high - low, 1.0)
+    rows, columns = np.indices(means.shape)
+    largest = 62.0
+    shown = axis.scatter(
+        columns, rows, s=largest * fractions, c=scaled, cmap="Reds", vmin=0, vmax=1, ec=INK, lw=0.25, clip_on=False
+    )
+    axis.set(xlim=(-0.7, means.shape[1] - 0.3), ylim=(means.shape[0] - 0.4, -0.6))
+    for fraction in (0.25, 0.5, 1.0):
+        axis.scatter([], [], s=largest * fraction, color=FAINT, ec=INK, lw=0.25, label=f"{fraction:.0%}")
+    axis.legend(title="detected in", loc="upper left", bbox_to_anchor=(1.01, 1.02), title_fontsize=7, borderpad=0)
+    inset = axis.inset_axes((1.03, 0.0, 0.018, 0.34))
+    bar = figure.colorbar(shown, cax=inset, ticks=[0, 1])
+    bar.set_label("scaled\nmean", rotation=0, ha="left", va="center", fontsize=7)
+    bar.outline.set_visible(False)
+
+
+def draw_heat(figure: Any, axis: Any, means: Floats, spread: Floats) -> None:
+    scaled = (means - np.nanmean(means, axis=0)) / np.where(spread > 0, spread, 1.0)
+    limit = float(np.clip(np.nanmax(np.abs(scaled), initial=1.0), 1.0, 3.0))
+    shown = axis.imshow(scaled, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+    bar = figure.colorbar(shown, ax=axis, shrink=0.9, pad=0.02)
+    bar.set_label("from the average type, SD")
+    bar.outline.set_visible(False)
+    for row, column in np.ndindex(*means.shape):
+        tint = "white" if abs(scaled[row, column]) > 0.65 * limit else INK
+        axis.text(column, row, f"{means[row, column]:.3g}", ha="center", va="center", fontsize=6, color=tint)
+    for side in axis.spines.values():
+        side.set_visible(False)
+
+
+def draw_proportions(
+    shares: Floats,
+    errors: Floats,
+    types: Sequence[str],
+    n: int,
+    unit: str,
+    folder: Path,
+    sample: str | None = None,
+    samples: Sequence[str] = (),
+    by_sample: Floats | None = None,
+    n_by_sample: Sequence[int] = (),
+) -> Picture:
+    """Share of each type with its standard error; beside it the composition of each sample.
+
+    Parameters
+    ----------
+    shares, errors : ndarray, shape (K,)
+        Shares and standard errors.
+    types : sequence of str
+        Names of the types.
+    n : int
+        Number of units.
+    unit : str
+        What a row is, in the plural.
+    folder : Path
+        Where the figure goes.
+    sample : str, optional
+        Column that names the sample.
+    samples : sequence of str
+        Its groups, S of them.
+    by_sample : ndarray, shape (S, K), optional
+        Share of each type in each sample.
+    n_by_sample : sequence of int
+        Units of each sample.
+    """
+    with styled():
+        panels = 1 if by_sample is None else 2
+        height = 0.9 + 0.24 * max(len(types), len(samples) + 1)
+        figure, axes = plt.subplots(1, panels, figsize=(3.6 * panels, height), squeeze=False)
+        axis = axes[0, 0]
+        rows = np.arange(len(types))
+        axis.barh(rows, 100 * shares, color=[color_of(k) for k in rows], height=0.72)
+        axis.errorbar(100 * shares, rows, xerr=100 * np.nan_to_num(errors), fmt="none", ecolor=INK, lw=0.8, capsize=2)
+        for k in rows:
+            axis.annotate(
+                f"{100 * shares[k]:.1f}",
+                (100 * (shares[k] + np.nan_to_num(errors[k])), k),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=7,
+            )
+        axis.set_yticks(rows, types)
+        axis.invert_yaxis()
+        axis.set_xlim(0, 112 * float((shares + np.nan_to_num(errors)).max()))
+        axis.set_xlabel(f"% of {n} {unit}")
+        axis.set_title("All samples" if panels == 2 else "Proportions")
+        extra = ""
+        if by_sample is not None:
+            draw_stack(axes[0, 1], by_sample, types, samples, n_by_sample)
+            axes[0, 1].set_title(f"By {sample}")
+            axes[0, 1].set_xlabel(f"% of the {unit} of each")
+            extra = f" Right: composition of each {sample}, n in brackets, colours as on the left."
+        figure.tight_layout()
+        caption = (
+            f"Share of each type, each of the {n} {unit} counted by its probabilities. Whiskers: one standard error of "
+            "sampling, with the types taken as fitted; what is unknown about the types themselves comes on top." + extra
+        )
+        return save(figure, folder, Picture("proportions", "How much of each", caption))
+
+
+def draw_stack(
+    axis: Any, by_sample: Floats, types: Sequence[str], samples: Sequence[str], n_by_sample: Sequence[int]
+) -> None:
+    rows = np.arange(len(samples))
+    left = np.zeros(len(samples))
+    for k, name in enumerate(types):
+        width = 100 * by_sample[:, k]
+        axis.barh(rows, width, left=left, color=color_of(k), height=0.72, lw=0.4, ec="white")
+        for row in rows[width > 6]:
+            axis.text(
+                left[row] + width[row] / 2,
+                row,
+                short(name, types),
+                ha="center",
+                va="center",
+                fontsize=6.5,
+                path_effects=HALO,
+            )
+        left += width
+    axis.set_yticks(rows, [f"{s} ({n})" for s, n in zip(samples, n_by_sample, strict=True)])
+    axis.invert_yaxis()
+    axis.set_xlim(0, 100)
+
+
+def draw_confusion(
+    tables: Sequence[tuple[str, Floats, Sequence[str]]], truth: str, names: Sequence[str], unit: str, folder: Path
+) -> Picture:
+    """Known groups against types, one panel a method, types in the order of their best match.
+
+    Parameters
+    ----------
+    tables : sequence of (str, ndarray of shape (R, K), sequence of str)
+        Method, counts, names of its columns.
+    truth : str
+        Column with the known groups.
+    names : sequence of str
+        Known groups, R of them.
+    unit : str
+        What a row is, in the plural.
+    folder : Path
+        Where the figure goes.
+    """
+    with styled():
+        cell = 0.27
+        wide = max(cell * tables[0][1].shape[1], 1.2)
+        margin = 0.9 + 0.062 * max(len(name) for name in names)
+        size = (margin + len(tables) * (wide + 0.25) + 0.6, 0.95 + cell * len(names))
+        figure, axes = plt.subplots(1, len(tables), figsize=size, squeeze=False, sharey=True)
+        totals = tables[0][1].sum(axis=1).astype(int)
+        for axis, (method, table, columns) in zip(axes[0], tables, strict=True):
+            rows, matched = matching(table)
+            partner = dict(zip(matched.tolist(), rows.tolist(), strict=True))
+            order = sorted(range(table.shape[1]), key=lambda k: (partner.get(k, len(names)), k))
+            share = table[:, order] / np.maximum(table.sum(axis=1, keepdims=True), 1e-300)
+            shown = axis.imshow(100 * share, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+            for row, column in np.argwhere(table[:, order] > 0):
+                tint = "white" if share[row, column] > 0.55 else INK
+                count = f"{table[row, order[column]]:.0f}"
+                axis.text(column, row, count, ha="center", va="center", fontsize=6, color=tint)
+            for column, k in enumerate(order):
+                if k in partner:
+                    corner = (column - 0.5, partner[k] - 0.5)
+                    axis.add_patch(plt.Rectangle(corner, 1, 1, fill=False, ec="#D55E00", lw=1.1, clip_on=False))
+            axis.set_xticks(range(len(order)), [short(columns[k], columns) for k in order])
+            axis.set_yticks(range(len(names)), [f"{name} ({n})" for name, n in zip(names, totals, strict=True)])
+            axis.tick_params(length=0)
+            axis.set_title(method)
+            axis.set_xlabel("type")
+            for side in axis.spines.values():
+                side.set_visible(False)
+        axes[0, 0].set_ylabel(truth)
+        figure.tight_layout()
+        bar = figure.colorbar(shown, ax=list(axes[0]), shrink=0.9, pad=0.02)
+        bar.set_label(f"% of the {unit} of a row")
+        bar.outline.set_visible(False)
+        caption = (
+            f"Numbers of {unit} of each known {truth} (rows, n in brackets) that fell into each type (columns, numbered "
+            "as elsewhere and put in the order of their best one-to-one match, outlined). A row spread over several "
+            "columns was split; a column shared by several rows merged them. The mixture stands beside K-means, which "
+            "is its limit of equal round clusters and hard assignment."
+        )
+        return save(figure, folder, Picture("confusion", "Do the types match what was known?", caption))
