@@ -16,6 +16,221 @@ Floats = npt.NDArray[np.float64]
 LOG_2PI = math.log(2.0 * math.pi)
 
 
+def cholesky_factors(matrices: Floats) -> Floats:
+    """Lower Cholesky factors; NaN for a matrix that is not positive definite.
+
+    Parameters
+    ----------
+    matrices : ndarray, shape (..., d, d)
+        Symmetric.
+
+    Returns
+    -------
+    ndarray, shape (..., d, d)
+    """
+    try:
+        factors = np.asarray(np.linalg.cholesky(matrices), dtype=np.float64)
+    except np.linalg.LinAlgError:
+        if matrices.ndim > 2:
+            return np.stack([cholesky_factors(matrix) for matrix in matrices])
+        return np.full(matrices.shape, np.nan)
+    return factors
+
+
+def half_log_determinants(factors: Floats) -> Floats:
+    """Half the log determinant of each ``L Lᵀ``: the sum of the logs of the diagonal of L.
+
+    Parameters
+    ----------
+    factors : ndarray, shape (..., d, d)
+        Lower Cholesky factors.
+
+    Returns
+    -------
+    ndarray, shape (...,)
+    """
+    halves: Floats = np.log(np.diagonal(factors, axis1=-2, axis2=-1)).sum(axis=-1)
+    return halves
+
+
+def whiten(factor: Floats, deviations: Floats) -> Floats:
+    """``L⁻¹ x`` for each row x.
+
+    Parameters
+    ----------
+    factor : ndarray, shape (d, d)
+        Lower Cholesky factor L; NaN gives NaN.
+    deviations : ndarray, shape (n, d)
+        Rows.
+
+    Returns
+    -------
+    ndarray, shape (d, n)
+        Whitened rows as columns.
+    """
+    white: Floats = solve_triangular(factor, deviations.T, lower=True, check_finite=False)
+    return white
+
+
+def log_density_full(values: Floats, means: Floats, factors: Floats) -> Floats:
+    """Log densities of normals with a covariance matrix each.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, d)
+        Rows.
+    means : ndarray, shape (K, d)
+        Means.
+    factors : ndarray, shape (K, d, d)
+        Lower Cholesky factors of the covariances.
+
+    Returns
+    -------
+    ndarray, shape (n, K)
+        Nats.
+
+    References
+    ----------
+    Bishop (2006), Pattern Recognition and Machine Learning, eq. 2.43.
+    """
+    constants = 0.5 * means.shape[1] * LOG_2PI + half_log_determinants(factors)
+    out = np.empty((len(values), len(means)))
+    for k, (mean, factor) in enumerate(zip(means, factors, strict=True)):
+        white = whiten(factor, values - mean)
+        out[:, k] = -0.5 * np.einsum("in,in->n", white, white) - constants[k]
+    return out
+
+
+def log_density_tied(values: Floats, means: Floats, factor: Floats) -> Floats:
+    """Log densities of normals that share one covariance, whitened once about the first mean.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, d)
+        Rows.
+    means : ndarray, shape (K, d)
+        Means.
+    factor : ndarray, shape (d, d)
+        Lower Cholesky factor of the covariance.
+
+    Returns
+    -------
+    ndarray, shape (n, K)
+        Nats.
+    """
+    constant = 0.5 * means.shape[1] * LOG_2PI + float(half_log_determinants(factor))
+    white = whiten(factor, values - means[0])
+    centres = whiten(factor, means - means[0])
+    out = np.empty((len(values), len(means)))
+    for k in range(len(means)):
+        apart = white - centres[:, k : k + 1]
+        out[:, k] = -0.5 * np.einsum("in,in->n", apart, apart) - constant
+    return out
+
+
+def log_density_diagonal(values: Floats, means: Floats, variances: Floats) -> Floats:
+    """Log densities of normals with independent features.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, d)
+        Rows.
+    means : ndarray, shape (K, d)
+        Means.
+    variances : ndarray, shape (K, d)
+        Variances; one that is not positive gives NaN.
+
+    Returns
+    -------
+    ndarray, shape (n, K)
+        Nats.
+    """
+    variances = np.where(variances > 0.0, variances, np.nan)
+    constants = 0.5 * means.shape[1] * LOG_2PI + 0.5 * np.log(variances).sum(axis=1)
+    out = np.empty((len(values), len(means)))
+    for k, (mean, precision) in enumerate(zip(means, 1.0 / variances, strict=True)):
+        out[:, k] = -0.5 * (values - mean) ** 2 @ precision - constants[k]
+    return out
+
+
+def expected_log_density(n: float, scatter: Floats, factor: Floats) -> float:
+    """Weighted sum of normal log densities, from the scatter about the mean.
+
+    ``-½ (n d log 2π + n log|Σ| + tr Σ⁻¹ S)`` with ``Σ = L Lᵀ``.
+
+    Parameters
+    ----------
+    n : float
+        Sum of the weights.
+    scatter : ndarray, shape (d, d)
+        Weighted sum S of the outer products of the deviations from the mean of the density.
+    factor : ndarray, shape (d, d)
+        Lower Cholesky factor L.
+
+    Returns
+    -------
+    float
+        Nats.
+    """
+    d = len(factor)
+    return -0.5 * n * d * LOG_2PI - n * float(half_log_determinants(factor)) - 0.5 * trace_ratio(factor, scatter)
+
+
+def trace_ratio(factor: Floats, scatter: Floats) -> float:
+    """``tr (L Lᵀ)⁻¹ S``."""
+    inner = solve_triangular(factor, scatter, lower=True, check_finite=False)
+    return float(np.trace(solve_triangular(factor, inner.T, lower=True, check_finite=False)))
+
+
+def log_inverse_wishart(factor: Floats, degrees: float, scale: Floats) -> float:
+    """Log density of an inverse Wishart in Σ, without its constant.
+
+    ``-½ (degrees + d + 1) log|Σ| - ½ tr Σ⁻¹ scale``; for d = 1 an inverse gamma.
+
+    Parameters
+    ----------
+    factor : ndarray, shape (d, d)
+        Lower Cholesky factor of Σ.
+    degrees : float
+        Degrees of freedom.
+    scale : ndarray, shape (d, d)
+        Scale matrix, positive definite.
+
+    Returns
+    -------
+    float
+        Nats.
+
+    References
+    ----------
+    Fraley & Raftery (2007), J. Classif. 24, 155-181, doi:10.1007/s00357-007-0004-5, eq. 9.
+    """
+    d = len(factor)
+    return -(degrees + d + 1) * float(half_log_determinants(factor)) - 0.5 * trace_ratio(factor, scale)
+
+
+def log_inverse_gamma(variances: Floats, degrees: float, scales: Floats) -> float:
+    """Sum of the log densities of scaled inverse chi-squares, without constants.
+
+    ``-½ (degrees + 2) log v - ½ scale / v``: the inverse Wishart of one dimension.
+
+    Parameters
+    ----------
+    variances : ndarray
+        Variances v.
+    degrees : float
+        Degrees of freedom.
+    scales : ndarray, broadcastable to `variances`
+        Scales.
+
+    Returns
+    -------
+    float
+        Nats.
+    """
+    return float((-0.5 * (degrees + 2.0) * np.log(variances) - 0.5 * scales / variances).sum())
+
+
 def pack_cholesky(matrix: Floats) -> Floats:
     """Log-Cholesky vector of a covariance matrix.
 
@@ -30,11 +245,7 @@ def pack_cholesky(matrix: Floats) -> Floats:
     Returns
     -------
     ndarray, shape (d * (d + 1) / 2,)
-
-    Raises
-    ------
-    numpy.linalg.LinAlgError
-        If `matrix` is not positive definite.
+        All NaN where `matrix` is not positive definite.
 
     References
     ----------
@@ -45,7 +256,7 @@ def pack_cholesky(matrix: Floats) -> Floats:
     >>> pack_cholesky(np.array([[1.0, 2.0], [2.0, 5.0]])).tolist()
     [0.0, 2.0, 0.0]
     """
-    factor = np.linalg.cholesky(matrix)
+    factor = cholesky_factors(matrix)
     np.fill_diagonal(factor, np.log(np.diagonal(factor)))
     vector: Floats = factor[np.tril_indices(len(factor))]
     return vector
@@ -70,3 +281,44 @@ def unpack_cholesky(vector: Floats) -> Floats:
     np.fill_diagonal(factor, np.exp(np.diagonal(factor)))
     matrix: Floats = factor @ factor.T
     return matrix
+
+
+def quadric(
+    means: tuple[Floats, Floats], matrices: tuple[Floats, Floats], log_weights: tuple[float, float]
+) -> tuple[Floats, Floats, float]:
+    """Log ratio of two weighted normal densities as ``xᵀAx + bᵀx + c``.
+
+    Parameters
+    ----------
+    means : pair of ndarray, shape (d,)
+        Means.
+    matrices : pair of ndarray, shape (d, d)
+        Covariances.
+    log_weights : pair of float
+        Logarithms of the weights, nats.
+
+    Returns
+    -------
+    A : ndarray, shape (d, d)
+        Exactly 0 where the covariances are equal.
+    b : ndarray, shape (d,)
+        Linear part.
+    c : float
+        Constant, nats.
+
+    References
+    ----------
+    Bishop (2006), Pattern Recognition and Machine Learning, eqs 4.66-4.67.
+    """
+    d = len(means[0])
+    factors = cholesky_factors(np.stack(matrices))
+    inverses = [whiten(factor, np.eye(d)) for factor in factors]
+    one, two = (inverse.T @ inverse for inverse in inverses)
+    if np.array_equal(*matrices):
+        difference, middle = means[0] - means[1], 0.5 * (means[0] + means[1])
+        linear = one @ difference
+        return np.zeros((d, d)), linear, float(log_weights[0] - log_weights[1] - linear @ middle)
+    halves = half_log_determinants(factors)
+    square = means[0] @ one @ means[0] - means[1] @ two @ means[1]
+    constant = -0.5 * square + log_weights[0] - log_weights[1] - halves[0] + halves[1]
+    return -0.5 * (one - two), one @ means[0] - two @ means[1], float(constant)

@@ -23,8 +23,8 @@ def logsumexp_rows(log_values: Floats) -> Floats:
 
     Examples
     --------
-    >>> float(logsumexp_rows(np.log([0.25, 0.75]))) + 0.0
-    0.0
+    >>> logsumexp_rows(np.array([[0.0, -np.inf], [-np.inf, -np.inf]])).tolist()
+    [0.0, -inf]
     """
     highest = log_values.max(axis=-1)
     shift = np.where(np.isneginf(highest), 0.0, highest)

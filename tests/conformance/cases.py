@@ -64,3 +64,81 @@ def linkage() -> Case:
     table = np.array([COUNTS, [30, 5, 4, 9], [61, 8, 11, 16], [14, 2, 2, 5]])
     weighted, replicated = weighted_rows(table, np.array([1, 3, 2, 1]))
     return Case(Linkage(), lambda n: ArraySource(table, chunk_rows=4 // n), weighted, replicated)
+
+
+def three_groups(n_features: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Sixty rows in three overlapping groups, far from the origin, and small counts for them."""
+    rng = np.random.default_rng(11)
+    centres = np.array([[0.0, 0.0], [2.5, 1.0], [0.5, 3.5]])[:, :n_features]
+    mixing = np.array([[1.0, 0.4], [-0.2, 0.8]])[:n_features, :n_features]
+    values = np.repeat(centres, 20, axis=0) + rng.normal(size=(60, n_features)) @ mixing
+    return rng.permutation(values) + 50.0, rng.integers(1, 4, size=60)
+
+
+def mixture_case(model: Any) -> Case:
+    values, counts = three_groups()
+    weighted, replicated = weighted_rows(values, counts)
+    return Case(model, lambda n: ArraySource(values, chunk_rows=60 // n), weighted, replicated)
+
+
+@case
+def mixture_full() -> Case:
+    from emtools.models.mixture import GaussianMixture
+
+    return mixture_case(GaussianMixture(2, 2))
+
+
+@case
+def mixture_tied() -> Case:
+    from emtools.models.mixture import GaussianMixture
+
+    return mixture_case(GaussianMixture(3, 2, "tied"))
+
+
+@case
+def mixture_diagonal() -> Case:
+    from emtools.models.mixture import GaussianMixture
+
+    return mixture_case(GaussianMixture(3, 2, "diagonal"))
+
+
+@case
+def mixture_spherical_equal_weights() -> Case:
+    from emtools.models.mixture import GaussianMixture
+
+    return mixture_case(GaussianMixture(3, 2, "spherical", equal_weights=True, order_by=1))
+
+
+@case
+def mixture_full_with_prior() -> Case:
+    from emtools.models.mixture import GaussianMixture, data_prior
+
+    return mixture_case(GaussianMixture(3, 2, prior=data_prior(three_groups()[0], 3, "full")))
+
+
+@case
+def mixture_spherical_with_prior() -> Case:
+    from emtools.models.mixture import GaussianMixture, data_prior
+
+    return mixture_case(GaussianMixture(3, 2, "spherical", prior=data_prior(three_groups()[0], 3, "spherical")))
+
+
+@case
+def mixture_diagonal_with_prior() -> Case:
+    from emtools.models.mixture import GaussianMixture, data_prior
+
+    return mixture_case(GaussianMixture(3, 2, "diagonal", prior=data_prior(three_groups()[0], 3, "diagonal")))
+
+
+@case
+def mixture_tied_with_prior() -> Case:
+    from emtools.models.mixture import GaussianMixture, data_prior
+
+    return mixture_case(GaussianMixture(3, 2, "tied", prior=data_prior(three_groups()[0], 3, "tied")))
+
+
+@case
+def kmeans() -> Case:
+    from emtools.models.mixture import kmeans
+
+    return mixture_case(kmeans(3, 2, order_by=0))

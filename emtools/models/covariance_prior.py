@@ -1,0 +1,97 @@
+"""Inverse-Wishart prior on the covariances of a mixture, and a weak one from the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from emtools.engine.protocol import Floats
+from emtools.errors import InputError
+from emtools.kernels.gaussian import cholesky_factors, log_inverse_gamma, log_inverse_wishart
+
+
+@dataclass(frozen=True)
+class CovariancePrior:
+    """Inverse-Wishart prior on each covariance.
+
+    Parameters
+    ----------
+    degrees : float
+        Degrees of freedom, above ``d - 1``.
+    scale : ndarray, shape (d, d)
+        Scale matrix, positive definite, in squared units of the data. The diagonal family uses its
+        diagonal, the spherical one its mean diagonal.
+    """
+
+    degrees: float
+    scale: Floats
+
+    def usable(self, n_features: int) -> bool:
+        """Whether this is a proper prior on covariances of shape (n_features, n_features)."""
+        if self.scale.shape != (n_features, n_features) or not self.degrees > n_features - 1:
+            return False
+        return bool(np.isfinite(cholesky_factors(self.scale)).all())
+
+    def added_scatter(self, family: str) -> Floats:
+        """What the prior adds to a scatter: (d, d), (d,) diagonal or 0-d spherical."""
+        if family in ("full", "tied"):
+            return self.scale
+        diagonal = np.diagonal(self.scale)
+        return diagonal if family == "diagonal" else np.asarray(diagonal.mean())
+
+    def added_counts(self, family: str) -> float:
+        """What the prior adds to the divisor of a scatter."""
+        return self.degrees + (len(self.scale) + 1.0 if family in ("full", "tied") else 2.0)
+
+    def log_density(self, covariances: Floats, family: str) -> float:
+        """Sum of the log densities of the covariances, in the family's shape, without constants, in nats."""
+        if family in ("full", "tied"):
+            factors = cholesky_factors(covariances).reshape(-1, *self.scale.shape)
+            return sum(log_inverse_wishart(factor, self.degrees, self.scale) for factor in factors)
+        return log_inverse_gamma(covariances, self.degrees, self.added_scatter(family))
+
+
+def data_prior(values: Floats, n_components: int, family: str) -> CovariancePrior:
+    """A weak prior from the data, so that no component can collapse.
+
+    ``d + 2`` degrees of freedom and the covariance of the data over ``K^(2/d)``, the share of the
+    volume that each of K components would have. The diagonal and spherical families use the
+    variances alone. A millionth is added to the diagonal, so that collinear features have a prior too.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, d)
+        Data, or a sample of them.
+    n_components : int
+        Components K.
+    family : {"full", "tied", "diagonal", "spherical"}
+        Family of the mixture.
+
+    Returns
+    -------
+    CovariancePrior
+
+    Raises
+    ------
+    InputError
+        If a feature is constant or a value is not finite.
+
+    References
+    ----------
+    Fraley & Raftery (2007), J. Classif. 24, 155-181, doi:10.1007/s00357-007-0004-5, section 4.
+    """
+    if not np.isfinite(values).all():
+        raise InputError("data", "a value that is not a finite number", "finite numbers", "impute or drop it")
+    d = values.shape[1]
+    deviations = values - values.mean(axis=0)
+    covariance = deviations.T @ deviations / max(1, len(values) - 1)
+    variances = np.diagonal(covariance).copy()
+    if not (variances > 0.0).all():
+        column = int(np.argmin(variances > 0.0)) + 1
+        raise InputError("data", f"feature {column} is constant", "features that vary", "drop it")
+    if family in ("diagonal", "spherical"):
+        covariance = np.diag(variances)
+    if family == "tied":
+        n_components = 1
+    return CovariancePrior(float(d + 2), (covariance + 1e-6 * np.diag(variances)) / n_components ** (2.0 / d))

@@ -1,0 +1,628 @@
+"""Gaussian mixture in four covariance families; K-means is its hard limit with one fixed variance.
+
+``n`` rows, ``d`` features, ``K`` components throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from emtools.engine.chunks import Rows
+from emtools.engine.protocol import Assign, Floats, Source, Stats
+from emtools.errors import InputError
+from emtools.kernels import gaussian
+from emtools.kernels.logspace import entropy_rows, log_or_minus_infinity, logsumexp_rows, normalise_rows
+from emtools.models.covariance_prior import CovariancePrior, data_prior
+from emtools.models.mixture_starts import draw_seeds, sample_rows
+
+Family = Literal["full", "tied", "diagonal", "spherical"]
+
+__all__ = ["CovariancePrior", "GaussianMixture", "MixtureParams", "MixtureStats", "data_prior", "kmeans"]
+
+# Smallest variance of a component, in any direction, relative to that of the data.
+COLLAPSED = 1e-12
+# Share of the data's covariance in the covariance of a start, so that none is singular.
+START_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class MixtureParams:
+    """Parameters of a Gaussian mixture.
+
+    Parameters
+    ----------
+    weights : ndarray, shape (K,)
+        Sum to 1.
+    means : ndarray, shape (K, d)
+        Units of the data.
+    covariances : ndarray
+        Shape (K, d, d) full, (d, d) tied, (K, d) diagonal, (K,) spherical; squared units of the data.
+    """
+
+    weights: Floats
+    means: Floats
+    covariances: Floats
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Points about which moments are taken; all chunks of a pass share them.
+
+    Parameters
+    ----------
+    points : ndarray, shape (K, d)
+        One for each component.
+    """
+
+    points: Floats
+
+    def __add__(self, other: Origin) -> Origin:
+        if self.points is not other.points and not np.array_equal(self.points, other.points):
+            raise ValueError("statistics of two different passes cannot be added")
+        return self
+
+
+@dataclass(frozen=True)
+class MixtureStats(Stats):
+    """Expected moments of each component about the means of the E-step.
+
+    Parameters
+    ----------
+    counts : ndarray, shape (K,)
+        Expected weight of the rows of each component.
+    first : ndarray, shape (K, d)
+        Sum of the deviations from `origin`.
+    second : ndarray
+        Sum of their products, in the shape that the family needs: (K, d, d) full, (d, d) tied,
+        (K, d) diagonal, (K,) spherical.
+    origin : Origin
+        The means of the E-step, so that no offset of the data can cost digits.
+    """
+
+    counts: Floats
+    first: Floats
+    second: Floats
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class GaussianMixture:
+    """Mixture of K normals in d features.
+
+    ``p(x) = Σ_k weights[k] N(x | means[k], covariances[k])``.
+
+    Parameters
+    ----------
+    n_components : int
+        Components K, at least 1.
+    n_features : int
+        Features d, at least 1.
+    family : {"full", "tied", "diagonal", "spherical"}
+        What the covariances may be; mclust calls them VVV, EEE, VVI and VII.
+    prior : CovariancePrior, optional
+        Part of the objective, so that no covariance can collapse.
+    equal_weights : bool
+        Hold every weight at 1 / K.
+    fixed_variance : float, optional
+        Hold the spherical variance at this value.
+    order_by : int, optional
+        Feature whose mean orders the components upwards; by default the largest weight is first.
+
+    Raises
+    ------
+    InputError
+        If a size, the family, the prior or the variance cannot be used.
+
+    References
+    ----------
+    Dempster, Laird & Rubin (1977), J. R. Stat. Soc. B 39, 1-38, doi:10.1111/j.2517-6161.1977.tb01600.x,
+    section 4.3; Celeux & Govaert (1995), Pattern Recognit. 28, 781-793, doi:10.1016/0031-3203(94)00125-6,
+    table 1; Bishop (2006), Pattern Recognition and Machine Learning, eqs 9.22-9.26.
+
+    Examples
+    --------
+    >>> from emtools.engine.chunks import ArraySource
+    >>> from emtools.engine.starts import fit
+    >>> values = np.array([[0.0], [0.2], [0.4], [9.0], [9.2], [9.4]])
+    >>> fitted = fit(GaussianMixture(2, 1, order_by=0), ArraySource(values), starts=3)
+    >>> fitted.params.means.round(6).tolist()
+    [[0.2], [9.2]]
+    """
+
+    n_components: int
+    n_features: int
+    family: Family = "full"
+    prior: CovariancePrior | None = None
+    equal_weights: bool = False
+    fixed_variance: float | None = None
+    order_by: int | None = None
+
+    name = "gaussian_mixture"
+    strategies = ("kmeans++", "random")
+
+    def __post_init__(self) -> None:
+        if self.n_components < 1 or self.n_features < 1:
+            got = f"{self.n_components} components in {self.n_features} features"
+            raise InputError("mixture", got, "at least one of each")
+        if self.family not in ("full", "tied", "diagonal", "spherical"):
+            raise InputError("mixture", f"family {self.family!r}", "full, tied, diagonal or spherical")
+        if self.order_by is not None and not 0 <= self.order_by < self.n_features:
+            raise InputError("mixture", f"order_by {self.order_by}", f"a feature from 0 to {self.n_features - 1}")
+        if self.fixed_variance is not None:
+            if not 0.0 < self.fixed_variance < np.inf:
+                raise InputError("mixture", f"fixed variance {self.fixed_variance}", "a positive finite number")
+            if self.family != "spherical" or self.prior is not None:
+                raise InputError("mixture", "a fixed variance", "the spherical family without a prior")
+        if self.prior is not None and not self.prior.usable(self.n_features):
+            expected = f"a positive definite {self.n_features} by {self.n_features} scale, more degrees than features"
+            got = f"{self.prior.degrees} degrees and a scale of shape {self.prior.scale.shape}"
+            raise InputError("covariance prior", got, expected)
+
+    @property
+    def hyperparameters(self) -> Mapping[str, Any]:
+        prior = None if self.prior is None else {"degrees": self.prior.degrees, "scale": self.prior.scale}
+        return {
+            "n_components": self.n_components,
+            "n_features": self.n_features,
+            "family": self.family,
+            "prior": prior,
+            "equal_weights": self.equal_weights,
+            "fixed_variance": self.fixed_variance,
+            "order_by": self.order_by,
+        }
+
+    @property
+    def n_free_parameters(self) -> int:
+        """Parameters that a fit may choose."""
+        return self.n_free_weights + self.n_components * self.n_features + self.n_free_covariance
+
+    @property
+    def n_free_weights(self) -> int:
+        """Weights that a fit may choose."""
+        return 0 if self.equal_weights else self.n_components - 1
+
+    @property
+    def n_free_covariance(self) -> int:
+        """Entries of the covariances that a fit may choose."""
+        if self.fixed_variance is not None:
+            return 0
+        k, d = self.n_components, self.n_features
+        return {"full": k * d * (d + 1) // 2, "tied": d * (d + 1) // 2, "diagonal": k * d, "spherical": k}[self.family]
+
+    def initial_params(self, data: Source[Rows], rng: np.random.Generator, strategy: str) -> MixtureParams:
+        """Parameters to start from.
+
+        ``"kmeans++"`` draws seeds far from each other, gives each row to its nearest seed, and starts
+        all components from the covariance within these groups; ``"random"`` draws rows as means and
+        starts from the covariance of the data.
+
+        Raises
+        ------
+        InputError
+            If there are fewer rows than components, a value is not finite, or a feature is constant.
+        """
+        values, weights = sample_rows(data, rng, self.n_features)
+        k = self.n_components
+        if len(values) < k:
+            raise InputError("data", f"{len(values)} rows", f"at least one for each of {k} components")
+        centre = np.average(values, axis=0, weights=weights)
+        spread = np.sqrt(np.average((values - centre) ** 2, axis=0, weights=weights))
+        if self.fixed_variance is None and self.prior is None and not (spread > 0.0).all():
+            column = int(np.argmin(spread > 0.0)) + 1
+            raise InputError("data", f"feature {column} is constant", "features that vary", "drop it or set a prior")
+        scale = np.ones_like(spread) if self.fixed_variance is not None else np.where(spread > 0.0, spread, 1.0)
+        seeds, nearest = draw_seeds((values - centre) / scale, weights, k, rng, strategy)
+        even = np.full(k, 1.0 / k)
+        if self.fixed_variance is not None:
+            return MixtureParams(even, values[seeds], np.full(k, self.fixed_variance))
+        deviations = values - centre
+        total = (deviations * weights[:, None]).T @ deviations / weights.sum()
+        if strategy == "random":
+            return MixtureParams(even, values[seeds], self.as_family(self.with_prior(total)))
+        groups = np.zeros((len(values), k))
+        groups[np.arange(len(values)), nearest] = weights
+        counts = groups.sum(axis=0)
+        means = centre + groups.T @ deviations / counts[:, None]
+        deviations = values - means[nearest]
+        within = (deviations * weights[:, None]).T @ deviations / weights.sum()
+        covariance = (1.0 - START_SHARE) * within + START_SHARE * total
+        shares = even if self.equal_weights else counts / counts.sum()
+        return MixtureParams(shares, means, self.as_family(self.with_prior(covariance)))
+
+    def with_prior(self, covariance: Floats) -> Floats:
+        """A covariance for a start, moved a little towards the prior where there is one, shape (d, d)."""
+        if self.prior is None:
+            return covariance
+        mode = self.prior.scale / (self.prior.degrees + self.n_features + 1)
+        return (1.0 - START_SHARE) * covariance + START_SHARE * mode
+
+    def as_family(self, covariance: Floats) -> Floats:
+        """The same (d, d) covariance for every component, in the family's shape."""
+        k, d = self.n_components, self.n_features
+        if self.family == "full":
+            return np.repeat(covariance[None], k, axis=0)
+        if self.family == "tied":
+            return covariance
+        if self.family == "diagonal":
+            return np.repeat(np.diagonal(covariance)[None], k, axis=0)
+        return np.full(k, np.trace(covariance) / d)
+
+    def log_joint(self, params: MixtureParams, values: Floats) -> Floats:
+        """Log of weight times density, ``log p(x, k)``.
+
+        Parameters
+        ----------
+        params : MixtureParams
+            Parameters.
+        values : ndarray, shape (n, d)
+            Rows.
+
+        Returns
+        -------
+        ndarray, shape (n, K)
+            Nats; NaN where a covariance is not positive definite.
+        """
+        log_weights = log_or_minus_infinity(params.weights)
+        means, covariances = params.means, params.covariances
+        if self.family == "full":
+            log_density = gaussian.log_density_full(values, means, gaussian.cholesky_factors(covariances))
+        elif self.family == "tied":
+            log_density = gaussian.log_density_tied(values, means, gaussian.cholesky_factors(covariances))
+        else:
+            variances = covariances if self.family == "diagonal" else self.repeat_features(covariances)
+            log_density = gaussian.log_density_diagonal(values, means, variances)
+        return log_density + log_weights
+
+    def repeat_features(self, variances: Floats) -> Floats:
+        """Spherical variances (K,) as diagonal ones (K, d)."""
+        return np.repeat(variances[:, None], self.n_features, axis=1)
+
+    def responsibilities(self, params: MixtureParams, values: Floats) -> Floats:
+        """Probability of each component given each row.
+
+        Parameters
+        ----------
+        params : MixtureParams
+            Parameters.
+        values : ndarray, shape (n, d)
+            Rows.
+
+        Returns
+        -------
+        ndarray, shape (n, K)
+            Rows sum to 1.
+
+        References
+        ----------
+        Bishop (2006), Pattern Recognition and Machine Learning, eq. 9.23.
+        """
+        log_shares, _ = normalise_rows(self.log_joint(params, values))
+        shares: Floats = np.exp(log_shares)
+        return shares
+
+    def e_step(self, params: MixtureParams, chunk: Rows, assign: Assign = "soft") -> MixtureStats:
+        """Expected moments of `chunk` about ``params.means``.
+
+        Hard assignment gives each row to its best component, the first of equals; its `loglik` is
+        then the classification log-likelihood (Celeux & Govaert 1992, doi:10.1016/0167-9473(92)90042-E, eq. 2.2).
+        """
+        log_joint = self.log_joint(params, chunk.values)
+        if assign == "hard":
+            shares = np.zeros_like(log_joint)
+            shares[np.arange(len(shares)), log_joint.argmax(axis=1)] = 1.0
+            log_sums, entropy = log_joint.max(axis=1), 0.0
+        else:
+            log_shares, log_sums = normalise_rows(log_joint)
+            shares = np.exp(log_shares)
+            entropy = float(chunk.weights @ entropy_rows(log_shares))
+        return self.moments(
+            chunk.values,
+            shares * chunk.weights[:, None],
+            params.means,
+            loglik=float(chunk.weights @ log_sums),
+            entropy=entropy,
+            n=float(chunk.weights.sum()),
+        )
+
+    def moments(
+        self, values: Floats, shares: Floats, origin: Floats, *, n: float, loglik: float, entropy: float
+    ) -> MixtureStats:
+        """Statistics of rows (n, d) shared out by weights (n, K), about `origin` (K, d)."""
+        k, d = origin.shape
+        first = np.empty((k, d))
+        second = np.zeros({"full": (k, d, d), "tied": (d, d), "diagonal": (k, d), "spherical": (k,)}[self.family])
+        for j in range(k):
+            deviations = values - origin[j]
+            shared = deviations * shares[:, j : j + 1]
+            first[j] = shared.sum(axis=0)
+            if self.family == "full":
+                second[j] = shared.T @ deviations
+            elif self.family == "tied":
+                second += shared.T @ deviations
+            elif self.family == "diagonal":
+                second[j] = np.einsum("nd,nd->d", shared, deviations)
+            else:
+                second[j] = np.einsum("nd,nd->", shared, deviations)
+        if self.family in ("full", "tied"):
+            second = 0.5 * (second + np.swapaxes(second, -1, -2))
+        return MixtureStats(n, loglik, entropy, shares.sum(axis=0), first, second, Origin(origin))
+
+    def scatters(self, stats: MixtureStats, means: Floats) -> Floats:
+        """Scatter about `means` (K, d), in the shape of ``stats.second``."""
+        shift = stats.origin.points - means
+        counts, first, second = stats.counts, stats.first, stats.second
+        if self.family == "full":
+            cross = first[:, :, None] * shift[:, None, :]
+            square = counts[:, None, None] * shift[:, :, None] * shift[:, None, :]
+            return second + cross + np.swapaxes(cross, 1, 2) + square
+        if self.family == "tied":
+            cross = first.T @ shift
+            return second + cross + cross.T + (shift * counts[:, None]).T @ shift
+        added = shift * (2.0 * first + counts[:, None] * shift)
+        return second + (added if self.family == "diagonal" else added.sum(axis=1))
+
+    def m_step(self, stats: MixtureStats, params: MixtureParams) -> MixtureParams:
+        """Weights, means and covariances that maximise Q plus log prior.
+
+        A component without any row keeps its mean, and without a prior its covariance too: Q does
+        not depend on them.
+
+        References
+        ----------
+        Bishop (2006), Pattern Recognition and Machine Learning, eqs 9.24-9.26; with a prior, Fraley &
+        Raftery (2007), J. Classif. 24, 155-181, doi:10.1007/s00357-007-0004-5, table 2, without shrinkage of the means.
+        """
+        counts = stats.counts
+        filled = counts > 0.0
+        divisor = np.where(filled, counts, 1.0)
+        means = np.where(filled[:, None], stats.origin.points + stats.first / divisor[:, None], params.means)
+        weights = np.full(self.n_components, 1.0 / self.n_components)
+        if not self.equal_weights:
+            weights = counts / counts.sum()
+        if self.fixed_variance is not None:
+            return MixtureParams(weights, means, params.covariances)
+        summed = self.scatters(stats, means)
+        divisors = (
+            counts.sum() if self.family == "tied" else counts * (self.n_features if self.family == "spherical" else 1)
+        )
+        if self.prior is not None:
+            summed = summed + self.prior.added_scatter(self.family)
+            divisors = divisors + self.prior.added_counts(self.family)
+        divisors = np.reshape(divisors, np.shape(divisors) + (1,) * (summed.ndim - np.ndim(divisors)))
+        with np.errstate(invalid="ignore"):
+            covariances = np.where(divisors > 0.0, summed / divisors, params.covariances)
+        return MixtureParams(weights, means, covariances)
+
+    def expected_loglik(self, stats: MixtureStats, params: MixtureParams) -> float:
+        """Q in nats.
+
+        ``Σ_k counts[k] log weights[k] - ½ Σ_k (counts[k] (d log 2π + log|Σ_k|) + tr Σ_k⁻¹ S_k)``
+        with S_k the scatter about ``params.means[k]`` (Bishop 2006, eq. 9.40).
+        """
+        d, counts = self.n_features, stats.counts
+        used = counts > 0.0
+        total = float((counts[used] * log_or_minus_infinity(params.weights[used])).sum())
+        scatters = self.scatters(stats, params.means)
+        if self.family == "tied":
+            factor = gaussian.cholesky_factors(params.covariances)
+            return total + gaussian.expected_log_density(float(counts.sum()), scatters, factor)
+        if self.family == "full":
+            factors = gaussian.cholesky_factors(params.covariances)
+            return total + sum(
+                gaussian.expected_log_density(float(n), scatter, factor)
+                for n, scatter, factor in zip(counts, scatters, factors, strict=True)
+            )
+        variances = params.covariances
+        per_component = d if self.family == "spherical" else 1
+        logs = per_component * np.log(variances)
+        weighted = (counts * logs.T).sum() + (scatters / variances).sum()
+        return total - 0.5 * (float(counts.sum()) * d * gaussian.LOG_2PI + float(weighted))
+
+    def log_prior(self, params: MixtureParams) -> float:
+        """Log density of the covariances under `prior`, without its constant, in nats."""
+        if self.prior is None:
+            return 0.0
+        return self.prior.log_density(params.covariances, self.family)
+
+    def pack(self, params: MixtureParams) -> Floats:
+        """Log ratios of the weights to the last, means, log-Cholesky or log variances; only what is free."""
+        parts = [params.means.ravel()]
+        if not self.equal_weights:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                parts.insert(0, np.log(params.weights[:-1] / params.weights[-1]))
+        if self.fixed_variance is None:
+            if self.family == "full":
+                parts += [gaussian.pack_cholesky(matrix) for matrix in params.covariances]
+            elif self.family == "tied":
+                parts.append(gaussian.pack_cholesky(params.covariances))
+            else:
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    parts.append(np.log(params.covariances).ravel())
+        return np.concatenate(parts)
+
+    def unpack(self, vector: Floats) -> MixtureParams:
+        """Inverse of `pack`."""
+        k, d, m = self.n_components, self.n_features, self.n_free_weights
+        weights = np.full(k, 1.0 / k)
+        if not self.equal_weights:
+            log_weights = np.append(vector[:m], 0.0)
+            weights = np.exp(log_weights - logsumexp_rows(log_weights))
+        means = vector[m : m + k * d].reshape(k, d)
+        rest = vector[m + k * d :]
+        if self.fixed_variance is not None:
+            covariances = np.full(k, self.fixed_variance)
+        elif self.family == "full":
+            covariances = np.stack([gaussian.unpack_cholesky(part) for part in rest.reshape(k, -1)])
+        elif self.family == "tied":
+            covariances = gaussian.unpack_cholesky(rest)
+        else:
+            covariances = np.exp(rest.reshape(k, d) if self.family == "diagonal" else rest)
+        return MixtureParams(weights, means, covariances)
+
+    def natural(self, params: MixtureParams) -> dict[str, Floats]:
+        """Weights, means and covariances; "variances" in the diagonal and spherical families."""
+        word = "covariances" if self.family in ("full", "tied") else "variances"
+        return {"weights": params.weights, "means": params.means, word: params.covariances}
+
+    def canonical(self, params: MixtureParams) -> MixtureParams:
+        """Components by descending weight, or by ascending mean of feature `order_by`; ties by the means."""
+        first = -params.weights if self.order_by is None else params.means[:, self.order_by]
+        order = np.lexsort((*params.means.T[::-1], first))
+        covariances = params.covariances if self.family == "tied" else params.covariances[order]
+        return MixtureParams(params.weights[order], params.means[order], covariances)
+
+    def degenerate(self, stats: MixtureStats, params: MixtureParams) -> str | None:
+        """Why the next M-step would leave a component without rows or without a covariance.
+
+        A covariance has collapsed where its least variance, in the data's standard deviations, is
+        below `COLLAPSED`: the likelihood is unbounded along that way (Day 1969, doi:10.1093/biomet/56.3.463).
+        """
+        empty = np.flatnonzero(~(stats.counts > 0.0))
+        if empty.size:
+            return f"component {empty[0] + 1} of {self.n_components} has no rows left"
+        if self.fixed_variance is not None or self.prior is not None:
+            return None
+        covariances = self.m_step(stats, params).covariances
+        variances = self.total_variances(stats)
+        if self.family in ("full", "tied"):
+            spread = np.sqrt(np.where(variances > 0.0, variances, 1.0))
+            matrices = covariances.reshape(-1, self.n_features, self.n_features) / np.outer(spread, spread)
+            least = np.linalg.eigvalsh(matrices)[:, 0]
+        elif self.family == "diagonal":
+            least = (covariances / np.where(variances > 0.0, variances, 1.0)).min(axis=1)
+        else:
+            least = covariances / (variances if variances > 0.0 else 1.0)
+        worst = int(np.argmin(least))
+        if least[worst] > COLLAPSED:
+            return None
+        if self.family == "tied":
+            return "the common covariance has collapsed: features are collinear within the components"
+        points = stats.counts[worst]
+        return f"component {worst + 1} has collapsed on {points:.3g} points (d + 1 = {self.n_features + 1} needed)"
+
+    def total_variances(self, stats: MixtureStats) -> Floats:
+        """Variance of each feature over all rows (d,); in the spherical family their mean, 0-d."""
+        points = stats.origin.points
+        centre = points[0] + (stats.counts @ (points - points[0]) + stats.first.sum(axis=0)) / stats.counts.sum()
+        scatters = self.scatters(stats, np.broadcast_to(centre, points.shape))
+        if self.family == "full":
+            scatters = np.diagonal(scatters, axis1=1, axis2=2).sum(axis=0)
+        elif self.family == "tied":
+            scatters = np.diagonal(scatters)
+        elif self.family == "diagonal":
+            scatters = scatters.sum(axis=0)
+        else:
+            scatters = scatters.sum() / self.n_features
+        return np.asarray(scatters / stats.counts.sum())
+
+    def covariance_matrices(self, params: MixtureParams) -> Floats:
+        """Covariance matrix of each component, shape (K, d, d)."""
+        if self.family == "full":
+            return params.covariances
+        k, d = self.n_components, self.n_features
+        if self.family == "tied":
+            return np.repeat(params.covariances[None], k, axis=0)
+        variances = params.covariances if self.family == "diagonal" else self.repeat_features(params.covariances)
+        return variances[:, :, None] * np.eye(d)
+
+    def from_labels(self, values: Floats, labels: npt.NDArray[Any], weights: Floats | None = None) -> MixtureParams:
+        """Parameters by one M-step from a partition.
+
+        Parameters
+        ----------
+        values : ndarray, shape (n, d)
+            Rows.
+        labels : ndarray, shape (n,) of int or (n, K) of float
+            Component of each row in ``range(K)``, or responsibilities.
+        weights : ndarray, shape (n,), optional
+            Weights of the rows.
+
+        Returns
+        -------
+        MixtureParams
+            A covariance is singular where its component has too few rows.
+
+        Raises
+        ------
+        InputError
+            If the labels have a wrong shape or range, or a component has no rows.
+        """
+        labels = np.asarray(labels)
+        n, k = len(values), self.n_components
+        if labels.ndim == 1:
+            if labels.shape != (n,) or labels.dtype.kind not in "iub" or labels.min() < 0 or labels.max() >= k:
+                raise InputError("labels", f"array of shape {labels.shape}", f"{n} integers from 0 to {k - 1}")
+            shares = np.zeros((n, k))
+            shares[np.arange(n), labels] = 1.0
+        else:
+            shares = labels.astype(np.float64)
+        if shares.shape != (n, k):
+            raise InputError("labels", f"array of shape {shares.shape}", f"({n}, {k})")
+        if weights is not None:
+            shares = shares * weights[:, None]
+        counts = shares.sum(axis=0)
+        if not (counts > 0.0).all():
+            empty = int(np.argmin(counts > 0.0)) + 1
+            raise InputError("labels", f"component {empty} has no rows", "rows for every component")
+        centre = values.mean(axis=0)
+        origin = centre + shares.T @ (values - centre) / counts[:, None]
+        stats = self.moments(values, shares, origin, n=float(counts.sum()), loglik=np.nan, entropy=np.nan)
+        fixed = 1.0 if self.fixed_variance is None else self.fixed_variance
+        return self.m_step(stats, MixtureParams(counts / counts.sum(), origin, np.full(k, fixed)))
+
+    def boundaries(self, params: MixtureParams) -> list[dict[str, Any]]:
+        """Where two components are equally likely, for every pair.
+
+        Returns
+        -------
+        list of dict
+            ``first``, ``second`` (components), ``A`` (d, d), ``b`` (d,), ``c``: where
+            ``xᵀAx + bᵀx + c`` is positive, `first` is the likelier. It is the log ratio of their joint
+            densities in nats: a quadric, and a hyperplane (A = 0) where they share a covariance.
+        """
+        matrices = self.covariance_matrices(params)
+        log_weights = log_or_minus_infinity(params.weights)
+        pairs: list[dict[str, Any]] = []
+        for i, j in combinations(range(self.n_components), 2):
+            square, linear, constant = gaussian.quadric(
+                (params.means[i], params.means[j]), (matrices[i], matrices[j]), (log_weights[i], log_weights[j])
+            )
+            pairs.append({"first": i, "second": j, "A": square, "b": linear, "c": constant})
+        return pairs
+
+
+def kmeans(n_components: int, n_features: int, order_by: int | None = None, variance: float = 1.0) -> GaussianMixture:
+    """K-means: a mixture with equal weights and one fixed spherical variance, fitted with ``assign="hard"``.
+
+    Its classification log-likelihood is ``-inertia / (2 variance)`` plus a constant, so the climb is
+    that of Lloyd's algorithm.
+
+    Parameters
+    ----------
+    n_components : int
+        Clusters.
+    n_features : int
+        Features.
+    order_by : int, optional
+        Feature whose mean orders the clusters.
+    variance : float
+        Squared unit of the data in which the tolerance of a fit, in nats, is read; the clusters do
+        not depend on it.
+
+    Returns
+    -------
+    GaussianMixture
+
+    References
+    ----------
+    Celeux & Govaert (1992), Comput. Stat. Data Anal. 14, 315-332, doi:10.1016/0167-9473(92)90042-E, section 5.
+    """
+    return GaussianMixture(
+        n_components, n_features, "spherical", equal_weights=True, fixed_variance=variance, order_by=order_by
+    )
