@@ -1,0 +1,260 @@
+"""The normal distribution of rows with gaps, one pattern of missingness at a time.
+
+``d`` columns, of which a pattern has ``p`` observed and ``q = d - p`` missing. Rows of one pattern are kept as their
+weight, their mean and a root of their scatter: these are sufficient, so that a pass never returns to the rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import lapack
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.intp]
+Booleans = npt.NDArray[np.bool_]
+
+LOG_2PI = math.log(2.0 * math.pi)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Rows that share one pattern of missingness, reduced to what the likelihood needs.
+
+    Parameters
+    ----------
+    observed : ndarray, shape (p,)
+        Numbers of the observed columns, ascending; p >= 1.
+    missing : ndarray, shape (q,)
+        Numbers of the missing columns, ascending.
+    n_rows : int
+        Rows.
+    weight : float
+        Sum of their weights.
+    mean : ndarray, shape (p,)
+        Weighted mean of the observed values, from the origin.
+    root : ndarray, shape (min(n_rows, p) or 0, p)
+        ``root.T @ root`` is the weighted scatter about `mean`.
+    """
+
+    observed: Integers
+    missing: Integers
+    n_rows: int
+    weight: float
+    mean: Floats
+    root: Floats
+
+
+def group_rows(observed: Booleans) -> list[Integers]:
+    """Rows of each pattern of missingness, patterns in lexicographic order (complete rows last).
+
+    Parameters
+    ----------
+    observed : ndarray of bool, shape (n, d)
+        Which cells hold a value.
+
+    Returns
+    -------
+    list of ndarray
+        Ascending row numbers, one array a pattern; the pattern without any value is left out.
+    """
+    packed = np.packbits(observed, axis=1)
+    _, pattern = np.unique(packed, axis=0, return_inverse=True)
+    order = np.argsort(pattern.ravel(), kind="stable")
+    cuts = np.flatnonzero(np.diff(pattern.ravel()[order])) + 1
+    return [rows for rows in np.split(order, cuts) if observed[rows[0]].any()]
+
+
+def reduce_pattern(values: Floats, weights: Floats, observed: Booleans) -> Pattern:
+    """Weight, mean and scatter root of rows with one pattern.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, p)
+        Observed values from the origin.
+    weights : ndarray, shape (n,)
+        Positive weights.
+    observed : ndarray of bool, shape (d,)
+        The pattern.
+
+    Returns
+    -------
+    Pattern
+    """
+    weight = float(weights.sum())
+    mean: Floats = weights @ values / weight
+    root = np.zeros((0, values.shape[1]))
+    if len(values) > 1:
+        root = np.sqrt(weights)[:, None] * (values - mean)
+        if len(root) > root.shape[1]:
+            root = np.asarray(np.linalg.qr(root, mode="r"))
+    return Pattern(np.flatnonzero(observed), np.flatnonzero(~observed), len(values), weight, mean, root)
+
+
+def factorise(matrix: Floats) -> Floats | None:
+    """Lower Cholesky factor, or None where `matrix` is not positive definite."""
+    factor, info = lapack.dpotrf(matrix, lower=1, clean=1)
+    return None if info else np.asarray(factor)
+
+
+def solve_lower(factor: Floats, right: Floats) -> Floats:
+    """``factor⁻¹ right`` for a lower triangular `factor`."""
+    solution, _ = lapack.dtrtrs(factor, right, lower=1)
+    return np.asarray(solution)
+
+
+def condition(covariance: Floats, observed: Integers, missing: Integers) -> tuple[Floats, Floats, Floats] | None:
+    """Regression of the missing columns on the observed ones.
+
+    ``slopes = Σ_oo⁻¹ Σ_om`` and ``residual = Σ_mm - Σ_mo Σ_oo⁻¹ Σ_om``.
+
+    Parameters
+    ----------
+    covariance : ndarray, shape (d, d)
+        Positive definite.
+    observed, missing : ndarray of int, shapes (p,) and (q,)
+        Columns.
+
+    Returns
+    -------
+    factor : ndarray, shape (p, p)
+        Lower Cholesky factor of the observed block.
+    slopes : ndarray, shape (p, q)
+    residual : ndarray, shape (q, q)
+        Conditional covariance.
+        None where the observed block is not positive definite.
+
+    References
+    ----------
+    Anderson (2003), An Introduction to Multivariate Statistical Analysis, 3rd ed., theorem 2.5.1.
+    """
+    factor = factorise(covariance[np.ix_(observed, observed)])
+    if factor is None:
+        return None
+    if not missing.size:
+        return factor, np.zeros((observed.size, 0)), np.zeros((0, 0))
+    half = solve_lower(factor, covariance[np.ix_(observed, missing)])
+    slopes, _ = lapack.dtrtrs(factor, half, lower=1, trans=1)
+    return factor, np.asarray(slopes), covariance[np.ix_(missing, missing)] - half.T @ half
+
+
+def log_determinant(factor: Floats) -> float:
+    """``log det(L Lᵀ)`` of a lower Cholesky factor."""
+    return 2.0 * float(np.log(np.diagonal(factor)).sum())
+
+
+def expected_moments(
+    patterns: Sequence[Pattern], mean: Floats, covariance: Floats, mode_only: bool
+) -> tuple[float, float, Floats, Floats]:
+    """Observed-data log-likelihood, entropy, and expected first and second moments of the completed rows.
+
+    A missing part has the conditional mean ``μ_m + (x_o - μ_o) slopes`` and adds its conditional covariance to the
+    second moment: a filled-in mean alone would shrink every variance.
+
+    Parameters
+    ----------
+    patterns : sequence of Pattern
+        Rows, from the origin.
+    mean : ndarray, shape (d,)
+        From the same origin.
+    covariance : ndarray, shape (d, d)
+    mode_only : bool
+        Put each missing part at its conditional mode: no conditional covariance, no entropy, and the
+        log-likelihood is that of the completed rows.
+
+    Returns
+    -------
+    loglik, entropy : float
+        In nats; NaN where `covariance` is not positive definite.
+    first : ndarray, shape (d,)
+        ``Σ w E[x]``
+    second : ndarray, shape (d, d)
+        ``Σ w E[x xᵀ]``
+
+    References
+    ----------
+    Little & Rubin (2019), Statistical Analysis with Missing Data, 3rd ed., section 11.2.1, eqs. 11.3-11.5.
+    """
+    d = mean.size
+    loglik = entropy = 0.0
+    first, second = np.zeros(d), np.zeros((d, d))
+    completed = np.zeros((sum(1 + len(p.root) for p in patterns), d))
+    undefined = math.nan, math.nan, first, second
+    whole = factorise(covariance) if mode_only else None
+    if mode_only and whole is None:
+        return undefined
+    top = 0
+    for pattern in patterns:
+        o, m, weight = pattern.observed, pattern.missing, pattern.weight
+        parts = condition(covariance, o, m)
+        if parts is None:
+            return undefined
+        factor, slopes, residual = parts
+        rows = completed[top : top + 1 + len(pattern.root)]
+        top += len(rows)
+        away = pattern.mean - mean[o]
+        rows[0, o] = pattern.mean
+        rows[1:, o] = pattern.root
+        if m.size:
+            rows[0, m] = mean[m] + away @ slopes
+            rows[1:, m] = pattern.root @ slopes
+        first += weight * rows[0]
+        rows[0] *= math.sqrt(weight)
+        half = solve_lower(factor, np.vstack([math.sqrt(weight) * away, pattern.root]).T)
+        square = float(np.vdot(half, half))
+        if whole is not None:
+            loglik -= 0.5 * (weight * (d * LOG_2PI + log_determinant(whole)) + square)
+            continue
+        loglik -= 0.5 * (weight * (o.size * LOG_2PI + log_determinant(factor)) + square)
+        if m.size:
+            left = factorise(residual)
+            if left is None:
+                return undefined
+            entropy += 0.5 * weight * (m.size * (1.0 + LOG_2PI) + log_determinant(left))
+            second[np.ix_(m, m)] += weight * residual
+    second += completed.T @ completed
+    return loglik, entropy, first, second
+
+
+def fill_conditional(values: Floats, mean: Floats, covariance: Floats) -> tuple[Floats, Floats]:
+    """Conditional mean and standard deviation of every missing cell.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, d)
+        NaN where missing.
+    mean : ndarray, shape (d,)
+    covariance : ndarray, shape (d, d)
+        Positive definite.
+
+    Returns
+    -------
+    filled : ndarray, shape (n, d)
+        `values`, with conditional means in the gaps; a row without any value gets `mean`.
+    sd : ndarray, shape (n, d)
+        Conditional standard deviation of each filled cell, NaN where a value was observed.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If `covariance` is not positive definite.
+    """
+    filled, sd = values.copy(), np.full(values.shape, np.nan)
+    observed = ~np.isnan(values)
+    empty = ~observed.any(axis=1)
+    filled[empty], sd[empty] = mean, np.sqrt(np.diagonal(covariance))
+    for rows in group_rows(observed):
+        o, m = np.flatnonzero(observed[rows[0]]), np.flatnonzero(~observed[rows[0]])
+        if not m.size:
+            continue
+        parts = condition(covariance, o, m)
+        if parts is None:
+            raise np.linalg.LinAlgError("the covariance is not positive definite")
+        _, slopes, residual = parts
+        filled[np.ix_(rows, m)] = mean[m] + (values[np.ix_(rows, o)] - mean[o]) @ slopes
+        sd[np.ix_(rows, m)] = np.sqrt(np.diagonal(residual))
+    return filled, sd
