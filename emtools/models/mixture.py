@@ -554,7 +554,7 @@ class GaussianMixture:
             If the labels have a wrong shape or range, or a component has no rows.
         """
         labels = np.asarray(labels)
-        n, k = len(values), self.n_components
+        n, k, d = len(values), self.n_components, self.n_features
         if labels.ndim == 1:
             if labels.shape != (n,) or labels.dtype.kind not in "iub" or labels.min() < 0 or labels.max() >= k:
                 raise InputError("labels", f"array of shape {labels.shape}", f"{n} integers from 0 to {k - 1}")
@@ -574,7 +574,7 @@ class GaussianMixture:
         origin = centre + shares.T @ (values - centre) / counts[:, None]
         stats = self.moments(values, shares, origin, n=float(counts.sum()), loglik=np.nan, entropy=np.nan)
         fixed = 1.0 if self.fixed_variance is None else self.fixed_variance
-        return self.m_step(stats, MixtureParams(counts / counts.sum(), origin, np.full(k, fixed)))
+        return self.m_step(stats, MixtureParams(counts / counts.sum(), origin, self.as_family(fixed * np.eye(d))))
 
     def boundaries(self, params: MixtureParams) -> list[dict[str, Any]]:
         """Where two components are equally likely, for every pair.
