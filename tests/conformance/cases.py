@@ -142,3 +142,41 @@ def kmeans() -> Case:
     from emtools.models.mixture import kmeans
 
     return mixture_case(kmeans(3, 2, order_by=0))
+
+
+def gappy_table() -> tuple[np.ndarray, np.ndarray]:
+    """Correlated rows with gaps and their counts; spread so wide that filling at the mode gains no density."""
+    rng = np.random.default_rng(11)
+    values = rng.multivariate_normal([5.0, -2.0, 30.0], [[9.0, 5.0, 4.0], [5.0, 8.0, 3.0], [4.0, 3.0, 12.0]], size=60)
+    gaps = rng.random(values.shape) < [0.3, 0.2, 0.25]
+    gaps[:20] = False
+    gaps[25] = True
+    values[gaps] = np.nan
+    return values, rng.integers(1, 4, size=60)
+
+
+def normal_case(model: Any) -> Case:
+    from emtools.models.normal import PatternSource
+
+    values, counts = gappy_table()
+    return Case(
+        model,
+        lambda n: PatternSource(values, chunk_patterns=8 // n),
+        lambda: PatternSource(values, counts.astype(float)),
+        lambda: PatternSource(np.repeat(values, counts, axis=0)),
+    )
+
+
+@case
+def normal() -> Case:
+    from emtools.models.normal import MultivariateNormal
+
+    return normal_case(MultivariateNormal(3))
+
+
+@case
+def normal_with_prior() -> Case:
+    from emtools.models.mixture import CovariancePrior
+    from emtools.models.normal import MultivariateNormal
+
+    return normal_case(MultivariateNormal(3, prior=CovariancePrior(6.0, np.diag([4.0, 3.0, 5.0]))))
