@@ -1,0 +1,464 @@
+"""The workflow's configuration: checked in full before any job, every fault one line with file, key and remedy."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from emtools.errors import InputError
+from emtools.io.demo import DEMOS
+from emtools.io.sniff import Kind, bare_suffix, sniff, table_columns
+
+try:
+    import yaml
+    from jsonschema import Draft202012Validator, ValidationError
+except ModuleNotFoundError as absent:
+    raise InputError("workflow", f"package {absent.name} is absent", "", "pip install 'emtools[workflow]'") from absent
+
+FILES: dict[str, dict[str, tuple[Kind, ...]]] = {
+    "impute": {"input": ("table",), "truth": ("table",)},
+    "deconvolve": {"input": ("cells", "table")},
+    "segment": {"input": ("image",), "truth": ("image",)},
+    "hmm": {"input": ("fasta",)},
+    "motif": {"input": ("fasta",), "regions": ("bed",), "truth": ("bed",)},
+}
+COLUMNS = {"impute": ("id", "columns", "log"), "deconvolve": ("columns", "sample", "truth")}
+PRODUCTS: dict[str, tuple[Kind, str]] = {
+    "impute": ("table", "completed"),
+    "deconvolve": ("cells", "cells.h5ad"),
+    "segment": ("cells", "objects.h5ad"),
+    "hmm": ("bed", "segments.bed"),
+    "motif": ("bed", "sites.bed"),
+}
+BRANCHES = tuple(FILES)
+ELSEWHERE = ("seed", "threads")
+NOUNS = {
+    "string": "a string",
+    "integer": "an integer",
+    "number": "a number",
+    "array": "a list",
+    "object": "a mapping of keys to values",
+    "boolean": "true or false",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `emtools check` looks at.
+
+    Parameters
+    ----------
+    config : Path
+        YAML file.
+    schemas : Path
+        Folder of config.schema.yaml and samples.schema.yaml.
+    command : tuple of str
+        Command line as typed.
+    """
+
+    config: Path
+    schemas: Path
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One analysis.
+
+    Parameters
+    ----------
+    branch, name : str
+        Command, and name in the config.
+    out : str
+        Folder of its results.
+    files : mapping of str to str
+        Input files by key (`input`, `truth`, `regions`), references resolved to paths.
+    words : tuple of str
+        The other options, as one types them.
+    seed, threads : int
+        Root of random numbers; threads.
+    given : frozenset of str
+        Keys that the config gives.
+    """
+
+    branch: str
+    name: str
+    out: str
+    files: Mapping[str, str]
+    words: tuple[str, ...]
+    seed: int
+    threads: int
+    given: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def product(self) -> str:
+        """File that other entries take as input."""
+        name = PRODUCTS[self.branch][1]
+        return f"{self.out}/{name}{bare_suffix(Path(self.files['input'])) if self.branch == 'impute' else ''}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All analyses of a run.
+
+    Parameters
+    ----------
+    results : str
+        Folder of all results.
+    entries : tuple of Entry
+        Analyses, by branch and then as written.
+    """
+
+    results: str
+    entries: tuple[Entry, ...]
+
+    def branch(self, name: str) -> tuple[Entry, ...]:
+        """Analyses of one branch."""
+        return tuple(entry for entry in self.entries if entry.branch == name)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An analysis as written, and where."""
+
+    branch: str
+    name: str
+    options: Mapping[str, Any]
+    where: str
+
+
+def read_yaml(path: Path) -> Any:
+    """Content of a YAML file, or one line about where it is wrong."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(str(path), "cannot be read", str(error), "check the path") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}: line {mark.line + 1}" if mark else str(path)
+        raise InputError(
+            place, f"not YAML: {getattr(error, 'problem', error)}", "", "mind spaces and colons"
+        ) from error
+
+
+def make_plan(config: Mapping[str, Any], source: str, schemas: Path) -> Plan:
+    """Check a configuration and resolve its references.
+
+    Parameters
+    ----------
+    config : mapping
+        Content of the config file.
+    source : str
+        Its name, for messages.
+    schemas : Path
+        Folder of the schemas.
+
+    Raises
+    ------
+    InputError
+        For the first fault found, with the number of others where there are any.
+    """
+    schema = read_yaml(schemas / "config.schema.yaml")
+    whole = {key: ({} if value is None and key in BRANCHES else value) for key, value in config.items()}
+    validate(whole, schema, source)
+    drafts = list(read_drafts(whole, schema, read_yaml(schemas / "samples.schema.yaml"), source))
+    if not drafts:
+        raise InputError(source, "no analysis is named", f"an entry under one of {', '.join(BRANCHES)}")
+    results = whole.get("results", "results").rstrip("/")
+    index = {f"{draft.branch}:{draft.name}": draft for draft in drafts}
+    refuse_circles(index)
+    known: dict[str, Entry] = {}
+
+    def entry_of(key: str) -> Entry:
+        if key not in known:
+            draft = index[key]
+            files = {role: resolve(draft, role) for role in FILES[draft.branch] if role in draft.options}
+            known[key] = make_entry(draft, files, f"{results}/{draft.branch}/{draft.name}", whole.get("seed", 0))
+        return known[key]
+
+    def resolve(draft: Draft, role: str) -> str:
+        value = draft.options[role]
+        kind, product = reference(draft, role, value, index)
+        if product is None:
+            path = Path(value)
+            try:
+                sniff(path, kind)
+            except InputError as error:
+                remedy = error.remedy or "give another file"
+                raise InputError(
+                    f"{draft.where}.{role}", f"{error.where}: {error.got}", error.expected, remedy
+                ) from error
+            return str(path)
+        return f"{results}/inputs/{product}" if value.startswith("demo:") else entry_of(product).product
+
+    plan = Plan(results, tuple(entry_of(key) for key in index))
+    for draft in drafts:
+        check_columns(draft, index)
+    return plan
+
+
+def make_entry(draft: Draft, files: Mapping[str, str], out: str, seed: int) -> Entry:
+    """An analysis with its options as words of a command line."""
+    words: list[str] = []
+    for key, value in draft.options.items():
+        if key == "input" or key in ELSEWHERE:
+            continue
+        option = f"--{key.replace('_', '-')}"
+        given = files.get(key, value)
+        words += [option, *map(str, given)] if isinstance(given, list) else [option, str(given)]
+    return Entry(
+        draft.branch,
+        draft.name,
+        out,
+        files,
+        tuple(words),
+        draft.options.get("seed", seed),
+        draft.options.get("threads", 1),
+        frozenset(draft.options),
+    )
+
+
+def read_drafts(
+    config: Mapping[str, Any], schema: Mapping[str, Any], row_schema: Mapping[str, Any], source: str
+) -> Iterator[Draft]:
+    """Analyses of the config, then those of its sample sheets."""
+    for branch in BRANCHES:
+        named = config.get(branch, {})
+        for name, options in named.items():
+            yield Draft(branch, name, options, f"{source}: {branch}.{name}")
+        if branch in config.get("samples", {}):
+            yield from read_sheet(Path(config["samples"][branch]), branch, schema, row_schema, set(named))
+
+
+def read_sheet(
+    path: Path, branch: str, schema: Mapping[str, Any], row_schema: Mapping[str, Any], taken: set[str]
+) -> Iterator[Draft]:
+    """Analyses of a sample sheet."""
+    sniff(path, "table")
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t", restkey="(more cells than columns)")
+        for row in rows:
+            where = f"{path}: line {rows.line_num}"
+            given = {key: value for key, value in row.items() if value}
+            validate(given, row_schema, where)
+            name = given.pop("entry")
+            if name in taken:
+                raise InputError(where, f"there is already an entry {branch}.{name}", "", "choose another name")
+            taken.add(name)
+            properties = schema["$defs"][branch]["properties"]
+            options = {key: from_text(value, target(schema, properties.get(key, {}))) for key, value in given.items()}
+            validate(options, {"$defs": schema["$defs"], "$ref": f"#/$defs/{branch}"}, where)
+            yield Draft(branch, name, options, where)
+
+
+def target(schema: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A node of the schema with its reference followed."""
+    return schema["$defs"][node["$ref"].rsplit("/", 1)[1]] if "$ref" in node else node
+
+
+def from_text(text: str, node: Mapping[str, Any]) -> Any:
+    """A cell of a sheet as the schema wants it; text that does not fit stays text, for the schema to refuse."""
+    kind = node.get("type")
+    if kind == "array":
+        return [word.strip() for word in text.split(",") if word.strip()]
+    try:
+        return int(text) if kind == "integer" else float(text) if kind == "number" else text
+    except ValueError:
+        return text
+
+
+def validate(instance: Any, schema: Mapping[str, Any], source: str) -> None:
+    """Raise for the first fault that the schema finds."""
+    for path, key in odd_keys(instance):
+        raise InputError(f"{source}: {'.'.join((*path, str(key)))}", f"the key is {kind_of(key)}", "a word", "quote it")
+    faults = list(Draft202012Validator(schema).iter_errors(instance))
+    if faults:
+        error = explain(faults[0], source)
+        more = f"(and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise InputError(error.where, error.got, error.expected, f"{error.remedy} {more}".strip())
+
+
+def odd_keys(instance: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Keys that are not text, such as the numbers and booleans that YAML makes of bare words."""
+    if isinstance(instance, Mapping):
+        for key, value in instance.items():
+            if isinstance(key, str):
+                yield from odd_keys(value, (*path, key))
+            else:
+                yield path, key
+
+
+def explain(fault: ValidationError, source: str) -> InputError:
+    """A fault of the schema as a sentence."""
+    keys = [str(part) for part in fault.absolute_path]
+    value, need = fault.instance, fault.validator_value
+    where = f"{source}: {'.'.join(keys)}" if keys else source
+    match fault.validator:
+        case "additionalProperties":
+            known = list(fault.schema["properties"])
+            key = next(key for key in value if key not in known)
+            close = difflib.get_close_matches(str(key), known, 1)
+            remedy = f"did you mean {close[0]}?" if close else "remove it"
+            return InputError(
+                f"{source}: {'.'.join([*keys, str(key)])}", "unknown key", f"known here: {', '.join(known)}", remedy
+            )
+        case "required":
+            key = next(key for key in need if key not in value)
+            return InputError(where, f"the key {key} is missing", "", f"add {key}")
+        case "type":
+            kinds = [need] if isinstance(need, str) else need
+            expected = " or ".join(NOUNS[kind] for kind in kinds)
+            return InputError(where, f"{show(value)} is {kind_of(value)}", f"{expected} is needed", cure(value, kinds))
+        case "enum":
+            close = difflib.get_close_matches(str(value), need, 1)
+            remedy = f"did you mean {close[0]}?" if close else "choose one of them"
+            return InputError(where, f"{show(value)} is not known", f"one of {', '.join(need)}", remedy)
+        case "minimum":
+            return InputError(where, f"{show(value)} is too small", f"at least {need}", "raise it")
+        case "exclusiveMinimum":
+            return InputError(where, f"{show(value)} is too small", f"more than {need}", "raise it")
+        case "maximum":
+            return InputError(where, f"{show(value)} is too large", f"at most {need:g}", "lower it")
+        case "minItems":
+            return InputError(where, "the list is empty", "", "name something or remove the key")
+        case "pattern" if "A-Z" in need:
+            return InputError(
+                where, f"the name {show(value)} cannot be used", "a letter, then letters, digits, - and _", "rename it"
+            )
+        case _:
+            return InputError(
+                where, f"{show(value)} cannot be used", "a word or path that does not begin with -", "rename it"
+            )
+
+
+def show(value: Any) -> str:
+    """A value as a short quotation."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def kind_of(value: Any) -> str:
+    """What YAML made of a value."""
+    if value is None:
+        return "empty"
+    for kind, noun in ((bool, "boolean"), (str, "string"), (int, "integer"), (float, "number"), (list, "array")):
+        if isinstance(value, kind):
+            return NOUNS[noun]
+    return NOUNS["object"] if isinstance(value, Mapping) else f"a {type(value).__name__}"
+
+
+def cure(value: Any, kinds: list[str]) -> str:
+    """What to write instead of a value of the wrong type."""
+    if isinstance(value, str) and {"integer", "number"} & set(kinds):
+        try:
+            number = float(value)
+        except ValueError:
+            return "write a number"
+        if "e" in value.lower() and "number" in kinds:
+            mantissa, exponent = f"{number:.15e}".split("e")
+            return f"write {float(mantissa)}e{int(exponent):+d} (YAML reads {value} as text)"
+        return f"write {value} without quotes" if number.is_integer() or "number" in kinds else "write a whole number"
+    if "array" in kinds and isinstance(value, (str, int, float)):
+        return f"write [{value}]"
+    if "string" in kinds and isinstance(value, (int, float)):
+        return f'write "{value}"'
+    return "see config/README.md"
+
+
+def reference(draft: Draft, role: str, value: str, index: Mapping[str, Draft]) -> tuple[Kind, str | None]:
+    """What a value of a file key stands for.
+
+    Returns
+    -------
+    kind : str
+        Format.
+    product : str or None
+        File name of a demo set, key of another entry, or None for a path.
+    """
+    accepted = FILES[draft.branch][role]
+    where = f"{draft.where}.{role}"
+    head, colon, name = value.partition(":")
+    kind: Kind
+    if colon and head == "demo":
+        if name not in DEMOS:
+            raise InputError(where, f"no demo set {name!r}", f"one of {', '.join(DEMOS)}", "name one of these")
+        kind, product = ("table" if DEMOS[name].columns else "cells"), f"{name}{DEMOS[name].suffix}"
+    elif colon and head in BRANCHES:
+        if value not in index:
+            names = [key for key in index if key.startswith(f"{head}:")] or list(index)
+            close = difflib.get_close_matches(value, names, 1) or names[:1]
+            raise InputError(where, f"there is no entry {value}", f"entries are {', '.join(names)}", f"try {close[0]}")
+        kind, product = PRODUCTS[head][0], value
+    else:
+        cells = bare_suffix(Path(value)) in (".h5ad", ".h5")
+        return ("cells" if cells and "cells" in accepted else accepted[-1]), None
+    if kind not in accepted:
+        raise InputError(where, f"{value} is a {kind} file", f"{' or '.join(accepted)} is needed", "give another input")
+    return kind, product
+
+
+def refuse_circles(index: Mapping[str, Draft]) -> None:
+    """Raise where entries wait for one another."""
+
+    def visit(key: str, path: tuple[str, ...]) -> None:
+        if key in path:
+            circle = " → ".join((*path[path.index(key) :], key))
+            raise InputError(index[key].where, f"entries wait for one another: {circle}", "", "give one of them a file")
+        for role in FILES[index[key].branch]:
+            value = index[key].options.get(role, "")
+            if value in index:
+                visit(value, (*path, key))
+
+    for key in index:
+        visit(key, ())
+
+
+def columns_of(draft: Draft, value: str, index: Mapping[str, Draft]) -> tuple[str, ...] | None:
+    """Columns of the table that a value stands for; None where they cannot be told cheaply."""
+    head, _, name = value.partition(":")
+    if head == "demo" and name in DEMOS:
+        return DEMOS[name].columns or None
+    if value in index:
+        upstream = index[value]
+        return columns_of(upstream, upstream.options["input"], index) if head == "impute" else None
+    return table_columns(Path(value)) if bare_suffix(Path(value)) not in (".h5ad", ".h5") else None
+
+
+def check_columns(draft: Draft, index: Mapping[str, Draft]) -> None:
+    """Raise where an option names a column that the table does not have."""
+    found = columns_of(draft, draft.options["input"], index) if draft.branch in COLUMNS else None
+    if found is None:
+        return
+    for key in COLUMNS[draft.branch]:
+        value = draft.options.get(key, [])
+        for name in value if isinstance(value, list) else [value]:
+            if name not in found:
+                close = difflib.get_close_matches(name, found, 1)
+                remedy = f"did you mean {close[0]}?" if close else "correct the name"
+                raise InputError(
+                    f"{draft.where}.{key}",
+                    f"{draft.options['input']} has no column {name!r}",
+                    f"its columns are {show_columns(found)}",
+                    remedy,
+                )
+
+
+def show_columns(names: tuple[str, ...]) -> str:
+    """The first dozen names."""
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+
+
+def run(options: Options) -> int:
+    """Check a config file; `emtools check`."""
+    config = read_yaml(options.config)
+    if not isinstance(config, Mapping):
+        raise InputError(str(options.config), "is not a mapping of keys to values", "", "see config/README.md")
+    plan = make_plan(config, str(options.config), options.schemas)
+    counts = [f"{len(plan.branch(name))} {name}" for name in BRANCHES if plan.branch(name)]
+    print(f"emtools check: {options.config} is good: {', '.join(counts)}", file=sys.stderr)
+    return 0

@@ -1,0 +1,83 @@
+"""A first look at an input file: the mistakes that a few bytes betray, before any job starts."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import struct
+import zlib
+from pathlib import Path
+from typing import Literal
+
+from emtools.errors import InputError
+from emtools.io.outputs import require_file
+
+Kind = Literal["table", "cells", "image", "fasta", "bed"]
+KINDS = {"table": "table", "cells": "h5ad", "image": "image", "fasta": "FASTA", "bed": "BED"}
+HDF5 = b"\x89HDF\r\n\x1a\n"
+GZIP = b"\x1f\x8b"
+TIFF = {b"II*\0": ("<I", 4), b"MM\0*": (">I", 4), b"II+\0": ("<Q", 8), b"MM\0+": (">Q", 8)}
+DELIMITERS = {".csv": ",", ".tsv": "\t", ".txt": "\t", ".tab": "\t"}
+HEAD = 65536
+
+
+def bare_suffix(path: Path) -> str:
+    """Ending of the name in lower case, without .gz."""
+    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
+
+
+def read_head(path: Path) -> bytes:
+    """First bytes, unpacked where gzip packed them."""
+    try:
+        with open(path, "rb") as file:
+            packed = file.read(2) == GZIP
+        with gzip.open(path, "rb") if packed else open(path, "rb") as file:
+            return file.read(HEAD)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(str(path), "cannot be read", str(error), "check how it was made") from error
+
+
+def table_columns(path: Path) -> tuple[str, ...] | None:
+    """Names in the header of a delimited table; None where the format is another."""
+    delimiter = DELIMITERS.get(bare_suffix(path))
+    if delimiter is None:
+        return None
+    try:
+        text = read_head(path).decode("utf-8-sig", errors="strict").splitlines()
+    except UnicodeDecodeError as error:
+        if error.start < HEAD - 4:
+            raise InputError(str(path), "is not UTF-8 text", "a table", "save it as UTF-8 CSV or TSV") from error
+        return None
+    return tuple(name.strip() for name in next(csv.reader(text[:1], delimiter=delimiter), []))
+
+
+def sniff(path: Path, kind: Kind) -> None:
+    """Raise where `path` cannot be what `kind` says.
+
+    Raises
+    ------
+    InputError
+        If the file is absent or empty, or its first bytes belong to another format.
+    """
+    require_file(path, KINDS[kind])
+    head = read_head(path)
+    if not head.strip():
+        raise InputError(str(path), "there is nothing in the file", f"a {KINDS[kind]} file", "check how it was made")
+    if bare_suffix(path) in (".h5ad", ".h5") and not head.startswith(HDF5):
+        raise InputError(str(path), "is not HDF5 in spite of its name", "an AnnData file", "write it with anndata")
+    if kind == "fasta" and not head.lstrip().startswith(b">"):
+        raise InputError(str(path), "does not begin with '>'", "FASTA", "check that it is a sequence file")
+    if kind == "image" and bare_suffix(path) in (".tif", ".tiff"):
+        sniff_tiff(path, head)
+
+
+def sniff_tiff(path: Path, head: bytes) -> None:
+    """Raise where the directory of a TIFF file lies beyond its end."""
+    layout = TIFF.get(head[:4])
+    if layout is None:
+        raise InputError(str(path), "is not TIFF in spite of its name", "an image", "check how it was made")
+    form, start = layout
+    size = struct.calcsize(form)
+    end = path.stat().st_size
+    if len(head) < start + size or struct.unpack(form, head[start : start + size])[0] >= end:
+        raise InputError(str(path), f"is cut short at {end} bytes", "a whole TIFF file", "copy it again")

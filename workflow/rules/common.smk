@@ -1,0 +1,62 @@
+from emtools import __version__ as VERSION
+from emtools.errors import InputError
+from emtools.io.config import make_plan
+from emtools.io.demo import DEMOS
+from snakemake.exceptions import WorkflowError
+
+try:
+    PLAN = make_plan(
+        config,
+        " + ".join(map(str, workflow.overwrite_configfiles)) or "config/config.yaml",
+        Path(workflow.current_basedir) / ".." / "schemas",
+    )
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+REPORT = Path(workflow.current_basedir) / ".." / "report"
+CATEGORIES = {
+    "impute": "Impute: missing biomarkers",
+    "deconvolve": "Deconvolve: cell types",
+    "segment": "Segment: images",
+    "hmm": "HMM: hidden states",
+    "motif": "Motif: binding sites",
+}
+
+
+def record(entry, folder, ending):
+    """Log or benchmark file of an analysis."""
+    return f"{PLAN.results}/{folder}/{entry.branch}/{entry.name}.{ending}"
+
+
+def shown(entry, path, result):
+    """An output that the Snakemake report shows; its caption is report/<branch>_<stem>.rst or report/<stem>.rst."""
+    stem = Path(path).name.split(".")[0]
+    captions = [f"{entry.branch}_{stem}.rst", f"{stem}.rst"]
+    caption = next(name for name in captions if (REPORT / name).exists())
+    return report(
+        path,
+        caption=f"../report/{caption}",
+        category=CATEGORIES[entry.branch],
+        labels={"data": entry.name, "result": result},
+    )
+
+
+def figures(entry, **results):
+    """Figures by stem, with their labels; SVG beside the PNG that the report shows."""
+    vectors = [f"{entry.out}/{stem}.svg" for stem in results]
+    return vectors + [
+        shown(entry, f"{entry.out}/{stem}.png", result)
+        for stem, result in results.items()
+    ]
+
+
+def memory(base, per_mb):
+    """Memory in MB: `base` plus `per_mb` for each MB of input, doubled on each retry."""
+    return lambda wildcards, input, attempt: int(base + per_mb * input.size_mb) * 2 ** (
+        attempt - 1
+    )
+
+
+def minutes(base):
+    """Run time, doubled on each retry."""
+    return lambda wildcards, attempt: base * 2 ** (attempt - 1)

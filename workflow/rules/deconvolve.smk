@@ -1,0 +1,49 @@
+for entry in PLAN.branch("deconvolve"):
+
+    rule:
+        name:
+            f"deconvolve_{entry.name}"
+        input:
+            **entry.files,
+        output:
+            entry.product,
+            figures(
+                entry,
+                types="types found",
+                profiles="expression of the types",
+                proportions="proportions",
+                convergence="convergence",
+                **(
+                    {"confusion": "found and known types"}
+                    if "truth" in entry.given
+                    else {}
+                ),
+            ),
+            shown(entry, f"{entry.out}/proportions.tsv", "proportions"),
+            shown(entry, f"{entry.out}/profiles.tsv", "profiles"),
+            [f"{entry.out}/proportions_by_sample.tsv"]
+            if "sample" in entry.given
+            else [],
+            [shown(entry, f"{entry.out}/accuracy.tsv", "accuracy")]
+            if "truth" in entry.given
+            else [],
+            fit=f"{entry.out}/fit.json",
+            page=shown(entry, f"{entry.out}/report.html", "page of the fit"),
+        log:
+            record(entry, "logs", "log"),
+        benchmark:
+            record(entry, "benchmarks", "tsv")
+        conda:
+            "../envs/emtools.yaml"
+        threads: entry.threads
+        resources:
+            mem_mb=memory(1200, 30),
+            runtime=minutes(10),
+        params:
+            out=subpath(output.fit, parent=True),
+            seed=entry.seed,
+            options=entry.words,
+            version=VERSION,
+        shell:
+            "emtools deconvolve {input.input:q} --out {params.out:q} --seed {params.seed} --threads {threads}"
+            " {params.options:q} > {log:q} 2>&1 || [ $? -eq 3 -a -s {output.fit:q} ]"

@@ -1,0 +1,37 @@
+for entry in PLAN.branch("hmm"):
+
+    rule:
+        name:
+            f"hmm_{entry.name}"
+        input:
+            **entry.files,
+        output:
+            f"{entry.out}/posteriors.tsv.gz",
+            figures(
+                entry,
+                track="states along the sequence",
+                parameters="emissions and transitions",
+                convergence="convergence",
+            ),
+            shown(entry, entry.product, "segments"),
+            shown(entry, f"{entry.out}/parameters.tsv", "parameters"),
+            fit=f"{entry.out}/fit.json",
+            page=shown(entry, f"{entry.out}/report.html", "page of the fit"),
+        log:
+            record(entry, "logs", "log"),
+        benchmark:
+            record(entry, "benchmarks", "tsv")
+        conda:
+            "../envs/emtools.yaml"
+        threads: entry.threads
+        resources:
+            mem_mb=memory(800, 400),
+            runtime=minutes(20),
+        params:
+            out=subpath(output.fit, parent=True),
+            seed=entry.seed,
+            options=entry.words,
+            version=VERSION,
+        shell:
+            "emtools hmm {input.input:q} --out {params.out:q} --seed {params.seed} --threads {threads}"
+            " {params.options:q} > {log:q} 2>&1 || [ $? -eq 3 -a -s {output.fit:q} ]"

@@ -1,0 +1,47 @@
+for entry in PLAN.branch("impute"):
+
+    rule:
+        name:
+            f"impute_{entry.name}"
+        input:
+            **entry.files,
+        output:
+            f"{entry.out}/conditional_sd.tsv",
+            figures(
+                entry,
+                missingness="what is missing",
+                imputed="observed and imputed values",
+                shrinkage="spread: filling with means, and ours",
+                convergence="convergence",
+                **(
+                    {"accuracy": "imputed and true values"}
+                    if "truth" in entry.given
+                    else {}
+                ),
+            ),
+            shown(entry, entry.product, "completed table"),
+            shown(entry, f"{entry.out}/imputed_cells.tsv", "imputed cells"),
+            shown(entry, f"{entry.out}/parameters.tsv", "parameters"),
+            [shown(entry, f"{entry.out}/accuracy.tsv", "accuracy")]
+            if "truth" in entry.given
+            else [],
+            fit=f"{entry.out}/fit.json",
+            page=shown(entry, f"{entry.out}/report.html", "page of the fit"),
+        log:
+            record(entry, "logs", "log"),
+        benchmark:
+            record(entry, "benchmarks", "tsv")
+        conda:
+            "../envs/emtools.yaml"
+        threads: entry.threads
+        resources:
+            mem_mb=memory(800, 20),
+            runtime=minutes(10),
+        params:
+            out=subpath(output.fit, parent=True),
+            seed=entry.seed,
+            options=entry.words,
+            version=VERSION,
+        shell:
+            "emtools impute {input.input:q} --out {params.out:q} --seed {params.seed} --threads {threads}"
+            " {params.options:q} > {log:q} 2>&1 || [ $? -eq 3 -a -s {output.fit:q} ]"

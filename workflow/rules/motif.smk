@@ -1,0 +1,35 @@
+for entry in PLAN.branch("motif"):
+
+    rule:
+        name:
+            f"motif_{entry.name}"
+        input:
+            **entry.files,
+        output:
+            f"{entry.out}/motifs.meme",
+            f"{entry.out}/motifs.jaspar",
+            figures(entry, logo="motif", sites="sites", convergence="convergence"),
+            shown(entry, entry.product, "sites"),
+            [shown(entry, f"{entry.out}/accuracy.tsv", "accuracy")]
+            if "truth" in entry.given
+            else [],
+            fit=f"{entry.out}/fit.json",
+            page=shown(entry, f"{entry.out}/report.html", "page of the fit"),
+        log:
+            record(entry, "logs", "log"),
+        benchmark:
+            record(entry, "benchmarks", "tsv")
+        conda:
+            "../envs/emtools.yaml"
+        threads: entry.threads
+        resources:
+            mem_mb=memory(800, 400),
+            runtime=minutes(20),
+        params:
+            out=subpath(output.fit, parent=True),
+            seed=entry.seed,
+            options=entry.words,
+            version=VERSION,
+        shell:
+            "emtools motif {input.input:q} --out {params.out:q} --seed {params.seed} --threads {threads}"
+            " {params.options:q} > {log:q} 2>&1 || [ $? -eq 3 -a -s {output.fit:q} ]"

@@ -1,0 +1,54 @@
+rule summary:
+    input:
+        fits=[f"{entry.out}/fit.json" for entry in PLAN.entries],
+    output:
+        report(
+            f"{PLAN.results}/runs.tsv",
+            caption="../report/runs.rst",
+            category="Run",
+            labels={"data": "all", "result": "table of all fits"},
+        ),
+        index=f"{PLAN.results}/index.html",
+        fits=f"{PLAN.results}/multiqc/emtools_fits_mqc.json",
+        traces=f"{PLAN.results}/multiqc/emtools_traces_mqc.json",
+    log:
+        f"{PLAN.results}/logs/summary.log",
+    benchmark:
+        f"{PLAN.results}/benchmarks/summary.tsv"
+    conda:
+        "../envs/emtools.yaml"
+    threads: 1
+    resources:
+        mem_mb=600,
+        runtime=minutes(5),
+    params:
+        out=subpath(output.index, parent=True),
+        version=VERSION,
+    shell:
+        "emtools summary {input.fits:q} --out {params.out:q} --multiqc multiqc/multiqc_report.html"
+        " --snakemake snakemake_report.html > {log:q} 2>&1"
+
+
+rule multiqc:
+    input:
+        rules.summary.output.fits,
+        rules.summary.output.traces,
+        config=workflow.source_path("../report/multiqc.yaml"),
+    output:
+        page=f"{PLAN.results}/multiqc/multiqc_report.html",
+    log:
+        f"{PLAN.results}/logs/multiqc.log",
+    benchmark:
+        f"{PLAN.results}/benchmarks/multiqc.tsv"
+    conda:
+        "../envs/emtools.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=minutes(5),
+    params:
+        out=subpath(output.page, parent=True),
+        version=VERSION,
+    shell:
+        "multiqc {params.out:q} --outdir {params.out:q} --filename multiqc_report.html --config {input.config:q}"
+        " --no-ai --no-data-dir --force > {log:q} 2>&1"

@@ -1,0 +1,48 @@
+for entry in PLAN.branch("segment"):
+
+    rule:
+        name:
+            f"segment_{entry.name}"
+        input:
+            **entry.files,
+        output:
+            entry.product,
+            f"{entry.out}/labels.ome.tif",
+            f"{entry.out}/posteriors.ome.tif",
+            f"{entry.out}/instances.ome.tif",
+            figures(
+                entry,
+                overlay="objects on the image",
+                posterior="posterior maps",
+                boundary="boundaries: K-means and mixture",
+                convergence="convergence",
+                **(
+                    {"accuracy": "found and true objects"}
+                    if "truth" in entry.given
+                    else {}
+                ),
+            ),
+            shown(entry, f"{entry.out}/objects.csv", "objects"),
+            [shown(entry, f"{entry.out}/accuracy.tsv", "accuracy")]
+            if "truth" in entry.given
+            else [],
+            fit=f"{entry.out}/fit.json",
+            page=shown(entry, f"{entry.out}/report.html", "page of the fit"),
+        log:
+            record(entry, "logs", "log"),
+        benchmark:
+            record(entry, "benchmarks", "tsv")
+        conda:
+            "../envs/emtools.yaml"
+        threads: entry.threads
+        resources:
+            mem_mb=memory(1500, 200),
+            runtime=minutes(10),
+        params:
+            out=subpath(output.fit, parent=True),
+            seed=entry.seed,
+            options=entry.words,
+            version=VERSION,
+        shell:
+            "emtools segment {input.input:q} --out {params.out:q} --seed {params.seed} --threads {threads}"
+            " {params.options:q} > {log:q} 2>&1 || [ $? -eq 3 -a -s {output.fit:q} ]"
