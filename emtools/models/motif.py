@@ -1,0 +1,435 @@
+"""One motif in a set of sequences: OOPS and ZOOPS on one or both strands over a Markov background."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from emtools.engine.chunks import Sequences
+from emtools.engine.protocol import Assign, Floats, Source, Stats
+from emtools.errors import InputError
+from emtools.kernels.logspace import log_or_minus_infinity
+from emtools.kernels.motif import Hits, background_letters, count_words, expected_sites, log_mean_ratios
+
+Occurrence = Literal["oops", "zoops"]
+Strands = Literal["both", "one"]
+
+DNA = 4
+HIGHEST_ORDER = 5
+LARGEST_TABLE = 2**20
+WORDS = 64
+SCORED_LETTERS = 100_000
+WORD_MATCH = 0.55
+OCCURRENCES = np.array([0.1, 0.3, 0.6, 0.9])
+
+
+@dataclass(frozen=True)
+class Background:
+    """Markov model of the sequence outside the sites, held fixed during a fit.
+
+    Parameters
+    ----------
+    order : int
+        Letters that the next one depends on, 0 to 5.
+    log_table : ndarray, shape ((n_letters + 1)**order, n_letters)
+        Log-probabilities in nats by context, as in `kernels.motif.background_letters`.
+    frequencies : ndarray, shape (n_letters,)
+        Letter probabilities of order 0.
+    """
+
+    order: int
+    log_table: Floats
+    frequencies: Floats
+
+
+def estimate_background(source: Source[Sequences], order: int, n_letters: int = DNA, both: bool = True) -> Background:
+    """Markov background of `source`, each order shrunk to the one below it.
+
+    ``p(a | c) = (n(c, a) + A p(a | c')) / (n(c) + A)`` with A letters in the alphabet and c' the context
+    without its first letter; order 0 is shrunk to equal frequencies.
+
+    Parameters
+    ----------
+    source : Source of Sequences
+        Where it is counted.
+    order : int
+        0 to 5.
+    n_letters : int
+        Size of the alphabet.
+    both : bool
+        Whether reverse complements are counted too; DNA and RNA only.
+
+    Returns
+    -------
+    Background
+
+    Raises
+    ------
+    InputError
+        If the order is out of range or too high for the alphabet.
+
+    Examples
+    --------
+    >>> from emtools.engine.chunks import SequenceSource
+    >>> source = SequenceSource([np.array([0, 0, 0, 0], dtype=np.uint8)])
+    >>> estimate_background(source, 0).frequencies.tolist()
+    [0.41666666666666663, 0.08333333333333333, 0.08333333333333333, 0.41666666666666663]
+    """
+    base = n_letters + 1
+    if not 0 <= order <= HIGHEST_ORDER or base**order * n_letters > LARGEST_TABLE:
+        raise InputError("background order", str(order), f"0 to {HIGHEST_ORDER}, and a small alphabet above 2")
+    chunks = (source.chunk(i) for i in range(source.n_chunks))
+    counts = sum(
+        (count_words(chunk.codes, chunk.offsets, order, n_letters, both) for chunk in chunks),
+        np.zeros((base**order, n_letters)),
+    )
+    table = np.full_like(counts, 1.0 / n_letters)
+    fresh = base**order - 1
+    for length in range(order + 1):
+        block = base**length
+        for context in np.ndindex(*(n_letters,) * length):
+            row = fresh - (block - 1) + number_of(context, base)
+            shorter = row if length == 0 else fresh - (block // base - 1) + number_of(context[1:], base)
+            table[row] = (counts[row] + n_letters * table[shorter]) / (counts[row].sum() + n_letters)
+    frequencies: Floats = table[fresh].copy()
+    return Background(order, np.log(table), frequencies)
+
+
+def number_of(digits: tuple[int, ...], base: int) -> int:
+    """The number with these digits."""
+    number = 0
+    for digit in digits:
+        number = number * base + digit
+    return number
+
+
+@dataclass(frozen=True)
+class MotifParams:
+    """Parameters of `Motif`.
+
+    Parameters
+    ----------
+    occurrence : float
+        Probability that a sequence has a site, 0 to 1; 1.0 under OOPS.
+    matrix : ndarray, shape (width, n_letters)
+        Letter probabilities at each position of a site; rows sum to 1.
+    """
+
+    occurrence: float
+    matrix: Floats
+
+
+@dataclass(frozen=True)
+class MotifStats(Stats):
+    """Expected sufficient statistics of `Motif`.
+
+    Parameters
+    ----------
+    n_rooms : float
+        Sequences with a window in which a site can lie.
+    n_sites : float
+        Expected number of sites.
+    counts : ndarray, shape (width, n_letters)
+        Expected letters at each position of the sites.
+    constant : float
+        Part of the expected complete-data log-likelihood that depends on no parameter, in nats:
+        background outside the sites, and the uniform prior of start and strand.
+    """
+
+    n_rooms: float
+    n_sites: float
+    counts: Floats
+    constant: float
+
+
+@dataclass(frozen=True)
+class Sites:
+    """The likeliest site of each sequence.
+
+    Parameters
+    ----------
+    starts : ndarray of int64, shape (n_sequences,)
+        0-based start in the sequence; -1 where there is no room.
+    strands : ndarray of int64, shape (n_sequences,)
+        0 forward, 1 reverse.
+    posterior : ndarray, shape (n_sequences,)
+        Probability that the site starts there, on either strand.
+    any_site : ndarray, shape (n_sequences,)
+        Probability that the sequence has a site.
+    """
+
+    starts: Hits
+    strands: Hits
+    posterior: Floats
+    any_site: Floats
+
+
+@dataclass(frozen=True)
+class Motif:
+    """A motif of fixed width with one site a sequence (OOPS), or zero or one (ZOOPS).
+
+    The log-likelihood is absolute: it includes the background, so that subtracting that of the
+    background alone gives the log-likelihood ratio that MEME reports.
+
+    Parameters
+    ----------
+    width : int
+        Positions of a site, at least 2.
+    background : Background
+        Model of everything outside the sites.
+    n_letters : int
+        Size of the alphabet.
+    occurrence : {"zoops", "oops"}
+        Zero or one site a sequence, or one.
+    strands : {"both", "one"}
+        Whether a site can lie on the reverse complement; both needs DNA or RNA.
+    pseudocount : float
+        Sites' worth of background letters that the Dirichlet prior adds at each position, above 0. Under
+        ZOOPS, half of it is also added to the sequences with and to those without a site (Beta prior).
+
+    References
+    ----------
+    Lawrence & Reilly (1990), Proteins 7, 41-51, doi:10.1002/prot.340070105 (OOPS, eq. 3-5).
+    Bailey & Elkan (1995), Proc. Int. Conf. Intell. Syst. Mol. Biol. 3, 21-29 (ZOOPS, both strands, starts
+    from words); pseudo-counts as in Bailey & Elkan (1995), Machine Learning 21, 51-80, doi:10.1007/BF00993379.
+    """
+
+    width: int
+    background: Background
+    n_letters: int = DNA
+    occurrence: Occurrence = "zoops"
+    strands: Strands = "both"
+    pseudocount: float = 0.5
+
+    name = "motif"
+    strategies = ("words", "random")
+
+    def __post_init__(self) -> None:
+        if self.width < 2:
+            raise InputError("width", str(self.width), "at least 2")
+        if not 0 < self.pseudocount < math.inf:
+            raise InputError("pseudocount", str(self.pseudocount), "above 0, so that no letter is ruled out")
+        if self.strands == "both" and self.n_letters != DNA:
+            raise InputError("strands", f"both, with {self.n_letters} letters", "DNA or RNA for both strands")
+
+    @property
+    def hyperparameters(self) -> Mapping[str, Any]:
+        return {
+            "width": self.width,
+            "occurrence": self.occurrence,
+            "strands": self.strands,
+            "pseudocount": self.pseudocount,
+            "background_order": self.background.order,
+            "background_frequencies": self.background.frequencies,
+        }
+
+    @property
+    def both(self) -> bool:
+        """Whether both strands are searched."""
+        return self.strands == "both"
+
+    @property
+    def prior_counts(self) -> Floats:
+        """Letters that the prior adds at each position, shape (n_letters,)."""
+        added: Floats = self.pseudocount * self.background.frequencies
+        return added
+
+    def initial_params(self, data: Source[Sequences], rng: np.random.Generator, strategy: str) -> MotifParams:
+        """Start from a random matrix, or from the best of some random words of the data.
+
+        Words are scored by the log-likelihood that one E-step finds at their soft matrix, on at most
+        about `SCORED_LETTERS` letters, at the best of a few occurrence rates.
+        """
+        if strategy == "random":
+            matrix = rng.dirichlet(np.full(self.n_letters, 1.0), size=self.width)
+            return MotifParams(1.0 if self.occurrence == "oops" else 0.5, self.softened(matrix))
+        sample = draw_sequences(data, rng)
+        words = draw_words(sample, self.width, self.n_letters, rng)
+        if not len(words):
+            raise InputError("sequences", "no window of known letters", f"at least one of {self.width} letters")
+        log_background = self.log_background(sample)
+        best, best_gain = MotifParams(1.0, self.word_matrix(words[0])), -math.inf
+        for word in words:
+            matrix = self.word_matrix(word)
+            log_means, n_windows = log_mean_ratios(
+                sample.codes, sample.offsets, log_background, np.log(matrix), self.both
+            )
+            log_means = log_means[n_windows > 0]
+            for rate in OCCURRENCES if self.occurrence == "zoops" else (1.0,):
+                gain = float(
+                    np.logaddexp(log_or_minus_infinity(np.array(1.0 - rate)), math.log(rate) + log_means).sum()
+                )
+                if gain > best_gain:
+                    best, best_gain = MotifParams(float(rate), matrix), gain
+        return best
+
+    def word_matrix(self, word: npt.NDArray[np.uint8]) -> Floats:
+        """Matrix that prefers the letters of `word`, shape (width, n_letters)."""
+        matrix = np.full((self.width, self.n_letters), (1.0 - WORD_MATCH) / (self.n_letters - 1))
+        matrix[np.arange(self.width), word] = WORD_MATCH
+        return matrix
+
+    def softened(self, matrix: Floats) -> Floats:
+        """`matrix` with a little background in it, so that no letter is ruled out."""
+        mixed: Floats = 0.95 * matrix + 0.05 * self.background.frequencies
+        return mixed
+
+    def log_background(self, chunk: Sequences) -> Floats:
+        """Background log-probability of each letter, shape (n_positions,), nats."""
+        table = self.background.log_table
+        logs: Floats = background_letters(chunk.codes, chunk.offsets, table, self.background.order, self.n_letters)
+        return logs
+
+    def background_loglik(self, source: Source[Sequences]) -> float:
+        """Log-likelihood of `source` without any site, nats."""
+        chunks = (source.chunk(i) for i in range(source.n_chunks))
+        letters = ((chunk, self.log_background(chunk)) for chunk in chunks)
+        return float(sum(chunk.weights @ np.add.reduceat(logs, chunk.offsets[:-1]) for chunk, logs in letters))
+
+    def run_e_step(
+        self, params: MotifParams, chunk: Sequences, hard: bool = False
+    ) -> tuple[Floats, Floats, Hits, Floats]:
+        """What the kernel returns for `chunk`."""
+        rate = np.array([params.occurrence, 1.0 - params.occurrence])
+        log_site, log_no_site = log_or_minus_infinity(rate)
+        totals, counts, best, posterior = expected_sites(
+            chunk.codes,
+            chunk.offsets,
+            chunk.weights,
+            self.log_background(chunk),
+            np.log(params.matrix),
+            log_site,
+            log_no_site,
+            self.both,
+            hard,
+        )
+        return totals, counts, best, posterior
+
+    def e_step(self, params: MotifParams, chunk: Sequences, assign: Assign = "soft") -> MotifStats:
+        totals, counts, _, _ = self.run_e_step(params, chunk, hard=assign == "hard")
+        n, loglik, entropy, n_rooms, n_sites, constant = totals.tolist()
+        return MotifStats(n, loglik, entropy, n_rooms, n_sites, counts, constant)
+
+    def m_step(self, stats: MotifStats, params: MotifParams) -> MotifParams:
+        counts = stats.counts + self.prior_counts
+        matrix = counts / counts.sum(axis=1, keepdims=True)
+        if self.occurrence == "oops":
+            return MotifParams(1.0, matrix)
+        return MotifParams((stats.n_sites + self.pseudocount / 2) / (stats.n_rooms + self.pseudocount), matrix)
+
+    def expected_loglik(self, stats: MotifStats, params: MotifParams) -> float:
+        value = stats.constant + float((stats.counts * np.log(params.matrix)).sum())
+        if self.occurrence == "oops":
+            return value
+        without = stats.n_rooms - stats.n_sites
+        return value + stats.n_sites * math.log(params.occurrence) + without * math.log1p(-params.occurrence)
+
+    def log_prior(self, params: MotifParams) -> float:
+        value = float((self.prior_counts * np.log(params.matrix)).sum())
+        if self.occurrence == "oops":
+            return value
+        return value + self.pseudocount / 2 * (math.log(params.occurrence) + math.log1p(-params.occurrence))
+
+    def pack(self, params: MotifParams) -> Floats:
+        """Log-ratios of the letters to the last one, row by row; before them, under ZOOPS, the logit of the rate."""
+        log_matrix = np.log(params.matrix)
+        ratios = (log_matrix[:, :-1] - log_matrix[:, -1:]).ravel()
+        if self.occurrence == "oops":
+            return ratios
+        logit = math.log(params.occurrence) - math.log1p(-params.occurrence)
+        return np.concatenate([[logit], ratios])
+
+    def unpack(self, vector: Floats) -> MotifParams:
+        zoops = self.occurrence == "zoops"
+        rate = 1.0 / (1.0 + math.exp(-vector[0])) if zoops else 1.0
+        ratios = vector[int(zoops) :].reshape(self.width, self.n_letters - 1)
+        logs = np.concatenate([ratios, np.zeros((self.width, 1))], axis=1)
+        powers = np.exp(logs - logs.max(axis=1, keepdims=True))
+        return MotifParams(rate, powers / powers.sum(axis=1, keepdims=True))
+
+    def natural(self, params: MotifParams) -> dict[str, Floats]:
+        rate = {} if self.occurrence == "oops" else {"occurrence": np.array(params.occurrence)}
+        return {**rate, "matrix": params.matrix}
+
+    def information(self, params: MotifParams) -> Floats:
+        """Relative entropy of each position to the background letter frequencies, bits, shape (width,)."""
+        bits: Floats = (params.matrix * np.log2(params.matrix / self.background.frequencies)).sum(axis=1)
+        return bits
+
+    def canonical(self, params: MotifParams) -> MotifParams:
+        """With both strands, the orientation with more A and C than T and G: the other is the same distribution."""
+        if not self.both:
+            return params
+        excess = float((params.matrix[:, :2] - params.matrix[::-1, :1:-1]).sum())
+        return params if excess >= 0.0 else MotifParams(params.occurrence, reverse_complement(params.matrix))
+
+    def degenerate(self, stats: MotifStats, params: MotifParams) -> str | None:
+        """The prior keeps the objective finite; a motif without sites is not one."""
+        if stats.n_sites < 1.0 <= stats.n_rooms:
+            return f"the motif has {stats.n_sites:.2g} sites in {stats.n_rooms:g} sequences"
+        return None
+
+    def shifted(self, params: MotifParams, by: int) -> MotifParams:
+        """`params` with the motif moved `by` positions along its sites; new positions hold the background."""
+        matrix = np.tile(self.background.frequencies, (self.width, 1))
+        if by > 0:
+            matrix[:-by] = params.matrix[by:]
+        else:
+            matrix[-by:] = params.matrix[: self.width + by]
+        return MotifParams(params.occurrence, matrix)
+
+    def sites(self, params: MotifParams, source: Source[Sequences]) -> Sites:
+        """The likeliest site of each sequence of `source`, in its order."""
+        parts = [self.run_e_step(params, source.chunk(i))[2:] for i in range(source.n_chunks)]
+        best = np.concatenate([part[0] for part in parts])
+        posterior = np.concatenate([part[1] for part in parts])
+        return Sites(best[:, 0], best[:, 1], posterior[:, 0], posterior[:, 1])
+
+
+def reverse_complement(matrix: Floats) -> Floats:
+    """The matrix of the same sites read on the other strand, shape (width, 4)."""
+    turned: Floats = np.ascontiguousarray(matrix[::-1, ::-1])
+    return turned
+
+
+def has_room(codes: npt.NDArray[np.uint8], width: int, n_letters: int = DNA) -> bool:
+    """Whether `width` letters in a row were observed."""
+    unknown = np.flatnonzero(codes >= n_letters)
+    edges = np.concatenate([[-1], unknown, [codes.size]])
+    return bool((np.diff(edges) > width).any())
+
+
+def draw_sequences(data: Source[Sequences], rng: np.random.Generator) -> Sequences:
+    """All sequences, or about `SCORED_LETTERS` letters of random ones, in one chunk."""
+    chunks = [data.chunk(i) for i in range(data.n_chunks)]
+    total = sum(chunk.codes.size for chunk in chunks)
+    share = min(1.0, SCORED_LETTERS / total)
+    pieces = []
+    for chunk in chunks:
+        chosen = rng.random(len(chunk.weights)) < share
+        pieces += [
+            chunk.codes[chunk.offsets[i] : chunk.offsets[i + 1]] for i in np.flatnonzero(chosen | (share == 1.0))
+        ]
+    if not pieces:
+        pieces = [chunks[0].codes[chunks[0].offsets[0] : chunks[0].offsets[1]]]
+    offsets = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])]).astype(np.int64)
+    return Sequences(np.concatenate(pieces), offsets, np.ones(len(pieces)))
+
+
+def draw_words(sample: Sequences, width: int, n_letters: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """At most `WORDS` windows of known letters at random places, shape (n_words, width)."""
+    n = sample.codes.size
+    if n < width:
+        return np.empty((0, width), dtype=np.uint8)
+    unknown = np.concatenate([[0], np.cumsum(sample.codes >= n_letters)])
+    free = unknown[width:] == unknown[:-width]
+    ends = np.repeat(sample.offsets[1:], np.diff(sample.offsets))
+    places = np.flatnonzero(free & (np.arange(n - width + 1) + width <= ends[: n - width + 1]))
+    chosen = rng.choice(places, size=min(WORDS, places.size), replace=False)
+    words: npt.NDArray[np.uint8] = sample.codes[chosen[:, None] + np.arange(width)]
+    return words
