@@ -118,8 +118,8 @@ def build_parser() -> argparse.ArgumentParser:
     deconvolve = branch_parser(
         branches,
         "deconvolve",
-        "H5AD",
-        "find cell types and their expression (Gaussian mixture on AnnData)",
+        "INPUT",
+        "find cell types and their expression (Gaussian mixture on AnnData, or on the rows of a table)",
         "emtools deconvolve cells.h5ad --out results/cells --components 8 --sample donor",
         10,
     )
@@ -138,13 +138,21 @@ def build_parser() -> argparse.ArgumentParser:
         help="use the first D columns (default: 10 of X_pca, all of X)",
     )
     deconvolve.add_argument(
-        "--columns", nargs="+", default=None, metavar="NAME", help="variables of X to use (default: all)"
+        "--columns",
+        nargs="+",
+        default=None,
+        metavar="NAME",
+        help="variables of X, or columns of a table (default: all)",
+    )
+    deconvolve.add_argument("--id", default=None, metavar="COLUMN", help="of a table: column that names the rows")
+    deconvolve.add_argument(
+        "--log", nargs="+", default=(), metavar="COLUMN", help="of a table: columns modelled on the log scale"
     )
     deconvolve.add_argument(
-        "--sample", default=None, metavar="OBS", help="obs column with the donor or sample, for proportions"
+        "--sample", default=None, metavar="OBS", help="obs or table column with the donor or sample, for proportions"
     )
     deconvolve.add_argument(
-        "--truth", default=None, metavar="OBS", help="obs column with known types, to measure the agreement"
+        "--truth", default=None, metavar="OBS", help="obs or table column with known types, to measure the agreement"
     )
     deconvolve.add_argument(
         "--prefix", default="type", metavar="WORD", help="types are named WORD_1, WORD_2, … (default type)"

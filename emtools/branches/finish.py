@@ -87,6 +87,7 @@ def finish(
     accuracy: pd.DataFrame | None = None,
     extra: Mapping[str, Any] | None = None,
     source: Source[Any] | None = None,
+    certificate: Certificate | None = None,
 ) -> int:
     """Write what every fit has into `folder` and give the exit code.
 
@@ -102,6 +103,8 @@ def finish(
         Columns ``method, metric, value``, against a known truth; also written as accuracy.tsv.
     source : Source, optional
         The data of the fit, for standard errors; leave out where the model has corners.
+    certificate : Certificate, optional
+        Of the fit, where the branch has made it already.
 
     Returns
     -------
@@ -118,7 +121,7 @@ def finish(
         branch=branch,
         inputs=inputs,
         command=recorded_command(options.command),
-        certificate=certificate_of(fit, source, options.threads),
+        certificate=certificate or certificate_of(fit, source, options.threads),
         labels=labels,
         units=units,
         accuracy=rows,

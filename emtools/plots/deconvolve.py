@@ -104,6 +104,7 @@ def draw_profiles(
     unit: str,
     what: str,
     folder: Path,
+    shown: Floats | None = None,
 ) -> Picture:
     """The most telling genes of each type: a dot plot of expression that starts at zero, else a heat map.
 
@@ -123,6 +124,8 @@ def draw_profiles(
         What the values are, for the caption.
     folder : Path
         Where the figure goes.
+    shown : ndarray, shape (G, K), optional
+        Means to write into the cells of a heat map; by default those of `profiles`.
     """
     columns = [gene for group in chosen for gene in group]
     means = profiles.means[columns].T
@@ -137,7 +140,7 @@ def draw_profiles(
                 f"dot is the fraction of {unit} in which it was detected"
             )
         else:
-            draw_heat(figure, axis, means, profiles.spread[columns])
+            draw_heat(figure, axis, means, profiles.spread[columns], means if shown is None else shown[columns].T)
             how = "colour is the distance of the mean from the average type, in standard deviations within types"
         axis.set_xticks(
             range(len(columns)), [genes[g] for g in columns], rotation=90, style="italic" if dots else "normal"
@@ -178,7 +181,7 @@ def draw_dots(figure: Any, axis: Any, means: Floats, fractions: Floats) -> None:
     bar.outline.set_visible(False)
 
 
-def draw_heat(figure: Any, axis: Any, means: Floats, spread: Floats) -> None:
+def draw_heat(figure: Any, axis: Any, means: Floats, spread: Floats, written: Floats) -> None:
     scaled = (means - np.nanmean(means, axis=0)) / np.where(spread > 0, spread, 1.0)
     limit = float(np.clip(np.nanmax(np.abs(scaled), initial=1.0), 1.0, 3.0))
     shown = axis.imshow(scaled, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
@@ -187,9 +190,14 @@ def draw_heat(figure: Any, axis: Any, means: Floats, spread: Floats) -> None:
     bar.outline.set_visible(False)
     for row, column in np.ndindex(*means.shape):
         tint = "white" if abs(scaled[row, column]) > 0.65 * limit else INK
-        axis.text(column, row, f"{means[row, column]:.3g}", ha="center", va="center", fontsize=6, color=tint)
+        axis.text(column, row, number(written[row, column]), ha="center", va="center", fontsize=6, color=tint)
     for side in axis.spines.values():
         side.set_visible(False)
+
+
+def number(value: float) -> str:
+    """Three digits, without an exponent where it would be longer."""
+    return f"{value:.0f}" if 100 <= abs(value) < 1e5 else f"{value:.3g}"
 
 
 def draw_proportions(
@@ -199,6 +207,8 @@ def draw_proportions(
     n: int,
     unit: str,
     folder: Path,
+    *,
+    whole: bool = False,
     sample: str | None = None,
     samples: Sequence[str] = (),
     by_sample: Floats | None = None,
@@ -218,6 +228,8 @@ def draw_proportions(
         What a row is, in the plural.
     folder : Path
         Where the figure goes.
+    whole : bool
+        Whether the errors hold what is unknown about the types themselves, too.
     sample : str, optional
         Column that names the sample.
     samples : sequence of str
@@ -257,8 +269,13 @@ def draw_proportions(
             extra = f" Right: composition of each {sample}, n in brackets, colours as on the left."
         figure.tight_layout()
         caption = (
-            f"Share of each type, each of the {n} {unit} counted by its probabilities. Whiskers: one standard error of "
-            "sampling, with the types taken as fitted; what is unknown about the types themselves comes on top." + extra
+            f"Share of each type, each of the {n} {unit} counted by its probabilities. Whiskers: one standard error"
+            + (
+                ", from the observed information of all parameters."
+                if whole
+                else " of sampling, with the types taken as fitted; what is unknown about the types comes on top."
+            )
+            + extra
         )
         return save(figure, folder, Picture("proportions", "How much of each", caption))
 
