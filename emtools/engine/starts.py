@@ -126,3 +126,40 @@ def summarise(climbs: Sequence[Climb[P, S]], strategy: str) -> tuple[Start, ...]
         Start(c.restart, strategy, c.status, c.objective, len(c.trace), optimum)
         for c, optimum in zip(climbs, optima, strict=True)
     )
+
+
+def join(first: Fit[P, S], second: Fit[P, S], strategy: str) -> Fit[P, S]:
+    """Two fits of one model to one source as one fit, the starts of the second numbered on.
+
+    Parameters
+    ----------
+    first, second : Fit
+        The fits; the better one gives the parameters, the first where they are equal.
+    strategy : str
+        How the starts of the second were made, for the table.
+
+    Returns
+    -------
+    Fit
+    """
+    shift = len(first.starts)
+    better, ahead = (second, shift) if second.objective > first.objective else (first, 0)
+    later = tuple(replace(s, restart=s.restart + shift, strategy=strategy) for s in second.starts)
+    optima = number_optima([s.objective if s.status in USABLE else None for s in first.starts + later])
+    starts = tuple(replace(s, optimum=optimum) for s, optimum in zip(first.starts + later, optima, strict=True))
+    trace = first.trace + tuple(replace(row, restart=row.restart + shift) for row in second.trace)
+    restart = better.best_restart + ahead
+    climb_of_best = Climb(
+        restart,
+        better.params,
+        better.stats,
+        better.status,
+        "",
+        better.loglik,
+        better.objective,
+        better.gap,
+        better.rate,
+        tuple(row for row in trace if row.restart == restart),
+    )
+    verdict = write_verdict(climb_of_best, starts)
+    return replace(better, verdict=verdict, passes=len(trace), trace=trace, starts=starts)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit, logit, xlog1py, xlogy
 
 from emtools.engine.chunks import Sequences
 from emtools.engine.protocol import Assign, Floats, Source, Stats
@@ -326,14 +327,13 @@ class Motif:
         value = stats.constant + float((stats.counts * np.log(params.matrix)).sum())
         if self.occurrence == "oops":
             return value
-        without = stats.n_rooms - stats.n_sites
-        return value + stats.n_sites * math.log(params.occurrence) + without * math.log1p(-params.occurrence)
+        return value + binomial_log(stats.n_sites, stats.n_rooms - stats.n_sites, params.occurrence)
 
     def log_prior(self, params: MotifParams) -> float:
         value = float((self.prior_counts * np.log(params.matrix)).sum())
         if self.occurrence == "oops":
             return value
-        return value + self.pseudocount / 2 * (math.log(params.occurrence) + math.log1p(-params.occurrence))
+        return value + binomial_log(self.pseudocount / 2, self.pseudocount / 2, params.occurrence)
 
     def pack(self, params: MotifParams) -> Floats:
         """Log-ratios of the letters to the last one, row by row; before them, under ZOOPS, the logit of the rate."""
@@ -341,12 +341,11 @@ class Motif:
         ratios = (log_matrix[:, :-1] - log_matrix[:, -1:]).ravel()
         if self.occurrence == "oops":
             return ratios
-        logit = math.log(params.occurrence) - math.log1p(-params.occurrence)
-        return np.concatenate([[logit], ratios])
+        return np.concatenate([[logit(params.occurrence)], ratios])
 
     def unpack(self, vector: Floats) -> MotifParams:
         zoops = self.occurrence == "zoops"
-        rate = 1.0 / (1.0 + math.exp(-vector[0])) if zoops else 1.0
+        rate = float(expit(vector[0])) if zoops else 1.0
         ratios = vector[int(zoops) :].reshape(self.width, self.n_letters - 1)
         logs = np.concatenate([ratios, np.zeros((self.width, 1))], axis=1)
         powers = np.exp(logs - logs.max(axis=1, keepdims=True))
@@ -389,6 +388,11 @@ class Motif:
         best = np.concatenate([part[0] for part in parts])
         posterior = np.concatenate([part[1] for part in parts])
         return Sites(best[:, 0], best[:, 1], posterior[:, 0], posterior[:, 1])
+
+
+def binomial_log(n_with: float, n_without: float, rate: float) -> float:
+    """``n_with log(rate) + n_without log(1 - rate)``; 0 log 0 is 0."""
+    return float(xlogy(n_with, rate) + xlog1py(n_without, -rate))
 
 
 def reverse_complement(matrix: Floats) -> Floats:

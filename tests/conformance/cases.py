@@ -180,3 +180,75 @@ def normal_with_prior() -> Case:
     from emtools.models.normal import MultivariateNormal
 
     return normal_case(MultivariateNormal(3, prior=CovariancePrior(6.0, np.diag([4.0, 3.0, 5.0]))))
+
+
+def hidden_markov(n_states: int, n_letters: int, pseudocount: float) -> Case:
+    """Sequences of very different lengths, with letters not observed."""
+    from emtools.engine.chunks import SequenceSource
+    from emtools.models.hmm import CategoricalHMM
+
+    rng = np.random.default_rng(7)
+    sequences = []
+    for length in (60, 1, 25, 2, 40, 33):
+        drift = np.repeat(rng.integers(2, size=length // 8 + 1), 8)[:length]
+        letters = np.where(drift, rng.integers(n_letters, size=length), rng.integers(2, size=length))
+        sequences.append(np.where(rng.random(length) < 0.1, n_letters, letters).astype(np.uint8))
+    counts = np.array([1, 3, 2, 1, 2, 1])
+    total = sum(map(len, sequences))
+    return Case(
+        CategoricalHMM(n_states, n_letters, pseudocount),
+        lambda n: SequenceSource(sequences, chunk_letters=total if n == 1 else total // 6),
+        lambda: SequenceSource(sequences, counts.astype(float)),
+        lambda: SequenceSource([s for s, count in zip(sequences, counts, strict=True) for _ in range(count)]),
+    )
+
+
+@case
+def hmm() -> Case:
+    return hidden_markov(2, 4, 0.0)
+
+
+@case
+def hmm_with_prior() -> Case:
+    return hidden_markov(3, 5, 0.5)
+
+
+@case
+def laplace_uniform() -> Case:
+    from emtools.models.laplace_uniform import LaplaceUniform
+
+    rng = np.random.default_rng(4)
+    values = rng.permutation(np.concatenate([rng.laplace(2.0, 0.5, 40), rng.uniform(-8.0, 8.0, 40)]))[:, None]
+    weighted, replicated = weighted_rows(values, rng.integers(1, 4, size=80))
+    return Case(LaplaceUniform(), lambda n: ArraySource(values, chunk_rows=80 // n), weighted, replicated, smooth=False)
+
+
+def motif_case(occurrence: str, strands: str, order: int) -> Case:
+    from emtools.engine.chunks import SequenceSource
+    from emtools.models.motif import Motif, estimate_background
+
+    rng = np.random.default_rng(31)
+    sequences = [rng.integers(4, size=length).astype(np.uint8) for length in (30, 24, 41, 18, 27, 33, 22, 5)]
+    for sequence in sequences[:5]:
+        sequence[6:11] = [0, 3, 2, 0, 2]
+    sequences[1][3] = 4
+    source = SequenceSource(sequences)
+    background = estimate_background(source, order, both=strands == "both")
+    counts = np.array([1, 2, 1, 3, 1, 1, 2, 1])
+    repeated = [sequence for sequence, n in zip(sequences, counts, strict=True) for _ in range(n)]
+    return Case(
+        Motif(5, background, occurrence=occurrence, strands=strands),  # type: ignore[arg-type]
+        lambda n: SequenceSource(sequences, chunk_letters=200 // n),
+        lambda: SequenceSource(sequences, counts.astype(float)),
+        lambda: SequenceSource(repeated),
+    )
+
+
+@case
+def motif_oops_both_strands() -> Case:
+    return motif_case("oops", "both", 1)
+
+
+@case
+def motif_zoops_one_strand() -> Case:
+    return motif_case("zoops", "one", 0)
