@@ -125,11 +125,14 @@ class Sequences:
         Sequence `i` is ``codes[offsets[i]:offsets[i + 1]]``.
     weights : ndarray, shape (n_sequences,)
         Non-negative weight of each sequence; a weight of 2 equals the sequence twice.
+    first : int
+        Number of the first sequence among all, for messages.
     """
 
     codes: Codes
     offsets: Offsets
     weights: Floats
+    first: int = 0
 
 
 class SequenceSource:
@@ -182,7 +185,7 @@ class SequenceSource:
     def chunk(self, index: int) -> Sequences:
         first, last = self.cuts[index], self.cuts[index + 1]
         offsets = self.offsets[first : last + 1]
-        return Sequences(self.codes[offsets[0] : offsets[-1]], offsets - offsets[0], self.weights[first:last])
+        return Sequences(self.codes[offsets[0] : offsets[-1]], offsets - offsets[0], self.weights[first:last], first)
 
 
 def tree_sum(items: Sequence[S]) -> S:

@@ -1,0 +1,347 @@
+"""Hidden Markov chains over letters: scaled forward-backward, entropy of the path, Viterbi.
+
+Everywhere ``emission`` has shape (K, L + 1): its last column stands for a letter that was not observed and holds ones.
+Nothing here holds more than the (T, K) array of one sequence.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.uint8]
+Offsets = npt.NDArray[np.int64]
+Path = npt.NDArray[np.uint8]
+
+POSSIBLE = -1
+BLOCK = 256
+
+
+@njit(cache=True, nogil=True)
+def log_table(table: Floats) -> Floats:
+    """Logarithm of a table of probabilities; minus infinity for zero."""
+    logs = np.full(table.shape, -np.inf)
+    for i in range(table.shape[0]):
+        for j in range(table.shape[1]):
+            if table[i, j] > 0.0:
+                logs[i, j] = math.log(table[i, j])
+    return logs
+
+
+@njit(cache=True, nogil=True)
+def forward(
+    codes: Codes, start: Floats, transition: Floats, emission: Floats, alpha: Floats
+) -> tuple[float, float, int]:
+    """Filtered state probabilities, log-likelihood and entropy of the path, in one sweep.
+
+    The scale factors are c_t = p(x_t | x_<t), so that the log-likelihood is the sum of their logarithms. The
+    entropy follows H_t(j) = sum_i q_ij (H_{t-1}(i) - log q_ij), with q_ij = p(z_{t-1} = i | z_t = j, x_<t),
+    and uses neither the backward sweep nor the expected counts.
+
+    Parameters
+    ----------
+    codes : ndarray of uint8, shape (T,)
+        Letter codes, at most L; L stands for not observed.
+    start : ndarray, shape (K,)
+        Probability of each state at the first letter.
+    transition : ndarray, shape (K, K)
+        Probability of each next state (column) after each state (row).
+    emission : ndarray, shape (K, L + 1)
+        Probability of each letter in each state.
+    alpha : ndarray, shape (T or more, K)
+        Receives p(z_t | x_1..x_t).
+
+    Returns
+    -------
+    loglik : float
+        Log-likelihood in nats; minus infinity where the sequence is impossible.
+    entropy : float
+        Entropy of p(z | x) in nats.
+    position : int
+        First letter that no reachable state emits; `POSSIBLE` where there is none.
+
+    References
+    ----------
+    Rabiner (1989), doi:10.1109/5.18626, eqs. 19-21, 91-92, 103. Hernando, Crespi & Cybenko (2005),
+    doi:10.1109/TIT.2005.850223, the recursion of section III.
+    """
+    n_states = start.size
+    surprise = np.zeros((n_states, n_states))
+    for i in range(n_states):
+        for j in range(n_states):
+            if transition[i, j] > 0.0:
+                surprise[i, j] = -transition[i, j] * math.log(transition[i, j])
+    path_entropy = np.zeros(n_states)
+    predicted = start.copy()
+    carried = np.zeros(n_states)
+
+    loglik = block = 0.0
+    for t in range(codes.size):
+        letter = codes[t]
+        if t > 0:
+            for j in range(n_states):
+                predicted[j] = carried[j] = 0.0
+            for i in range(n_states):
+                share = alpha[t - 1, i]
+                if share > 0.0:
+                    spread = share * (path_entropy[i] - math.log(share))
+                    for j in range(n_states):
+                        predicted[j] += share * transition[i, j]
+                        carried[j] += spread * transition[i, j] + share * surprise[i, j]
+        scale = 0.0
+        for j in range(n_states):
+            alpha[t, j] = predicted[j] * emission[j, letter]
+            scale += alpha[t, j]
+        inverse = 1.0 / scale if scale > 0.0 else math.inf
+        if inverse == math.inf:
+            return -math.inf, 0.0, t
+        for j in range(n_states):
+            alpha[t, j] *= inverse
+            if t > 0 and predicted[j] > 0.0:
+                path_entropy[j] = carried[j] / predicted[j] + math.log(predicted[j])
+        block += math.log(scale)
+        if t % BLOCK == 0:
+            loglik += block
+            block = 0.0
+
+    entropy = 0.0
+    last = codes.size - 1
+    for j in range(n_states):
+        if alpha[last, j] > 0.0:
+            entropy += alpha[last, j] * (path_entropy[j] - math.log(alpha[last, j]))
+    return loglik + block, entropy, POSSIBLE
+
+
+@njit(cache=True, nogil=True)
+def backward(
+    codes: Codes,
+    transition: Floats,
+    emission: Floats,
+    alpha: Floats,
+    weight: float,
+    n_start: Floats,
+    n_transition: Floats,
+    n_emission: Floats,
+) -> int:
+    """Add the expected counts of one sequence, from its filtered probabilities.
+
+    The backward variable is normalised by itself, so that it cannot overflow where `alpha` is tiny.
+
+    Parameters
+    ----------
+    codes, transition, emission
+        As in `forward`.
+    alpha : ndarray, shape (T or more, K)
+        What `forward` left; receives p(z_t | x), the posterior.
+    weight : float
+        Weight of the sequence.
+    n_start, n_transition, n_emission : ndarray, shapes (K,), (K, K), (K, L + 1)
+        Receive the weighted expected counts. ``n_transition`` is still to be multiplied by ``transition``.
+
+    Returns
+    -------
+    int
+        Position where the probabilities underflow; `POSSIBLE` where they do not.
+
+    References
+    ----------
+    Rabiner (1989), doi:10.1109/5.18626, eqs. 37-40 and 95.
+    """
+    n_states = transition.shape[0]
+    ahead = np.empty(n_states)
+    reach = np.empty(n_states)
+    beta = np.ones(n_states)
+    last = codes.size - 1
+    for i in range(n_states):
+        n_emission[i, codes[last]] += weight * alpha[last, i]
+    for t in range(last - 1, -1, -1):
+        letter = codes[t + 1]
+        for j in range(n_states):
+            ahead[j] = emission[j, letter] * beta[j]
+        evidence = norm = 0.0
+        for i in range(n_states):
+            total = 0.0
+            for j in range(n_states):
+                total += transition[i, j] * ahead[j]
+            reach[i] = total
+            evidence += alpha[t, i] * total
+            norm += total
+        share = weight / evidence if evidence > 0.0 else math.inf
+        if share == math.inf:
+            return t
+        letter = codes[t]
+        for i in range(n_states):
+            part = alpha[t, i] * share
+            for j in range(n_states):
+                n_transition[i, j] += part * ahead[j]
+            n_emission[i, letter] += part * reach[i]
+            alpha[t, i] *= reach[i] / evidence
+            beta[i] = reach[i] / norm
+    for i in range(n_states):
+        n_start[i] += weight * alpha[0, i]
+    return POSSIBLE
+
+
+@njit(cache=True, nogil=True)
+def expected_counts(
+    codes: Codes, offsets: Offsets, weights: Floats, start: Floats, transition: Floats, emission: Floats
+) -> tuple[Floats, Floats, Floats, float, float, int, int]:
+    """Expected starts, transitions and emissions over many sequences.
+
+    Parameters
+    ----------
+    codes : ndarray of uint8, shape (n_total,)
+        Sequences end to end.
+    offsets : ndarray of int64, shape (n_sequences + 1,)
+        Sequence `i` is ``codes[offsets[i]:offsets[i + 1]]``; none is empty.
+    weights : ndarray, shape (n_sequences,)
+        Non-negative weights.
+    start, transition, emission
+        As in `forward`.
+
+    Returns
+    -------
+    n_start, n_transition, n_emission : ndarray, shapes (K,), (K, K), (K, L + 1)
+        Weighted expected counts.
+    loglik, entropy : float
+        Weighted sums in nats; minus infinity and 0 where a sequence is impossible.
+    sequence, position : int
+        Sequence that is impossible and its first letter that no reachable state emits; `POSSIBLE` for none.
+    """
+    n_states = start.size
+    longest = 0
+    for s in range(weights.size):
+        longest = max(longest, offsets[s + 1] - offsets[s])
+    alpha = np.empty((longest, n_states))
+    n_start = np.zeros(n_states)
+    n_transition = np.zeros((n_states, n_states))
+    n_emission = np.zeros(emission.shape)
+    loglik = entropy = 0.0
+    for s in range(weights.size):
+        letters = codes[offsets[s] : offsets[s + 1]]
+        value, spread, position = forward(letters, start, transition, emission, alpha)
+        if position == POSSIBLE:
+            position = backward(letters, transition, emission, alpha, weights[s], n_start, n_transition, n_emission)
+        if position != POSSIBLE:
+            return n_start, n_transition, n_emission, -math.inf, 0.0, s, position
+        loglik += weights[s] * value
+        entropy += weights[s] * spread
+    for i in range(n_states):
+        for j in range(n_states):
+            n_transition[i, j] = n_transition[i, j] * transition[i, j] if transition[i, j] > 0.0 else 0.0
+    return n_start, n_transition, n_emission, loglik, entropy, POSSIBLE, POSSIBLE
+
+
+@njit(cache=True, nogil=True)
+def posterior(codes: Codes, start: Floats, transition: Floats, emission: Floats) -> tuple[Floats, int]:
+    """Probability of each state at each letter given the whole sequence.
+
+    Parameters
+    ----------
+    codes, start, transition, emission
+        As in `forward`.
+
+    Returns
+    -------
+    ndarray, shape (T, K)
+        p(z_t | x); rows sum to 1.
+    int
+        First letter that no reachable state emits; `POSSIBLE` where there is none.
+    """
+    n_states = start.size
+    alpha = np.empty((codes.size, n_states))
+    _, _, position = forward(codes, start, transition, emission, alpha)
+    if position == POSSIBLE:
+        spare = np.zeros((n_states, n_states))
+        position = backward(
+            codes, transition, emission, alpha, 1.0, np.zeros(n_states), spare, np.zeros(emission.shape)
+        )
+    return alpha, position
+
+
+@njit(cache=True, nogil=True)
+def best_path(codes: Codes, log_start: Floats, log_transition: Floats, log_emission: Floats) -> tuple[Path, float, int]:
+    """The most probable path of states (Viterbi); of equal ones, that with the lowest states.
+
+    Parameters
+    ----------
+    codes : ndarray of uint8, shape (T,)
+        Letter codes, at most L.
+    log_start, log_transition, log_emission : ndarray, shapes (K,), (K, K), (K, L + 1)
+        Logarithms of the probabilities; at most 255 states.
+
+    Returns
+    -------
+    path : ndarray of uint8, shape (T,)
+        State at each letter.
+    loglik : float
+        Log-probability of letters and path together, in nats.
+    position : int
+        First letter that no reachable state emits; `POSSIBLE` where there is none.
+
+    References
+    ----------
+    Rabiner (1989), doi:10.1109/5.18626, eqs. 104-105.
+    """
+    n_states = log_start.size
+    n = codes.size
+    origin = np.zeros((n, n_states), dtype=np.uint8)
+    path = np.zeros(n, dtype=np.uint8)
+    best = np.empty(n_states)
+    before = np.empty(n_states)
+    for t in range(n):
+        letter = codes[t]
+        highest = -math.inf
+        for j in range(n_states):
+            if t == 0:
+                value = log_start[j]
+            else:
+                value = -math.inf
+                for i in range(n_states):
+                    candidate = before[i] + log_transition[i, j]
+                    if candidate > value:
+                        value = candidate
+                        origin[t, j] = i
+            best[j] = value + log_emission[j, letter]
+            highest = max(highest, best[j])
+        if highest == -math.inf:
+            return path, highest, t
+        best, before = before, best
+    path[n - 1] = np.argmax(before)
+    for t in range(n - 1, 0, -1):
+        path[t - 1] = origin[t, path[t]]
+    return path, before[path[n - 1]], POSSIBLE
+
+
+@njit(cache=True, nogil=True)
+def best_counts(
+    codes: Codes, offsets: Offsets, weights: Floats, start: Floats, transition: Floats, emission: Floats
+) -> tuple[Floats, Floats, Floats, float, int, int]:
+    """Counts along the most probable path of each sequence: hard assignment (Viterbi training).
+
+    Parameters and returns as in `expected_counts`, without the entropy.
+    """
+    n_states = start.size
+    n_start = np.zeros(n_states)
+    n_transition = np.zeros((n_states, n_states))
+    n_emission = np.zeros(emission.shape)
+    log_start = log_table(start.reshape(1, -1))[0]
+    log_transition = log_table(transition)
+    log_emission = log_table(emission)
+    loglik = 0.0
+    for s in range(weights.size):
+        letters = codes[offsets[s] : offsets[s + 1]]
+        path, value, position = best_path(letters, log_start, log_transition, log_emission)
+        if position != POSSIBLE:
+            return n_start, n_transition, n_emission, -math.inf, s, position
+        loglik += weights[s] * value
+        n_start[path[0]] += weights[s]
+        for t in range(letters.size):
+            n_emission[path[t], letters[t]] += weights[s]
+            if t > 0:
+                n_transition[path[t - 1], path[t]] += weights[s]
+    return n_start, n_transition, n_emission, loglik, POSSIBLE, POSSIBLE
