@@ -27,7 +27,7 @@ FILES: dict[str, dict[str, tuple[Kind, ...]]] = {
     "hmm": {"input": ("fasta",)},
     "motif": {"input": ("fasta",), "regions": ("bed",), "truth": ("bed",)},
 }
-COLUMNS = {"impute": ("id", "columns", "log"), "deconvolve": ("columns", "sample", "truth")}
+COLUMNS = {"impute": ("id", "columns", "log"), "deconvolve": ("id", "columns", "log", "sample", "truth")}
 PRODUCTS: dict[str, tuple[Kind, str]] = {
     "impute": ("table", "completed"),
     "deconvolve": ("cells", "cells.h5ad"),

@@ -1,8 +1,16 @@
+import os
+import sys
+
 from emtools import __version__ as VERSION
 from emtools.errors import InputError
 from emtools.io.config import make_plan
 from emtools.io.demo import DEMOS
 from snakemake.exceptions import WorkflowError
+
+# Jobs find emtools and multiqc beside the Python that runs Snakemake, activated or not.
+os.environ["PATH"] = os.pathsep.join(
+    [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+)
 
 try:
     PLAN = make_plan(

@@ -1,0 +1,303 @@
+"""One page for a run of many fits: what each found, and which are not to be believed; and the tables for MultiQC."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from emtools.errors import InputError
+from emtools.io.outputs import require_file, staged
+from emtools.report.page import show_value, templates
+
+FIGURES = {"impute": "imputed", "deconvolve": "types", "segment": "overlay", "hmm": "track", "motif": "logo"}
+NEEDED = ("branch", "model", "status", "verdict", "loglik", "objective", "gap", "rate", "passes", "starts", "trace")
+FLOOR = 1e-10
+LONGEST_CURVE = 400
+FIELDS = (
+    ("verdict", "Verdict", "converged, converged but look twice, or not converged"),
+    ("branch", "Branch", "Command that made the fit"),
+    ("data", "Data", "Name of the analysis in the config"),
+    ("model", "Model", "What was fitted"),
+    ("loglik", "Log-likelihood", "Of the observed data at the estimates, nats"),
+    ("gap", "To gain", "Estimated gain still to come on this hill, nats"),
+    ("rate", "Rate", "Largest fraction of missing information; near 1 is slow"),
+    ("passes", "Passes", "Passes over the data, all starts together"),
+    ("agreeing", "Starts at the best", "Starts that reached the best optimum, of all starts"),
+    ("accuracy", "Accuracy", "Agreement with a known truth, where there is one"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to summarise and where to write it.
+
+    Parameters
+    ----------
+    fits : sequence of Path
+        fit.json of each fit; the figures and the page of a fit lie beside it.
+    out : Path
+        Folder of index.html, runs.tsv and multiqc/.
+    multiqc, snakemake : str, optional
+        Reports to link to, seen from `out`.
+    command : tuple of str
+        Command line as typed.
+    """
+
+    fits: Sequence[Path]
+    out: Path
+    multiqc: str | None = None
+    snakemake: str | None = None
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Light:
+    """Verdict at a glance: `color` is good, warn or bad; `sign` and `words` say the same without colour."""
+
+    color: str
+    sign: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A fit as the page shows it.
+
+    Parameters
+    ----------
+    data, branch, model : str
+        Names.
+    light : Light
+        Verdict at a glance.
+    record : mapping
+        Content of its fit.json.
+    page, figure : str or None
+        Links to report.html and to a figure, seen from the page of the run.
+    accuracy : DataFrame or None
+        Methods by metrics.
+    """
+
+    data: str
+    branch: str
+    model: str
+    light: Light
+    record: Mapping[str, Any]
+    page: str | None
+    figure: str | None
+    accuracy: pd.DataFrame | None
+
+    @property
+    def name(self) -> str:
+        """Name in tables."""
+        return f"{self.branch} {self.data}"
+
+    @property
+    def n_agreeing(self) -> int:
+        """Starts that reached the best optimum."""
+        return sum(start["optimum"] == 1 for start in self.record["starts"])
+
+    @property
+    def headline(self) -> str:
+        """First metric of the first method, in words."""
+        rows = self.record.get("accuracy") or []
+        return f"{rows[0]['metric']} {show_value(rows[0]['value'])}" if rows else ""
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The fit as a row of runs.tsv."""
+        record = self.record
+        return {
+            "verdict": self.light.words,
+            "branch": self.branch,
+            "data": self.data,
+            "model": self.model,
+            "status": record["status"],
+            "loglik": record["loglik"],
+            "gap": record["gap"],
+            "rate": record["rate"],
+            "passes": record["passes"],
+            "starts": len(record["starts"]),
+            "agreeing": self.n_agreeing,
+            "accuracy": self.headline,
+            "sentence": record["verdict"],
+        }
+
+
+def read_fit(path: Path) -> dict[str, Any]:
+    """Content of a fit.json.
+
+    Raises
+    ------
+    InputError
+        If it is not one.
+    """
+    require_file(path, "fit.json")
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(str(path), f"not JSON ({error})", "the fit.json of a fit", "run the fit again") from error
+    missing = [key for key in NEEDED if key not in record] if isinstance(record, dict) else list(NEEDED)
+    if missing:
+        raise InputError(str(path), f"lacks {', '.join(missing)}", "the fit.json of a fit", "run the fit again")
+    return dict(record)
+
+
+def judge(record: Mapping[str, Any]) -> Light:
+    """Green, amber or red, and why."""
+    starts = record["starts"]
+    hits = sum(start["optimum"] == 1 for start in starts)
+    rate = record["rate"]
+    if record["status"] != "converged":
+        words = {"budget": "not converged: out of passes"}.get(record["status"], f"not converged: {record['status']}")
+        return Light("bad", "✗", words)
+    if rate is not None and rate >= 1.0:
+        return Light("warn", "!", "converged to a saddle")
+    if len(starts) > 1 and hits == 1:
+        return Light("warn", "!", f"converged; found by 1 of {len(starts)} starts")
+    return Light("good", "✓", "converged")
+
+
+def describe_model(model: Mapping[str, Any]) -> str:
+    """Name of the model with its size."""
+    words = [str(model["name"]).replace("_", " ")]
+    for key, unit in (("n_components", "components"), ("n_states", "states"), ("width", "wide"), ("family", "")):
+        if key in model:
+            words.append(f"{model[key]} {unit}".strip())
+    return " · ".join(words)
+
+
+def link_of(path: Path, out: Path) -> str | None:
+    """Link to `path` from the page in `out`; None where there is no such file."""
+    return quote(Path(os.path.relpath(path, out)).as_posix()) if path.is_file() else None
+
+
+def read_card(path: Path, out: Path) -> Card:
+    """A fit from its fit.json."""
+    record = read_fit(path)
+    folder = path.parent
+    branch = str(record["branch"])
+    stems = (FIGURES.get(branch, "convergence"), "convergence")
+    figures = [link_of(folder / f"{stem}.png", out) for stem in stems]
+    rows = pd.DataFrame(record.get("accuracy") or [], columns=["method", "metric", "value"])
+    table = None
+    if len(rows):
+        table = rows.pivot_table("value", "method", "metric", sort=False).reset_index().rename_axis(columns=None)
+    return Card(
+        folder.resolve().name,
+        branch,
+        describe_model(record["model"]),
+        judge(record),
+        record,
+        link_of(folder / "report.html", out),
+        next((figure for figure in figures if figure), None),
+        table,
+    )
+
+
+def curve(record: Mapping[str, Any]) -> list[list[float]]:
+    """Pass and nats below the top, of the start that was kept; thinned to `LONGEST_CURVE` points."""
+    best = [s["restart"] for s in record["starts"] if s["optimum"] == 1 and s["objective"] == record["objective"]]
+    heights = [row["objective"] for row in record["trace"] if best and row["restart"] == best[0]]
+    gap = record["gap"] or 0.0
+    floor = max(FLOOR, gap, 4e-16 * abs(record["objective"]))
+    top = record["objective"] + gap
+    points = [[i + 1, max(top - height, floor)] for i, height in enumerate(heights) if height is not None]
+    step = -(-len(points) // LONGEST_CURVE) or 1
+    return points[::step] if (len(points) - 1) % step == 0 else [*points[::step], points[-1]]
+
+
+def multiqc_tables(cards: Sequence[Card]) -> dict[str, dict[str, Any]]:
+    """MultiQC custom content: table of all fits, and their climbs."""
+    headers = {
+        key: {"title": title, "description": meaning} for key, title, meaning in FIELDS if key not in ("branch", "data")
+    }
+    headers["verdict"]["cond_formatting_rules"] = {
+        "pass": [{"s_eq": "converged"}],
+        "warn": [{"s_contains": "found by 1"}, {"s_contains": "saddle"}],
+        "fail": [{"s_contains": "not converged"}],
+    }
+    headers["loglik"] |= {"format": "{:,.2f}", "scale": False}
+    headers["gap"] |= {"format": "{:.1e}", "scale": False}
+    headers["rate"] |= {"format": "{:.4f}", "min": 0, "max": 1, "scale": "OrRd"}
+    headers["passes"] |= {"format": "{:,.0f}", "scale": "Blues", "min": 0}
+    headers["agreeing"] |= {"scale": False}
+    keys = [key for key in headers if key != "agreeing"]
+    rows = {
+        card.name: {key: card.row[key] for key in keys if card.row[key] not in (None, "")}
+        | {"agreeing": f"{card.n_agreeing} of {len(card.record['starts'])}"}
+        for card in cards
+    }
+    fits = {
+        "id": "emtools_fits",
+        "section_name": "All fits",
+        "description": "One row per fit. A fit that did not converge is red; do not use its numbers.",
+        "plot_type": "table",
+        "pconfig": {"id": "emtools_fits_table", "title": "emtools: all fits", "col1_header": "Fit", "no_violin": True},
+        "headers": headers,
+        "data": rows,
+    }
+    traces = {
+        "id": "emtools_traces",
+        "section_name": "Climbs",
+        "description": (
+            "Nats below the top of the hill at each pass of the start that was kept. A straight descent on this log "
+            "axis is healthy; its slope is the rate."
+        ),
+        "plot_type": "linegraph",
+        "pconfig": {
+            "id": "emtools_traces_plot",
+            "title": "emtools: climbs",
+            "xlab": "Pass over the data",
+            "ylab": "Nats below the top",
+            "ylog": True,
+            "logswitch": False,
+            "style": "lines+markers",
+        },
+        "data": {card.name: curve(card.record) for card in cards},
+    }
+    return {"emtools_fits_mqc.json": fits, "emtools_traces_mqc.json": traces}
+
+
+def run(options: Options) -> int:
+    """Write the page of a run, runs.tsv and the files for MultiQC.
+
+    Raises
+    ------
+    InputError
+        If a fit.json is not one, or two fits have one name.
+    """
+    cards = [read_card(path, options.out) for path in options.fits]
+    names = [card.name for card in cards]
+    for name, path in zip(names, options.fits, strict=True):
+        if names.count(name) > 1:
+            raise InputError(str(path), f"another fit is named {name!r} too", "", "give each its own folder name")
+    bad = [card for card in cards if card.light.color == "bad"]
+    links = {"MultiQC report": options.multiqc, "Snakemake report": options.snakemake}
+    page = templates().get_template("run.html")
+    html = page.render(
+        cards=cards,
+        bad=bad,
+        fields=FIELDS,
+        branches=list(dict.fromkeys(card.branch for card in cards)),
+        words=("verdict", "branch", "data", "model", "accuracy"),
+        links={title: quote(link) for title, link in links.items() if link},
+    )
+    with staged(options.out, seal="index.html") as folder:
+        (folder / "index.html").write_text(html, encoding="utf-8")
+        pd.DataFrame([card.row for card in cards]).to_csv(folder / "runs.tsv", sep="\t", index=False)
+        (folder / "multiqc").mkdir()
+        for name, content in multiqc_tables(cards).items():
+            (folder / "multiqc" / name).write_text(
+                json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+            )
+    state = f"{len(bad)} of {len(cards)} NOT CONVERGED" if bad else f"all {len(cards)} converged"
+    print(f"emtools summary: {state}; page in {options.out / 'index.html'}", file=sys.stderr)
+    return 0
