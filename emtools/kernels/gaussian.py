@@ -203,7 +203,7 @@ def log_inverse_wishart(factor: Floats, degrees: float, scale: Floats) -> float:
 
     References
     ----------
-    Fraley & Raftery (2007), J. Classif. 24, 155-181, doi:10.1007/s00357-007-0004-5, eq. 9.
+    Fraley & Raftery (2007), J. Classif. 24, 155-181, doi:10.1007/s00357-007-0004-5, section 4.1.
     """
     d = len(factor)
     return -(degrees + d + 1) * float(half_log_determinants(factor)) - 0.5 * trace_ratio(factor, scale)

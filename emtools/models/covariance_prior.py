@@ -79,7 +79,7 @@ def data_prior(values: Floats, n_components: int, family: str) -> CovariancePrio
 
     References
     ----------
-    Fraley & Raftery (2007), J. Classif. 24, 155-181, doi:10.1007/s00357-007-0004-5, section 4.
+    Fraley & Raftery (2007), J. Classif. 24, 155-181, doi:10.1007/s00357-007-0004-5, section 4.2.
     """
     if not np.isfinite(values).all():
         raise InputError("data", "a value that is not a finite number", "finite numbers", "impute or drop it")

@@ -104,13 +104,13 @@ class LaplaceUniform:
     >>> from emtools.engine.chunks import ArraySource
     >>> from emtools.engine.starts import fit
     >>> values = np.concatenate([np.linspace(-10, 10, 21), 3 + np.tan(np.linspace(-1, 1, 30)) / 10])
-    >>> fitted = fit(LaplaceUniform(), ArraySource(values), starts=10)
+    >>> fitted = fit(LaplaceUniform(), ArraySource(values), starts=3)
     >>> round(fitted.params.location, 1), round(fitted.params.weight, 1)
     (3.0, 0.7)
     """
 
     name = "laplace_uniform"
-    strategies = ("profile", "range")
+    strategies = ("range", "profile")
 
     @property
     def hyperparameters(self) -> Mapping[str, Any]:
@@ -119,8 +119,9 @@ class LaplaceUniform:
     def initial_params(self, data: Source[Rows], rng: np.random.Generator, strategy: str) -> LaplaceUniformParams:
         """Parameters to start from.
 
-        ``"profile"`` draws the bounds among the order statistics of the lowest and of the highest
-        quarter of the rows, ``"range"`` takes the extremes; the location is a row of the middle half.
+        ``"range"`` takes the extremes as bounds; ``"profile"`` keeps each of them with probability a half
+        and else draws an order statistic of the outer quarter of the rows, mostly near the extreme. The
+        location is a row of the middle half. `profile_starts` searches the bounds on a grid instead.
 
         Raises
         ------
@@ -128,11 +129,12 @@ class LaplaceUniform:
             If a value is not finite or all are equal.
         """
         values, weights = sample_rows(data, rng, 1)
-        low, high = (0.0, 1.0)
+        low = high = 0.0
         if strategy == "profile":
-            low, high = float(rng.uniform(0.0, TAIL)), float(rng.uniform(1.0 - TAIL, 1.0))
+            inward = rng.uniform(size=2) < 0.5
+            low, high = (inward * TAIL * rng.uniform(size=2) ** 3).tolist()
         middle = float(rng.uniform(TAIL, 1.0 - TAIL))
-        return self.start(values[:, 0], weights, low, high, middle)
+        return self.start(values[:, 0], weights, low, 1.0 - high, middle)
 
     def start(self, values: Floats, weights: Floats, low: float, high: float, middle: float) -> LaplaceUniformParams:
         """Parameters with the bounds and the location at the order statistics of three shares of the weight."""
@@ -142,7 +144,9 @@ class LaplaceUniform:
         if not upper > lower:
             lower, upper = float(values.min()), float(values.max())
         location = order_statistic(values, weights, middle)
-        scale = float(weights @ np.abs(values - location) / weights.sum())
+        scale = weighted_median(np.abs(values - location), weights)
+        if scale == 0.0:
+            scale = float(weights @ np.abs(values - location) / weights.sum())
         return LaplaceUniformParams(0.5, location, scale, lower, upper)
 
     def profile_starts(self, data: Source[Rows], n_bounds: int = 6) -> list[LaplaceUniformParams]:
@@ -153,7 +157,7 @@ class LaplaceUniform:
         data : Source of Rows
             Data of one column.
         n_bounds : int
-            Order statistics tried for each bound, evenly spread over a quarter of the rows; at least 1.
+            Order statistics tried for each bound, within a quarter of the rows and closest near the extreme; at least 1.
 
         Returns
         -------
@@ -161,7 +165,7 @@ class LaplaceUniform:
             At most ``n_bounds ** 2``, without repeats; the first has the whole range.
         """
         values, weights = sample_rows(data, np.random.default_rng(0), 1)
-        shares = np.linspace(0.0, TAIL, n_bounds) if n_bounds > 1 else np.zeros(1)
+        shares = TAIL * np.linspace(0.0, 1.0, n_bounds) ** 3
         grid = [self.start(values[:, 0], weights, low, 1.0 - high, 0.5) for low in shares for high in shares]
         return list(dict.fromkeys(grid))
 

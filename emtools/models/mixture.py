@@ -310,7 +310,7 @@ class GaussianMixture:
         """Expected moments of `chunk` about ``params.means``.
 
         Hard assignment gives each row to its best component, the first of equals; its `loglik` is
-        then the classification log-likelihood (Celeux & Govaert 1992, doi:10.1016/0167-9473(92)90042-E, eq. 2.2).
+        then the classification log-likelihood (Celeux & Govaert 1992, doi:10.1016/0167-9473(92)90042-E).
         """
         log_joint = self.log_joint(params, chunk.values)
         if assign == "hard":
@@ -376,7 +376,7 @@ class GaussianMixture:
         References
         ----------
         Bishop (2006), Pattern Recognition and Machine Learning, eqs 9.24-9.26; with a prior, Fraley &
-        Raftery (2007), J. Classif. 24, 155-181, doi:10.1007/s00357-007-0004-5, table 2, without shrinkage of the means.
+        Raftery (2007), J. Classif. 24, 155-181, doi:10.1007/s00357-007-0004-5, section 4.1, without shrinkage of the means.
         """
         counts = stats.counts
         filled = counts > 0.0
@@ -621,7 +621,7 @@ def kmeans(n_components: int, n_features: int, order_by: int | None = None, vari
 
     References
     ----------
-    Celeux & Govaert (1992), Comput. Stat. Data Anal. 14, 315-332, doi:10.1016/0167-9473(92)90042-E, section 5.
+    Celeux & Govaert (1992), Comput. Stat. Data Anal. 14, 315-332, doi:10.1016/0167-9473(92)90042-E.
     """
     return GaussianMixture(
         n_components, n_features, "spherical", equal_weights=True, fixed_variance=variance, order_by=order_by
