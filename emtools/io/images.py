@@ -1,0 +1,452 @@
+"""Micrographs: read TIFF, OME-TIFF and PNG with their channels and pixel size; write OME-TIFF with the same bytes each time."""
+
+from __future__ import annotations
+
+import logging
+import math
+import struct
+import uuid
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+import tifffile
+
+from emtools.errors import InputError
+from emtools.io.outputs import require_file
+
+LARGEST = 2**25  # values, all channels together
+SMALLEST_SIDE = 16  # pixels
+PRINT_RESOLUTION = 10.0  # µm: an inch-based size above it is a print resolution, not a microscope's
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+PNG_MAGIC = b"\x89PNG"
+MICROMETRES = {
+    "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "\\u00B5m": 1.0,
+    "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "Å": 1e-4, "pm": 1e-6, "inch": 25400.0, "in": 25400.0,
+}  # fmt: skip
+DAMAGE = (
+    OSError, ValueError, IndexError, KeyError, TypeError, OverflowError, ZeroDivisionError, struct.error, zlib.error,
+    RuntimeError, AttributeError, MemoryError,
+)  # fmt: skip
+NAMESPACE = uuid.UUID("8e7a3f6c-52c1-5d0e-9b1a-6f6b0f6d2a10")
+
+Size = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Image:
+    """A two-dimensional image.
+
+    Parameters
+    ----------
+    path : Path
+        File.
+    values : ndarray, shape (n_channels, n_rows, n_columns)
+        Intensities as stored, finite; at least one channel varies.
+    channels : tuple of str
+        Names of the channels.
+    pixel_size : (float, float) or None
+        Height and width of a pixel in µm, None where the file does not say.
+    notes : tuple of str
+        What was left out on the way, for a reader.
+    """
+
+    path: Path
+    values: npt.NDArray[Any]
+    channels: tuple[str, ...]
+    pixel_size: Size | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An array as it lies in a file: axes such as ``"CYX"``, channel names (may be empty), pixel size in µm."""
+
+    values: npt.NDArray[Any]
+    axes: str
+    channels: tuple[str, ...] = ()
+    pixel_size: Size | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Collected(logging.Handler):
+    """Keeps what a library wrote to its log."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+@contextmanager
+def collected_log(name: str) -> Iterator[list[str]]:
+    """Messages of a library's logger inside the block, instead of lines on the terminal."""
+    logger, handler = logging.getLogger(name), Collected()
+    before = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield handler.messages
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before
+
+
+def kind_of(path: Path) -> str:
+    """``"tiff"`` or ``"png"``, by the first bytes of the file.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    require_file(path, "TIFF, OME-TIFF or PNG")
+    with open(path, "rb") as file:
+        head = file.read(4)
+    if head in TIFF_MAGIC:
+        return "tiff"
+    if head == PNG_MAGIC:
+        return "png"
+    raise InputError(
+        str(path),
+        "not an image that can be read here, whatever its name says",
+        "TIFF, OME-TIFF or PNG",
+        "save it as TIFF",
+    )
+
+
+def require_size(path: Path, shape: Sequence[int]) -> None:
+    """Refuse what is too small to segment, and what is too large before memory is taken for it."""
+    if math.prod(shape) > LARGEST:
+        raise InputError(
+            str(path),
+            f"{' x '.join(map(str, shape))} values",
+            f"at most {LARGEST:,}, all channels together",
+            "crop it or scale it down",
+        )
+
+
+def read_stored(path: Path) -> Stored:
+    """The array in a file, with its axes; nothing is judged yet but the size.
+
+    Raises
+    ------
+    InputError
+        If the file is no image, cut off, damaged, compressed in a way that cannot be read, or too large.
+    """
+    return read_tiff(path) if kind_of(path) == "tiff" else read_png(path)
+
+
+def read_tiff(path: Path) -> Stored:
+    """First image of a TIFF or OME-TIFF file."""
+    damaged = InputError(str(path), "the TIFF file is cut off or damaged", "", "copy or export it again")
+    with collected_log("tifffile") as complaints:
+        try:
+            with tifffile.TiffFile(path) as file:
+                series, first = file.series[0], file.pages.first
+                require_size(path, series.shape)
+                if complaints:
+                    raise damaged
+                values = tiff_values(path, series)
+                names, size = described(file, first)
+                axes = series.axes
+                if complaints or values.shape != series.shape or len(axes) != values.ndim:
+                    raise damaged
+                if first.photometric == tifffile.PHOTOMETRIC.PALETTE and values.ndim == 2:
+                    values, axes = colours(values, first), "YXS"
+                n_images = len(file.series)
+        except InputError:
+            raise
+        except DAMAGE as error:
+            raise damaged from error
+    notes = (f"the file holds {n_images} images; the first is used",) if n_images > 1 else ()
+    return Stored(values, axes, names, size, notes)
+
+
+def tiff_values(path: Path, series: Any) -> npt.NDArray[Any]:
+    """Pixels of a series; one plane in a compression that tifffile leaves to a plug-in is read by Pillow."""
+    try:
+        return np.asarray(series.asarray())
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+        if len(series.pages) == 1:
+            with PIL.Image.open(path) as picture:
+                values = np.asarray(picture)
+            if values.shape == series.shape and values.dtype == series.dtype:
+                return values
+        name = str(error).split(":")[0].strip("<").removeprefix("COMPRESSION.")
+        raise InputError(
+            str(path), f"compressed with {name}", "no compression, or deflate", "save it so, or install imagecodecs"
+        ) from error
+
+
+def colours(values: npt.NDArray[Any], page: Any) -> npt.NDArray[Any]:
+    """Red, green and blue of a palette image; the values themselves where the file names no colours."""
+    return values if page.colormap is None else np.moveaxis(page.colormap[:, values], 0, -1)
+
+
+def described(file: tifffile.TiffFile, page: Any) -> tuple[tuple[str, ...], Size | None]:
+    """Channel names and pixel size that the file states, from OME-XML, ImageJ or the TIFF resolution."""
+    if file.ome_metadata:
+        found = ome_description(file.ome_metadata)
+        if found is not None:
+            return found
+    unit = (file.imagej_metadata or {}).get("unit")
+    scale = MICROMETRES.get(str(unit)) if unit else None
+    if scale is None:
+        scale = {2: 25400.0, 3: 10000.0}.get(int(page.resolutionunit))
+    tags = [page.tags.get(name) for name in ("YResolution", "XResolution")]
+    if scale is None or None in tags or any(0 in tag.value for tag in tags):
+        return (), None
+    height, width = (scale * tag.value[1] / tag.value[0] for tag in tags)
+    if unit is None and int(page.resolutionunit) == 2 and max(height, width) > PRINT_RESOLUTION:
+        return (), None
+    return (), (height, width)
+
+
+def ome_description(xml: str) -> tuple[tuple[str, ...], Size | None] | None:
+    """Channel names and pixel size of the first image in OME-XML; None where it cannot be parsed."""
+    try:
+        root = ElementTree.fromstring(xml)
+    except ElementTree.ParseError:
+        return None
+    pixels = root.find(".//{*}Pixels")
+    if pixels is None:
+        return None
+    named = [channel.get("Name") for channel in pixels.findall("{*}Channel")]
+    names = tuple(str(name) for name in named) if all(named) else ()
+    try:
+        sizes = [
+            float(pixels.get(f"PhysicalSize{axis}", "nan"))
+            * MICROMETRES.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"), math.nan)
+            for axis in "YX"
+        ]
+    except ValueError:
+        return names, None
+    return names, (sizes[0], sizes[1]) if all(0 < size < math.inf for size in sizes) else None
+
+
+def read_png(path: Path) -> Stored:
+    """A PNG file; a palette becomes colours. Its resolution is for print and is not used."""
+    try:
+        with PIL.Image.open(path) as picture:
+            bands = len(picture.getbands())
+            require_size(path, (picture.height, picture.width, bands))
+            values = np.asarray(picture.convert("RGB") if picture.mode == "P" else picture)
+    except PIL.Image.DecompressionBombError as error:
+        raise InputError(str(path), "far too large", f"at most {LARGEST:,} values", "crop it") from error
+    except InputError:
+        raise
+    except (*DAMAGE, SyntaxError) as error:
+        raise InputError(str(path), "the PNG file is cut off or damaged", "", "copy or export it again") from error
+    return Stored(values, "YX" if values.ndim == 2 else "YXS")
+
+
+def channel_first(path: Path, stored: Stored) -> npt.NDArray[Any]:
+    """The array with axes (channel, row, column).
+
+    Raises
+    ------
+    InputError
+        If there is an axis beyond those with more than one position.
+    """
+    kept = [
+        i for i, (axis, n) in enumerate(zip(stored.axes, stored.values.shape, strict=True)) if n > 1 or axis in "YX"
+    ]
+    axes = "".join(stored.axes[i] for i in kept)
+    values = stored.values.reshape([stored.values.shape[i] for i in kept])
+    if axes == "YX":
+        return values[None]
+    if axes in ("CYX", "SYX"):
+        return values
+    if axes in ("YXC", "YXS"):
+        return np.moveaxis(values, -1, 0)
+    shape = " x ".join(map(str, values.shape))
+    words = {"Z": "a z-stack", "T": "a time series"}
+    found = ", ".join(words[a] for a in axes if a in words) or "stacked planes of unknown meaning"
+    raise InputError(
+        str(path),
+        f"{found} (axes {axes}, {shape})",
+        "one plane, with or without channels",
+        "save one plane or a projection; for channels, save as OME-TIFF with axes CYX",
+    )
+
+
+def read_image(path: Path, pixel_size: float | None = None) -> Image:
+    """Read a two-dimensional image.
+
+    An alpha channel is dropped, equal colour channels become one, and channels that do not vary are dropped.
+
+    Parameters
+    ----------
+    path : Path
+        TIFF, OME-TIFF or PNG.
+    pixel_size : float, optional
+        Side of a pixel in µm, instead of what the file says.
+
+    Returns
+    -------
+    Image
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is not two-dimensional, is too small or too large, or its values are not finite,
+        not real, or all the same.
+    """
+    stored = read_stored(path)
+    values = channel_first(path, stored)
+    notes = list(stored.notes)
+    if values.dtype.kind not in "buif":
+        raise InputError(str(path), f"values of type {values.dtype}", "integers or real numbers", "save it so")
+    if values.dtype.kind == "b":
+        values = values.astype(np.uint8)
+    colour = "S" in stored.axes
+    if colour and len(values) in (2, 4):
+        values = values[:-1]
+        notes.append("the alpha channel is not used")
+    names = stored.channels if len(stored.channels) == len(values) else channel_names(len(values), colour)
+    if colour and len(values) == 3 and (values == values[0]).all():
+        values, names = values[:1], ("grey",)
+    n_rows, n_columns = values.shape[1:]
+    if min(n_rows, n_columns) < SMALLEST_SIDE:
+        raise InputError(
+            str(path), f"{n_rows} x {n_columns} pixels", f"at least {SMALLEST_SIDE} on each side", "use a larger image"
+        )
+    require_finite(path, values, names)
+    varied = [i for i, plane in enumerate(values) if plane.min() < plane.max()]
+    if not varied:
+        raise InputError(str(path), f"every pixel is {values.flat[0]}", "an image that varies", "check the exposure")
+    if len(varied) < len(values):
+        flat = ", ".join(names[i] for i in range(len(values)) if i not in varied)
+        notes.append(f"channels that do not vary are not used: {flat}")
+        values, names = values[varied], tuple(names[i] for i in varied)
+    size = stored.pixel_size if pixel_size is None else (pixel_size, pixel_size)
+    return Image(Path(path), np.ascontiguousarray(values), names, size, tuple(notes))
+
+
+def channel_names(n_channels: int, colour: bool) -> tuple[str, ...]:
+    """Names where the file has none."""
+    if n_channels == 1:
+        return ("intensity",)
+    return ("red", "green", "blue") if colour and n_channels == 3 else tuple(f"channel_{i}" for i in range(n_channels))
+
+
+def require_finite(path: Path, values: npt.NDArray[Any], names: Sequence[str]) -> None:
+    """Refuse NaN and infinities, and say where the first is."""
+    bad = ~np.isfinite(values)
+    if bad.any():
+        channel, row, column = np.unravel_index(int(bad.argmax()), values.shape)
+        raise InputError(
+            f"{path}, {names[int(channel)]}, row {row}, column {column}",
+            f"{values[channel, row, column]} there, {int(bad.sum())} such values of {values.size}",
+            "finite values",
+            "fill or crop them",
+        )
+
+
+def read_labels(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.int64]:
+    """Read a label image of true objects: 0 is background, each object has a number of its own.
+
+    Parameters
+    ----------
+    path : Path
+        TIFF, OME-TIFF or PNG (the indices of a palette are the labels).
+    shape : (int, int)
+        Rows and columns that it must have.
+
+    Returns
+    -------
+    ndarray of int64, shape `shape`
+
+    Raises
+    ------
+    InputError
+        If it is no label image of this shape, or holds no object.
+    """
+    kind = kind_of(path)
+    stored = read_stored(path)
+    if kind == "png":
+        with PIL.Image.open(path) as picture:
+            if picture.mode == "P":
+                stored = Stored(np.asarray(picture), "YX")
+    planes = channel_first(path, stored)
+    if len(planes) > 1:
+        planes = planes[:1] if (planes[:3] == planes[0]).all() else planes
+    if len(planes) != 1 or planes.dtype.kind not in "bui":
+        raise InputError(
+            str(path), f"{len(planes)} channels of {planes.dtype}", "one channel of integers", "use a label image"
+        )
+    if planes.shape[1:] != shape:
+        raise InputError(
+            str(path),
+            " x ".join(map(str, planes.shape[1:])) + " pixels",
+            " x ".join(map(str, shape)) + ", as the image",
+            "use the labels of this image",
+        )
+    labels = planes[0].astype(np.int64)
+    if labels.min() < 0 or not labels.any():
+        raise InputError(str(path), "negative labels" if labels.any() else "no object", "0 and object numbers above 0")
+    return labels
+
+
+def write_ome(
+    path: Path, values: npt.NDArray[Any], axes: str, name: str, pixel_size: Size | None, channels: Sequence[str] = ()
+) -> None:
+    """Write an OME-TIFF (deflate); the same values give the same bytes.
+
+    Parameters
+    ----------
+    path : Path
+        File, named ``….ome.tif``.
+    values : ndarray
+        Its type is kept.
+    axes : str
+        ``"YX"`` or ``"CYX"``.
+    name : str
+        Name of the image.
+    pixel_size : (float, float) or None
+        Height and width of a pixel in µm.
+    channels : sequence of str
+        Names of the channels.
+    """
+    metadata: dict[str, Any] = {"axes": axes, "Name": name, "Creator": "emtools"}
+    resolution: dict[str, Any] = {}
+    if pixel_size is not None:
+        height, width = pixel_size
+        metadata |= {
+            "PhysicalSizeX": width, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": height, "PhysicalSizeYUnit": "µm",
+        }  # fmt: skip
+        resolution = {"resolution": (1e4 / width, 1e4 / height), "resolutionunit": "CENTIMETER"}
+    if channels:
+        metadata["Channel"] = {"Name": list(channels)}
+    seed = f"{name} {values.dtype} {values.shape} {zlib.crc32(np.ascontiguousarray(values).tobytes())}"
+    metadata["UUID"] = f"urn:uuid:{uuid.uuid5(NAMESPACE, seed)}"
+    tifffile.imwrite(
+        path,
+        values,
+        ome=True,
+        photometric="minisblack",
+        compression="zlib",
+        predictor=2 if values.dtype.kind == "u" else None,
+        rowsperstrip=min(values.shape[-2], 256),
+        software=False,
+        datetime=None,
+        metadata=metadata,
+        **resolution,
+    )
+
+
+def label_type(largest: int) -> type[np.unsignedinteger[Any]]:
+    """Smallest unsigned integer type that holds `largest`."""
+    return np.uint8 if largest < 2**8 else np.uint16 if largest < 2**16 else np.uint32
