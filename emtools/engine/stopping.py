@@ -80,7 +80,7 @@ def remaining_gain(objectives: Sequence[float]) -> Remaining:
     gains = [b - a for a, b in pairwise(last)]
     if max(gains[-2:]) <= floor:
         ratios = usable_ratios(objectives, floor)
-        ratio = ratios[-1] if ratios else 0.0
+        ratio = min(ratios[-1], fall_ratio(objectives, floor)) if ratios else 0.0
         return Remaining(floor / (1.0 - ratio) if ratio < 1.0 else math.inf, math.sqrt(ratio), at_rounding=True)
     if len(gains) < RATIOS + 1:
         return unknown
@@ -89,6 +89,16 @@ def remaining_gain(objectives: Sequence[float]) -> Remaining:
         return Remaining(math.inf, math.sqrt(ratios[-1]) if ratios and ratios[-1] > 0 else math.nan)
     ratio = max(0.0, *ratios)
     return Remaining(gains[-1] * ratio / (1.0 - ratio), math.sqrt(max(0.0, ratios[-1])))
+
+
+def fall_ratio(objectives: Sequence[float], floor: float) -> float:
+    """Largest ratio of successive gains that explains the last fall of a gain from above `floor` to below it.
+
+    It is 0 in effect where hard assignment reaches its fixed point at once.
+    """
+    gains = [b - a for a, b in pairwise(objectives)]
+    above = [gain for gain in gains if gain > floor]
+    return floor / above[-1] if above else 0.0
 
 
 def usable_ratios(objectives: Sequence[float], floor: float) -> list[float]:

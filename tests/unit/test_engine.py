@@ -192,3 +192,15 @@ def test_every_pass_is_reported():
     assert math.isnan(seen[0].gain)
     assert seen[1].gain == pytest.approx(seen[1].objective - seen[0].objective)
     assert isinstance(result.stats, LinkageStats)
+
+
+def test_a_climb_that_reaches_its_fixed_point_at_once_stops() -> None:
+    """Gains of a hard climb in real data: two nearly equal ones, then the fixed point, then rounding."""
+    gains = [1e-2, 6.4e-3, 5.6e-4, 1.0310e-4, 1.0304e-4, 6.8e-5, -3.5e-10, 2.3e-10, 0.0]
+    objectives = (-884389.3293827006 + np.cumsum(gains)).tolist()
+    remaining = remaining_gain(objectives)
+    assert remaining.at_rounding
+    assert remaining.within(1e-6)
+    slow = (-884389.0 + np.cumsum(1e-3 * 0.99 ** np.arange(940))).tolist()
+    assert remaining_gain(slow).at_rounding
+    assert not remaining_gain(slow).within(1e-6)
