@@ -216,7 +216,7 @@ def build_parser() -> argparse.ArgumentParser:
         "FASTA",
         "find a sequence motif and its sites (OOPS or ZOOPS)",
         "emtools motif peaks.fa --out results/peaks --width 12",
-        20,
+        50,
     )
     motif.add_argument("--width", type=positive, required=True, metavar="W", help="width of the motif")
     motif.add_argument(

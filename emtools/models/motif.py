@@ -361,11 +361,11 @@ class Motif:
         return bits
 
     def canonical(self, params: MotifParams) -> MotifParams:
-        """With both strands, the orientation with more A and C than T and G: the other is the same distribution."""
+        """With both strands, the orientation with more G and T than C and A: the other is the same distribution."""
         if not self.both:
             return params
         excess = float((params.matrix[:, :2] - params.matrix[::-1, :1:-1]).sum())
-        return params if excess >= 0.0 else MotifParams(params.occurrence, reverse_complement(params.matrix))
+        return params if excess <= 0.0 else MotifParams(params.occurrence, reverse_complement(params.matrix))
 
     def degenerate(self, stats: MotifStats, params: MotifParams) -> str | None:
         """The prior keeps the objective finite; a motif without sites is not one."""

@@ -1,0 +1,213 @@
+"""Figures of a motif: its logo, and where its sites lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import logomaker
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from emtools.plots.style import FAINT, INK, PALETTE, Picture, save, styled
+
+Floats = npt.NDArray[np.float64]
+
+LETTER_COLORS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00"}
+CERTAINTY = LinearSegmentedColormap.from_list("certainty", ["#CFE3F1", "#0072B2", "#00304D"])
+MOST_ROWS = 40
+MOST_LANES = 6
+KNOWN = "#F4C77B"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A stretch that was searched, and what was found in it.
+
+    Parameters
+    ----------
+    label, record : str
+        What to call it; the record that it lies on.
+    offset, length : int
+        Where it starts in the record; its length in bp.
+    start : int
+        Start of the likeliest site in the stretch, 0-based; -1 where there is none.
+    strand : {"+", "-"}
+        Strand of the site.
+    posterior : float
+        Probability that the site starts there, on either strand.
+    called : bool
+        Whether the site is among the results.
+    known : sequence of (int, int)
+        Known sites in the stretch, 0-based, half-open.
+    """
+
+    label: str
+    record: str
+    offset: int
+    length: int
+    start: int
+    strand: str
+    posterior: float
+    called: bool
+    known: Sequence[tuple[int, int]] = ()
+
+
+def draw_logo(matrix: Floats, bits: Floats, consensus: str, n_sites: int, both: bool, folder: Path) -> Picture:
+    """Sequence logo; with both strands also of the reverse complement.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (width, 4)
+        Probabilities of A, C, G, T.
+    bits : ndarray, shape (width,)
+        Information content of each position relative to the background, bits.
+    consensus : str
+        IUPAC consensus.
+    n_sites : int
+        Sites that were found.
+    both : bool
+        Whether both strands were searched.
+    folder : Path
+        Where the figure goes.
+    """
+    heights = matrix * bits[:, None]
+    views = [("as found", heights), ("reverse complement", heights[::-1, ::-1])] if both else [("as found", heights)]
+    width = len(matrix)
+    with styled():
+        size = (float(np.clip(1.2 + 0.27 * width, 3.5, 7.2)), 1.55 * len(views) + 0.2)
+        figure, axes = plt.subplots(len(views), 1, figsize=size, squeeze=False, sharey=True)
+        for axis, (title, view) in zip(axes[:, 0], views, strict=True):
+            frame = pd.DataFrame(np.ascontiguousarray(view), columns=list("ACGT"), index=np.arange(1, width + 1))
+            logomaker.Logo(frame, ax=axis, color_scheme=LETTER_COLORS)
+            axis.set_ylim(0.0, max(2.0, float(bits.max())))
+            axis.set_xlim(0.4, width + 0.6)
+            step = 1 if width <= 30 else 5
+            axis.set_xticks(np.arange(1, width + 1, step))
+            axis.set_ylabel("information, bits")
+            axis.set_title(title)
+        axes[-1, 0].set_xlabel("position in the site, bp")
+        figure.tight_layout()
+        turned = (
+            " Below, the same motif read on the other strand: both were searched and are one result." if both else ""
+        )
+        caption = (
+            f"Sequence logo of {n_sites} sites ({width} bp, consensus {consensus}). The height of a stack is the information "
+            "content of the position relative to the background letters (a letter that is always the same has about 2 bits), "
+            f"shared among the letters by their probability; {bits.sum():.1f} bits in all. Tall stacks are "
+            f"the positions that matter.{turned}"
+        )
+        return save(figure, folder, Picture("logo", "The motif", caption))
+
+
+def draw_sites(rows: Sequence[Row], width: int, truth: bool, folder: Path) -> Picture:
+    """Where the sites lie: one line a sequence, or along the records where parts of them were searched.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Stretches that were searched, in order.
+    width : int
+        Positions of a site, bp.
+    truth : bool
+        Whether known sites were given.
+    folder : Path
+        Where the figure goes.
+    """
+    records = list(dict.fromkeys(row.record for row in rows))
+    with styled():
+        if len(rows) > len(records) and len(records) <= MOST_LANES:
+            figure, caption = along_records(rows, records, width)
+        else:
+            figure, caption = line_by_line(rows, width)
+        if truth:
+            caption += " Shaded: known sites."
+        return save(figure, folder, Picture("sites", "The sites", caption))
+
+
+def line_by_line(rows: Sequence[Row], width: int) -> tuple[Any, str]:
+    """One line a sequence, the most certain ones where there are many."""
+    order = sorted(range(len(rows)), key=lambda i: (-rows[i].called, -rows[i].posterior))[:MOST_ROWS]
+    shown = [rows[i] for i in sorted(order)]
+    figure, axis = plt.subplots(figsize=(7.2, 0.9 + 0.19 * max(4, len(shown))))
+    longest = max(row.length for row in shown)
+    for y, row in enumerate(shown):
+        axis.plot([0, row.length], [y, y], color=FAINT, lw=1.0, zorder=1, solid_capstyle="butt")
+        for low, high in row.known:
+            axis.add_patch(Rectangle((low, y - 0.42), high - low, 0.84, color=KNOWN, lw=0, zorder=2))
+        if row.called:
+            axis.add_patch(arrow(row.start, width, y, row.strand, CERTAINTY(row.posterior)))
+    axis.set_yticks(range(len(shown)), [row.label for row in shown])
+    axis.set_ylim(len(shown) - 0.4, -0.6)
+    axis.set_xlim(-0.01 * longest, 1.01 * longest)
+    axis.set_xlabel("position in the sequence, bp")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.spines["left"].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+    n_called = sum(row.called for row in rows)
+    axis.set_title(f"Sites in {n_called} of {len(rows)} sequences")
+    bar = figure.colorbar(ScalarMappable(Normalize(0, 1), CERTAINTY), ax=axis, fraction=0.025, pad=0.02, aspect=30)
+    bar.set_label("posterior of the site")
+    handles = [Patch(color=KNOWN, label="known site")] if any(row.known for row in rows) else []
+    handles.append(Line2D([], [], color=CERTAINTY(1.0), marker=">", lw=0, ms=5, label="found, forward strand"))
+    handles.append(Line2D([], [], color=CERTAINTY(1.0), marker="<", lw=0, ms=5, label="found, reverse strand"))
+    figure.legend(handles=handles, loc="outside upper right", ncols=3, bbox_to_anchor=(0.99, 1.01))
+    figure.tight_layout()
+    part = f"the {len(shown)} most certain of " if len(shown) < len(rows) else ""
+    caption = (
+        f"One line is a sequence ({part}{len(rows)}); an arrow is its most probable site of {width} bp and points along the "
+        "strand on which it reads as in the logo. Darker is more certain: the posterior probability that the site starts there."
+    )
+    return figure, caption
+
+
+def arrow(start: int, width: int, y: float, strand: str, color: Any) -> Any:
+    """A pointed box over a site."""
+    tip = min(0.35 * width, 6.0)
+    low, high = float(start), float(start + width)
+    corners = [(low, y - 0.27), (high - tip, y - 0.27), (high, y), (high - tip, y + 0.27), (low, y + 0.27)]
+    if strand == "-":
+        corners = [(low + high - x, v) for x, v in corners]
+    return plt.Polygon(corners, closed=True, facecolor=color, edgecolor=INK, lw=0.4, zorder=3)
+
+
+def along_records(rows: Sequence[Row], records: Sequence[str], width: int) -> tuple[Any, str]:
+    """Sites as stems along each record, up on the forward and down on the reverse strand."""
+    figure, axes = plt.subplots(len(records), 1, figsize=(7.2, 0.6 + 1.5 * len(records)), squeeze=False)
+    n_called = sum(row.called for row in rows)
+    for axis, record in zip(axes[:, 0], records, strict=True):
+        here = [row for row in rows if row.record == record]
+        axis.axhline(0.0, color=INK, lw=0.7)
+        for row in here:
+            axis.axvspan(row.offset / 1000, (row.offset + row.length) / 1000, color="#E9EDF1", lw=0, zorder=0)
+            for low, high in row.known:
+                axis.axvspan((row.offset + low) / 1000, (row.offset + high) / 1000, color=KNOWN, lw=0, zorder=1)
+            if row.called:
+                height = row.posterior if row.strand == "+" else -row.posterior
+                middle = (row.offset + row.start + width / 2) / 1000
+                color = PALETTE[0] if row.strand == "+" else PALETTE[5]
+                axis.plot([middle, middle], [0.0, height], color=color, lw=1.0, zorder=3)
+                axis.plot([middle], [height], marker="o", ms=2.6, color=color, zorder=3)
+        axis.set_ylim(-1.12, 1.12)
+        axis.set_yticks([-1, -0.5, 0, 0.5, 1], ["1", "0.5", "0", "0.5", "1"])
+        axis.set_ylabel("posterior")
+        axis.set_title(record)
+        axis.text(1.005, 0.75, "forward", transform=axis.transAxes, va="center", color=PALETTE[0], fontsize=7)
+        axis.text(1.005, 0.25, "reverse", transform=axis.transAxes, va="center", color=PALETTE[5], fontsize=7)
+    axes[-1, 0].set_xlabel("position in the record, kb")
+    figure.tight_layout()
+    caption = (
+        f"The {n_called} sites of {width} bp found in {len(rows)} searched stretches (grey), along the record. A stem points "
+        "up where the site reads as in the logo on the forward strand, down on the reverse; its length is the posterior "
+        "probability that the site starts there. White parts of the record were not searched."
+    )
+    return figure, caption
