@@ -56,7 +56,7 @@ def branch_parser(
     common.add_argument("--threads", type=positive, default=1, help="threads; cannot change a result (default 1)")
     common.add_argument("--starts", type=positive, default=starts, help=f"number of starts (default {starts})")
     common.add_argument(
-        "--tol", type=positive_real, default=1e-6, help="remaining gain to stop at, nats (default 1e-6)"
+        "--tol", type=positive_real, default=1e-6, help="remaining gain to stop at, nats (default %(default)g)"
     )
     common.add_argument("--max-passes", type=positive, default=2000, help="passes a start may take (default 2000)")
     common.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
@@ -105,6 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
         "emtools impute markers.tsv --out results/markers --id patient",
         1,
     )
+    impute.set_defaults(tol=1e-10)
     impute.add_argument("--id", metavar="COLUMN", help="column that names the rows; kept, never imputed")
     impute.add_argument(
         "--columns", nargs="+", metavar="COLUMN", help="markers to model (default: all numeric columns)"

@@ -1,0 +1,186 @@
+"""Delimited text, kept cell by cell as it was written, so that what is not changed comes back byte for byte."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from emtools.errors import InputError
+
+SEPARATORS = (",", "\t", ";", "|")
+CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+SNIFFED_LINES = 50
+
+
+@dataclass(frozen=True)
+class Delimited:
+    """Text of a table.
+
+    Parameters
+    ----------
+    separator : str
+        One character.
+    encoding : str
+        How its bytes are read and written.
+    header : tuple of str
+        Column names.
+    lines : tuple of int
+        Line number in the file of each row, from 1.
+    cells : tuple of tuple of str
+        Cells of each row as written, quotes and blanks included.
+    layout : tuple
+        Every line of the file in order: its row number (-1 for lines that are no rows), its text, its line ending.
+    """
+
+    separator: str
+    encoding: str
+    header: tuple[str, ...]
+    lines: tuple[int, ...]
+    cells: tuple[tuple[str, ...], ...]
+    layout: tuple[tuple[int, str, str], ...]
+
+    def with_cells(self, changes: dict[tuple[int, int], str]) -> bytes:
+        """The bytes of the file with some cells, by (row, column), replaced."""
+        rows = {row for row, _ in changes}
+        parts = []
+        for row, text, ending in self.layout:
+            if row in rows:
+                cells = [changes.get((row, column), cell) for column, cell in enumerate(self.cells[row])]
+                text = self.separator.join(cells)
+            parts.append(text + ending)
+        return "".join(parts).encode(self.encoding)
+
+
+def read_delimited(path: Path) -> Delimited:
+    """Read a delimited text file with one header line.
+
+    The separator is found in the text. A header that is one name short, as R writes it, gets an unnamed first column.
+
+    Raises
+    ------
+    InputError
+        If it is no text, has no row, rows of unequal length, an open quote, or two columns of one name.
+    """
+    text, encoding = decode(path)
+    records = split_records(path, text)
+    filled = [number for number, (_, record, _) in enumerate(records) if record.strip()]
+    if not filled:
+        raise InputError(str(path), "there is no text in it", "a header line and rows", "check how it was made")
+    head = filled[0]
+    separator = find_separator([records[number][1] for number in filled[:SNIFFED_LINES]])
+    header = [unquote(cell) for cell in split_cells(records[head][1], separator)]
+    if len(filled) == 1:
+        raise InputError(str(path), "there is a header but no row", "at least 2 rows", "check how it was made")
+    lines, cells = [], []
+    layout: list[tuple[int, str, str]] = []
+    for number, (line, record, ending) in enumerate(records):
+        if number <= head or not record.strip():
+            layout.append((-1, record, ending))
+            continue
+        layout.append((len(cells), record, ending))
+        lines.append(line)
+        cells.append(tuple(split_cells(record, separator)))
+    if len(cells[0]) == len(header) + 1:
+        header = ["", *header]
+    for line, row in zip(lines, cells, strict=True):
+        if len(row) != len(header):
+            raise InputError(
+                f"{path}, line {line}",
+                f"{len(row)} cells where the header has {len(header)}",
+                f"cells separated by {separator!r}, text with a separator in double quotes",
+                "mend the line",
+            )
+    check_header(path, header)
+    return Delimited(separator, encoding, tuple(header), tuple(lines), tuple(cells), tuple(layout))
+
+
+def decode(path: Path) -> tuple[str, str]:
+    """Text of a file and its encoding: UTF-8, UTF-16 where it is marked, else Windows-1252."""
+    raw = path.read_bytes()
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        order = "utf-16-le" if raw[0] == 0xFF else "utf-16-be"
+        candidates: tuple[str, ...] = (order,)
+    else:
+        candidates = ("utf-8", "cp1252")
+    for encoding in candidates:
+        try:
+            text = raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if not CONTROLS.search(text):
+            return text, encoding
+        break
+    raise InputError(str(path), "the content is not text", "a delimited table", "export it as CSV or TSV in UTF-8")
+
+
+def split_records(path: Path, text: str) -> list[tuple[int, str, str]]:
+    """Line number, text and line ending of each record; a quoted cell may hold line breaks."""
+    records, line, start, at = [], 1, 0, 0
+    open_quote = False
+    first = line
+    for match in re.finditer(r'"|\r\n|\n|\r', text):
+        mark, at = match.group(), match.end()
+        if mark == '"':
+            open_quote = not open_quote
+            continue
+        line += 1
+        if not open_quote:
+            records.append((first, text[start : match.start()], mark))
+            start, first = at, line
+    if open_quote:
+        raise InputError(
+            f"{path}, line {first}", "a double quote is opened and never closed", "", "close or remove the quote"
+        )
+    if start < len(text):
+        records.append((first, text[start:], ""))
+    return records
+
+
+def find_separator(lines: Sequence[str]) -> str:
+    """The separator that cuts all lines into most cells alike; a comma where none does."""
+
+    def score(separator: str) -> tuple[bool, int]:
+        counts = [len(split_cells(line, separator)) for line in lines]
+        alike = len(set(counts[1:] or counts)) == 1 and counts[0] in (counts[-1], counts[-1] - 1)
+        return alike and counts[0] > 1, counts[0]
+
+    best = max(SEPARATORS, key=score)
+    return best if score(best)[1] > 1 else ","
+
+
+def split_cells(record: str, separator: str) -> list[str]:
+    """Cells of a record as written; separators inside double quotes do not count."""
+    if '"' not in record:
+        return record.split(separator)
+    cells, start, open_quote = [], 0, False
+    for at, character in enumerate(record):
+        if character == '"':
+            open_quote = not open_quote
+        elif character == separator and not open_quote:
+            cells.append(record[start:at])
+            start = at + 1
+    return [*cells, record[start:]]
+
+
+def unquote(cell: str) -> str:
+    """What a cell says, without quotes, outer blanks or a byte-order mark."""
+    text = cell.strip().lstrip("\ufeff")
+    if len(text) >= 2 and text[0] == text[-1] == '"':
+        return text[1:-1].replace('""', '"').strip()
+    return text
+
+
+def check_header(path: Path, header: Sequence[str]) -> None:
+    """Names must be there (the first may be empty) and differ."""
+    for number, name in enumerate(header):
+        if not name and number:
+            raise InputError(f"{path}, header", f"column {number + 1} has no name", "", "name every column")
+        if name in header[:number]:
+            raise InputError(
+                f"{path}, header",
+                f"the name {name!r} stands over columns {header.index(name) + 1} and {number + 1}",
+                "a name of its own for each column",
+                "rename one",
+            )
