@@ -131,6 +131,10 @@ class Draft:
     options: Mapping[str, Any]
     where: str
 
+    def at(self, key: str) -> str:
+        """Place of one of its keys."""
+        return f"{self.where}{', ' if ': line ' in self.where else '.'}{key}"
+
 
 def read_yaml(path: Path) -> Any:
     """Content of a YAML file, or one line about where it is wrong."""
@@ -191,7 +195,7 @@ def make_plan(config: Mapping[str, Any], source: str, schemas: Path) -> Plan:
             except InputError as error:
                 remedy = error.remedy or "give another file"
                 raise InputError(
-                    f"{draft.where}.{role}", f"{error.where}: {error.got}", error.expected, remedy
+                    draft.at(role), f"{error.where}: {error.got}", error.expected, remedy
                 ) from error
             return str(path)
         return f"{results}/inputs/{product}" if value.startswith("demo:") else entry_of(product).product
@@ -381,7 +385,7 @@ def reference(draft: Draft, role: str, value: str, index: Mapping[str, Draft]) -
         File name of a demo set, key of another entry, or None for a path.
     """
     accepted = FILES[draft.branch][role]
-    where = f"{draft.where}.{role}"
+    where = draft.at(role)
     head, colon, name = value.partition(":")
     kind: Kind
     if colon and head == "demo":
@@ -441,7 +445,7 @@ def check_columns(draft: Draft, index: Mapping[str, Draft]) -> None:
                 close = difflib.get_close_matches(name, found, 1)
                 remedy = f"did you mean {close[0]}?" if close else "correct the name"
                 raise InputError(
-                    f"{draft.where}.{key}",
+                    draft.at(key),
                     f"{draft.options['input']} has no column {name!r}",
                     f"its columns are {show_columns(found)}",
                     remedy,

@@ -82,7 +82,7 @@ class Card:
     page, figure : str or None
         Links to report.html and to a figure, seen from the page of the run.
     accuracy : DataFrame or None
-        Methods by metrics.
+        Metrics by methods.
     """
 
     data: str
@@ -189,7 +189,7 @@ def read_card(path: Path, out: Path) -> Card:
     rows = pd.DataFrame(record.get("accuracy") or [], columns=["method", "metric", "value"])
     table = None
     if len(rows):
-        table = rows.pivot_table("value", "method", "metric", sort=False).reset_index().rename_axis(columns=None)
+        table = rows.pivot_table("value", "metric", "method", sort=False).reset_index().rename_axis(columns=None)
     return Card(
         folder.resolve().name,
         branch,

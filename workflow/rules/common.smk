@@ -5,7 +5,6 @@ from emtools import __version__ as VERSION
 from emtools.errors import InputError
 from emtools.io.config import make_plan
 from emtools.io.demo import DEMOS
-from snakemake.exceptions import WorkflowError
 
 # Jobs find emtools and multiqc beside the Python that runs Snakemake, activated or not.
 os.environ["PATH"] = os.pathsep.join(
@@ -19,7 +18,7 @@ try:
         Path(workflow.current_basedir) / ".." / "schemas",
     )
 except InputError as error:
-    raise WorkflowError(str(error)) from None
+    sys.exit(f"emtools: error: {error}")
 
 REPORT = Path(workflow.current_basedir) / ".." / "report"
 CATEGORIES = {

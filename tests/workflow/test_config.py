@@ -1,0 +1,217 @@
+"""Wrong configurations: each gives one line with file, key and remedy, before any job."""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from emtools.cli import build_parser
+from emtools.errors import InputError
+from emtools.io.config import BRANCHES, FILES, make_plan, read_yaml
+
+ROOT = Path(__file__).parents[2]
+SCHEMAS = ROOT / "workflow" / "schemas"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a small table, sequences and an image-like file."""
+    monkeypatch.chdir(tmp_path)
+    Path("markers.csv").write_text("id,CRP,IL6\n1,2.0,\n2,,3.0\n")
+    Path("genome.fa").write_text(">one\nACGTACGT\n")
+    Path("regions.bed").write_text("one\t0\t4\n")
+    Path("cells.h5ad").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64))
+    return tmp_path
+
+
+def plan(text: str) -> Any:
+    return make_plan(yaml.safe_load(text) or {}, "config.yaml", SCHEMAS)
+
+
+WRONG = {
+    "unknown key": (
+        "impute: {a: {input: markers.csv, start: 3}}",
+        "config.yaml: impute.a.start: unknown key; known here: ",
+        "did you mean starts?",
+    ),
+    "unknown branch": ("imptue: {a: {input: markers.csv}}", "config.yaml: imptue: unknown key", "did you mean impute?"),
+    "missing key": ("hmm: {a: {input: genome.fa}}", "config.yaml: hmm.a: the key states is missing", "add states"),
+    "string for a number": (
+        "hmm: {a: {input: genome.fa, states: '2'}}",
+        "config.yaml: hmm.a.states: '2' is a string; an integer is needed",
+        "write 2 without quotes",
+    ),
+    "1e-9 is a string": (
+        "hmm: {a: {input: genome.fa, states: 2, tol: 1e-9}}",
+        "config.yaml: hmm.a.tol: '1e-9' is a string; a number is needed",
+        "write 1.0e-9",
+    ),
+    "fraction for a count": (
+        "hmm: {a: {input: genome.fa, states: 2.5}}",
+        "config.yaml: hmm.a.states: 2.5 is a number; an integer is needed",
+        "",
+    ),
+    "true for a count": ("hmm: {a: {input: genome.fa, states: yes}}", "states: True is true or false; an integer", ""),
+    "zero": ("hmm: {a: {input: genome.fa, states: 0}}", "states: 0 is too small; at least 1", ""),
+    "infinite tolerance": ("hmm: {a: {input: genome.fa, states: 2, tol: .inf}}", "tol: inf is too large", ""),
+    "word for a list": ("impute: {a: {input: markers.csv, log: CRP}}", "log: 'CRP' is a string; a list", "write [CRP]"),
+    "unknown choice": (
+        "deconvolve: {a: {input: cells.h5ad, components: 2, family: ful}}",
+        "family: 'ful' is not known; one of full, tied, diagonal, spherical",
+        "did you mean full?",
+    ),
+    "numeric entry name": (
+        "hmm: {1: {input: genome.fa, states: 2}}",
+        "config.yaml: hmm.1: the key is an integer",
+        "quote",
+    ),
+    "name with a slash": ("hmm: {../a: {input: genome.fa, states: 2}}", "the name '../a' cannot be used", "rename"),
+    "an option as a word": ("impute: {a: {input: markers.csv, id: --out}}", "impute.a.id: '--out' cannot be used", ""),
+    "missing file": (
+        "impute: {a: {input: nowhere.csv}}",
+        "config.yaml: impute.a.input: nowhere.csv: no such file; a table file",
+        "check the path",
+    ),
+    "no such column": (
+        "impute: {a: {input: markers.csv, log: [CPR]}}",
+        "config.yaml: impute.a.log: markers.csv has no column 'CPR'; its columns are id, CRP, IL6",
+        "did you mean CRP?",
+    ),
+    "no such column upstream": (
+        "{impute: {a: {input: markers.csv}}, deconvolve: {b: {input: 'impute:a', components: 2, columns: [TNF]}}}",
+        "config.yaml: deconvolve.b.columns: impute:a has no column 'TNF'",
+        "",
+    ),
+    "unknown entry": (
+        "{impute: {a: {input: markers.csv}}, deconvolve: {b: {input: 'impute:aa', components: 2}}}",
+        "config.yaml: deconvolve.b.input: there is no entry impute:aa; entries are impute:a",
+        "try impute:a",
+    ),
+    "unknown demo": ("impute: {a: {input: 'demo:iris'}}", "impute.a.input: no demo set 'iris'; one of pbmc68k", ""),
+    "wrong kind of product": (
+        "{impute: {a: {input: markers.csv}}, hmm: {b: {input: 'impute:a', states: 2}}}",
+        "config.yaml: hmm.b.input: impute:a is a table file; fasta is needed",
+        "",
+    ),
+    "circle": (
+        "impute: {a: {input: 'impute:b'}, b: {input: 'impute:a'}}",
+        "entries wait for one another: impute:a → impute:b → impute:a",
+        "give one of them a file",
+    ),
+    "itself": ("impute: {a: {input: 'impute:a'}}", "entries wait for one another: impute:a → impute:a", ""),
+    "nothing to do": ("seed: 1", "config.yaml: no analysis is named", ""),
+    "a list of entries": ("impute: [a, b]", "config.yaml: impute: ['a', 'b'] is a list; a mapping", ""),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_config_gives_one_line(here: Path, case: str) -> None:
+    text, start, remedy = WRONG[case]
+    with pytest.raises(InputError) as caught:
+        plan(text)
+    line = str(caught.value)
+    assert start in line
+    assert remedy in line
+    assert "\n" not in line
+    assert line.startswith("config.yaml: ")
+
+
+BROKEN = {
+    "empty FASTA": ("hmm", "x.fa", b"", "the file is empty"),
+    "blank FASTA": ("hmm", "x.fa", b"\n\n", "there is nothing in the file"),
+    "table as FASTA": ("hmm", "x.fa", b"a,b\n1,2\n", "does not begin with '>'"),
+    "half a gzip": ("hmm", "x.fa.gz", gzip.compress(b">a\n" + b"ACGT" * 9999)[:40], "cannot be read"),
+    "text named .h5ad": ("deconvolve", "x.h5ad", b"a,b\n1,2\n", "is not HDF5 in spite of its name"),
+    "truncated TIFF": ("segment", "x.tif", b"II*\0\xff\xff\0\0" + bytes(99), "is cut short at 107 bytes"),
+    "text named .tif": ("segment", "x.tif", b"hello, I am text", "is not TIFF in spite of its name"),
+    "folder": ("impute", "x", None, "is a folder"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_input_is_seen_before_any_job(here: Path, case: str) -> None:
+    branch, name, content, found = BROKEN[case]
+    if content is None:
+        Path(name).mkdir()
+    else:
+        Path(name).write_bytes(content)
+    options = {"hmm": {"states": 2}, "deconvolve": {"components": 2}}.get(branch, {})
+    with pytest.raises(InputError, match=f"config.yaml: {branch}.a.input: {name}: {found}"):
+        make_plan({branch: {"a": {"input": name, **options}}}, "config.yaml", SCHEMAS)
+
+
+def test_good_config_becomes_command_lines(here: Path) -> None:
+    made = plan(
+        "{seed: 7, results: out, impute: {a: {input: markers.csv, id: id, log: [CRP, IL6], missing: [-9, NK]}},"
+        " hmm: {g: {input: genome.fa, states: 2, seed: 3}},"
+        " motif: {m: {input: genome.fa, width: 4, regions: 'hmm:g', truth: regions.bed}}}"
+    )
+    impute, hmm, motif = made.entries
+    assert impute.words == ("--id", "id", "--log", "CRP", "IL6", "--missing", "-9", "NK")
+    assert (impute.seed, impute.product) == (7, "out/impute/a/completed.csv")
+    assert (hmm.seed, hmm.product) == (3, "out/hmm/g/segments.bed")
+    assert dict(motif.files) == {"input": "genome.fa", "regions": "out/hmm/g/segments.bed", "truth": "regions.bed"}
+    assert "--regions out/hmm/g/segments.bed" in " ".join(motif.words)
+    for entry in made.entries:
+        build_parser().parse_args([entry.branch, entry.files["input"], "--out", entry.out, *entry.words])
+
+
+def test_sample_sheet_adds_entries(here: Path) -> None:
+    Path("sheet.tsv").write_text("entry\tinput\tlog\tstarts\na\tmarkers.csv\tCRP,IL6\t3\nb\tmarkers.csv\t\t\n")
+    made = plan("samples: {impute: sheet.tsv}")
+    assert [entry.words for entry in made.entries] == [("--log", "CRP", "IL6", "--starts", "3"), ()]
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        ("entry\tinput\tstart\na\tmarkers.csv\t3\n", "sheet.tsv: line 2: start: unknown key"),
+        ("entry\tinput\tstates\na\tmarkers.csv\t3\n", "sheet.tsv: line 2: states: unknown key"),
+        ("entry\tinput\tstarts\na\tmarkers.csv\tmany\n", "sheet.tsv: line 2: starts: 'many' is a string; an integer"),
+        ("entry\tinput\na\t\n", "sheet.tsv: line 2: the key input is missing"),
+        ("entry\tinput\na\tmarkers.csv\na\tmarkers.csv\n", "sheet.tsv: line 3: there is already an entry impute.a"),
+        ("entry\tinput\na\tmarkers.csv\textra\n", "sheet.tsv: line 2"),
+        ("entry\tinput\na\tnowhere.csv\n", "sheet.tsv: line 2, input: nowhere.csv: no such file"),
+    ],
+)
+def test_wrong_sample_sheet_gives_one_line(here: Path, rows: str, line: str) -> None:
+    Path("sheet.tsv").write_text(rows)
+    with pytest.raises(InputError) as caught:
+        plan("samples: {impute: sheet.tsv}")
+    assert str(caught.value).startswith(line)
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_config_keys_are_the_command_line_options(branch: str) -> None:
+    subparsers = next(a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    options = {action.dest for action in subparsers.choices[branch]._actions} - {"help", "out", "traceback"}
+    keys = set(read_yaml(SCHEMAS / "config.schema.yaml")["$defs"][branch]["properties"])
+    assert keys == options
+    sheet = set(read_yaml(SCHEMAS / "samples.schema.yaml")["properties"])
+    assert options <= sheet
+    assert set(FILES[branch]) <= keys
+
+
+def test_every_object_of_the_schemas_is_closed() -> None:
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            if node.get("type") == "object":
+                assert node.get("additionalProperties") is not None, node
+                assert node["additionalProperties"] is False or "$ref" in node["additionalProperties"]
+            for child in node.values():
+                walk(child)
+
+    walk(read_yaml(SCHEMAS / "config.schema.yaml"))
+    walk(read_yaml(SCHEMAS / "samples.schema.yaml"))
+
+
+def test_every_key_is_documented() -> None:
+    text = (ROOT / "config" / "README.md").read_text()
+    schema = read_yaml(SCHEMAS / "config.schema.yaml")
+    keys = set(schema["properties"]).union(*(schema["$defs"][branch]["properties"] for branch in BRANCHES))
+    assert [key for key in sorted(keys) if f"`{key}`" not in text] == []
