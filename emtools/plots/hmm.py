@@ -1,0 +1,239 @@
+"""Figures of a hidden Markov model: states along the sequences, and what the states emit."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import Patch
+
+from emtools.models.hmm import HMMParams
+from emtools.plots.style import FAINT, INK, Picture, color_of, save, styled
+
+MOST_BINS = 800
+MOST_RECORDS = 3
+MOST_BARS = 6
+NUCLEOTIDES = 4
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A record and its states.
+
+    Parameters
+    ----------
+    name : str
+        Record.
+    codes : ndarray of uint8, shape (T,)
+        Letters.
+    path : ndarray of uint8, shape (T,)
+        Most probable path, states from 0.
+    posterior : ndarray, shape (T, K)
+        Probability of each state at each letter.
+    """
+
+    name: str
+    codes: np.ndarray
+    path: np.ndarray
+    posterior: np.ndarray
+
+
+def rgb_of(state: int) -> tuple[int, int, int]:
+    """Colour of a state as BED writes it, 0 to 255."""
+    red, green, blue = bytes.fromhex(color_of(state)[1:])
+    return red, green, blue
+
+
+def round_window(length: int) -> int:
+    """A round number of letters, about 1/100 of `length`, at least 10."""
+    target = max(10.0, length / 100.0)
+    power = 10.0 ** np.floor(np.log10(target))
+    return int(power * min((1, 2, 5, 10), key=lambda m: abs(m * power - target)))
+
+
+def windowed_gc(codes: np.ndarray, letters: str, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Centres and percent G + C of consecutive windows; the last takes in what is left; NaN where nothing was observed."""
+    strong = (codes == letters.index("C")) | (codes == letters.index("G"))
+    observed = codes < len(letters)
+    edges = np.arange(max(1, len(codes) // width)) * width
+    n_strong, n_observed = np.add.reduceat(strong.astype(float), edges), np.add.reduceat(observed.astype(float), edges)
+    centres = (edges + np.append(edges[1:], len(codes))) / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return centres, 100.0 * n_strong / n_observed
+
+
+def gc_levels(params: HMMParams, letters: str) -> np.ndarray:
+    """Percent G + C that each state emits, shape (K,)."""
+    return 100.0 * (params.emission[:, letters.index("C")] + params.emission[:, letters.index("G")])
+
+
+def draw_track(
+    decoded: Sequence[Decoded], params: HMMParams, names: Sequence[str], letters: str, folder: Path
+) -> Picture:
+    """GC in windows, posterior of the states and called segments along the longest records."""
+    shown = sorted(decoded, key=lambda item: -len(item.path))[:MOST_RECORDS]
+    nucleic = len(letters) == NUCLEOTIDES
+    levels = gc_levels(params, letters) if nucleic else np.empty(0)
+    rows = 3 if nucleic else 2
+    heights = ([1.3] if nucleic else []) + [1.2, 0.28]
+    with styled():
+        figure = plt.figure(figsize=(7.4, (2.9 if nucleic else 2.1) * len(shown) + 0.3), layout="constrained")
+        for part, item in zip(np.atleast_1d(figure.subfigures(len(shown), 1, hspace=0.05)), shown, strict=True):
+            axes = part.subplots(rows, 1, sharex=True, height_ratios=heights)
+            draw_record(axes, item, len(names), levels, letters)
+        words = [f"{name} ({level:.1f} % GC)" for name, level in zip(names, levels, strict=True)] if nucleic else names
+        handles = [Patch(color=color_of(k), label=word) for k, word in enumerate(words)]
+        figure.legend(handles=handles, loc="outside upper right", ncols=min(len(names), 6))
+        width = round_window(len(shown[0].path))
+        gc_text = (
+            f"Top: G + C in windows of {width:,} letters; dotted lines, the GC that each state emits. "
+            if nucleic
+            else ""
+        )
+        which = f"The {len(shown)} longest of {len(decoded)} records. " if len(decoded) > len(shown) else ""
+        caption = (
+            f"{which}{gc_text}Middle: probability of each state given the whole sequence, stacked to 1 (averaged over "
+            "bins of the picture's width). Bottom: segments of the most probable path. Where one colour fills the whole "
+            "height the state is certain; ragged borders show how exactly a boundary is known."
+        )
+        return save(figure, folder, Picture("track", "States along the sequence", caption))
+
+
+def draw_record(axes: Any, item: Decoded, n_states: int, levels: np.ndarray, letters: str) -> None:
+    length = len(item.path)
+    unit, word = (1e6, "Mb") if length >= 2_000_000 else (1e3, "kb") if length >= 2_000 else (1.0, "letters")
+    axes = list(axes)
+    if levels.size:
+        axis = axes.pop(0)
+        width = round_window(length)
+        centres, gc = windowed_gc(item.codes, letters, width)
+        axis.plot(centres / unit, gc, color=INK, lw=0.9, marker="." if len(centres) < 30 else None)
+        for k, level in enumerate(levels):
+            axis.axhline(level, color=color_of(k), lw=1.1, ls=":")
+        values = np.concatenate([gc[np.isfinite(gc)], levels])
+        axis.set_ylim(max(0.0, values.min() - 4.0), min(100.0, values.max() + 4.0))
+        axis.set_ylabel(f"GC, %\n({width:,}-letter windows)")
+    axis = axes.pop(0)
+    n_bins = min(MOST_BINS, length)
+    edges = np.linspace(0, length, n_bins + 1).astype(int)
+    means = np.add.reduceat(item.posterior, edges[:-1], axis=0) / np.diff(edges)[:, None]
+    tops = np.cumsum(means, axis=1).clip(0.0, 1.0)
+    bottom = np.zeros(n_bins)
+    for k in range(n_states):
+        axis.stairs(tops[:, k], edges / unit, baseline=bottom, fill=True, color=color_of(k), lw=0)
+        bottom = tops[:, k]
+    axis.set_ylim(0, 1)
+    axis.set_ylabel("posterior")
+    axis = axes.pop(0)
+    bounds = [0, *(np.flatnonzero(np.diff(item.path)) + 1).tolist(), length]
+    for k in range(n_states):
+        runs = [(b / unit, (e - b) / unit) for b, e in itertools.pairwise(bounds) if item.path[b] == k]
+        axis.broken_barh(runs, (0, 1), color=color_of(k), lw=0)
+    axis.set_yticks([])
+    axis.set_ylabel("path", rotation=0, ha="right", va="center")
+    axis.spines["left"].set_visible(False)
+    axis.set_xlim(0, length / unit)
+    axis.set_xlabel(f"position in {item.name}, {word}")
+
+
+def draw_parameters(params: HMMParams, names: Sequence[str], letters: str, folder: Path) -> Picture:
+    """What each state emits, and where it goes next."""
+    k = len(names)
+    few = len(letters) <= MOST_BARS
+    with styled():
+        size = max(2.6, 0.42 * k + 1.2)
+        figure, axes = plt.subplots(
+            1, 2, figsize=(7.4, size), width_ratios=(1.5, 1.0) if few else (2.0, 1.0), layout="constrained"
+        )
+        (draw_emission_bars if few else draw_emission_map)(axes[0], params, names, letters)
+        draw_transitions(axes[1], params, names)
+        seen = (
+            "probability of each letter in each state; the grey line is the even share"
+            if few
+            else "log2 of the probability of each letter in each state over its mean over states"
+        )
+        caption = (
+            f"Left: {seen}. Right: probability of the next state (column) after each state (row), per letter; on the "
+            "diagonal the number of letters that a visit lasts on average. Darker is more probable, on a log scale. States "
+            "with nearly equal emissions, or visits of a few letters, are hardly told apart by the data."
+        )
+        return save(figure, folder, Picture("parameters", "What the states are", caption))
+
+
+def draw_emission_bars(axis: Any, params: HMMParams, names: Sequence[str], letters: str) -> None:
+    k = len(names)
+    width = 0.8 / k
+    places = np.arange(len(letters))
+    for state in range(k):
+        bars = axis.bar(
+            places + (state - (k - 1) / 2) * width,
+            params.emission[state],
+            width * 0.92,
+            color=color_of(state),
+            label=names[state],
+        )
+        if k <= 4:
+            axis.bar_label(bars, fmt="%.2f", fontsize=5.5 if k > 3 else 6.5, padding=1)
+    axis.axhline(1.0 / len(letters), color=FAINT, lw=0.8, zorder=0)
+    axis.set_xticks(places, list(letters))
+    axis.set_ylabel("emission probability")
+    axis.set_title("Emissions")
+    axis.set_ylim(0, params.emission.max() * 1.18)
+    axis.legend(ncols=min(k, 6), loc="upper left", bbox_to_anchor=(0.28, 1.17), handlelength=1.0, columnspacing=1.0)
+
+
+def draw_emission_map(axis: Any, params: HMMParams, names: Sequence[str], letters: str) -> None:
+    floor = 1e-6
+    ratio = np.log2((params.emission + floor) / (params.emission.mean(axis=0) + floor)).clip(-4, 4)
+    image = axis.imshow(ratio, cmap="RdBu_r", vmin=-2, vmax=2, aspect="auto")
+    axis.set_xticks(range(len(letters)), list(letters))
+    axis.set_yticks(range(len(names)), list(names))
+    axis.set_title("Emissions")
+    axis.figure.colorbar(image, ax=axis, label="log2 ratio to the mean", shrink=0.8, extend="both")
+
+
+def draw_transitions(axis: Any, params: HMMParams, names: Sequence[str]) -> None:
+    k = len(names)
+    shade = np.log10(np.maximum(params.transition, 1e-6))
+    axis.imshow(shade, cmap="Greys", vmin=-7, vmax=0, aspect="auto")
+    for i in range(k):
+        for j in range(k):
+            text = stay_text(params.transition[i, i]) if i == j else share_text(params.transition[i, j])
+            axis.text(
+                j,
+                i,
+                text,
+                ha="center",
+                va="center",
+                fontsize=7.5 if k <= 4 else 5,
+                color="white" if shade[i, j] > -3.2 else INK,
+            )
+    axis.set_xticks(range(k), list(names))
+    axis.set_yticks(range(k), list(names))
+    for tick, state in zip([*axis.get_xticklabels(), *axis.get_yticklabels()], [*range(k)] * 2, strict=True):
+        tick.set_color(color_of(state))
+        tick.set_fontweight("bold")
+    axis.tick_params(length=0)
+    axis.set_xlabel("next state")
+    axis.set_ylabel("state")
+    axis.set_title("Transitions per letter")
+
+
+def stay_text(stay: float) -> str:
+    """How long a visit lasts."""
+    if stay >= 1.0:
+        return "never\nleaves"
+    length = 1.0 / (1.0 - stay)
+    return f"{length:,.0f}\nletters" if length >= 10 else f"{length:.1f}\nletters"
+
+
+def share_text(share: float) -> str:
+    """A small probability."""
+    if 0.0 < share < 1e-6:
+        return "<1e-6"
+    return "0" if share == 0.0 else f"{share:.1e}".replace("e-0", "e-") if share < 1e-2 else f"{share:.3f}"
