@@ -52,20 +52,21 @@ def normalise_rows(log_values: Floats) -> tuple[Floats, Floats]:
     return log_values - log_sums[:, None], log_sums
 
 
-def entropy_rows(log_shares: Floats) -> Floats:
+def entropy_rows(shares: Floats, log_shares: Floats) -> Floats:
     """Entropy of each row in nats; 0 log 0 is 0.
 
     Parameters
     ----------
+    shares : ndarray, shape (n, K)
+        Shares that sum to 1 along a row.
     log_shares : ndarray, shape (n, K)
-        Logarithms of shares that sum to 1 along a row.
+        Their logarithms.
 
     Returns
     -------
     ndarray, shape (n,)
     """
-    shares = np.exp(log_shares)
-    entropies: Floats = -np.where(shares > 0.0, shares * np.where(shares > 0.0, log_shares, 0.0), 0.0).sum(axis=-1)
+    entropies: Floats = -np.einsum("...k,...k->...", shares, np.where(shares > 0.0, log_shares, 0.0))
     return entropies
 
 

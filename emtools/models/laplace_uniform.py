@@ -157,7 +157,8 @@ class LaplaceUniform:
         data : Source of Rows
             Data of one column.
         n_bounds : int
-            Order statistics tried for each bound, within a quarter of the rows and closest near the extreme; at least 1.
+            Order statistics tried for each bound, in the outer quarter of the rows and closest near the
+            extreme; at least 1.
 
         Returns
         -------
@@ -204,7 +205,7 @@ class LaplaceUniform:
         else:
             log_parts, log_sums = normalise_rows(log_joint)
             shares = np.exp(log_parts)
-            entropy = float(chunk.weights @ entropy_rows(log_parts))
+            entropy = float(chunk.weights @ entropy_rows(shares, log_parts))
         laplace, uniform = (shares * chunk.weights[:, None]).T
         return LaplaceUniformStats(
             n=float(chunk.weights.sum()),

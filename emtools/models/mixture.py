@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from emtools.engine.chunks import Rows
-from emtools.engine.protocol import Assign, Floats, Source, Stats
+from emtools.engine.protocol import Assign, Floats, Source
 from emtools.errors import InputError
 from emtools.kernels import gaussian
 from emtools.kernels.logspace import entropy_rows, log_or_minus_infinity, logsumexp_rows, normalise_rows
 from emtools.models.covariance_prior import CovariancePrior, data_prior
-from emtools.models.mixture_starts import draw_seeds, sample_rows
+from emtools.models.mixture_starts import draw_seeds, group_moments, sample_rows
+from emtools.models.mixture_values import MixtureParams, MixtureStats, Origin
 
 Family = Literal["full", "tied", "diagonal", "spherical"]
 
@@ -29,66 +30,6 @@ __all__ = ["CovariancePrior", "GaussianMixture", "MixtureParams", "MixtureStats"
 COLLAPSED = 1e-12
 # Share of the data's covariance in the covariance of a start, so that none is singular.
 START_SHARE = 0.1
-
-
-@dataclass(frozen=True)
-class MixtureParams:
-    """Parameters of a Gaussian mixture.
-
-    Parameters
-    ----------
-    weights : ndarray, shape (K,)
-        Sum to 1.
-    means : ndarray, shape (K, d)
-        Units of the data.
-    covariances : ndarray
-        Shape (K, d, d) full, (d, d) tied, (K, d) diagonal, (K,) spherical; squared units of the data.
-    """
-
-    weights: Floats
-    means: Floats
-    covariances: Floats
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Points about which moments are taken; all chunks of a pass share them.
-
-    Parameters
-    ----------
-    points : ndarray, shape (K, d)
-        One for each component.
-    """
-
-    points: Floats
-
-    def __add__(self, other: Origin) -> Origin:
-        if self.points is not other.points and not np.array_equal(self.points, other.points):
-            raise ValueError("statistics of two different passes cannot be added")
-        return self
-
-
-@dataclass(frozen=True)
-class MixtureStats(Stats):
-    """Expected moments of each component about the means of the E-step.
-
-    Parameters
-    ----------
-    counts : ndarray, shape (K,)
-        Expected weight of the rows of each component.
-    first : ndarray, shape (K, d)
-        Sum of the deviations from `origin`.
-    second : ndarray
-        Sum of their products, in the shape that the family needs: (K, d, d) full, (d, d) tied,
-        (K, d) diagonal, (K,) spherical.
-    origin : Origin
-        The means of the E-step, so that no offset of the data can cost digits.
-    """
-
-    counts: Floats
-    first: Floats
-    second: Floats
-    origin: Origin
 
 
 @dataclass(frozen=True)
@@ -221,19 +162,12 @@ class GaussianMixture:
         even = np.full(k, 1.0 / k)
         if self.fixed_variance is not None:
             return MixtureParams(even, values[seeds], np.full(k, self.fixed_variance))
-        deviations = values - centre
-        total = (deviations * weights[:, None]).T @ deviations / weights.sum()
+        groups = group_moments(values, weights, nearest, k)
         if strategy == "random":
-            return MixtureParams(even, values[seeds], self.as_family(self.with_prior(total)))
-        groups = np.zeros((len(values), k))
-        groups[np.arange(len(values)), nearest] = weights
-        counts = groups.sum(axis=0)
-        means = centre + groups.T @ deviations / counts[:, None]
-        deviations = values - means[nearest]
-        within = (deviations * weights[:, None]).T @ deviations / weights.sum()
-        covariance = (1.0 - START_SHARE) * within + START_SHARE * total
-        shares = even if self.equal_weights else counts / counts.sum()
-        return MixtureParams(shares, means, self.as_family(self.with_prior(covariance)))
+            return MixtureParams(even, values[seeds], self.as_family(self.with_prior(groups.total)))
+        covariance = (1.0 - START_SHARE) * groups.within + START_SHARE * groups.total
+        shares = even if self.equal_weights else groups.counts / groups.counts.sum()
+        return MixtureParams(shares, groups.means, self.as_family(self.with_prior(covariance)))
 
     def with_prior(self, covariance: Floats) -> Floats:
         """A covariance for a start, moved a little towards the prior where there is one, shape (d, d)."""
@@ -320,7 +254,7 @@ class GaussianMixture:
         else:
             log_shares, log_sums = normalise_rows(log_joint)
             shares = np.exp(log_shares)
-            entropy = float(chunk.weights @ entropy_rows(log_shares))
+            entropy = float(chunk.weights @ entropy_rows(shares, log_shares))
         return self.moments(
             chunk.values,
             shares * chunk.weights[:, None],
@@ -376,7 +310,8 @@ class GaussianMixture:
         References
         ----------
         Bishop (2006), Pattern Recognition and Machine Learning, eqs 9.24-9.26; with a prior, Fraley &
-        Raftery (2007), J. Classif. 24, 155-181, doi:10.1007/s00357-007-0004-5, section 4.1, without shrinkage of the means.
+        Raftery (2007), J. Classif. 24, 155-181, doi:10.1007/s00357-007-0004-5, section 4.1, without
+        shrinkage of the means.
         """
         counts = stats.counts
         filled = counts > 0.0

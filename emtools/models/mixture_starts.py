@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -117,3 +119,39 @@ def draw_seeds(
         nearest[nearer] = k
         distance = np.where(nearer, to_seed, distance)
     return seeds, nearest
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Moments of rows in groups.
+
+    Parameters
+    ----------
+    counts : ndarray, shape (K,)
+        Weight of each group.
+    means : ndarray, shape (K, d)
+        Mean of each group.
+    total : ndarray, shape (d, d)
+        Covariance of all rows.
+    within : ndarray, shape (d, d)
+        Covariance about the means of the groups, pooled.
+    """
+
+    counts: Floats
+    means: Floats
+    total: Floats
+    within: Floats
+
+
+def group_moments(values: Floats, weights: Floats, groups: npt.NDArray[np.intp], n_groups: int) -> Groups:
+    """Moments of rows (n, d) with `weights` (n,) in `groups` (n,), none of them empty."""
+    centre = np.average(values, axis=0, weights=weights)
+    deviations = values - centre
+    shares = np.zeros((len(values), n_groups))
+    shares[np.arange(len(values)), groups] = weights
+    counts = shares.sum(axis=0)
+    means = centre + shares.T @ deviations / counts[:, None]
+    total = (deviations * weights[:, None]).T @ deviations / weights.sum()
+    deviations = values - means[groups]
+    within = (deviations * weights[:, None]).T @ deviations / weights.sum()
+    return Groups(counts, means, total, within)

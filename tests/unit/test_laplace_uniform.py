@@ -78,7 +78,7 @@ def test_the_textbook_update_of_the_bounds_is_frozen_and_the_profile_is_not():
 
 
 def test_the_profile_is_the_best_of_every_pair_of_order_statistics():
-    """Among the climbs that ended well: a Laplace part that shrinks onto the outlier has a higher, unbounded likelihood."""
+    """Among the climbs that ended well: a Laplace part that shrinks onto the outlier has an unbounded likelihood."""
     values = np.concatenate([spikes(36, seed=5), [80.0]])
     source = ArraySource(values)
     ordered = np.sort(values)
