@@ -220,6 +220,7 @@ def run(options: Options) -> int:
             branch="deconvolve",
             inputs=[options.input],
             labels=axes,
+            units={} if table is None else {"means": "SD", "covariances": "SD²", "variances": "SD²"},
             accuracy=accuracy,
             certificate=certificate,
         )
@@ -435,15 +436,16 @@ def describe(
     """The page of the answer."""
     n, d = cells.values.shape
     unit, types = finding.unit, finding.types
+    kinds = "types" if unit == "cells" else "groups"
     unsure = float((finding.largest < 1 - UNCERTAIN).mean())
     lead = (
-        f"{n} {unit} fall into {len(types)} types; the largest holds {shares['proportion'].max():.0%} of them, the "
-        f"smallest {shares['proportion'].min():.1%}. For {unsure:.0%} of the {unit} another type has a probability above "
+        f"{n} {unit} fall into {len(types)} {kinds}; the largest holds {shares['proportion'].max():.0%} of them, the "
+        f"smallest {shares['proportion'].min():.1%}. For {unsure:.0%} of the {unit} another has a probability above "
         f"{UNCERTAIN}."
     )
     facts = {
         unit.capitalize(): f"{n}",
-        "Types": f"{len(types)}",
+        kinds.capitalize(): f"{len(types)}",
         "Modelled": f"{d} columns of {cells.representation}" if cells.representation != "z-scores" else f"{d} columns",
         "Covariances": options.family,
         f"Undecided {unit}": f"{unsure:.0%}",
@@ -461,7 +463,9 @@ def describe(
         wide = samples.pivot_table(index=samples.columns[0], columns="type", values="proportion", sort=False)
         wide.insert(0, "n", samples.groupby(samples.columns[0], sort=False)["n"].first())
         tables.append(
-            Table(f"Proportions by {options.sample}", "Share of each type in each of them.", wide.reset_index())
+            Table(
+                f"Proportions by {options.sample}", "Share of each type in each of them.", wide.round(4).reset_index()
+            )
         )
     files = {
         "cells.h5ad": "the input with obs em_type and em_uncertainty, obsm em_responsibilities, varm em_profiles, uns em",
@@ -475,7 +479,7 @@ def describe(
         mixture = value["Gaussian mixture"]
         facts[f"ARI with {options.truth}"] = f"{mixture['ARI']:.3f}"
         facts["Matched accuracy"] = f"{mixture['matched accuracy']:.0%}"
-        lead += f" The types agree with {options.truth} with an adjusted Rand index of {mixture['ARI']:.2f}" + (
+        lead += f" The {kinds} agree with {options.truth} with an adjusted Rand index of {mixture['ARI']:.2f}" + (
             f" (K-means: {value['K-means', 'ARI']:.2f})." if finding.rivals is not None else "."
         )
         tables.append(

@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
-from matplotlib.colors import to_rgba
+from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.patheffects import withStroke
 
 from emtools.kernels.agreement import matching
@@ -19,6 +19,9 @@ from emtools.plots.style import FAINT, INK, Picture, color_of, save, styled
 Floats = npt.NDArray[np.float64]
 FAINTEST = 0.12
 RASTER_FROM = 3000
+TINY = 0.06
+MOST_WRITTEN = 16
+DOUBT = LinearSegmentedColormap.from_list("doubt", ["#D5D9DE", "#E69F00", "#B3400C", "#4A0D0D"])
 HALO = [withStroke(linewidth=2.2, foreground="white")]
 
 
@@ -65,12 +68,22 @@ def draw_types(
             if len(inside):
                 centre = np.median(inside, axis=0)
                 spot = inside[((inside - centre) ** 2).sum(axis=1).argmin()]
-                left.text(*spot, short(name, types), ha="center", va="center", weight="bold", path_effects=HALO)
+                small = (np.ptp(inside, axis=0) < TINY * np.ptp(points, axis=0)).any()
+                left.annotate(
+                    short(name, types),
+                    spot,
+                    xytext=(0, 9 if small else 0),
+                    textcoords="offset points",
+                    ha="center",
+                    va="center",
+                    weight="bold",
+                    path_effects=HALO,
+                )
         left.set_title("Most probable type")
         handles, names = left.get_legend_handles_labels()
         order = np.argsort(uncertainty, kind="stable")
         shown = right.scatter(
-            *points[order].T, c=uncertainty[order], cmap="cividis_r", vmin=0, vmax=0.5, s=size, lw=0, rasterized=raster
+            *points[order].T, c=uncertainty[order], cmap=DOUBT, vmin=0, vmax=0.5, s=size, lw=0, rasterized=raster
         )
         bar = figure.colorbar(shown, ax=right, extend="max", shrink=0.8, ticks=[0, 0.1, 0.2, 0.3, 0.4, 0.5])
         bar.set_label("1 − probability of its type")
@@ -129,7 +142,9 @@ def draw_profiles(
     """
     columns = [gene for group in chosen for gene in group]
     means = profiles.means[columns].T
+    blocks = len(chosen) == len(types) and len(columns) < len(genes)
     dots = profiles.lowest >= 0.0 and bool((profiles.fractions[columns] < 0.98).any())
+    word = "genes" if unit == "cells" else "variables"
     with styled():
         width = min(2.0 + 0.21 * len(columns), 11.0)
         figure, axis = plt.subplots(figsize=(max(width, 4.2), 1.5 + 0.24 * len(types)))
@@ -143,7 +158,10 @@ def draw_profiles(
             draw_heat(figure, axis, means, profiles.spread[columns], means if shown is None else shown[columns].T)
             how = "colour is the distance of the mean from the average type, in standard deviations within types"
         axis.set_xticks(
-            range(len(columns)), [genes[g] for g in columns], rotation=90, style="italic" if dots else "normal"
+            range(len(columns)),
+            [genes[g] for g in columns],
+            rotation=90,
+            style="italic" if unit == "cells" else "normal",
         )
         axis.set_yticks(range(len(types)), types)
         axis.tick_params(length=0)
@@ -154,12 +172,16 @@ def draw_profiles(
                 axis.axvline(edge, color=FAINT, lw=0.5, zorder=0 if dots else 2)
         figure.tight_layout()
         caption = (
-            f"The most telling {'genes' if dots else 'variables'} of each type, in the order of the types ({what}, each "
-            f"of the {unit} weighted by its probability of the type): {how}. A type without a block of its own is not "
-            "told apart by any single one. All values are in profiles.tsv."
+            (f"The most telling {word} of each type, in the order of the types" if blocks else f"All {word}")
+            + f" ({what}, each "
+            f"of the {unit} weighted by its probability of the type): {how}."
+            + (" A type without a block of its own is told apart by no single one." if blocks else "")
+            + " All values are in profiles.tsv."
         )
         return save(
-            figure, folder, Picture("profiles", "What each type expresses" if dots else "What marks each type", caption)
+            figure,
+            folder,
+            Picture("profiles", "What each type expresses" if unit == "cells" else "What marks each type", caption),
         )
 
 
@@ -188,7 +210,7 @@ def draw_heat(figure: Any, axis: Any, means: Floats, spread: Floats, written: Fl
     bar = figure.colorbar(shown, ax=axis, shrink=0.9, pad=0.02)
     bar.set_label("from the average type, SD")
     bar.outline.set_visible(False)
-    for row, column in np.ndindex(*means.shape):
+    for row, column in np.ndindex(*means.shape) if means.shape[1] <= MOST_WRITTEN else ():
         tint = "white" if abs(scaled[row, column]) > 0.65 * limit else INK
         axis.text(column, row, number(written[row, column]), ha="center", va="center", fontsize=6, color=tint)
     for side in axis.spines.values():
@@ -260,7 +282,7 @@ def draw_proportions(
         axis.invert_yaxis()
         axis.set_xlim(0, 112 * float((shares + np.nan_to_num(errors)).max()))
         axis.set_xlabel(f"% of {n} {unit}")
-        axis.set_title("All samples" if panels == 2 else "Proportions")
+        axis.set_title(f"All {unit}" if panels == 2 else "Proportions")
         extra = ""
         if by_sample is not None:
             draw_stack(axes[0, 1], by_sample, types, samples, n_by_sample)
@@ -285,9 +307,10 @@ def draw_stack(
 ) -> None:
     rows = np.arange(len(samples))
     left = np.zeros(len(samples))
+    height = 0.72 * min(1.0, 2.0 * len(samples) / len(types))
     for k, name in enumerate(types):
         width = 100 * by_sample[:, k]
-        axis.barh(rows, width, left=left, color=color_of(k), height=0.72, lw=0.4, ec="white")
+        axis.barh(rows, width, left=left, color=color_of(k), height=height, lw=0.4, ec="white")
         for row in rows[width > 6]:
             axis.text(
                 left[row] + width[row] / 2,
@@ -340,14 +363,14 @@ def draw_confusion(
                 count = f"{table[row, order[column]]:.0f}"
                 axis.text(column, row, count, ha="center", va="center", fontsize=6, color=tint)
             for column, k in enumerate(order):
-                if k in partner:
+                if k in partner and table[partner[k], k] > 0:
                     corner = (column - 0.5, partner[k] - 0.5)
                     axis.add_patch(plt.Rectangle(corner, 1, 1, fill=False, ec="#D55E00", lw=1.1, clip_on=False))
             axis.set_xticks(range(len(order)), [short(columns[k], columns) for k in order])
             axis.set_yticks(range(len(names)), [f"{name} ({n})" for name, n in zip(names, totals, strict=True)])
             axis.tick_params(length=0)
             axis.set_title(method)
-            axis.set_xlabel("type")
+            axis.set_xlabel("cluster" if method == "K-means" else "type")
             for side in axis.spines.values():
                 side.set_visible(False)
         axes[0, 0].set_ylabel(truth)
