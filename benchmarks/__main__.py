@@ -7,10 +7,6 @@ slows both. The log-likelihood of both answers is computed by one function. Only
 from __future__ import annotations
 
 import os
-
-for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ[pool] = "1"
-
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
