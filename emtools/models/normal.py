@@ -177,7 +177,7 @@ class MultivariateNormal:
     """Multivariate normal distribution of rows with missing values.
 
     Maximum likelihood from every observed value, right where values are missing at random. Hard assignment fills the
-    gaps with conditional means alone; it is there to be compared with, for it shrinks every variance.
+    gaps with conditional means alone, without their covariance; it is there to be compared with, for it shrinks variances.
 
     Parameters
     ----------
@@ -205,8 +205,8 @@ class MultivariateNormal:
     >>> model = MultivariateNormal(2)
     >>> result = fit(model, PatternSource(table))
     >>> filled, sd = model.conditional(result.params, table)
-    >>> filled[3].round(3).tolist(), sd[3].round(3).tolist()
-    ([4.0, 7.5], [nan, 0.289])
+    >>> filled[3].round(2).tolist(), sd[3].round(2).tolist()
+    ([4.0, 7.5], [nan, 0.35])
     """
 
     n_features: int

@@ -73,7 +73,7 @@ def draw_missingness(values: Floats, markers: Sequence[str], folder: Path) -> Pi
         top.set_ylabel("missing (%)")
         top.set_xticks([])
         top.set_xlim(-0.5, len(shown) - 0.5)
-        top.set_title("Share missing of each marker, and patterns of missingness")
+        top.set_title("Missing (orange) of each marker, and patterns")
         grid.pcolormesh(
             np.arange(len(shown) + 1) - 0.5,
             np.arange(len(kept) + 1) - 0.5,
@@ -87,7 +87,7 @@ def draw_missingness(values: Floats, markers: Sequence[str], folder: Path) -> Pi
         grid.set_ylim(len(kept) - 0.5, -0.5)
         grid.set_xticks(range(len(shown)), [markers[j] for j in shown], rotation=60, ha="right", rotation_mode="anchor")
         grid.set_yticks([])
-        grid.set_ylabel("patterns, commonest first")
+        grid.set_ylabel("patterns")
         for side in ("left", "bottom"):
             grid.spines[side].set_visible(False)
         grid.tick_params(length=0)
@@ -106,8 +106,8 @@ def draw_missingness(values: Floats, markers: Sequence[str], folder: Path) -> Pi
         caption = (
             f"n = {n} rows and {len(markers)} markers; {int(gaps.sum())} of {gaps.size} cells "
             f"({100 * gaps.mean():.1f} %) are missing, in {len(counts)} pattern{'s' * (len(counts) != 1)}{cut}. Below: "
-            "one line a pattern, red where a marker is missing, with its number of rows. Markers that go missing "
-            "together (red blocks) were often not measured in the same visit: ask why before trusting that values "
+            "one line a pattern (commonest first), orange where a marker is missing, with its number of rows. Markers that go missing "
+            "together (orange blocks) were often not measured in the same visit: ask why before trusting that values "
             "are missing at random."
         )
         return save(figure, folder, Picture("missingness", "What is missing?", caption))
@@ -161,8 +161,8 @@ def draw_imputed(values: Floats, filled: Floats, sd: Floats, names: Sequence[str
         )
         caption = (
             "Per marker, on the scale of the model: density of the observed values (blue), distribution of the missing "
-            "ones according to the model (dashed red: the average of their conditional normals), and the values filled "
-            "in (red ticks: conditional means, so they lie closer together than the truth does). Where dashed red is far "
+            "ones according to the model (dashed orange: the average of their conditional normals), and the values filled "
+            "in (orange ticks: conditional means, so they lie closer together than the truth does). Where dashed orange is far "
             f"from blue, rows with gaps differ from the others in what was seen of them: look at these first.{cut}"
         )
         return save(figure, folder, Picture("imputed", "What was filled in?", caption))
@@ -192,6 +192,7 @@ def draw_shrinkage(
         axis.axvline(100, color=INK, lw=0.8)
         axis.set_yticks(range(len(shown)), [markers[j] for j in shown])
         axis.set_ylim(-0.7, len(shown) - 0.3)
+        axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axis.set_xlabel("standard deviation (% of the maximum-likelihood estimate)")
         figure.tight_layout(rect=(0, 0, 1, 1 - 0.24 / figure.get_figheight()))
         handles = [
@@ -208,7 +209,7 @@ def draw_shrinkage(
         )
         worst = int(np.argmax(loss))
         caption = (
-            "Standard deviation of each marker after filling its gaps with the column mean (red) and with the model's "
+            "Standard deviation of each marker after filling its gaps with the column mean (orange) and with the model's "
             "conditional means, as in the completed table (blue rings), in per cent of the maximum-likelihood estimate "
             f"(line at 100 %). Filling with means shrinks the spread, most for {markers[worst]} (by "
             f"{100 * loss[worst]:.0f} %). Any single filling understates spread: take standard deviations and "
@@ -267,7 +268,7 @@ def draw_accuracy(
         figure.tight_layout()
         caption = (
             f"Each of {int(counts.sum())} masked cells: the value filled in against the truth, with its 95 % interval; "
-            "red where the interval misses the truth (about 5 % should). On the line: exact. A flat cloud means that the "
+            "orange where the interval misses the truth (about 5 % should). On the line: exact. A flat cloud means that the "
             "other markers say little about this one; the error is the normalised root mean square, and filling in the "
             "column mean gives about 1."
         )

@@ -1,0 +1,235 @@
+"""The multivariate normal with gaps against row-by-row densities, numerical integration and closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.stats import invwishart, multivariate_normal, norm
+
+from emtools.engine.chunks import total_stats
+from emtools.engine.starts import fit
+from emtools.errors import FitError, InputError
+from emtools.kernels.missing import group_rows
+from emtools.models.mixture import CovariancePrior
+from emtools.models.normal import MultivariateNormal, NormalParams, PatternSource, cut_patterns
+
+MEAN = np.array([1.0, -2.0, 0.5, 3.0])
+COVARIANCE = np.array([[2.0, 0.8, 0.3, 0.1], [0.8, 1.0, 0.2, -0.4], [0.3, 0.2, 1.5, 0.5], [0.1, -0.4, 0.5, 2.5]])
+
+
+def gappy(n=80, seed=3, share=0.3):
+    rng = np.random.default_rng(seed)
+    table = rng.multivariate_normal(MEAN, COVARIANCE, size=n)
+    table[rng.random(table.shape) < share] = np.nan
+    table[: n // 4] = rng.multivariate_normal(MEAN, COVARIANCE, size=n // 4)
+    return table
+
+
+def naive_loglik(table, mean, covariance, weights=None):
+    total = 0.0
+    for row, weight in zip(table, np.ones(len(table)) if weights is None else weights, strict=True):
+        o = ~np.isnan(row)
+        if o.any():
+            total += weight * multivariate_normal.logpdf(row[o], mean[o], covariance[np.ix_(o, o)])
+    return total
+
+
+def test_likelihood_equals_scipy_row_by_row():
+    table = gappy()
+    table[7] = np.nan
+    weights = np.random.default_rng(1).uniform(0.2, 3.0, size=len(table))
+    params = NormalParams(MEAN + 0.3, COVARIANCE * 1.2)
+    stats = total_stats(MultivariateNormal(4), PatternSource(table, weights), params)
+    assert stats.loglik == pytest.approx(naive_loglik(table, params.mean, params.covariance, weights), rel=1e-13)
+    assert stats.n == pytest.approx(weights.sum() - weights[7], rel=1e-14)
+
+
+def test_moments_equal_a_naive_rewrite():
+    table = gappy()
+    params = NormalParams(MEAN + 0.3, COVARIANCE * 1.2)
+    first, second, entropy = np.zeros(4), np.zeros((4, 4)), 0.0
+    for row in table:
+        o, m = np.flatnonzero(~np.isnan(row)), np.flatnonzero(np.isnan(row))
+        if not o.size:
+            continue
+        inverse = np.linalg.inv(params.covariance[np.ix_(o, o)])
+        slope = params.covariance[np.ix_(m, o)] @ inverse
+        full = row.copy()
+        full[m] = params.mean[m] + slope @ (row[o] - params.mean[o])
+        spread = params.covariance[np.ix_(m, m)] - slope @ params.covariance[np.ix_(o, m)]
+        first += full
+        second += np.outer(full, full)
+        second[np.ix_(m, m)] += spread
+        entropy += multivariate_normal(cov=spread).entropy() if m.size else 0.0
+    stats = total_stats(MultivariateNormal(4), PatternSource(table), params).about(np.zeros(4))
+    np.testing.assert_allclose(stats.first, first, rtol=1e-12)
+    np.testing.assert_allclose(stats.second, second, rtol=1e-12)
+    assert stats.entropy == pytest.approx(entropy, rel=1e-12)
+
+
+def test_conditional_moments_equal_integration():
+    model, params = MultivariateNormal(2), NormalParams(MEAN[:2], COVARIANCE[:2, :2])
+    filled, sd = model.conditional(params, np.array([[np.nan, 0.5]]))
+
+    def density(x, power):
+        return x**power * multivariate_normal.pdf([x, 0.5], params.mean, params.covariance)
+
+    total, first, second = (quad(density, -15, 25, args=(k,), epsabs=1e-13, epsrel=1e-12)[0] for k in range(3))
+    assert filled[0, 0] == pytest.approx(first / total, rel=1e-8)
+    assert sd[0, 0] == pytest.approx(np.sqrt(second / total - (first / total) ** 2), rel=1e-8)
+    assert filled[0, 1] == 0.5
+    assert np.isnan(sd[0, 1])
+
+
+def test_conditional_covariance_belongs_to_the_standard_deviations():
+    model, params = MultivariateNormal(4), NormalParams(MEAN, COVARIANCE)
+    row = np.array([np.nan, -1.0, np.nan, 2.0])
+    full = model.conditional_covariance(params, ~np.isnan(row))
+    _, sd = model.conditional(params, row[None])
+    np.testing.assert_allclose(np.sqrt(np.diag(full))[[0, 2]], sd[0, [0, 2]], rtol=1e-14)
+    assert full[0, 2] != 0.0
+    assert not full[[1, 3]].any()
+    np.testing.assert_array_equal(model.conditional_covariance(params, np.zeros(4, dtype=bool)), COVARIANCE)
+
+
+def test_rows_without_values_are_left_out_and_filled_with_the_mean():
+    table = gappy()
+    with_empty = np.vstack([table, np.full((2, 4), np.nan)])
+    source = PatternSource(with_empty)
+    assert source.n_empty == np.isnan(table).all(axis=1).sum() + 2
+    one = fit(MultivariateNormal(4), PatternSource(table))
+    two = fit(MultivariateNormal(4), source)
+    assert two.loglik == pytest.approx(one.loglik, rel=1e-14)
+    filled, sd = two.model.conditional(two.params, with_empty)
+    np.testing.assert_array_equal(filled[-1], two.params.mean)
+    np.testing.assert_array_equal(sd[-1], np.sqrt(np.diag(two.params.covariance)))
+
+
+def test_complete_rows_give_the_sample_moments():
+    table = np.random.default_rng(0).multivariate_normal(MEAN, COVARIANCE, size=50)
+    best = fit(MultivariateNormal(4), PatternSource(table))
+    np.testing.assert_allclose(best.params.mean, table.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(best.params.covariance, np.cov(table.T, bias=True), rtol=1e-12)
+
+
+def test_a_monotone_pattern_has_a_closed_form():
+    """Anderson (1957): with one column cut short the MLE is a regression on the complete rows."""
+    table = np.random.default_rng(0).multivariate_normal(MEAN[:2], COVARIANCE[:2, :2], size=60)
+    table[40:, 1] = np.nan
+    best = fit(MultivariateNormal(2), PatternSource(table), tol=1e-12, parameter_tol=1e-12)
+    x, y = table[:, 0], table[:40, 1]
+    slope = np.cov(x[:40], y, bias=True)[0, 1] / x[:40].var()
+    residual = (y - y.mean() - slope * (x[:40] - x[:40].mean())).var()
+    assert best.params.mean[1] == pytest.approx(y.mean() + slope * (x.mean() - x[:40].mean()), rel=1e-10)
+    assert best.params.covariance[1, 1] == pytest.approx(residual + slope**2 * x.var(), rel=1e-10)
+    assert best.params.covariance[0, 1] == pytest.approx(slope * x.var(), rel=1e-10)
+
+
+def test_trace_is_monotone_and_weights_are_replication():
+    table = gappy(40)
+    counts = np.random.default_rng(2).integers(0, 4, size=40)
+    model = MultivariateNormal(4)
+    weighted = fit(model, PatternSource(table, counts.astype(float)), tol=1e-12, parameter_tol=1e-10)
+    repeated = fit(model, PatternSource(np.repeat(table, counts, axis=0)), tol=1e-12, parameter_tol=1e-10)
+    assert weighted.loglik == pytest.approx(repeated.loglik, rel=1e-12)
+    np.testing.assert_allclose(weighted.params.covariance, repeated.params.covariance, rtol=1e-7)
+    objectives = [row.objective for row in weighted.trace]
+    assert len(objectives) > 5
+    assert min(np.diff(objectives)) > -1e-11
+
+
+@pytest.mark.parametrize("power", [8, -8])
+def test_an_offset_or_another_unit_changes_nothing(power):
+    """Values on a grid of 2^-10 stay exact under a shift of 10^8 SD."""
+    table = np.round(gappy() * 1024) / 1024
+    plain = fit(MultivariateNormal(4), PatternSource(table), tol=1e-10)
+    if power > 0:
+        moved = fit(MultivariateNormal(4), PatternSource(table + 10.0**power), tol=1e-10)
+        assert moved.loglik == pytest.approx(plain.loglik, rel=1e-11)
+        np.testing.assert_allclose(moved.params.covariance, plain.params.covariance, rtol=1e-6)
+    else:
+        moved = fit(MultivariateNormal(4), PatternSource(table * 10.0**power), tol=1e-10)
+        n_cells = (~np.isnan(table)).sum()
+        assert moved.loglik + n_cells * power * np.log(10) == pytest.approx(plain.loglik, rel=1e-11)
+
+
+def test_random_starts_reach_the_same_top():
+    best = fit(MultivariateNormal(4), PatternSource(gappy(200)), starts=4, strategy="random", tol=1e-9)
+    assert [s.optimum for s in best.starts] == [1, 1, 1, 1]
+
+
+def test_filling_in_means_shrinks_the_variances():
+    """Hard assignment, the classic mistake, is there to be compared with."""
+    rng = np.random.default_rng(5)
+    table = rng.multivariate_normal(np.zeros(3), np.eye(3) + 0.2, size=400)
+    table[rng.random(table.shape) < 0.3] = np.nan
+    model, source = MultivariateNormal(3), PatternSource(table)
+    right, wrong = (fit(model, source, assign=assign) for assign in ("soft", "hard"))
+    assert (np.diag(wrong.params.covariance) < 0.9 * np.diag(right.params.covariance)).all()
+
+
+def test_prior_is_the_inverse_wishart_density():
+    prior = CovariancePrior(7.0, np.diag([1.0, 2.0, 3.0, 4.0]))
+    model = MultivariateNormal(4, prior=prior)
+    one, two = NormalParams(MEAN, COVARIANCE), NormalParams(MEAN, COVARIANCE + np.eye(4))
+    theirs = invwishart(7.0, prior.scale)
+    ours = model.log_prior(one) - model.log_prior(two)
+    assert ours == pytest.approx(theirs.logpdf(one.covariance) - theirs.logpdf(two.covariance), rel=1e-12)
+
+
+def test_prior_holds_where_rows_are_fewer_than_columns():
+    table = gappy(80)[:4]
+    with pytest.raises(FitError, match=r"has no maximum|no variance"):
+        fit(MultivariateNormal(4), PatternSource(table))
+    kept = fit(MultivariateNormal(4, prior=CovariancePrior(8.0, np.eye(4))), PatternSource(table))
+    assert kept.converged
+    assert np.linalg.eigvalsh(kept.params.covariance).min() > 0.01
+
+
+def test_dependent_columns_are_named():
+    table = gappy()
+    table = np.column_stack([table, table[:, 0] - table[:, 2]])
+    model = MultivariateNormal(5, labels=("a", "b", "c", "d", "e"))
+    with pytest.raises(FitError, match="a linear combination of a, c, e does not vary"):
+        fit(model, PatternSource(table))
+
+
+@pytest.mark.parametrize(
+    ("values", "weights", "message"),
+    [
+        (np.zeros((0, 2)), None, "at least one row"),
+        (np.array([[1.0, np.inf], [2.0, 3.0]]), None, "row 0, column 1 is infinite"),
+        (np.array([[1.0, np.nan], [2.0, np.nan]]), None, "column 1 has no value"),
+        (np.array([[1.0, 2.0], [2.0, 3.0]]), np.array([1.0, -1.0]), "finite values >= 0"),
+    ],
+)
+def test_bad_data_are_refused(values, weights, message):
+    with pytest.raises(InputError, match=message):
+        PatternSource(values, weights)
+
+
+def test_bad_priors_are_refused():
+    with pytest.raises(InputError, match="positive definite scale"):
+        MultivariateNormal(2, prior=CovariancePrior(5.0, -np.eye(2)))
+
+
+def test_patterns_are_grouped_and_cut_by_the_data_alone():
+    observed = np.array([[1, 0], [1, 1], [0, 0], [1, 0]], dtype=bool)
+    assert [rows.tolist() for rows in group_rows(observed)] == [[0, 3], [1]]
+    assert cut_patterns([1] * 5, 2) == [0, 2, 4, 5]
+    assert cut_patterns([2**19, 1, 2**19], None) == [0, 1, 2, 3]
+    wide = np.random.default_rng(0).random((500, 70)) < 0.5
+    assert sum(len(rows) for rows in group_rows(wide)) == 500
+
+
+def test_coverage_of_conditional_intervals_is_nominal():
+    """A negative control for the conditional covariance: 95 % of masked values lie within 1.96 SD."""
+    rng = np.random.default_rng(8)
+    full = rng.multivariate_normal(MEAN, COVARIANCE, size=2000)
+    table = np.where(rng.random(full.shape) < 0.25, np.nan, full)
+    best = fit(MultivariateNormal(4), PatternSource(table))
+    filled, sd = best.model.conditional(best.params, table)
+    gap = np.isnan(table)
+    inside = np.abs(full - filled)[gap] < norm.ppf(0.975) * sd[gap]
+    assert inside.mean() == pytest.approx(0.95, abs=0.015)
