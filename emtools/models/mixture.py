@@ -423,23 +423,26 @@ class GaussianMixture:
             return f"component {empty[0] + 1} of {self.n_components} has no rows left"
         if self.fixed_variance is not None or self.prior is not None:
             return None
-        covariances = self.m_step(stats, params).covariances
-        variances = self.total_variances(stats)
+        return self.collapsed(stats, self.m_step(stats, params).covariances)
+
+    def collapsed(self, stats: MixtureStats, covariances: Floats) -> str | None:
+        """Which of the covariances, in the family's shape, has no width in some direction, or None."""
+        d, variances = self.n_features, self.total_variances(stats)
+        variances = np.where(variances > 0.0, variances, 1.0)
         if self.family in ("full", "tied"):
-            spread = np.sqrt(np.where(variances > 0.0, variances, 1.0))
-            matrices = covariances.reshape(-1, self.n_features, self.n_features) / np.outer(spread, spread)
+            matrices = covariances.reshape(-1, d, d) / np.sqrt(np.outer(variances, variances))
             least = np.linalg.eigvalsh(matrices)[:, 0]
-        elif self.family == "diagonal":
-            least = (covariances / np.where(variances > 0.0, variances, 1.0)).min(axis=1)
         else:
-            least = covariances / (variances if variances > 0.0 else 1.0)
+            least = (covariances / variances).reshape(self.n_components, -1).min(axis=1)
         worst = int(np.argmin(least))
         if least[worst] > COLLAPSED:
             return None
         if self.family == "tied":
             return "the common covariance has collapsed: features are collinear within the components"
-        points = stats.counts[worst]
-        return f"component {worst + 1} has collapsed on {points:.3g} points (d + 1 = {self.n_features + 1} needed)"
+        points = float(stats.counts[worst])
+        needed = d + 1 if self.family == "full" else 2
+        why = f"{needed} are needed" if points < needed else "which do not vary in every direction"
+        return f"component {worst + 1} has collapsed on {points:.3g} points, {why}"
 
     def total_variances(self, stats: MixtureStats) -> Floats:
         """Variance of each feature over all rows (d,); in the spherical family their mean, 0-d."""
@@ -481,12 +484,11 @@ class GaussianMixture:
         Returns
         -------
         MixtureParams
-            A covariance is singular where its component has too few rows.
 
         Raises
         ------
         InputError
-            If the labels have a wrong shape or range, or a component has no rows.
+            If the labels have a wrong shape or range, or a component has no rows or a singular covariance.
         """
         labels = np.asarray(labels)
         n, k, d = len(values), self.n_components, self.n_features
@@ -509,7 +511,12 @@ class GaussianMixture:
         origin = centre + shares.T @ (values - centre) / counts[:, None]
         stats = self.moments(values, shares, origin, n=float(counts.sum()), loglik=np.nan, entropy=np.nan)
         fixed = 1.0 if self.fixed_variance is None else self.fixed_variance
-        return self.m_step(stats, MixtureParams(counts / counts.sum(), origin, self.as_family(fixed * np.eye(d))))
+        params = self.m_step(stats, MixtureParams(counts / counts.sum(), origin, self.as_family(fixed * np.eye(d))))
+        if self.fixed_variance is None and self.prior is None:
+            reason = self.collapsed(stats, params.covariances)
+            if reason is not None:
+                raise InputError("labels", reason, "a covariance in every component", "merge components or set a prior")
+        return params
 
     def boundaries(self, params: MixtureParams) -> list[dict[str, Any]]:
         """Where two components are equally likely, for every pair.

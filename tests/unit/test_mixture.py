@@ -152,7 +152,7 @@ def test_a_component_on_too_few_points_is_degenerate_and_never_wins():
     narrow = MixtureParams(np.array([0.97, 0.03]), np.array([[0.0, 0.0], [8.05, 8.15]]), np.stack([np.eye(2)] * 2))
     ended = climb(model, ArraySource(values), narrow)
     assert ended.status is Status.DEGENERATE
-    assert "component 2 has collapsed on 2 points" in ended.reason
+    assert "component 2 has collapsed on 2 points, 3 are needed" in ended.reason
     result = fit(model, ArraySource(values), init=[narrow, good])
     assert result.best_restart == 1
     with pytest.raises(FitError, match="collapsed"):
@@ -252,7 +252,7 @@ def test_collinear_features_without_a_prior_are_degenerate():
     values, _ = clouds()
     collinear = np.column_stack([values, values[:, 0] + values[:, 1]])
     for family in ("full", "tied"):
-        with pytest.raises(FitError, match=r"collapsed|nan"):
+        with pytest.raises(FitError, match="collapsed"):
             fit(GaussianMixture(2, 4, family), ArraySource(collinear))
 
 
@@ -277,6 +277,11 @@ def test_input_that_cannot_be_used_is_named():
         (lambda: GaussianMixture(2, 3).from_labels(values, labels), "integers from 0 to 1"),
         (lambda: GaussianMixture(4, 3).from_labels(values, labels), "component 4 has no rows"),
         (lambda: GaussianMixture(3, 3).from_labels(values, labels[:5]), "integers"),
+        (
+            lambda: GaussianMixture(2, 3).from_labels(values, np.arange(90) // 88),
+            "component 2 has collapsed on 2 points",
+        ),
+        (lambda: GaussianMixture(2, 3, "tied").from_labels(values * [1, 0, 1], labels % 2), "common covariance"),
     ]
     for call, message in cases:
         with pytest.raises(InputError, match=message):
