@@ -1,0 +1,138 @@
+"""``emtools hmm``: what it writes for the lambda genome, and one line for every input that cannot be used."""
+
+import csv
+import gzip
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emtools.cli import main
+from emtools.io.intervals import read_bed
+
+GENOME = Path(__file__).parents[2] / "resources" / "lambda.fa"
+LENGTH = 48_502
+LEFT_ARM = 22_000
+
+
+def run(source, out, *words):
+    return main(["hmm", str(source), "--out", str(out), *map(str, words)])
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    out = tmp_path_factory.mktemp("hmm") / "lambda"
+    assert run(GENOME, out, "--states", 2, "--starts", 3) == 0
+    return out
+
+
+def test_outputs_are_whole(results):
+    names = {path.name for path in results.iterdir()}
+    figures = {f"{stem}.{kind}" for stem in ("track", "parameters", "convergence") for kind in ("svg", "png")}
+    assert names == figures | {"fit.json", "report.html", "segments.bed", "posteriors.tsv.gz", "parameters.tsv"}
+    record = json.loads((results / "fit.json").read_text())
+    assert record["status"] == "converged"
+    assert record["loglik"] == pytest.approx(-66678.07, abs=0.01)
+    assert record["parameters"]["emission"]["labels"] == [["S1", "S2"], ["A", "C", "G", "T"]]
+
+
+def test_segments_tile_the_genome(results):
+    segments = read_bed(results / "segments.bed", {"NC_001416.1": LENGTH})
+    assert segments[0].start == 0
+    assert segments[-1].end == LENGTH
+    assert all(a.end == b.start and a.name != b.name for a, b in pairwise(segments))
+    rows = [line.split("\t") for line in (results / "segments.bed").read_text().splitlines()]
+    assert {len(row) for row in rows} == {9}
+    assert {row[8] for row in rows} == {"0,114,178", "230,159,0"}
+
+
+def test_left_arm_is_gc_rich_as_known(results):
+    """Churchill (1989) and Sanger et al. (1982): the left arm is GC-rich, the middle of the genome AT-rich."""
+    segments = read_bed(results / "segments.bed")
+    rich = sum(max(0, min(s.end, LEFT_ARM) - s.start) for s in segments if s.name == "S2")
+    assert rich / LEFT_ARM > 0.98
+    middle = [s for s in segments if s.name == "S1" and s.start < 24_000 < s.end]
+    assert len(middle) == 1
+    assert abs(middle[0].start - 22_500) < 100
+    with open(results / "parameters.tsv") as file:
+        one, two = csv.DictReader(file, delimiter="\t")
+    gc = [float(row["emits_C"]) + float(row["emits_G"]) for row in (one, two)]
+    assert gc[0] < 0.42 < 0.54 < gc[1]
+
+
+def test_posteriors_are_rows_of_the_genome(results):
+    raw = (results / "posteriors.tsv.gz").read_bytes()
+    assert raw[4:8] == bytes(4), "a time stamp would change the bytes"
+    header, *lines = gzip.decompress(raw).decode().splitlines()
+    assert header == "record\tposition\tS1\tS2"
+    assert len(lines) == LENGTH
+    table = np.array([line.split("\t")[1:] for line in lines], dtype=float)
+    np.testing.assert_array_equal(table[:, 0], np.arange(LENGTH))
+    np.testing.assert_allclose(table[:, 1:].sum(axis=1), 1.0, atol=2e-5, rtol=0)
+    for segment in read_bed(results / "segments.bed"):
+        mean = table[segment.start : segment.end, int(segment.name[1:])].mean()
+        assert segment.score == pytest.approx(1000 * mean, abs=1)
+
+
+def test_same_seed_same_bytes(results, tmp_path):
+    assert run(GENOME, tmp_path / "again", "--states", 2, "--starts", 3, "--threads", 2) == 0
+    for path in results.iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
+
+
+def test_many_records_with_unobserved_letters(tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "many.fa.gz"
+    records = [
+        f">r{i}\n" + "".join(rng.choice(list("ACGTN"), size=int(rng.integers(1, 120)))) + "\n" for i in range(20)
+    ]
+    path.write_bytes(gzip.compress((">n\nNNNNNNNN\n" + "".join(records)).encode()))
+    status = run(path, tmp_path / "out", "--states", 2, "--starts", 2, "--max-passes", 30)
+    assert status in (0, 3)
+    segments = read_bed(tmp_path / "out" / "segments.bed")
+    assert {s.record for s in segments} == {"n", *(f"r{i}" for i in range(20))}
+
+
+def test_protein_with_prior(tmp_path):
+    path = tmp_path / "p.fa"
+    path.write_text(">p\n" + "LIVAFMLIVA" * 6 + "DEKRNQSTDE" * 6 + "\n")
+    assert run(path, tmp_path / "out", "--states", 2, "--alphabet", "protein", "--pseudocount", 0.1) == 0
+    assert [len(s) for s in read_bed(tmp_path / "out" / "segments.bed")] == [60, 60]
+
+
+def test_one_letter_and_one_state(tmp_path):
+    path = tmp_path / "one.fa"
+    path.write_text(">a\nA\n")
+    assert run(path, tmp_path / "out", "--states", 1) == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "message"),
+    [
+        (b"", (), "empty"),
+        (b">", (), "without a name"),
+        (b">a\n>b\nACGT\n", (), "'a'"),
+        (b"id,value\n1,2\n", (), "FASTA"),
+        (b">p\nMKVLAA\n", (), "--alphabet protein"),
+        (b">a\nAC\n>a\nGT\n", (), "line 3"),
+        (b">a\nNNNNNNNN\n", (), "none of 8 letters"),
+        (gzip.compress(b">a\n" + b"ACGGTCA" * 500)[:-9], (), "damaged gzip"),
+        (b">a\nA\n", (), "fewer --states"),
+        (b">a\nACGTACGT\n", ("--pseudocount", "-1"), "pseudocount"),
+        (b">a\nACGTACGT\n", ("--pseudocount", "nan"), "pseudocount"),
+        (b">a\nACGTACGT\n", ("--states", "1000"), "states"),
+        (None, (), "no such file"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys, content, words, message):
+    path = tmp_path / "x.fa"
+    if content is not None:
+        path.write_bytes(content)
+    assert run(path, tmp_path / "out", "--states", 2, *words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("emtools: error: ")
+    assert said.count("\n") == 1
+    assert message in said
+    assert not (tmp_path / "out").exists()
