@@ -199,9 +199,9 @@ def read_truth(table: Table, options: Options) -> Floats:
     place = {name: row for row, name in enumerate(other.rows)}
     lost = [name for name in table.rows if name not in place]
     if lost or len(other.rows) != len(table.rows):
-        got = (
-            f"row {lost[0]!r} is not in it" if lost else f"{len(other.rows)} rows where the table has {len(table.rows)}"
-        )
+        got = f"{len(other.rows)} rows where the table has {len(table.rows)}"
+        if options.id is not None and lost:
+            got = f"row {lost[0]!r} is not in it"
         raise InputError(str(path), got, "the rows of the table", "check --truth and --id")
     truth: Floats = other.values[[place[name] for name in table.rows]]
     observed = ~np.isnan(table.values)

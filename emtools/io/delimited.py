@@ -76,7 +76,7 @@ def read_delimited(path: Path) -> Delimited:
     lines, cells = [], []
     layout: list[tuple[int, str, str]] = []
     for number, (line, record, ending) in enumerate(records):
-        if number <= head or not record.strip():
+        if number <= head or (not record.strip() and separator not in record):
             layout.append((-1, record, ending))
             continue
         layout.append((len(cells), record, ending))

@@ -1,0 +1,210 @@
+"""``emtools impute`` from end to end: what it writes, and one clear line and nothing left for every bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emtools.cli import main
+
+OUTPUTS = {
+    "fit.json",
+    "report.html",
+    "convergence.svg",
+    "convergence.png",
+    "conditional_sd.tsv",
+    "imputed_cells.tsv",
+    "parameters.tsv",
+    "missingness.svg",
+    "missingness.png",
+    "imputed.svg",
+    "imputed.png",
+    "shrinkage.svg",
+    "shrinkage.png",
+}
+
+
+def make_tables(folder, n=60):
+    """A TSV with gaps and its truth: three correlated markers (one log-normal), an id and a column of text."""
+    rng = np.random.default_rng(4)
+    base = rng.normal(size=(n, 1))
+    markers = base + 0.6 * rng.normal(size=(n, 3))
+    truth = pd.DataFrame(markers.round(4), columns=["crp", "il6", "tnf"])
+    truth["crp"] = np.exp(markers[:, 0]).round(5)
+    truth.insert(0, "patient", [f"P{i}" for i in range(n)])
+    truth["site"] = rng.choice(["north", "south"], size=n)
+    gaps = rng.random((n, 3)) < 0.2
+    gaps[-1] = True
+    table = truth.copy()
+    table[["crp", "il6", "tnf"]] = truth[["crp", "il6", "tnf"]].mask(gaps)
+    table.to_csv(folder / "gaps.tsv", sep="\t", index=False)
+    truth.to_csv(folder / "truth.tsv", sep="\t", index=False)
+    return folder / "gaps.tsv", folder / "truth.tsv"
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("impute")
+    gaps, truth = make_tables(folder)
+    words = [
+        "impute",
+        str(gaps),
+        "--id",
+        "patient",
+        "--log",
+        "crp",
+        "--truth",
+        str(truth),
+        "--out",
+        str(folder / "out"),
+    ]
+    assert main(words) == 0
+    return folder, gaps, truth
+
+
+def test_all_files_are_there(done):
+    made = {path.name for path in (done[0] / "out").iterdir()}
+    assert made == OUTPUTS | {"completed.tsv", "accuracy.tsv", "accuracy.svg", "accuracy.png"}
+
+
+def test_observed_cells_are_untouched_and_gaps_are_filled(done):
+    folder, gaps, _ = done
+    with open(gaps, newline="") as one, open(folder / "out" / "completed.tsv", newline="") as two:
+        before, after = (list(csv.reader(file, delimiter="\t")) for file in (one, two))
+    assert before[0] == after[0]
+    n_filled = 0
+    for old, new in zip(before, after, strict=True):
+        for a, b in zip(old, new, strict=True):
+            assert a == b or (a == "" and float(b) is not None)
+            n_filled += a != b
+    cells = pd.read_csv(folder / "out" / "imputed_cells.tsv", sep="\t")
+    assert len(cells) == n_filled > 20
+    assert (cells["lower"] < cells["value"]).all()
+    assert (cells["value"] < cells["upper"]).all()
+    assert set(cells.loc[cells["column"] == "crp", "scale"]) == {"log"}
+    assert (cells.loc[cells["column"] == "crp", "lower"] > 0).all()
+
+
+def test_conditional_sd_is_empty_where_observed(done):
+    folder, gaps, _ = done
+    table = pd.read_csv(gaps, sep="\t")[["crp", "il6", "tnf"]]
+    sd = pd.read_csv(folder / "out" / "conditional_sd.tsv", sep="\t", index_col="row")
+    assert sd.index[0] == "P0"
+    np.testing.assert_array_equal(sd.notna().to_numpy(), table.isna().to_numpy())
+
+
+def test_record_and_parameters_agree(done):
+    folder = done[0] / "out"
+    record = json.loads((folder / "fit.json").read_text())
+    parameters = pd.read_csv(folder / "parameters.tsv", sep="\t")
+    assert record["status"] == "converged"
+    assert record["parameters"]["mean"]["labels"] == [["crp", "il6", "tnf"]]
+    np.testing.assert_allclose(parameters["mean"], record["parameters"]["mean"]["value"], rtol=1e-14)
+    np.testing.assert_allclose(parameters["sd"] ** 2, np.diag(record["parameters"]["covariance"]["value"]), rtol=1e-13)
+    assert np.isfinite(record["parameters"]["mean"]["se"]).all()
+
+
+def test_accuracy_beats_the_mean_and_counts_only_masked_cells(done):
+    folder, gaps, truth = done
+    scores = pd.read_csv(folder / "out" / "accuracy.tsv", sep="\t").set_index(["method", "metric"])["value"]
+    assert scores["EM", "NRMSE"] < 0.85 * scores["column mean", "NRMSE"]
+    masked = pd.read_csv(gaps, sep="\t").isna().to_numpy().sum()
+    assert scores["EM", "masked cells"] == masked
+    known = pd.read_csv(truth, sep="\t")["il6"]
+    filled = pd.read_csv(folder / "out" / "completed.tsv", sep="\t")["il6"]
+    hidden = pd.read_csv(gaps, sep="\t")["il6"].isna()
+    wanted = np.sqrt(((filled - known)[hidden] ** 2).mean()) / known.std()
+    assert scores["EM", "NRMSE il6"] == pytest.approx(wanted, rel=1e-6)
+
+
+def test_threads_and_repetition_give_the_same_bytes(done):
+    folder, gaps, truth = done
+    first = folder / "out"
+    words = ["impute", str(gaps), "--id", "patient", "--log", "crp", "--truth", str(truth)]
+    assert main([*words, "--out", str(folder / "again"), "--threads", "3"]) == 0
+    for path in first.iterdir():
+        assert path.read_bytes() == (folder / "again" / path.name).read_bytes(), path.name
+
+
+def test_table_without_gaps_is_returned_as_it_is(tmp_path):
+    _, truth = make_tables(tmp_path)
+    assert main(["impute", str(truth), "--id", "patient", "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "completed.tsv").read_bytes() == truth.read_bytes()
+    assert "Nothing is missing" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_too_few_passes_are_status_3_and_notices_are_told(done, capsys):
+    folder, gaps, _ = done
+    out = folder / "short"
+    assert main(["impute", str(gaps), "--id", "patient", "--out", str(out), "--max-passes", "3"]) == 3
+    assert json.loads((out / "fit.json").read_text())["status"] == "budget"
+    said, page = capsys.readouterr().err, (out / "report.html").read_text()
+    for text in (said, page):
+        assert "1 row without any value (row P59): filled with the means" in text
+        assert "left alone, not numeric: site" in text
+
+
+ROWS = "".join(f"P{i},{i % 7},{(i * i) % 11 + 0.5},{(3 * i) % 5}\n" for i in range(12))
+GOOD = "patient,a,b,c\n" + ROWS
+TWIN = "a,b,c\n" + "".join(f"{i % 7},{i % 7},{(i * i) % 11}\n" for i in range(12)) + ",3,4\n2,,5\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "wanted"),
+    [
+        (None, [], "no such file"),
+        ("", [], "the file is empty"),
+        (b"\x89HDF\r\n\x1a\n\x00\x00", [], "not text"),
+        (GOOD, ["--id", "subject"], "no column 'subject'"),
+        (GOOD, ["--columns", "a", "CRP"], "no column 'CRP'"),
+        (GOOD, ["--id", "patient", "--log", "a"], "0 has no logarithm"),
+        (GOOD, ["--id", "patient", "--log", "CRP"], "no marker 'CRP'"),
+        (GOOD, ["--columns", "a"], "1 numeric column to model"),
+        (GOOD, ["--columns", "patient", "a"], "'P0' is not a number"),
+        (GOOD.replace("P3,3,", "P3,three,"), [], "line 5, column 'a': 'three' is not a number"),
+        (GOOD.replace("P3,3,", "P3,<0.5,"), [], "a detection limit"),
+        (GOOD.replace("P3,3,", "P3,inf,"), [], "'inf' is infinite"),
+        (GOOD.replace("P3,", "P2,"), ["--id", "patient"], "the id 'P2' stands at line 4 too"),
+        (GOOD.replace("patient,a,b,c", "patient,a,b,a"), [], "the name 'a' stands over columns 2 and 4"),
+        ("patient,a,b\nP1,1,\nP2,2,\nP3,3,\n", [], "column 'b' is missing in all 3 rows"),
+        ("patient,a,b\nP1,1,4\nP2,2,4\nP3,3,4\n", [], "column 'b' is constant"),
+        ("a,b\n1,2\n", [], "1 row"),
+        ("a,b,c\n1,2,4\n3,4,4.5\n5,1,4\n", [], "3 rows with values for 3 markers"),
+        (TWIN, [], "a linear combination of a, b does not vary"),
+        (GOOD, ["--id", "patient", "--truth", "TRUTH:"], "no such file"),
+        (GOOD, ["--id", "patient", "--truth", "TRUTH:" + GOOD], "no cell is known here that the table lacks"),
+        (
+            GOOD.replace("P3,3,", "P3,,"),
+            ["--id", "patient", "--truth", "TRUTH:" + GOOD.replace("P4,4,", "P4,5,")],
+            "row P4, column 'a': 5 where the table has 4",
+        ),
+        (
+            GOOD.replace("P3,3,", "P3,,"),
+            ["--id", "patient", "--truth", "TRUTH:" + GOOD.replace("P3,", "Q3,")],
+            "row 'P3' is not in it",
+        ),
+        (GOOD.replace("P3,3,", "P3,,"), ["--truth", "TRUTH:" + GOOD.replace("P0,0,0.5,0\n", "")], "11 rows where"),
+    ],
+)
+def test_every_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys, text, options, wanted):
+    path = tmp_path / "table.csv"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    truth = tmp_path / "truth.csv"
+    words = []
+    for word in options:
+        if word.startswith("TRUTH:"):
+            if word != "TRUTH:":
+                truth.write_text(word.removeprefix("TRUTH:"))
+            word = str(truth)
+        words.append(word)
+    before = sorted(tmp_path.iterdir())
+    assert main(["impute", str(path), "--out", str(tmp_path / "out"), *words]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("emtools: error:")]
+    assert len(said) == 1
+    assert wanted in said[0]
+    assert sorted(tmp_path.iterdir()) == before
