@@ -18,7 +18,7 @@ from emtools.io.fitfile import fit_record, write_record
 from emtools.report.page import Page, write_page
 
 NOT_CONVERGED = 3
-LARGEST_CERTIFIED = 150
+LARGEST_CERTIFIED = 80
 
 
 @dataclass(frozen=True, kw_only=True)

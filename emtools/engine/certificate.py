@@ -89,7 +89,7 @@ def certify(model: Model[P, S, C], source: Source[C], params: P, chunk_map: Map 
 
     def score_at(vector: Floats) -> Floats:
         at = model.unpack(vector)
-        return score(model, total_stats(model, source, at, "soft", chunk_map), vector, unit, free)
+        return slope(model, total_stats(model, source, at, "soft", chunk_map), vector, unit, free)
 
     here = score(model, stats, packed, unit, free)
     information = np.empty((free.size, free.size))
@@ -98,7 +98,7 @@ def certify(model: Model[P, S, C], source: Source[C], params: P, chunk_map: Map 
         shift = np.zeros_like(packed)
         shift[i] = OUTER_STEP * unit[i]
         information[:, column] = (score_at(packed - shift) - score_at(packed + shift)) / (2 * OUTER_STEP)
-        up, down = (score(model, stats, packed + sign * shift, unit, free) for sign in (1, -1))
+        up, down = (slope(model, stats, packed + sign * shift, unit, free) for sign in (1, -1))
         complete[:, column] = (down - up) / (2 * OUTER_STEP)
     information = (information + information.T) / 2
     complete = (complete + complete.T) / 2
@@ -134,6 +134,15 @@ def score(model: Model[P, S, C], stats: S, packed: Floats, unit: Floats, free: n
     for row, i in enumerate(free):
         f = [value_of_q(model, stats, packed, int(i), float(k * INNER_STEP * unit[i])) for k in (-2, -1, 1, 2)]
         result[row] = (f[0] - 8 * f[1] + 8 * f[2] - f[3]) / (12 * INNER_STEP)
+    return result
+
+
+def slope(model: Model[P, S, C], stats: S, packed: Floats, unit: Floats, free: np.ndarray) -> Floats:
+    """`score` by the two-point rule, at half the cost: its error cancels where two slopes are subtracted."""
+    result = np.empty(free.size)
+    for row, i in enumerate(free):
+        down, up = (value_of_q(model, stats, packed, int(i), float(k * INNER_STEP * unit[i])) for k in (-1, 1))
+        result[row] = (up - down) / (2 * INNER_STEP)
     return result
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator, StrMethodFormatter
 
 from emtools.engine.result import Fit, Pass
 from emtools.plots.style import FAINT, INK, PALETTE, Picture, save, styled
 
 FLOOR = 1e-10
+LONG = 8
 
 
 def draw_convergence(fit: Fit[Any, Any], folder: Path) -> Picture:
@@ -48,11 +49,18 @@ def draw_climbs(axis: Any, fit: Fit[Any, Any], climbs: dict[int, list[Pass]]) ->
     for restart, rows in climbs.items():
         below = np.maximum(top - np.array([row.objective for row in rows]), floor)
         style = {"color": INK, "zorder": 3} if restart == kept else {"color": FAINT, "lw": 0.8}
-        axis.semilogy(np.arange(1, len(rows) + 1), below, marker="." if len(rows) < 40 else None, **style)
+        axis.semilogy(np.arange(1, len(rows) + 1), below, marker="." if len(rows) == 1 else None, **style)
+        if restart == kept:
+            axis.plot(len(rows), below[-1], "o", ms=4, color=INK, zorder=4, clip_on=False)
+    longest = max(map(len, climbs.values()))
+    if longest > LONG * len(climbs[kept]):
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    else:
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("passes over the data")
     axis.set_ylabel("nats below the top")
     axis.set_title("Climb")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def draw_starts(axis: Any, fit: Fit[Any, Any]) -> None:
@@ -68,12 +76,14 @@ def draw_starts(axis: Any, fit: Fit[Any, Any]) -> None:
         zorder=3,
         clip_on=False,
     )
-    axis.set_yscale("symlog", linthresh=1e-3)
-    lowest = max([*below, 1e-3])
+    lowest = max([*below, 1e-2])
     for s in spoiled:
         axis.scatter([s.restart + 1], [lowest], marker="x", c=PALETTE[5], s=22, zorder=3, clip_on=False)
-    axis.invert_yaxis()
-    axis.set_ylim(top=-2e-4)
+    decades = 10.0 ** np.arange(-3, np.ceil(np.log10(lowest)) + 1)
+    axis.set_yscale("symlog", linthresh=decades[0])
+    axis.set_yticks([0.0, *decades], ["0", *(f"{tick:g}" for tick in decades)], minor=False)
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.set_ylim(decades[-1], -decades[0] / 3)
     axis.set_xlabel("start")
     axis.set_ylabel("nats below the best start")
     note = f", {len(spoiled)} unusable (×)" if spoiled else ""
