@@ -273,14 +273,13 @@ def expected_sites(
                 if log_ratios[s, j] > top:
                     top, top_strand, top_start = log_ratios[s, j], s, j
         shift = max(log_no_site, log_site + log_place + top)
-        if hard:
-            log_mixture = shift
-        else:
-            total = math.exp(log_no_site - shift)
+        total = math.exp(log_no_site - shift)
+        if not hard:
             for s in range(n_strands):
                 for j in range(n_starts):
-                    total += math.exp(log_site + log_place + log_ratios[s, j] - shift)
-            log_mixture = shift + math.log(total)
+                    log_ratios[s, j] = math.exp(log_site + log_place + log_ratios[s, j] - shift)
+                    total += log_ratios[s, j]
+        log_mixture = shift if hard else shift + math.log(total)
 
         entropy, any_site, constant = 0.0, 0.0, outside
         for j in range(n_starts):
@@ -291,7 +290,7 @@ def expected_sites(
                     chosen = j == top_start and s == top_strand and log_no_site < log_site + log_place + top
                     z = 1.0 if chosen else 0.0
                 else:
-                    z = math.exp(log_site + log_place + log_ratios[s, j] - log_mixture)
+                    z = log_ratios[s, j] / total
                 here += z
                 if z > larger:
                     strand, larger = s, z
@@ -309,9 +308,7 @@ def expected_sites(
             if here > posterior[i, 0]:
                 posterior[i, 0] = here
                 best[i, 0], best[i, 1] = j, strand
-        none = math.exp(log_no_site - log_mixture)
-        if hard:
-            none = 1.0 - any_site
+        none = 1.0 - any_site if hard else math.exp(log_no_site - shift) / total
         if none >= NEGLIGIBLE:
             entropy -= none * math.log(none)
         posterior[i, 1] = min(1.0, any_site)
