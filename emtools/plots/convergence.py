@@ -37,7 +37,7 @@ def draw_convergence(fit: Fit[Any, Any], folder: Path) -> Picture:
         caption = (
             "Distance in nats of the objective from the top of the best hill (its last value plus its estimated "
             "remaining gain) against passes over the data, on a log axis; the dark line is the start that was kept. A "
-            f"straight descent is healthy EM, and its slope is the rate (about {fit.rate:.3g} here).{others}"
+            f"straight descent is healthy EM; the steeper, the less information is missing.{others}"
         )
         return save(figure, folder, Picture("convergence", "Did it converge?", caption))
 
