@@ -23,7 +23,8 @@ from emtools.models.hmm import CategoricalHMM, HMMParams
 from emtools.plots.hmm import Decoded, draw_parameters, draw_track, rgb_of
 from emtools.report.page import Page, Table
 
-THIN = 10
+FEWEST_LETTERS = 10  # observed letters a free parameter, below which the page warns
+ROWS_AT_ONCE = 2**16
 REFERENCES = (
     "Baum, Petrie, Soules & Weiss (1970) Ann. Math. Statist. 41, 164–171, doi:10.1214/aoms/1177697196 (Baum–Welch)",
     "Rabiner (1989) Proc. IEEE 77, 257–286, doi:10.1109/5.18626 (scaling, several sequences, Viterbi)",
@@ -215,10 +216,10 @@ def write_posteriors(path: Path, decoded: Sequence[Decoded], names: Sequence[str
         text = io.TextIOWrapper(zipped, encoding="utf-8", newline="\n")
         text.write("\t".join(["record", "position", *names]) + "\n")
         for item in decoded:
-            table = pd.DataFrame(item.posterior, columns=list(names))
-            table.insert(0, "position", np.arange(len(table)))
-            table.insert(0, "record", item.name)
-            table.to_csv(text, sep="\t", index=False, header=False, float_format="%.5f", lineterminator="\n")
+            row = f"{item.name.replace('%', '%%')}\t%d" + "\t%.5f" * len(names) + "\n"
+            for begin in range(0, len(item.posterior), ROWS_AT_ONCE):
+                block = item.posterior[begin : begin + ROWS_AT_ONCE].tolist()
+                text.writelines(row % (begin + i, *shares) for i, shares in enumerate(block))
         text.flush()
         text.detach()
 
@@ -244,7 +245,7 @@ def lead(
             for row in states.to_dict("records")
         ]
         text += "; ".join(parts) + ". States are numbered by ascending GC."
-    if model.n_free_parameters * THIN > n_observed:
+    if model.n_free_parameters * FEWEST_LETTERS > n_observed:
         text += (
             f" Caution: {model.n_free_parameters} free parameters were fitted to {n_observed} observed letters; "
             "use fewer states or more sequence."

@@ -265,7 +265,7 @@ def posterior(codes: Codes, start: Floats, transition: Floats, emission: Floats)
 
 @njit(cache=True, nogil=True)
 def best_path(codes: Codes, log_start: Floats, log_transition: Floats, log_emission: Floats) -> tuple[Path, float, int]:
-    """The most probable path of states (Viterbi); of equal ones, that with the lowest states.
+    """The most probable path of states (Viterbi); one of them where several are equally probable.
 
     Parameters
     ----------

@@ -99,7 +99,7 @@ class CategoricalHMM:
     >>> model = CategoricalHMM(n_states=2, n_letters=4)
     >>> sticky = np.array([[0.9, 0.1], [0.1, 0.9]])
     >>> params = HMMParams(np.array([0.5, 0.5]), sticky, np.array([[0.4, 0.1, 0.1, 0.4], [0.1, 0.4, 0.4, 0.1]]))
-    >>> model.viterbi(params, np.array([0, 3, 0, 0, 4, 1, 2, 1, 1], dtype=np.uint8)).tolist()
+    >>> model.viterbi(params, np.array([0, 3, 4, 0, 0, 1, 2, 1, 1], dtype=np.uint8)).tolist()
     [0, 0, 0, 0, 0, 1, 1, 1, 1]
     """
 
