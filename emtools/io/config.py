@@ -280,7 +280,8 @@ def validate(instance: Any, schema: Mapping[str, Any], source: str) -> None:
     """Raise for the first fault that the schema finds."""
     for path, key in odd_keys(instance):
         raise InputError(f"{source}: {'.'.join((*path, str(key)))}", f"the key is {kind_of(key)}", "a word", "quote it")
-    faults = list(Draft202012Validator(schema).iter_errors(instance))
+    found = Draft202012Validator(schema).iter_errors(instance)
+    faults = sorted(found, key=lambda fault: fault.validator != "additionalProperties")
     if faults:
         error = explain(faults[0], source)
         more = f"(and {len(faults) - 1} more)" if len(faults) > 1 else ""

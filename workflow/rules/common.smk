@@ -14,7 +14,8 @@ os.environ["PATH"] = os.pathsep.join(
 try:
     PLAN = make_plan(
         config,
-        " + ".join(map(str, workflow.overwrite_configfiles)) or "config/config.yaml",
+        " + ".join(map(os.path.relpath, workflow.overwrite_configfiles))
+        or "config/config.yaml",
         Path(workflow.current_basedir) / ".." / "schemas",
     )
 except InputError as error:

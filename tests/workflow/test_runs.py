@@ -1,0 +1,197 @@
+"""Snakemake plans what it must and no more: on a clean tree, after a touch, after a deletion."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HOME = ("Snakefile", "workflow", "config", "resources")
+DEMO = {
+    "deconvolve_pbc_patients",
+    "deconvolve_pbmc",
+    "hmm_lambda",
+    "impute_diabetes",
+    "impute_pbc",
+    "motif_crp",
+    "motif_lambda_regions",
+    "segment_nuclei",
+}
+TINY = """
+hmm:
+  genome: {input: genome.fa, states: 2, starts: 2}
+  short: {input: other.fa, states: 2, starts: 1, max_passes: 2}
+motif:
+  regions: {input: genome.fa, regions: "hmm:genome", window: 60, width: 6, starts: 2}
+"""
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in `folder` with nothing on the path but the system."""
+    environment = {**os.environ, "PATH": "/usr/bin:/bin", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "snakemake", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
+
+
+def planned(folder: Path, *arguments: str) -> set[str]:
+    """Rules that a dry run would execute."""
+    run = snakemake(folder, "--dry-run", *arguments)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return set(re.findall(r"^(?:local)?rule (\w+):$", run.stdout + run.stderr, flags=re.M))
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What git holds of the workflow, without results."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in HOME:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns(".snakemake", "__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    return folder
+
+
+def test_clean_tree_plans_all_branches_from_both_folders(clone: Path) -> None:
+    from_root = planned(clone)
+    from_workflow = planned(clone / "workflow")
+    assert from_root >= DEMO | {"demo", "summary", "multiqc"}
+    assert from_root - {"everything"} == from_workflow - {"all"}
+    assert not (clone / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("impute: {a: {input: none.csv}}", "impute.a.input: none.csv: no such file"),
+        ("impute: {a: {inptu: none.csv}}", "impute.a.inptu: unknown key"),
+        ("hmm: {a: {input: resources/lambda.fa, states: two}}", "hmm.a.states: 'two' is a string"),
+        (
+            "impute: {a: {input: resources/pbc.csv, id: patient}}",
+            "impute.a.id: resources/pbc.csv has no column 'patient'",
+        ),
+    ],
+)
+def test_wrong_config_stops_snakemake_with_one_line(clone: Path, text: str, line: str) -> None:
+    (clone / "wrong.yaml").write_text(text)
+    run = snakemake(clone, "--cores", "1", "--configfile", "wrong.yaml")
+    assert run.returncode == 1
+    assert run.stderr.startswith(f"emtools: error: wrong.yaml: {line}"), run.stderr
+    assert run.stderr.count("\n") == 1
+    assert not (clone / "results").exists()
+
+
+@pytest.fixture(scope="module")
+def finished(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of three small analyses: a chain of two, and one that has no passes to converge in."""
+    folder = tmp_path_factory.mktemp("tiny")
+    rng = np.random.default_rng(1)
+    for name in ("genome", "other"):
+        halves = [rng.choice(list("ACGT"), 900, p=p) for p in ([0.4, 0.1, 0.1, 0.4], [0.1, 0.4, 0.4, 0.1])]
+        (folder / f"{name}.fa").write_text(f">one\n{''.join(np.concatenate(halves))}\n")
+    (folder / "config.yaml").write_text(TINY)
+    run = snakemake(folder, *where(clone), "--cores", "2")
+    assert run.returncode == 0, run.stdout + run.stderr
+    return folder
+
+
+def where(clone: Path) -> tuple[str, ...]:
+    return ("--snakefile", str(clone / "Snakefile"), "--configfile", "config.yaml")
+
+
+def test_second_run_has_nothing_to_do(clone: Path, finished: Path) -> None:
+    run = snakemake(finished, *where(clone), "--cores", "1")
+    assert run.returncode == 0
+    assert "Nothing to be done" in run.stdout + run.stderr
+
+
+def test_page_of_the_run_leads_to_everything(finished: Path) -> None:
+    results = finished / "results"
+    html = (results / "index.html").read_text()
+    links = set(re.findall(r'(?:href|src)="([^"#:]+)"', html))
+    assert links >= {f"{name}/report.html" for name in ("hmm/genome", "hmm/short", "motif/regions")}
+    assert "multiqc/multiqc_report.html" in links
+    missing = [link for link in links if not (results / link).is_file()]
+    assert missing in ([], ["snakemake_report.html"])
+
+
+def test_changed_input_reruns_only_what_depends_on_it(clone: Path, finished: Path) -> None:
+    reports = {"summary", "multiqc", "everything"}
+    for name, expected in (
+        ("other.fa", {"hmm_short"}),
+        ("genome.fa", {"hmm_genome", "motif_regions"}),
+    ):
+        path = finished / name
+        before, times = path.read_bytes(), path.stat()
+        path.write_bytes(before + b"ACGT\n")
+        assert planned(finished, *where(clone)) - reports == expected
+        path.write_bytes(before)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert planned(finished, *where(clone)) == set()
+
+
+def test_touched_input_with_the_same_content_reruns_nothing(clone: Path, finished: Path) -> None:
+    os.utime(finished / "genome.fa")
+    assert planned(finished, *where(clone)) == set()
+
+
+def test_deleted_output_is_made_again_alone(clone: Path, finished: Path) -> None:
+    results = finished / "results"
+    lost = results / "hmm" / "short" / "convergence.svg"
+    content = lost.read_bytes()
+    others = [path for name in ("hmm/genome", "motif") for path in (results / name).rglob("*") if path.is_file()]
+    times = [path.stat().st_mtime_ns for path in others]
+    lost.unlink()
+    assert planned(finished, *where(clone)) == {"hmm_short", "summary", "multiqc", "everything"}
+    run = snakemake(finished, *where(clone), "--cores", "1", str(lost.relative_to(finished)))
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert lost.read_bytes() == content
+    assert [path.stat().st_mtime_ns for path in others] == times
+
+
+def test_unconverged_fit_ends_the_run_well_and_shouts(finished: Path) -> None:
+    html = (finished / "results" / "index.html").read_text()
+    assert "1 of 3 fits did not converge" in html
+    rows = (finished / "results" / "runs.tsv").read_text().splitlines()
+    assert [row.split("\t")[2] for row in rows if row.startswith("not converged")] == ["short"]
+    multiqc = (finished / "results" / "multiqc" / "multiqc_report.html").read_text()
+    assert "not converged" in multiqc
+
+
+def test_failing_command_fails_the_run(clone: Path, finished: Path) -> None:
+    (finished / "letters.fa").write_text(">one\nACGT!!\n")
+    (finished / "fail.yaml").write_text("results: fail\nhmm: {bad: {input: letters.fa, states: 2}}\n")
+    run = snakemake(finished, "--snakefile", str(clone / "Snakefile"), "--configfile", "fail.yaml", "--cores", "1")
+    assert run.returncode == 1
+    assert "letters.fa" in (finished / "fail" / "logs" / "hmm" / "bad.log").read_text()
+    assert not (finished / "fail" / "index.html").exists()
+    assert not list((finished / "fail" / "hmm").rglob("*.*"))
+
+
+@pytest.mark.slow
+def test_demo_runs_whole_and_then_rests(clone: Path) -> None:
+    profile = ("--workflow-profile", str(clone / "workflow" / "profiles" / "default"))
+    run = snakemake(clone, *profile)
+    assert run.returncode == 0, run.stdout + run.stderr
+    report = snakemake(clone, *profile, "--report", "results/snakemake_report.html")
+    assert report.returncode == 0, report.stdout + report.stderr
+    results = clone / "results"
+    for name in ("index.html", "runs.tsv", "multiqc/multiqc_report.html", "snakemake_report.html"):
+        assert (results / name).stat().st_size > 0
+    rows = (results / "runs.tsv").read_text().splitlines()
+    assert len(rows) == 1 + len(DEMO)
+    assert "not converged" not in "".join(rows)
+    links = re.findall(r'(?:href|src)="([^"#:]+)"', (results / "index.html").read_text())
+    assert [link for link in links if not (results / link).is_file()] == []
+    again = snakemake(clone, *profile)
+    assert "Nothing to be done" in again.stdout + again.stderr
+    pages = [path for path in results.rglob("report.html") if path.stat().st_size > 1_400_000]
+    assert pages == []
