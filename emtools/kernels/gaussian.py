@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -231,6 +232,12 @@ def log_inverse_gamma(variances: Floats, degrees: float, scales: Floats) -> floa
     return float((-0.5 * (degrees + 2.0) * np.log(variances) - 0.5 * scales / variances).sum())
 
 
+@cache
+def lower_triangle(d: int) -> npt.NDArray[np.bool_]:
+    """Mask of the lower triangle of a (d, d) matrix, diagonal included."""
+    return np.tri(d, dtype=bool)
+
+
 def pack_cholesky(matrix: Floats) -> Floats:
     """Log-Cholesky vector of a covariance matrix.
 
@@ -258,7 +265,7 @@ def pack_cholesky(matrix: Floats) -> Floats:
     """
     factor = cholesky_factors(matrix)
     np.fill_diagonal(factor, np.log(np.diagonal(factor)))
-    vector: Floats = factor[np.tril_indices(len(factor))]
+    vector: Floats = factor[lower_triangle(len(factor))]
     return vector
 
 
@@ -277,7 +284,7 @@ def unpack_cholesky(vector: Floats) -> Floats:
     """
     d = (math.isqrt(8 * len(vector) + 1) - 1) // 2
     factor = np.zeros((d, d))
-    factor[np.tril_indices(d)] = vector
+    factor[lower_triangle(d)] = vector
     np.fill_diagonal(factor, np.exp(np.diagonal(factor)))
     matrix: Floats = factor @ factor.T
     return matrix

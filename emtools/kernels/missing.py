@@ -144,7 +144,7 @@ def condition(covariance: Floats, observed: Integers, missing: Integers) -> tupl
 
 def log_determinant(factor: Floats) -> float:
     """``log det(L Lᵀ)`` of a lower Cholesky factor."""
-    return 2.0 * float(np.log(np.diagonal(factor)).sum())
+    return 2.0 * float(np.log(factor.diagonal()).sum())
 
 
 def expected_moments(

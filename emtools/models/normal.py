@@ -282,9 +282,11 @@ class MultivariateNormal:
         factor = factorise(params.covariance)
         if factor is None:
             return math.nan
-        scatter = stats.about(params.mean).second
+        centre = params.mean - stats.origin
+        cross = stats.first[:, None] * centre
+        scatter = stats.second - cross - cross.T + stats.n * centre[:, None] * centre
         half = solve_lower(factor, solve_lower(factor, scatter).T)
-        return -0.5 * (stats.n * (self.n_features * LOG_2PI + log_determinant(factor)) + float(np.trace(half)))
+        return -0.5 * (stats.n * (self.n_features * LOG_2PI + log_determinant(factor)) + float(half.trace()))
 
     def log_prior(self, params: NormalParams) -> float:
         """Inverse-Wishart log density ``-½ [(ν + d + 1) log det Σ + tr Ψ Σ⁻¹]`` up to a constant; 0.0 without a prior."""
