@@ -106,7 +106,42 @@ def read_table(
     InputError
         If the file, a column or a cell cannot be used; the message names it.
     """
-    path = require_file(Path(path), "table")
+    sheet, content = read_sheet(Path(path), missing)
+    rows = row_names(sheet, id_column)
+    asked = columns is not None
+    positions = chosen_columns(sheet, id_column, columns)
+    decimal = find_decimal(sheet, positions) if isinstance(content, Delimited) else "."
+    arrays, notices = {}, []
+    for position in positions:
+        array = marker_values(sheet, position, decimal, asked)
+        if array is None:
+            notices.append(sheet.header[position])
+        else:
+            arrays[position] = array
+    if len(arrays) < 2:
+        names = ", ".join(repr(sheet.header[p]) for p in arrays) or "none"
+        raise InputError(
+            str(sheet.path),
+            f"{len(arrays)} numeric column{'s' * (len(arrays) != 1)} to model ({names})",
+            "at least 2: a gap is filled from the other markers of its row",
+            "check the separator and --columns",
+        )
+    left = (f"left alone, not numeric: {', '.join(notices)}",) if notices else ()
+    return Table(
+        path=sheet.path,
+        markers=tuple(sheet.header[p] for p in arrays),
+        rows=rows,
+        values=np.column_stack(list(arrays.values())),
+        positions=tuple(arrays),
+        notices=left,
+        decimal=decimal,
+        content=content,
+    )
+
+
+def read_sheet(path: Path, missing: Sequence[str] = ()) -> tuple[Columns, Delimited | pyarrow.Table]:
+    """All columns of a table as text, and the file as it was read."""
+    require_file(path, "table")
     suffix = path.suffix.lower()
     content: Any
     if suffix in TEXT:
@@ -124,37 +159,7 @@ def read_table(
         raise InputError(str(path), f"the ending is {suffix or 'absent'!r}", "a .csv, .tsv or .parquet table", advice)
     if len(places) < 2:
         raise InputError(str(path), f"{len(places)} row", "at least 2 rows", "check how it was made")
-    sheet = Columns(path, header, cells, places, tuple(missing))
-    rows = row_names(sheet, id_column)
-    asked = columns is not None
-    positions = chosen_columns(sheet, id_column, columns)
-    decimal = find_decimal(sheet, positions) if suffix in TEXT else "."
-    arrays, notices = {}, []
-    for position in positions:
-        array = marker_values(sheet, position, decimal, asked)
-        if array is None:
-            notices.append(header[position])
-        else:
-            arrays[position] = array
-    if len(arrays) < 2:
-        names = ", ".join(repr(header[p]) for p in arrays) or "none"
-        raise InputError(
-            str(path),
-            f"{len(arrays)} numeric column{'s' * (len(arrays) != 1)} to model ({names})",
-            "at least 2: a gap is filled from the other markers of its row",
-            "check the separator and --columns",
-        )
-    left = (f"left alone, not numeric: {', '.join(notices)}",) if notices else ()
-    return Table(
-        path=path,
-        markers=tuple(header[p] for p in arrays),
-        rows=rows,
-        values=np.column_stack(list(arrays.values())),
-        positions=tuple(arrays),
-        notices=left,
-        decimal=decimal,
-        content=content,
-    )
+    return Columns(path, header, cells, places, tuple(missing)), content
 
 
 def read_parquet(path: Path) -> pyarrow.Table:

@@ -12,13 +12,24 @@ import numpy.typing as npt
 import pandas as pd
 
 from emtools.errors import InputError
-from emtools.io.cells import Cells, make_labels, require_distinct, require_finite, require_unique, require_units
+from emtools.io.cells import Cells, make_labels, require_distinct, require_finite
+from emtools.io.delimited import Delimited
 from emtools.io.h5ad import listed
-from emtools.io.outputs import require_file
+from emtools.io.tables import (
+    PARQUET,
+    TEXT,
+    Columns,
+    find_column,
+    find_decimal,
+    is_missing,
+    marker_values,
+    read_sheet,
+    row_names,
+)
 
 Floats = npt.NDArray[np.float64]
-DELIMITERS = {".csv": ",", ".tsv": "\t", ".txt": "\t", ".tab": "\t"}
 RESERVED = ("_index",)
+SHEETS = (".xlsx", ".xls", ".ods")
 
 
 @dataclass(frozen=True)
@@ -48,8 +59,8 @@ class UnitTable:
 
 
 def is_table(path: Path) -> bool:
-    """Whether the name is that of a delimited table."""
-    return path.suffix.lower() in DELIMITERS
+    """Whether the name is that of a table (also of a kind that the reader will refuse)."""
+    return path.suffix.lower() in (*TEXT, *PARQUET, *SHEETS)
 
 
 def read_unit_table(
@@ -66,7 +77,7 @@ def read_unit_table(
     Parameters
     ----------
     path : Path
-        Delimited text with a header.
+        Table as `emtools impute` reads it.
     id_column : str, optional
         Column that names the rows; by default the first where its values are distinct and it is not modelled.
     columns : sequence of str, optional
@@ -85,36 +96,31 @@ def read_unit_table(
     InputError
         If a column is absent, not numeric, constant, has gaps, or is not above 0 where logarithms are taken.
     """
-    frame = read_frame(path)
-    require_units(path, list(frame.index), "rows")
-    named = [name for name in (id_column, sample, truth, *(columns or ()), *log) if name is not None]
-    absent = [name for name in dict.fromkeys(named) if name not in frame.columns]
-    if absent:
-        raise InputError(
-            str(path), f"no column {listed(absent)}", f"columns are {listed(list(frame.columns))}", "check the spelling"
-        )
+    sheet, content = read_sheet(Path(path))
     require_distinct("--columns", columns or ())
-    names, id_column = row_names(path, frame, id_column, columns)
-    numbers = frame.apply(pd.to_numeric, errors="coerce")
+    for option, named in (("--columns", columns or ()), ("--log", log), ("--sample", (sample,)), ("--truth", (truth,))):
+        for name in named:
+            if name is not None:
+                find_column(sheet, name, option)
+    id_column = id_column or first_id(sheet, (*(columns or ()), *log, sample, truth))
+    if id_column in (columns or ()):
+        raise InputError("--columns", f"{id_column!r} names the rows (--id)", "columns to model", "take it out")
+    names = np.array(row_names(sheet, id_column), dtype=object)
+    asked = columns is not None
     roles = {id_column, sample, truth}
-    gaps = frame.isna()
-    if columns is None:
-        columns = [
-            c for c in frame.columns if c not in roles and (numbers[c].notna() | gaps[c]).all() and numbers[c].any()
-        ]
-        if not columns:
-            raise InputError(str(path), "no numeric column", "at least one", "name columns with --columns")
-    chosen = list(columns)
-    for name in chosen:
-        words = frame[name][numbers[name].isna() & ~gaps[name]]
-        if len(words):
-            raise InputError(
-                f"{path}, column {name!r}", f"{words.iloc[0]!r} is not a number", "numbers", "mend or drop it"
-            )
+    places = [
+        place for place, name in enumerate(sheet.header) if (name in columns if columns else name and name not in roles)
+    ]
+    decimal = find_decimal(sheet, places) if isinstance(content, Delimited) else "."
+    arrays = {sheet.header[place]: marker_values(sheet, place, decimal, asked) for place in places}
+    numbers = {name: array for name, array in arrays.items() if array is not None}
+    if not numbers:
+        raise InputError(str(path), "no numeric column", "at least one", "name columns with --columns")
+    chosen = list(columns or numbers)
     stray = [name for name in log if name not in chosen]
     if stray:
         raise InputError("--log", f"{listed(stray)} is not among the modelled columns", "", "add it to --columns")
-    values = numbers[chosen].to_numpy(dtype=np.float64)
+    values = np.column_stack([numbers[name] for name in chosen])
     require_finite(str(path), values, names, chosen)
     logged = np.array([name in log for name in chosen])
     low = [name for name, flag, column in zip(chosen, logged, values.T, strict=True) if flag and (column <= 0).any()]
@@ -124,67 +130,47 @@ def read_unit_table(
         )
     modelled = values.copy()
     modelled[:, logged] = np.log(values[:, logged])
-    spread = modelled.std(axis=0)
-    flat = [name for name, sd in zip(chosen, spread, strict=True) if not sd > 0]
-    if flat:
-        raise InputError(str(path), f"{listed(flat)} is constant", "columns that vary", "leave it out with --columns")
-    scaled = (modelled - modelled.mean(axis=0)) / spread
+    scaled = (modelled - modelled.mean(axis=0)) / modelled.std(axis=0)
     cells = Cells(
         path=Path(path),
         names=tuple(names),
         values=scaled,
         dimensions=tuple(chosen),
         representation="z-scores",
-        sample=None if sample is None else make_labels(path, sample, frame[sample], "--sample"),
-        truth=None if truth is None else make_labels(path, truth, frame[truth], "--truth"),
+        sample=None if sample is None else make_labels(path, sample, column_values(sheet, sample), "--sample"),
+        truth=None if truth is None else make_labels(path, truth, column_values(sheet, truth), "--truth"),
     )
-    return UnitTable(cells, as_anndata(frame, numbers, names, chosen, values, scaled), modelled, logged)
+    return UnitTable(cells, as_anndata(sheet, names, chosen, values, scaled), modelled, logged)
 
 
-def read_frame(path: Path) -> pd.DataFrame:
-    """All columns as text, blanks and NA as missing."""
-    require_file(path, "table")
-    try:
-        frame = pd.read_csv(path, sep=DELIMITERS[path.suffix.lower()], dtype=str, encoding="utf-8-sig")
-    except (pd.errors.ParserError, UnicodeDecodeError, pd.errors.EmptyDataError) as error:
-        raise InputError(str(path), f"cannot be read ({error})", "a delimited table", "save it as UTF-8 CSV") from error
-    return frame
+def first_id(sheet: Columns, taken: Sequence[str | None]) -> str | None:
+    """The first column where it names every row and has no other role."""
+    cells = sheet.cells[0]
+    free = sheet.header[0] not in taken
+    return sheet.header[0] if free and all(cells) and len(set(cells)) == len(cells) else None
 
 
-def row_names(
-    path: Path, frame: pd.DataFrame, id_column: str | None, columns: Sequence[str] | None
-) -> tuple[npt.NDArray[np.object_], str | None]:
-    """Names of the rows and the column they come from, if any."""
-    first = str(frame.columns[0])
-    if id_column is None and frame[first].notna().all() and frame[first].is_unique and first not in (columns or ()):
-        id_column = first
-    if id_column is None:
-        return np.array([f"row{i + 1}" for i in range(len(frame))], dtype=object), None
-    if frame[id_column].isna().any():
-        raise InputError(f"{path}, column {id_column!r}", "a name is missing", "a name for each row", "fill it in")
-    names = frame[id_column].to_numpy(dtype=object)
-    require_unique(path, names, "row")
-    return names, id_column
+def column_values(sheet: Columns, name: str) -> pd.Series:
+    """A column that is not modelled: numbers where all are, else text; NaN or None where missing."""
+    cells = sheet.cells[sheet.header.index(name)]
+    held = pd.Series([None if is_missing(cell, sheet.codes) else cell for cell in cells], dtype=object)
+    numbers = pd.to_numeric(held, errors="coerce")
+    return numbers.astype(np.float64) if numbers.notna().any() and (numbers.notna() | held.isna()).all() else held
 
 
 def as_anndata(
-    frame: pd.DataFrame,
-    numbers: pd.DataFrame,
-    names: npt.NDArray[np.object_],
-    chosen: Sequence[str],
-    values: Floats,
-    scaled: Floats,
+    sheet: Columns, names: npt.NDArray[np.object_], chosen: Sequence[str], values: Floats, scaled: Floats
 ) -> anndata.AnnData:
     """The table as AnnData; a '/' in the name of an obs column, which HDF5 cannot hold, becomes '_'."""
     obs = pd.DataFrame(index=pd.Index(names.astype(str)))
-    for name in frame.columns:
+    for name in sheet.header:
         if name in chosen:
             continue
-        key = name.replace("/", "_")
+        key = name.replace("/", "_") or "unnamed"
         while key in obs.columns or key in RESERVED:
             key += "_"
-        numeric = (numbers[name].notna() | frame[name].isna()).all() and numbers[name].notna().any()
-        obs[key] = numbers[name].to_numpy(dtype=np.float64) if numeric else pd.Categorical(frame[name])
+        column = column_values(sheet, name)
+        obs[key] = column.to_numpy() if column.dtype != object else pd.Categorical(column)
     adata = anndata.AnnData(X=values, obs=obs, var=pd.DataFrame(index=pd.Index(list(chosen))))
     adata.obsm["X_scaled"] = scaled
     return adata
