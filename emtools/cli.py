@@ -169,17 +169,23 @@ def build_parser() -> argparse.ArgumentParser:
     )
     segment.add_argument("--components", type=positive, default=2, metavar="K", help="number of classes (default 2)")
     segment.add_argument(
-        "--family", choices=("full", "tied", "diagonal", "spherical"), default="full", help="covariances (default full)"
+        "--family", choices=("full", "tied", "diagonal", "spherical"), default="tied", help="covariances (default tied)"
+    )
+    segment.add_argument(
+        "--weights",
+        choices=("equal", "free"),
+        default="equal",
+        help="class weights; free ones follow abundance (default equal)",
     )
     segment.add_argument(
         "--channel",
         type=int,
         default=None,
         metavar="C",
-        help="channel that orders the classes, from 0 (default: mean of all)",
+        help="channel that orders the classes, from 0 (default: the first)",
     )
     segment.add_argument(
-        "--smooth", type=positive_real, default=2.0, metavar="PIXELS", help="sigma of the smoothed feature (default 2)"
+        "--smooth", type=positive_real, default=1.0, metavar="PIXELS", help="sigma of the blurred feature (default 1)"
     )
     segment.add_argument(
         "--smallest", type=positive, default=30, metavar="PIXELS", help="smallest object kept (default 30)"

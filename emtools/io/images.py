@@ -52,6 +52,8 @@ class Image:
         Intensities as stored, finite; at least one channel varies.
     channels : tuple of str
         Names of the channels.
+    positions : tuple of int
+        Their numbers in the file, from 0.
     pixel_size : (float, float) or None
         Height and width of a pixel in µm, None where the file does not say.
     notes : tuple of str
@@ -61,6 +63,7 @@ class Image:
     path: Path
     values: npt.NDArray[Any]
     channels: tuple[str, ...]
+    positions: tuple[int, ...]
     pixel_size: Size | None
     notes: tuple[str, ...] = ()
 
@@ -332,7 +335,7 @@ def read_image(path: Path, pixel_size: float | None = None) -> Image:
         notes.append(f"channels that do not vary are not used: {flat}")
         values, names = values[varied], tuple(names[i] for i in varied)
     size = stored.pixel_size if pixel_size is None else (pixel_size, pixel_size)
-    return Image(Path(path), np.ascontiguousarray(values), names, size, tuple(notes))
+    return Image(Path(path), np.ascontiguousarray(values), names, tuple(varied), size, tuple(notes))
 
 
 def channel_names(n_channels: int, colour: bool) -> tuple[str, ...]:

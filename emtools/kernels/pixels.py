@@ -60,6 +60,33 @@ def pixel_features(planes: npt.NDArray[Any], smooth: float) -> Floats:
     return np.stack(columns, axis=1)
 
 
+def brightness_partitions(brightness: Floats, n_classes: int, n_partitions: int) -> list[npt.NDArray[np.intp]]:
+    """Cuts of the pixels by brightness, to start a fit from: the brightest class holds 40 %, 20 %, 10 %, … of them.
+
+    Parameters
+    ----------
+    brightness : ndarray, shape (n,)
+        Brightness of each pixel.
+    n_classes : int
+        Classes K, at most n; those below the brightest share the rest alike.
+    n_partitions : int
+        Number of cuts.
+
+    Returns
+    -------
+    list of ndarray of int, shape (n,)
+        Class of each pixel, from 0 for the darkest; none is empty.
+    """
+    n = len(brightness)
+    rank = np.empty(n, dtype=np.intp)
+    rank[np.argsort(brightness, kind="stable")] = np.arange(n)
+    partitions = []
+    for i in range(n_partitions):
+        top = min(max(1, round(0.4 * 0.5**i * n)), n - n_classes + 1)
+        partitions.append(np.where(rank >= n - top, n_classes - 1, rank * (n_classes - 1) // (n - top)))
+    return partitions
+
+
 def fill_small_holes(foreground: Mask, largest: int) -> Mask:
     """Foreground with its enclosed holes of at most `largest` pixels filled."""
     holes, _ = ndimage.label(~foreground)

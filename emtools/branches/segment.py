@@ -1,0 +1,600 @@
+"""``emtools segment``: classes of pixels and the objects they form, K-means (hard EM) beside Gaussian mixtures (soft EM)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+
+from emtools.branches.finish import RunOptions, finish
+from emtools.engine.chunks import ArraySource
+from emtools.engine.protocol import Floats
+from emtools.engine.result import Fit
+from emtools.engine.starts import fit
+from emtools.errors import FitError, InputError
+from emtools.io.console import Progress
+from emtools.io.images import Image, label_type, read_image, read_labels, write_ome
+from emtools.io.objects import write_object_anndata, write_object_table
+from emtools.io.outputs import staged
+from emtools.kernels.objects import Columns, measure_objects
+from emtools.kernels.overlap import dice, match_objects
+from emtools.kernels.pixels import CONNECTED, brightness_partitions, pixel_features, renumber, separate_objects
+from emtools.models.mixture import Family, GaussianMixture, MixtureParams, data_prior, kmeans
+from emtools.plots.segment import (
+    GRID,
+    Outlined,
+    Regions,
+    class_name,
+    draw_accuracy,
+    draw_boundary,
+    draw_overlay,
+    draw_posterior,
+)
+from emtools.plots.style import Picture
+from emtools.report.page import Page, Table
+
+MOST_CLASSES = 16
+DARKEST = 1.0  # per cent of the pixels
+UNSURE = 0.1
+
+REFERENCES = (
+    "Dempster, Laird & Rubin (1977) J. R. Stat. Soc. B 39:1, doi:10.1111/j.2517-6161.1977.tb01600.x (EM).",
+    "Celeux & Govaert (1992) Comput. Stat. Data Anal. 14:315, doi:10.1016/0167-9473(92)90042-E (K-means as hard EM).",
+    "Bartlett (1936) Suppl. J. R. Stat. Soc. 3:68, doi:10.2307/2983678 (the square root of counts).",
+    "Otsu (1979) IEEE Trans. Syst. Man Cybern. 9:62, doi:10.1109/TSMC.1979.4310076 (threshold).",
+    "Meyer (1994) Signal Process. 38:113, doi:10.1016/0165-1684(94)90060-4 (watershed).",
+    "Caicedo et al. (2019) Nat. Methods 16:1247, doi:10.1038/s41592-019-0612-7 (object F1).",
+    "van der Walt et al. (2014) PeerJ 2:e453, doi:10.7717/peerj.453 (scikit-image).",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(RunOptions):
+    """Options of ``emtools segment``; the fields are those of the command line.
+
+    Parameters
+    ----------
+    input : Path
+        TIFF, OME-TIFF or PNG with one plane.
+    components : int
+        Number of classes K, 2 to 16.
+    family : {"full", "tied", "diagonal", "spherical"}
+        Covariances of the mixture.
+    weights : {"equal", "free"}
+        Whether a class has the same weight however few its pixels are.
+    channel : int or None
+        Channel, from 0, whose mean orders the classes; the first by default.
+    smooth : float
+        Sigma in pixels of the blurred feature.
+    smallest : int
+        Area in pixels of the smallest object kept.
+    pixel_size : float or None
+        Side of a pixel in µm; from the file by default.
+    truth : Path or None
+        Label image with the true objects.
+    """
+
+    input: Path
+    components: int = 2
+    family: Family = "tied"
+    weights: Literal["equal", "free"] = "equal"
+    channel: int | None = None
+    smooth: float = 1.0
+    smallest: int = 30
+    pixel_size: float | None = None
+    truth: Path | None = None
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What is modelled.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    channel : int
+        Position in ``image.values`` of the channel that orders the classes.
+    features : ndarray, shape (n_pixels, d)
+        One row per pixel.
+    names : tuple of str
+        Names of the features, d of them.
+    truth : ndarray of int, shape (n_rows, n_columns), or None
+        True objects.
+    """
+
+    image: Image
+    channel: int
+    features: Floats
+    names: tuple[str, ...]
+    truth: npt.NDArray[np.integer[Any]] | None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        n_rows, n_columns = self.image.values.shape[1:]
+        return n_rows, n_columns
+
+    @property
+    def plane(self) -> npt.NDArray[Any]:
+        """Intensities of the channel that orders the classes."""
+        return np.asarray(self.image.values[self.channel])
+
+
+@dataclass(frozen=True)
+class Method:
+    """A segmentation by one method.
+
+    Parameters
+    ----------
+    name : str
+        For tables and figures.
+    boundary : str
+        Shape of its boundary in feature space.
+    foreground : ndarray of bool, shape (n_rows, n_columns)
+        Pixels of the brightest class.
+    objects : ndarray of int, shape (n_rows, n_columns)
+        Separate objects.
+    fit : Fit or None
+        The mixture; None for a threshold.
+    """
+
+    name: str
+    boundary: str
+    foreground: npt.NDArray[np.bool_]
+    objects: npt.NDArray[np.int32]
+    fit: Fit[MixtureParams, Any] | None = None
+
+
+def run(options: Options) -> int:
+    """Read, fit, write; the exit code."""
+    pixels = read_pixels(options)
+    chosen = GaussianMixture(
+        options.components,
+        pixels.features.shape[1],
+        options.family,
+        prior=data_prior(pixels.features, options.components, options.family),
+        equal_weights=options.weights == "equal",
+        order_by=2 * pixels.channel,
+    )
+    source = ArraySource(pixels.features)
+    progress = Progress(f"segment {options.input.name}")
+    methods = segmentations(options, pixels, chosen, source, progress)
+    best = methods[0].fit
+    assert best is not None
+    progress.close(best.verdict)
+    shape = (options.components, *pixels.shape)
+    posterior = chosen.responsibilities(best.params, pixels.features).T.reshape(shape)
+    columns = measure_objects(methods[0].objects, pixels.image.values, posterior[-1], pixels.image.pixel_size)
+    accuracy = None if pixels.truth is None else accuracy_table(methods, pixels.truth)
+    with staged(options.out) as folder:
+        write_images(folder, posterior, methods[0].objects, pixels.image)
+        write_object_table(columns, folder / "objects.csv")
+        size = pixels.image.pixel_size
+        write_object_anndata(
+            columns, folder / "objects.h5ad", options.input.stem, pixels.image.channels, size and size[1]
+        )
+        pictures = draw(pixels, methods, posterior, accuracy, folder)
+        page = describe(options, pixels, methods, posterior, columns, accuracy, pictures)
+        classes = [f"class {k + 1}" for k in range(options.components)]
+        square = [pixels.names, pixels.names]
+        return finish(
+            folder,
+            best,
+            page,
+            options,
+            branch="segment",
+            inputs=[path for path in (options.input, options.truth) if path is not None],
+            labels={
+                "weights": [classes],
+                "means": [classes, pixels.names],
+                "covariances": square if options.family == "tied" else [classes, *square],
+                "variances": [classes, pixels.names] if options.family == "diagonal" else [classes],
+            },
+            units={"means": "√intensity", "covariances": "intensity", "variances": "intensity"},
+            accuracy=accuracy,
+            extra=record(pixels, methods),
+            source=source,
+        )
+
+
+def read_pixels(options: Options) -> Pixels:
+    """Image, features and truth.
+
+    Raises
+    ------
+    InputError
+        If a file or an option cannot be used.
+    """
+    if not 2 <= options.components <= MOST_CLASSES:
+        raise InputError("--components", f"{options.components}", f"2 to {MOST_CLASSES} classes")
+    image = read_image(options.input, options.pixel_size)
+    n_rows, n_columns = image.values.shape[1:]
+    if options.smooth > min(n_rows, n_columns) / 4:
+        raise InputError(
+            "--smooth", f"{options.smooth:g} pixels", f"at most a quarter of the image, {min(n_rows, n_columns) / 4:g}"
+        )
+    channel = 0 if options.channel is None else options.channel
+    if channel not in image.positions:
+        raise InputError(
+            "--channel",
+            f"{channel}",
+            "a channel that varies: "
+            + ", ".join(f"{i} ({n})" for i, n in zip(image.positions, image.channels, strict=True)),
+            "count from 0",
+        )
+    truth: npt.NDArray[np.integer[Any]] | None = None
+    if options.truth is not None:
+        truth = read_labels(options.truth, (n_rows, n_columns))
+        if len(np.unique(truth[truth > 0])) == 1:
+            truth, n_parts = ndimage.label(truth > 0, structure=CONNECTED)
+            if n_parts > 1:
+                print(
+                    f"segment: {options.truth} is a mask; its {n_parts} connected parts are the objects",
+                    file=sys.stderr,
+                )
+        truth = renumber(truth)
+    roots = [f"√{name}" for name in image.channels]
+    names = tuple(word for root in roots for word in (root, f"{root}, blurred"))
+    features = pixel_features(image.values, options.smooth)
+    return Pixels(image, image.positions.index(channel), features, names, truth)
+
+
+def segmentations(
+    options: Options, pixels: Pixels, chosen: GaussianMixture, source: ArraySource, progress: Progress
+) -> list[Method]:
+    """The chosen mixture, K-means, the mixture with nothing held equal where that is not the chosen one, and Otsu's."""
+    k, d = chosen.n_components, chosen.n_features
+    hard = kmeans(k, d, chosen.order_by, variance=float(pixels.features.var(axis=0).mean()))
+    clusters = fitted_or_none(options, hard, source)
+    labels = [] if clusters is None else [hard.log_joint(clusters.params, pixels.features).argmax(axis=1)]
+    n_ranked = options.starts - 1 if labels else options.starts
+    labels += brightness_partitions(pixels.features[:, 2 * pixels.channel + 1], k, n_ranked)
+    init = [chosen.from_labels(pixels.features, partition) for partition in labels]
+    best = fit(
+        chosen,
+        source,
+        init=init,
+        tol=options.tol,
+        max_passes=options.max_passes,
+        seed=options.seed,
+        threads=options.threads,
+        on_pass=progress,
+    )
+    found = [by_fit(options, pixels, best)]
+    if clusters is not None:
+        found.append(by_fit(options, pixels, clusters))
+    if chosen.family != "full" or chosen.equal_weights:
+        free = GaussianMixture(k, d, "full", prior=data_prior(pixels.features, k, "full"), order_by=chosen.order_by)
+        rival = fitted_or_none(options, free, source, [free.from_labels(pixels.features, labels[0])])
+        if rival is not None:
+            found.append(by_fit(options, pixels, rival))
+    level = threshold_otsu(pixels.plane)
+    return [*found, separated(options, "Otsu", "threshold", np.asarray(pixels.plane > level))]
+
+
+def fitted_or_none(
+    options: Options, model: GaussianMixture, source: ArraySource, init: Sequence[MixtureParams] = ()
+) -> Fit[MixtureParams, Any] | None:
+    """A rival for the comparison; None where none of its starts is usable."""
+    try:
+        return fit(
+            model,
+            source,
+            init=init,
+            starts=options.starts,
+            assign="soft" if model.fixed_variance is None else "hard",
+            tol=options.tol,
+            max_passes=options.max_passes,
+            seed=options.seed,
+            threads=options.threads,
+        )
+    except FitError as error:
+        print(f"segment: left out of the comparison: {error}", file=sys.stderr)
+        return None
+
+
+def by_fit(options: Options, pixels: Pixels, fitted: Fit[MixtureParams, Any]) -> Method:
+    """Segmentation by a fitted mixture."""
+    model = fitted.model
+    hard = model.fixed_variance is not None
+    classes = model.log_joint(fitted.params, pixels.features).argmax(axis=1)
+    weights = "equal" if model.equal_weights else "free"
+    return separated(
+        options,
+        "K-means" if hard else f"GMM {model.family}, {weights} weights",
+        "hyperplane" if hard or model.family == "tied" else "quadric",
+        (classes == model.n_components - 1).reshape(pixels.shape),
+        fitted,
+    )
+
+
+def separated(
+    options: Options,
+    name: str,
+    boundary: str,
+    foreground: npt.NDArray[np.bool_],
+    fitted: Fit[MixtureParams, Any] | None = None,
+) -> Method:
+    """A method by its foreground; all of them separate touching objects alike."""
+    return Method(name, boundary, foreground, separate_objects(foreground, options.smallest), fitted)
+
+
+def accuracy_table(methods: Sequence[Method], truth: npt.NDArray[np.integer[Any]]) -> pd.DataFrame:
+    """Agreement with the true objects."""
+    rows: list[tuple[str, str, float]] = []
+    for method in methods:
+        found = match_objects(method.objects, truth)
+        rows += [
+            (method.name, "Dice", dice(method.foreground, truth > 0)),
+            (method.name, "object F1", found.f1),
+            (method.name, "object precision", found.precision),
+            (method.name, "object recall", found.recall),
+            (method.name, "objects found", float(found.n_matched)),
+        ]
+    return pd.DataFrame(rows, columns=["method", "metric", "value"])
+
+
+def write_images(folder: Path, posterior: Floats, objects: npt.NDArray[np.int32], image: Image) -> None:
+    """Classes, posteriors and objects as OME-TIFF."""
+    k = len(posterior)
+    labels = posterior.argmax(axis=0) + 1
+    names = [class_name(i, k) for i in range(k)]
+    size = image.pixel_size
+    write_ome(folder / "labels.ome.tif", labels.astype(label_type(k)), "YX", "classes", size, ["class"])
+    write_ome(folder / "posteriors.ome.tif", posterior.astype(np.float32), "CYX", "posteriors", size, names)
+    n_objects = int(objects.max())
+    kind = np.uint16 if n_objects < 2**16 else np.uint32
+    write_ome(folder / "instances.ome.tif", objects.astype(kind), "YX", "objects", size, ["object"])
+
+
+def plane_regions(pixels: Pixels, method: Method, grid: tuple[Floats, Floats]) -> Regions:
+    """Classes of a method in the plane of the two features of the ordering channel, the others integrated out."""
+    assert method.fit is not None
+    model, params = method.fit.model, method.fit.params
+    columns = np.array([2 * pixels.channel, 2 * pixels.channel + 1])
+    means = params.means[:, columns]
+    covariances = model.covariance_matrices(params)[:, columns[:, None], columns]
+    flat = GaussianMixture(model.n_components, 2, "full")
+    points = np.stack(np.meshgrid(*grid), axis=-1).reshape(-1, 2)
+    joint = flat.log_joint(MixtureParams(params.weights, means, covariances), points)
+    joint = joint.T.reshape(model.n_components, len(grid[1]), len(grid[0]))
+    hard = model.fixed_variance is not None
+    title = f"{method.name}\n{method.boundary}"
+    return Regions(title, joint, means, None if hard else covariances)
+
+
+def record(pixels: Pixels, methods: Sequence[Method]) -> dict[str, Any]:
+    """What only this branch has to say in fit.json: boundaries between classes, and the rivals."""
+    boundaries, others = {}, {}
+    for method in methods:
+        if method.fit is None:
+            continue
+        pairs = []
+        for pair in method.fit.model.boundaries(method.fit.params):
+            form: dict[str, Any] = {"first": pair["first"] + 1, "second": pair["second"] + 1}
+            hard = method.fit.model.fixed_variance is not None
+            form |= {"w": pair["b"], "b": pair["c"]} if hard else {key: pair[key] for key in ("A", "b", "c")}
+            pairs.append(form)
+        boundaries[method.name] = pairs
+        if method is not methods[0]:
+            others[method.name] = {
+                "status": str(method.fit.status),
+                "verdict": method.fit.verdict,
+                "objective": method.fit.objective,
+                "parameters": method.fit.model.natural(method.fit.params),
+            }
+    return {
+        "features": pixels.names,
+        "pixel_size_um": pixels.image.pixel_size,
+        "channels": pixels.image.channels,
+        "boundaries": boundaries,
+        "rivals": others,
+    }
+
+
+def draw(
+    pixels: Pixels, methods: Sequence[Method], posterior: Floats, accuracy: pd.DataFrame | None, folder: Path
+) -> list[Picture]:
+    """The figures of the answer."""
+    scores: dict[str, str] = {}
+    if accuracy is not None:
+        values = accuracy.set_index(["method", "metric"])["value"]
+        scores = {
+            m.name: f"\nDice {values[m.name, 'Dice']:.3f}, object F1 {values[m.name, 'object F1']:.3f}" for m in methods
+        }
+    hard = next((m for m in methods if m.name == "K-means"), methods[-1])
+    panels = [
+        Outlined(f"{m.name}: {int(m.objects.max())} objects{scores.get(m.name, '')}", m.objects)
+        for m in (methods[0], hard)
+    ]
+    differ = 100.0 * float((methods[0].foreground != hard.foreground).mean())
+    note = f"The two methods put {differ:.1f} % of the pixels on different sides."
+    size = pixels.image.pixel_size
+    pictures = [
+        draw_overlay(pixels.plane, panels, pixels.truth, size, folder, note),
+        draw_posterior(posterior[-1], 1.0 - posterior.max(axis=0), size, folder),
+    ]
+    columns = [2 * pixels.channel, 2 * pixels.channel + 1]
+    values = pixels.features[:, columns]
+    low, high = np.percentile(values, [0.0, 99.95], axis=0)
+    edge = 0.05 * (high - low)
+    grid = (
+        np.linspace(low[0] - edge[0], high[0] + edge[0], GRID),
+        np.linspace(low[1] - edge[1], high[1] + edge[1], GRID),
+    )
+    mixtures = [m for m in (hard, *(m for m in methods if m is not hard)) if m.fit is not None]
+    regions = [plane_regions(pixels, method, grid) for method in mixtures]
+    names = (f"{pixels.names[columns[0]]} of the pixel", f"{pixels.names[columns[0]]} of its surroundings (blurred)")
+    pictures.append(draw_boundary(values, names, grid, regions, folder, boundary_note(pixels, mixtures)))
+    if accuracy is not None and pixels.truth is not None:
+        n_true = int(pixels.truth.max())
+        pictures.append(draw_accuracy(accuracy, ("Dice", "object F1"), n_true, folder))
+    return pictures
+
+
+def dark_share(pixels: Pixels, method: Method) -> float:
+    """Per cent of the darkest pixels that a method calls foreground."""
+    blurred = pixels.features[:, 2 * pixels.channel + 1]
+    darkest = blurred <= np.percentile(blurred, DARKEST)
+    return 100.0 * float(method.foreground.ravel()[darkest].mean())
+
+
+def boundary_note(pixels: Pixels, methods: Sequence[Method]) -> str:
+    """What the reader should see in the feature space."""
+    text = (
+        "K-means (hard EM) knows distances only: a straight line half-way between two means. A mixture with one shared "
+        "covariance draws a straight line too, but tilts it along the cloud. With a covariance of its own for each class "
+        "the line becomes a quadric (an ellipse, parabola or hyperbola) that follows shape and abundance."
+    )
+    free = next((m for m in methods if m.boundary == "quadric"), None)
+    if free is None:
+        return text
+    share = dark_share(pixels, free)
+    if share > DARKEST:
+        return (
+            f"{text} Mind the far side of the quadric: here it gives {share:.0f} % of the darkest {DARKEST:g} % of the "
+            "pixels to the brightest class, for which brightness alone gives no reason."
+        )
+    broad = float(free.foreground.mean()) - float(methods[0].foreground.mean())
+    if broad > 0.02:
+        return (
+            f"{text} Here the broad bright class also takes in the upper tail of the background: it holds "
+            f"{100 * broad:.0f} % more of the image than the brightest class of K-means."
+        )
+    return text
+
+
+def comparison(pixels: Pixels, methods: Sequence[Method], accuracy: pd.DataFrame | None) -> pd.DataFrame:
+    """One row per method."""
+    frame = pd.DataFrame(
+        {
+            "method": [m.name for m in methods],
+            "boundary": [m.boundary for m in methods],
+            "foreground, % of pixels": [100.0 * float(m.foreground.mean()) for m in methods],
+            "objects": [int(m.objects.max()) for m in methods],
+            f"darkest {DARKEST:g} % called foreground, %": [dark_share(pixels, m) for m in methods],
+        }
+    )
+    if accuracy is not None:
+        wide = accuracy.pivot(index="method", columns="metric", values="value").loc[frame["method"]]
+        for metric in ("Dice", "object F1", "object precision", "object recall"):
+            frame[metric] = wide[metric].to_numpy()
+    return frame
+
+
+def class_table(pixels: Pixels, posterior: Floats) -> pd.DataFrame:
+    """One row per class."""
+    k = len(posterior)
+    labels = posterior.argmax(axis=0)
+    flat = pixels.image.values.reshape(len(pixels.image.values), -1).astype(np.float64)
+    frame = pd.DataFrame(
+        {
+            "label": np.arange(1, k + 1),
+            "class": [class_name(i, k) for i in range(k)],
+            "pixels": np.bincount(labels.ravel(), minlength=k),
+            "share, %": 100.0 * np.bincount(labels.ravel(), minlength=k) / labels.size,
+        }
+    )
+    weights = posterior.reshape(k, -1)
+    for channel, name in enumerate(pixels.image.channels):
+        frame[f"mean {name}"] = weights @ flat[channel] / np.maximum(weights.sum(axis=1), 1e-300)
+    return frame
+
+
+def describe(
+    options: Options,
+    pixels: Pixels,
+    methods: Sequence[Method],
+    posterior: Floats,
+    columns: Columns,
+    accuracy: pd.DataFrame | None,
+    pictures: Sequence[Picture],
+) -> Page:
+    """The page."""
+    best = methods[0]
+    n_objects = int(best.objects.max())
+    size = pixels.image.pixel_size
+    covered = 100.0 * float(best.foreground.mean())
+    lead = f"{n_objects} objects were found in {options.input.name}; the brightest class covers {covered:.1f} % of the image."
+    if accuracy is not None and pixels.truth is not None:
+        values = accuracy.set_index(["method", "metric"])["value"]
+        told = "; ".join(
+            f"{m.name}: Dice {values[m.name, 'Dice']:.3f}, object F1 {values[m.name, 'object F1']:.3f}" for m in methods
+        )
+        found = int(values[best.name, "objects found"])
+        lead += f" {found} of the {int(pixels.truth.max())} annotated objects are matched. {told}."
+    areas = columns["area"] if size is None else columns["area_um2"]
+    unit = "pixels" if size is None else "µm²"
+    unsure = 100.0 * float((1.0 - posterior.max(axis=0) > UNSURE).mean())
+    facts = {
+        "objects": f"{n_objects}",
+        "foreground": f"{covered:.1f} %",
+        "median object": f"{np.median(areas):.4g} {unit}" if n_objects else "–",
+        "unsure pixels (p < 0.9)": f"{unsure:.1f} %",
+        "image": f"{pixels.shape[0]} × {pixels.shape[1]}, {len(pixels.image.channels)} channel"
+        + "s" * (len(pixels.image.channels) > 1),
+        "pixel size": "not in the file" if size is None else f"{size[1]:.4g} × {size[0]:.4g} µm",
+    }
+    tables = [
+        Table(
+            "Methods side by side",
+            "All methods see the same pixels; the mixtures and K-means use the pixel and its surroundings, Otsu the "
+            "intensity alone. The last class is the foreground. The darkest pixels should never be foreground.",
+            comparison(pixels, methods, accuracy),
+        ),
+        Table(
+            "Classes",
+            "Numbered by ascending brightness, so that a label means the same in every image; means in the units of the "
+            "image, weighted by the posterior.",
+            class_table(pixels, posterior),
+        ),
+    ]
+    return Page(
+        title=f"Segmentation of {options.input.name}",
+        lead=lead,
+        facts=facts,
+        pictures=pictures,
+        tables=tables,
+        methods=methods_text(options, pixels),
+        references=REFERENCES,
+        files={
+            "labels.ome.tif": "class of each pixel, 1 the darkest",
+            "posteriors.ome.tif": "posterior probability of each class, one channel a class",
+            "instances.ome.tif": "number of the object of each pixel, 0 none",
+            "objects.csv": "shape, place, intensity and mean posterior of each object",
+            "objects.h5ad": "the same as AnnData, centroids (x, y) in obsm['spatial']",
+            "fit.json": "parameters, boundaries (A, b, c) and (w, b), trace, versions",
+        }
+        | ({"accuracy.tsv": "agreement with the annotation"} if accuracy is not None else {}),
+    )
+
+
+def methods_text(options: Options, pixels: Pixels) -> str:
+    """The paragraph of a methods section."""
+    weights = "equal class weights" if options.weights == "equal" else "free class weights"
+    covariance = {
+        "tied": "one covariance shared by all classes",
+        "full": "a full covariance for each class",
+        "diagonal": "a diagonal covariance for each class",
+        "spherical": "a spherical covariance for each class",
+    }[options.family]
+    notes = "".join(f" Note: {note}." for note in pixels.image.notes)
+    return (
+        f"Each pixel is described by the square root of its intensity, which evens out the noise of photon counts, and by "
+        f"the same after a Gaussian blur (sigma {options.smooth:g} pixels), per channel. A mixture of {options.components} "
+        f"Gaussians with {covariance} and {weights} was fitted by EM from {options.starts} starts (the partition of "
+        "K-means, and cuts by brightness), with a weak inverse-Wishart prior on the covariances; classes are "
+        f"ordered by the mean of {pixels.names[2 * pixels.channel]}. K-means is the hard-assignment limit with one fixed spherical variance, in the same code. The pixels of the "
+        f"brightest class form the objects: holes up to {options.smallest} pixels filled, touching objects separated by a "
+        f"watershed on the distance to the background, pieces below {options.smallest} pixels removed. Standard errors take "
+        f"pixels for independent, which neighbours are not, and are too small.{notes}"
+    )
