@@ -1,0 +1,217 @@
+"""The command: answers on planted types, the same bytes, and one line for what cannot be used."""
+
+import json
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from scipy.stats import multivariate_normal
+
+from emtools.cli import main
+
+N = 150
+TRUTH = np.repeat(["B cell", "CD4+/CD8+ T", "NK"], [75, 45, 30])
+SPREAD = 0.5
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """150 cells of three types far apart in three PCs, each with genes of its own, of two donors."""
+    rng = np.random.default_rng(7)
+    codes = np.repeat([0, 1, 2], [75, 45, 30])
+    rates = np.full((3, 9), 0.3)
+    for k in range(3):
+        rates[k, 3 * k : 3 * k + 3] = 6.0
+    obs = pd.DataFrame(
+        {"known": TRUTH, "donor": np.where(rng.random(N) < 0.4, "d1", "d2")}, index=[f"c{i}" for i in range(N)]
+    )
+    var = pd.DataFrame(index=["CD19", "MS4A1", "CD79A", "CD3D", "CD3E", "CD2", "NKG7", "GNLY", "PRF1"])
+    adata = anndata.AnnData(sparse.csr_matrix(np.log1p(rng.poisson(rates[codes])).astype(np.float32)), obs, var)
+    centres = np.array([[0.0, 0, 0], [6, 0, 2], [0, 7, -3]])
+    adata.obsm["X_pca"] = centres[codes] + SPREAD * rng.standard_normal((N, 3))
+    path = tmp_path_factory.mktemp("input") / "planted.h5ad"
+    adata.write_h5ad(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def answer(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("answer") / "out"
+    assert main(arguments(planted, out)) == 0
+    return out
+
+
+def arguments(path: Path, out: Path, *more: str) -> list[str]:
+    words = ["deconvolve", str(path), "--out", str(out), "--components", "3", "--starts", "3"]
+    return [*words, "--sample", "donor", "--truth", "known", *more]
+
+
+def test_planted_types_are_found(planted: Path, answer: Path) -> None:
+    accuracy = pd.read_csv(answer / "accuracy.tsv", sep="\t").set_index(["method", "metric"])["value"]
+    for method in ("Gaussian mixture", "K-means"):
+        for metric in ("ARI", "NMI", "matched accuracy", "majority accuracy"):
+            assert accuracy[method, metric] == pytest.approx(1.0, abs=1e-12)
+    cells, given = anndata.read_h5ad(answer / "cells.h5ad"), anndata.read_h5ad(planted)
+    names = dict(zip(["B cell", "CD4+/CD8+ T", "NK"], ["type_1", "type_2", "type_3"], strict=True))
+    assert list(cells.obs["em_type"]) == [names[t] for t in TRUTH]
+    assert list(cells.obs["known"]) == list(TRUTH)
+    assert (cells.X != given.X).nnz == 0
+    weights = cells.obsm["em_responsibilities"]
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0, rtol=0, atol=1e-12)
+    dense = given.X.toarray().astype(np.float64)
+    naive = [(weights[t].to_numpy() @ dense) / weights[t].sum() for t in weights]
+    np.testing.assert_allclose(cells.varm["em_profiles"], np.array(naive).T, rtol=1e-12, atol=0)
+    profiles = pd.read_csv(answer / "profiles.tsv", sep="\t", index_col="gene")
+    np.testing.assert_allclose(profiles, cells.varm["em_profiles"], rtol=1e-12, atol=0)
+    assert profiles["type_3"].nlargest(3).index.sort_values().tolist() == ["GNLY", "NKG7", "PRF1"]
+
+
+def test_loglik_is_that_of_the_parameters_returned(planted: Path, answer: Path) -> None:
+    record = json.loads((answer / "fit.json").read_text())
+    values = anndata.read_h5ad(planted).obsm["X_pca"]
+    parameters = {name: np.array(entry["value"]) for name, entry in record["parameters"].items()}
+    density = sum(
+        weight * multivariate_normal(mean, covariance).pdf(values)
+        for weight, mean, covariance in zip(
+            parameters["weights"], parameters["means"], parameters["covariances"], strict=True
+        )
+    )
+    assert record["loglik"] == pytest.approx(np.log(density).sum(), rel=1e-12)
+    stored = anndata.read_h5ad(answer / "cells.h5ad").uns["em"]
+    assert stored["loglik"] == record["loglik"]
+    np.testing.assert_array_equal(stored["parameters"]["means"], parameters["means"])
+
+
+def test_proportions_count_cells_by_responsibility(answer: Path) -> None:
+    shares = pd.read_csv(answer / "proportions.tsv", sep="\t")
+    np.testing.assert_allclose(shares["proportion"], [0.5, 0.3, 0.2], rtol=0, atol=1e-6)
+    binomial = np.sqrt(shares["proportion"] * (1 - shares["proportion"]) / N)
+    np.testing.assert_allclose(shares["standard_error"], binomial, rtol=1e-3)
+    cells = anndata.read_h5ad(answer / "cells.h5ad")
+    table = pd.read_csv(answer / "proportions_by_sample.tsv", sep="\t")
+    for (donor, name), row in table.set_index(["donor", "type"]).iterrows():
+        inside = (cells.obs["donor"] == donor).to_numpy()
+        assert row["proportion"] == pytest.approx(cells.obsm["em_responsibilities"][name][inside].mean(), rel=1e-12)
+        assert row["n"] == inside.sum()
+
+
+def test_files(answer: Path) -> None:
+    figures = ("types", "profiles", "proportions", "confusion", "convergence")
+    tables = ("accuracy.tsv", "proportions.tsv", "proportions_by_sample.tsv", "profiles.tsv")
+    expected = {f"{f}.{e}" for f in figures for e in ("svg", "png")} | {
+        *tables,
+        "cells.h5ad",
+        "fit.json",
+        "report.html",
+    }
+    assert {path.name for path in answer.iterdir()} == expected
+    page = (answer / "report.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert len(page) < 1_000_000
+
+
+def test_same_bytes_for_any_number_of_threads(planted: Path, answer: Path, tmp_path: Path) -> None:
+    assert main(arguments(planted, tmp_path / "again", "--threads", "2")) == 0
+    for path in sorted(answer.iterdir()):
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_budget_is_not_convergence(planted: Path, tmp_path: Path) -> None:
+    out = tmp_path / "short"
+    assert main(arguments(planted, out, "--max-passes", "2", "--family", "diagonal")) == 3
+    assert json.loads((out / "fit.json").read_text())["status"] == "budget"
+
+
+def test_rows_of_a_table(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    group = np.repeat([0, 1], [40, 20])
+    frame = pd.DataFrame(
+        {
+            "patient": [f"P{i}" for i in range(60)],
+            "bili": np.exp(rng.normal([0.0, 3.0], 0.3, (60, 2))[np.arange(60), group]),
+            "albumin": rng.normal([4.0, 2.5], 0.2, (60, 2))[np.arange(60), group],
+            "centre/ward": rng.choice(["x", "y"], 60),
+            "stage": group + 1,
+        }
+    )
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    words = [
+        "deconvolve",
+        str(tmp_path / "t.csv"),
+        "--out",
+        str(tmp_path / "out"),
+        "--components",
+        "2",
+        "--starts",
+        "2",
+    ]
+    words += ["--truth", "stage", "--log", "bili", "--columns", "bili", "albumin", "--family", "diagonal"]
+    assert main([*words, "--prefix", "group"]) == 0
+    cells = anndata.read_h5ad(tmp_path / "out" / "cells.h5ad")
+    assert list(cells.obs_names) == list(frame["patient"])
+    assert list(cells.obs["em_type"]) == [f"group_{g + 1}" for g in group]
+    assert "centre_ward" in cells.obs
+    np.testing.assert_allclose(cells.X, frame[["bili", "albumin"]], rtol=1e-12)
+    weights = cells.obsm["em_responsibilities"].to_numpy()
+    geometric = np.exp(np.log(frame["bili"].to_numpy()) @ weights / weights.sum(axis=0))
+    np.testing.assert_allclose(cells.varm["em_profiles"].loc["bili"], geometric, rtol=1e-12)
+    parameters = json.loads((tmp_path / "out" / "fit.json").read_text())["parameters"]
+    assert parameters["means"]["unit"] == "SD"
+    assert parameters["weights"]["se"] is not None
+
+
+def spoiled(path: Path, case: str) -> list[str]:
+    rows = "id,a,b,g\n" + "".join(f"r{i},{i % 7},{i * i % 11},{'xy'[i % 2]}\n" for i in range(20))
+    text = {
+        "gap": rows.replace("r3,3,", "r3,,"),
+        "word": rows.replace("r3,3,", "r3,high,"),
+        "flat": "id,a,b\n" + "".join(f"r{i},{i % 7},1\n" for i in range(20)),
+        "nothing": "id,a,b\n",
+        "fake": "not an AnnData file\n",
+    }.get(case, rows)
+    file = path / ("t.h5ad" if case == "fake" else "t.csv")
+    file.write_text(text)
+    return ["deconvolve", str(file), "--out", str(path / "out"), "--components", "2"]
+
+
+@pytest.mark.parametrize(
+    ("case", "more", "words"),
+    [
+        ("fake", [], "not HDF5"),
+        ("gap", ["--columns", "a", "b"], "the first in r3, a"),
+        ("word", ["--columns", "a", "b"], "'high' is not a number"),
+        ("flat", [], "constant"),
+        ("nothing", [], "no row"),
+        ("", ["--columns", "a", "z"], "no column 'z'"),
+        ("", ["--columns", "a", "a"], "named twice"),
+        ("", ["--truth", "stage"], "no column 'stage'"),
+        ("", ["--sample", "id"], "20 different values"),
+        ("", ["--log", "b"], "not above 0"),
+        ("", ["--log", "g", "--columns", "a", "b"], "not among the modelled"),
+        ("", ["--representation", "X_pca"], "given with a table"),
+        ("", ["--id", "g"], "stands at line"),
+        ("", ["--columns", "a", "--id", "a"], "names the rows"),
+        ("", ["--prefix", "a/b"], "--prefix"),
+        ("", ["--components", "21"], "20 units for 21 types"),
+        ("", ["--components", "9"], "free parameters"),
+    ],
+)
+def test_hostile_input(
+    case: str, more: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*spoiled(tmp_path, case), *more]) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert words in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_of_tables_are_refused_for_anndata(
+    planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(planted, tmp_path / "out", "--log", "CD19")) == 2
+    assert "--log" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
