@@ -120,7 +120,17 @@ def run(options: Options) -> int:
         )
         labels = {"start": [names], "transition": [names, names], "emission": [names, list(letters)]}
         extra = {"n_segments": len(segments), "n_letters_observed": n_observed, "states": states.to_dict("records")}
-        return finish(folder, result, page, options, branch="hmm", inputs=[options.input], labels=labels, extra=extra)
+        return finish(
+            folder,
+            result,
+            page,
+            options,
+            branch="hmm",
+            inputs=[options.input],
+            labels=labels,
+            extra=extra,
+            source=source,
+        )
 
 
 def segments_of(item: Decoded, names: Sequence[str]) -> list[Interval]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import xlogy
+from scipy.special import expit, xlogy
 
 from emtools.engine.chunks import Sequences
 from emtools.engine.protocol import Assign, Floats, Source, Stats
@@ -207,19 +207,21 @@ class CategoricalHMM:
         return float(sum(xlogy(self.pseudocount, table).sum() for table in tables))
 
     def pack(self, params: HMMParams) -> Floats:
-        """Log-ratios of each distribution to its last outcome."""
-        rows = [params.start[None, :], params.transition, params.emission]
-        logs = [np.log(np.maximum(table, TINY)) for table in rows]
-        return np.concatenate([(table[:, :-1] - table[:, -1:]).ravel() for table in logs])
+        """Of each distribution, the log-odds of every outcome against all that come after it.
+
+        An outcome of probability zero is one number far out, whichever it is; the others do not feel it.
+        """
+        tables = (params.start[None, :], params.transition, params.emission)
+        return np.concatenate([to_log_odds(table).ravel() for table in tables])
 
     def unpack(self, vector: Floats) -> HMMParams:
         k, letters = self.n_states, self.n_letters
         cuts = np.cumsum([k - 1, k * (k - 1)])
         start, transition, emission = np.split(vector, cuts)
         return HMMParams(
-            from_log_ratios(start.reshape(1, k - 1))[0],
-            from_log_ratios(transition.reshape(k, k - 1)),
-            from_log_ratios(emission.reshape(k, letters - 1)),
+            from_log_odds(start.reshape(1, k - 1))[0],
+            from_log_odds(transition.reshape(k, k - 1)),
+            from_log_odds(emission.reshape(k, letters - 1)),
         )
 
     def natural(self, params: HMMParams) -> dict[str, Floats]:
@@ -310,13 +312,21 @@ def shares(counts: Floats, pseudocount: float, old: Floats) -> Floats:
     return result
 
 
-def from_log_ratios(ratios: Floats) -> Floats:
-    """Distributions from log-ratios to the last outcome; zero where `pack` met a zero."""
-    logs = np.concatenate([ratios, np.zeros((len(ratios), 1))], axis=1)
-    values = np.exp(logs - logs.max(axis=1, keepdims=True))
+def to_log_odds(table: Floats) -> Floats:
+    """Log-odds of each outcome against the sum of those after it, shape (n, m - 1) from (n, m)."""
+    tails = np.cumsum(table[:, ::-1], axis=1)[:, ::-1]
+    log_odds: Floats = np.log(np.maximum(table[:, :-1], TINY)) - np.log(np.maximum(tails[:, 1:], TINY))
+    return log_odds
+
+
+def from_log_odds(log_odds: Floats) -> Floats:
+    """Inverse of `to_log_odds`; zero where it met a zero."""
+    ones = np.ones((len(log_odds), 1))
+    left = np.concatenate([ones, np.cumprod(expit(-log_odds), axis=1)], axis=1)
+    values = np.concatenate([expit(log_odds), ones], axis=1) * left
     values[values < 10.0 * TINY] = 0.0
-    result: Floats = values / values.sum(axis=1, keepdims=True)
-    return result
+    table: Floats = values / values.sum(axis=1, keepdims=True)
+    return table
 
 
 def window_counts(

@@ -209,13 +209,13 @@ def test_codes_beyond_the_alphabet_are_refused():
         CategoricalHMM(2, 3).viterbi(params_of(TWO), np.array([0, 1]))
 
 
-def test_zeros_survive_packing():
-    params = HMMParams(
-        np.array([1.0, 0.0]), np.array([[1.0, 0.0], [0.25, 0.75]]), np.array([[0.5, 0.5, 0.0], [0.0, 1.0, 0.0]])
-    )
+@pytest.mark.parametrize("row", [[0.5, 0.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.25, 0.75], [1.0, 0.0, 0.0], [0.2, 0.3, 0.5]])
+def test_zeros_survive_packing(row):
+    params = HMMParams(np.array([1.0, 0.0]), np.array([[1.0, 0.0], [0.25, 0.75]]), np.array([row, [0.1, 0.2, 0.7]]))
     model = CategoricalHMM(2, 3)
     packed = model.pack(params)
     assert len(packed) == model.n_free_parameters
+    assert np.isfinite(packed).all()
     again = model.unpack(packed)
     for name in ("start", "transition", "emission"):
         np.testing.assert_allclose(getattr(again, name), getattr(params, name), rtol=1e-12, atol=0)
