@@ -171,9 +171,13 @@ def check_shape(table: Table) -> None:
 
 
 def what_to_know(table: Table) -> list[str]:
-    """Sentences on rows without values and on markers that are never seen together."""
+    """Sentences on columns that count rows, rows without values and markers that are never seen together."""
     observed = ~np.isnan(table.values)
-    told = []
+    told = [
+        f"{name} only counts the rows and is modelled as a marker: name it with --id"
+        for name, column in zip(table.markers, table.values.T, strict=True)
+        if (np.diff(column) == 1).all()
+    ]
     empty = [table.rows[i] for i in np.flatnonzero(~observed.any(axis=1))]
     if empty:
         shown = ", ".join(empty[:5]) + (", …" if len(empty) > 5 else "")

@@ -46,8 +46,8 @@ def normalised_rmse(truth: Floats, filled: Floats, cells: Booleans) -> tuple[flo
 
     References
     ----------
-    Oba et al. (2003), Bioinformatics 19, 2088-2096, doi:10.1093/bioinformatics/btg287, section 3.1; here each
-    column has its own scale.
+    Oba et al. (2003), Bioinformatics 19, 2088-2096, doi:10.1093/bioinformatics/btg287; here each column
+    has its own scale.
     """
     squares = np.where(cells, normalised_errors(truth, filled) ** 2, 0.0)
     n_cells = cells.sum(axis=0)

@@ -177,7 +177,7 @@ def expected_moments(
 
     References
     ----------
-    Little & Rubin (2019), Statistical Analysis with Missing Data, 3rd ed., section 11.2.1, eqs. 11.3-11.5.
+    Little & Rubin (2019), Statistical Analysis with Missing Data, 3rd ed., section 11.2.1.
     """
     d = mean.size
     loglik = entropy = 0.0

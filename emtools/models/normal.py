@@ -195,8 +195,8 @@ class MultivariateNormal:
 
     References
     ----------
-    Little & Rubin (2019), Statistical Analysis with Missing Data, 3rd ed., section 11.2.1, eqs. 11.3-11.7;
-    Dempster, Laird & Rubin (1977), J. R. Stat. Soc. B 39, 1-38, doi:10.1111/j.2517-6161.1977.tb01600.x, section 4.1.3.
+    Little & Rubin (2019), Statistical Analysis with Missing Data, 3rd ed., section 11.2.1;
+    Dempster, Laird & Rubin (1977), J. R. Stat. Soc. B 39, 1-38, doi:10.1111/j.2517-6161.1977.tb01600.x.
 
     Examples
     --------
@@ -265,7 +265,7 @@ class MultivariateNormal:
         return NormalStats(n, loglik, entropy, first, second, chunk.origin)
 
     def m_step(self, stats: NormalStats, params: NormalParams) -> NormalParams:
-        """``μ = Σ E[x] / n``, ``Σ = Σ E[x xᵀ] / n - μ μᵀ`` (Little & Rubin 2019, eqs. 11.6-11.7).
+        """``μ = Σ E[x] / n``, ``Σ = Σ E[x xᵀ] / n - μ μᵀ`` (Little & Rubin 2019, section 11.2.1).
 
         With a prior of ν degrees and scale Ψ: ``Σ = (scatter + Ψ) / (n + ν + d + 1)``, its posterior mode.
         """

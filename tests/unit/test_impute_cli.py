@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from emtools.branches.impute import what_to_know
 from emtools.cli import main
+from emtools.io.tables import read_table
 
 OUTPUTS = {
     "fit.json",
@@ -146,6 +148,16 @@ def test_too_few_passes_are_status_3_and_notices_are_told(done, capsys):
     for text in (said, page):
         assert "1 row without any value (row P59): filled with the means" in text
         assert "left alone, not numeric: site" in text
+
+
+def test_what_the_model_cannot_know_is_told(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("n,a,b,c\n1,1,,3\n2,2,,1\n3,,5,2\n4,,4,7\n5,,,\n")
+    counted, apart = what_to_know(read_table(path))
+    assert counted == "n only counts the rows and is modelled as a marker: name it with --id"
+    assert apart == "a and b are never observed in one row: the data do not identify their covariance"
+    empty, _ = what_to_know(read_table(path, id_column="n"))
+    assert empty == "1 row without any value (row 5): filled with the means"
 
 
 ROWS = "".join(f"P{i},{i % 7},{(i * i) % 11 + 0.5},{(3 * i) % 5}\n" for i in range(12))
