@@ -105,7 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
         "emtools impute markers.tsv --out results/markers --id patient",
         1,
     )
-    impute.set_defaults(tol=1e-10)
+    impute.set_defaults(tol=1e-12)
     impute.add_argument("--id", metavar="COLUMN", help="column that names the rows; kept, never imputed")
     impute.add_argument(
         "--columns", nargs="+", metavar="COLUMN", help="markers to model (default: all numeric columns)"

@@ -66,7 +66,7 @@ class Options(RunOptions):
     log: Sequence[str] = ()
     missing: Sequence[str] = ()
     truth: Path | None = None
-    tol: float = 1e-10
+    tol: float = 1e-12
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from emtools.cli import build_parser
 from emtools.engine.starts import fit
 from emtools.kernels.gaussian import pack_cholesky, unpack_cholesky
 from emtools.models.normal import MultivariateNormal, PatternSource
@@ -80,6 +81,16 @@ def test_mle_equals_lavaan(name):
     ours = tight(load(name))
     assert ours.converged
     assert ours.loglik >= theirs["loglik"] - 1e-12 * abs(theirs["loglik"])
+    assert max(distance(ours.params, np.array(theirs["mean"]), np.array(theirs["covariance"]))) < 1e-6
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_default_tolerance_of_the_command_is_tight_enough(name):
+    theirs = LAVAAN[name]
+    table = load(name)
+    tol = build_parser().parse_args(["impute", "x.csv", "--out", "x"]).tol
+    ours = fit(MultivariateNormal(table.shape[1]), PatternSource(table), tol=tol)
+    assert ours.converged
     assert max(distance(ours.params, np.array(theirs["mean"]), np.array(theirs["covariance"]))) < 1e-6
 
 
