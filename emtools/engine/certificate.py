@@ -56,7 +56,7 @@ class Certificate:
             return f"This is a saddle, not a maximum (rate {self.rate:.4g} > 1): use more starts."
         if not self.curved:
             return "The likelihood is flat here: some parameters are not identified by these data."
-        held = f" {self.n_held} parameters at the edge of their range were held fixed." if self.n_held else ""
+        held = f" Held fixed at the edge of its range: {self.n_held} of the packed parameters." if self.n_held else ""
         missing = f"{100 * self.rate:.3g} % of the information on the worst direction is missing"
         return f"By the score, {self.gap:.1e} nats ({self.worst_error:.1e} standard errors) are left; {missing}.{held}"
 
