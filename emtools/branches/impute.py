@@ -325,10 +325,10 @@ def draw(
 ) -> list[Picture]:
     """All figures, the answer first."""
     labels = [f"log {name}" if log else name for name, log in zip(table.markers, logged, strict=True)]
-    pictures = [draw_missingness(table.values, table.markers, folder)]
-    imputed = draw_imputed(filled.scaled, filled.scaled_values, filled.sd, labels, folder)
-    if imputed is not None:
-        pictures.append(imputed)
+    pictures = [
+        draw_missingness(table.values, table.markers, folder),
+        draw_imputed(filled.scaled, filled.scaled_values, filled.sd, labels, folder),
+    ]
     if truth is not None:
         cells = np.isnan(table.values) & ~np.isnan(truth)
         _, errors = imputation.normalised_rmse(truth, filled.values, cells)

@@ -106,15 +106,15 @@ def draw_missingness(values: Floats, markers: Sequence[str], folder: Path) -> Pi
         caption = (
             f"n = {n} rows and {len(markers)} markers; {int(gaps.sum())} of {gaps.size} cells "
             f"({100 * gaps.mean():.1f} %) are missing, in {len(counts)} pattern{'s' * (len(counts) != 1)}{cut}. Below: "
-            "one line a pattern (commonest first), orange where a marker is missing, with its number of rows. Markers that go missing "
-            "together (orange blocks) were often not measured in the same visit: ask why before trusting that values "
-            "are missing at random."
+            "one line a pattern (commonest first), orange where a marker is missing, with its number of rows. Markers that "
+            "are missing together (orange blocks) share a cause, such as a panel that was not ordered: ask which before "
+            "trusting that values are missing at random."
         )
-        return save(figure, folder, Picture("missingness", "What is missing?", caption))
+        return save(figure, folder, Picture("missingness", "What is missing", caption))
 
 
-def draw_imputed(values: Floats, filled: Floats, sd: Floats, names: Sequence[str], folder: Path) -> Picture | None:
-    """Densities of observed and filled-in values of each marker; None where nothing was missing.
+def draw_imputed(values: Floats, filled: Floats, sd: Floats, names: Sequence[str], folder: Path) -> Picture:
+    """Densities of observed and filled-in values of each marker; of the observed ones alone where nothing is missing.
 
     Parameters
     ----------
@@ -123,22 +123,22 @@ def draw_imputed(values: Floats, filled: Floats, sd: Floats, names: Sequence[str
     names : sequence of str
         Axis labels.
     """
-    shown = most_missing(values, MOST_PANELS)
-    if not shown:
-        return None
+    shown = most_missing(values, MOST_PANELS) or list(range(min(len(names), MOST_PANELS)))
     with styled():
         figure, axes = panels(len(shown))
         for axis, j in zip(axes, shown, strict=True):
             gap = np.isnan(values[:, j])
             seen, guesses, spread = values[~gap, j], filled[gap, j], sd[gap, j]
-            low = min(seen.min(), (guesses - 2.5 * spread).min())
-            high = max(seen.max(), (guesses + 2.5 * spread).max())
+            low = (guesses - 2.5 * spread).min(initial=seen.min())
+            high = (guesses + 2.5 * spread).max(initial=seen.max())
             at = np.linspace(low, high, GRID)
             density = gaussian_kde(seen)(at)
-            believed = norm.pdf(at[:, None], guesses, np.maximum(spread, 1e-9 * (high - low))).mean(axis=1)
+            widths = np.maximum(spread, 1e-9 * (high - low))
+            believed = norm.pdf(at[:, None], guesses, widths).sum(axis=1) / max(guesses.size, 1)
             axis.fill_between(at, density, color=OBSERVED, alpha=0.25, lw=0)
             axis.plot(at, density, color=OBSERVED, lw=0.9)
-            axis.plot(at, believed, color=FILLED, ls="--", lw=1.1)
+            if guesses.size:
+                axis.plot(at, believed, color=FILLED, ls="--", lw=1.1)
             top = max(density.max(), believed.max())
             axis.plot(guesses, np.full(guesses.size, -0.07 * top), "|", color=FILLED, ms=5, mew=0.6)
             axis.set_ylim(-0.14 * top, 1.25 * top)
@@ -160,12 +160,12 @@ def draw_imputed(values: Floats, filled: Floats, sd: Floats, names: Sequence[str
             f" The {len(shown)} of {n_gaps} incomplete markers with most gaps are drawn." if n_gaps > len(shown) else ""
         )
         caption = (
-            "Per marker, on the scale of the model: density of the observed values (blue), distribution of the missing "
-            "ones according to the model (dashed orange: the average of their conditional normals), and the values filled "
+            "Per marker, on the scale of the model (natural logarithm where the title says log): density of the "
+            "observed values (blue), distribution of the missing ones according to the model (dashed orange: the average of their conditional normals), and the values filled "
             "in (orange ticks: conditional means, so they lie closer together than the truth does). Where dashed orange is far "
             f"from blue, rows with gaps differ from the others in what was seen of them: look at these first.{cut}"
         )
-        return save(figure, folder, Picture("imputed", "What was filled in?", caption))
+        return save(figure, folder, Picture("imputed", "What was filled in", caption))
 
 
 def draw_shrinkage(
@@ -208,14 +208,19 @@ def draw_shrinkage(
             bbox_to_anchor=(0.5, 1),
         )
         worst = int(np.argmax(loss))
+        finding = (
+            f"Filling with means shrinks the spread, most for {markers[worst]} (by {100 * loss[worst]:.0f} %). Any single "
+            "filling understates spread: take standard deviations and correlations from parameters.tsv, not from the "
+            "completed table."
+            if loss[worst] > 1e-6
+            else "Nothing is missing, so all three agree."
+        )
         caption = (
             "Standard deviation of each marker after filling its gaps with the column mean (orange) and with the model's "
             "conditional means, as in the completed table (blue rings), in per cent of the maximum-likelihood estimate "
-            f"(line at 100 %). Filling with means shrinks the spread, most for {markers[worst]} (by "
-            f"{100 * loss[worst]:.0f} %). Any single filling understates spread: take standard deviations and "
-            "correlations from parameters.tsv, not from the completed table."
+            f"(line at 100 %). {finding}"
         )
-        return save(figure, folder, Picture("shrinkage", "Why not fill in means?", caption))
+        return save(figure, folder, Picture("shrinkage", "What filling in does to the spread", caption))
 
 
 def draw_accuracy(
@@ -272,4 +277,4 @@ def draw_accuracy(
             "other markers say little about this one; the error is the normalised root mean square, and filling in the "
             "column mean gives about 1."
         )
-        return save(figure, folder, Picture("accuracy", "How close to the truth?", caption))
+        return save(figure, folder, Picture("accuracy", "How close to the truth", caption))

@@ -136,6 +136,7 @@ def test_table_without_gaps_is_returned_as_it_is(tmp_path):
     _, truth = make_tables(tmp_path)
     assert main(["impute", str(truth), "--id", "patient", "--out", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / "completed.tsv").read_bytes() == truth.read_bytes()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == OUTPUTS | {"completed.tsv"}
     assert "Nothing is missing" in (tmp_path / "out" / "report.html").read_text()
 
 
