@@ -38,7 +38,7 @@ run: $(READY)  ## run the demo: five analyses of real data, then the reports
 	@echo "Report: $(RESULTS)/index.html"
 
 $(RESULTS)/snakemake_report.html: $(RESULTS)/index.html $(RESULTS)/multiqc/multiqc_report.html
-	@$(SNAKEMAKE) --report $@
+	@PYTHONWARNINGS=ignore::RuntimeWarning $(SNAKEMAKE) --report $@ --quiet all
 
 test: $(READY)  ## quick tests
 	$(BIN)/python -m pytest -q

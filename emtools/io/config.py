@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -134,6 +135,11 @@ class Draft:
     def at(self, key: str) -> str:
         """Place of one of its keys."""
         return f"{self.where}{', ' if ': line ' in self.where else '.'}{key}"
+
+
+def prefer_own_commands() -> None:
+    """Put the folder of this Python first on the path, so that jobs find its emtools, activated or not."""
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
 def read_yaml(path: Path) -> Any:

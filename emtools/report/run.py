@@ -19,6 +19,7 @@ from emtools.report.page import show_value, templates
 
 FIGURES = {"impute": "imputed", "deconvolve": "types", "segment": "overlay", "hmm": "track", "motif": "logo"}
 NEEDED = ("branch", "model", "status", "verdict", "loglik", "objective", "gap", "rate", "passes", "starts", "trace")
+TELLING = ("ARI", "Dice", "nucleotide_f1", "NRMSE")
 FLOOR = 1e-10
 LONGEST_CURVE = 400
 FIELDS = (
@@ -106,9 +107,11 @@ class Card:
 
     @property
     def headline(self) -> str:
-        """First metric of the first method, in words."""
+        """The most telling metric of the first method, in words."""
         rows = self.record.get("accuracy") or []
-        return f"{rows[0]['metric']} {show_value(rows[0]['value'])}" if rows else ""
+        telling = [row for metric in TELLING for row in rows if row["metric"] == metric]
+        chosen = (telling or rows)[:1]
+        return f"{chosen[0]['metric'].replace('_', ' ')} {show_value(chosen[0]['value'])}" if chosen else ""
 
     @property
     def row(self) -> dict[str, Any]:

@@ -3,13 +3,10 @@ import sys
 
 from emtools import __version__ as VERSION
 from emtools.errors import InputError
-from emtools.io.config import make_plan
+from emtools.io.config import make_plan, prefer_own_commands
 from emtools.io.demo import DEMOS
 
-# Jobs find emtools and multiqc beside the Python that runs Snakemake, activated or not.
-os.environ["PATH"] = os.pathsep.join(
-    [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
-)
+prefer_own_commands()
 
 try:
     PLAN = make_plan(

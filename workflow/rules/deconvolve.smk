@@ -44,6 +44,8 @@ for entry in PLAN.branch("deconvolve"):
             seed=entry.seed,
             options=entry.words,
             version=VERSION,
+        message:
+            f"deconvolve {entry.name}: cell types in {{input.input}}"
         shell:
             "emtools deconvolve {input.input:q} --out {params.out:q} --seed {params.seed} --threads {threads}"
             " {params.options:q} > {log:q} 2>&1 || [ $? -eq 3 -a -s {output.fit:q} ]"

@@ -13,5 +13,7 @@ rule demo:
         runtime=minutes(5),
     params:
         version=VERSION,
+    message:
+        "demo data: {output}"
     shell:
         "emtools demo {wildcards.demo:q} --out {output:q} > {log:q} 2>&1"

@@ -32,6 +32,8 @@ for entry in PLAN.branch("hmm"):
             seed=entry.seed,
             options=entry.words,
             version=VERSION,
+        message:
+            f"hmm {entry.name}: hidden states of {{input.input}}"
         shell:
             "emtools hmm {input.input:q} --out {params.out:q} --seed {params.seed} --threads {threads}"
             " {params.options:q} > {log:q} 2>&1 || [ $? -eq 3 -a -s {output.fit:q} ]"

@@ -42,6 +42,8 @@ for entry in PLAN.branch("impute"):
             seed=entry.seed,
             options=entry.words,
             version=VERSION,
+        message:
+            f"impute {entry.name}: fill missing values of {{input.input}}"
         shell:
             "emtools impute {input.input:q} --out {params.out:q} --seed {params.seed} --threads {threads}"
             " {params.options:q} > {log:q} 2>&1 || [ $? -eq 3 -a -s {output.fit:q} ]"

@@ -30,6 +30,8 @@ for entry in PLAN.branch("motif"):
             seed=entry.seed,
             options=entry.words,
             version=VERSION,
+        message:
+            f"motif {entry.name}: motif in {{input.input}}"
         shell:
             "emtools motif {input.input:q} --out {params.out:q} --seed {params.seed} --threads {threads}"
             " {params.options:q} > {log:q} 2>&1 || [ $? -eq 3 -a -s {output.fit:q} ]"

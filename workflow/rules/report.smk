@@ -24,6 +24,8 @@ rule summary:
     params:
         out=subpath(output.index, parent=True),
         version=VERSION,
+    message:
+        "page of the run: {output.index}"
     shell:
         "emtools summary {input.fits:q} --out {params.out:q} --multiqc multiqc/multiqc_report.html"
         " --snakemake snakemake_report.html > {log:q} 2>&1"
@@ -49,6 +51,8 @@ rule multiqc:
     params:
         out=subpath(output.page, parent=True),
         version=VERSION,
+    message:
+        "MultiQC: {output.page}"
     shell:
         "multiqc {params.out:q} --outdir {params.out:q} --filename multiqc_report.html --config {input.config:q}"
         " --no-ai --no-data-dir --force > {log:q} 2>&1"

@@ -43,6 +43,8 @@ for entry in PLAN.branch("segment"):
             seed=entry.seed,
             options=entry.words,
             version=VERSION,
+        message:
+            f"segment {entry.name}: classes and objects in {{input.input}}"
         shell:
             "emtools segment {input.input:q} --out {params.out:q} --seed {params.seed} --threads {threads}"
             " {params.options:q} > {log:q} 2>&1 || [ $? -eq 3 -a -s {output.fit:q} ]"
