@@ -157,14 +157,7 @@ class Method:
 def run(options: Options) -> int:
     """Read, fit, write; the exit code."""
     pixels = read_pixels(options)
-    chosen = GaussianMixture(
-        options.components,
-        pixels.features.shape[1],
-        options.family,
-        prior=data_prior(pixels.features, options.components, options.family),
-        equal_weights=options.weights == "equal",
-        order_by=2 * pixels.channel,
-    )
+    chosen = chosen_model(options, pixels)
     source = ArraySource(pixels.features)
     progress = Progress(f"segment {options.input.name}")
     methods = segmentations(options, pixels, chosen, source, progress)
@@ -204,6 +197,18 @@ def run(options: Options) -> int:
             extra=record(pixels, methods),
             source=source,
         )
+
+
+def chosen_model(options: Options, pixels: Pixels) -> GaussianMixture:
+    """The mixture that the options ask for."""
+    return GaussianMixture(
+        options.components,
+        pixels.features.shape[1],
+        options.family,
+        prior=data_prior(pixels.features, options.components, options.family),
+        equal_weights=options.weights == "equal",
+        order_by=2 * pixels.channel,
+    )
 
 
 def read_pixels(options: Options) -> Pixels:
@@ -249,7 +254,7 @@ def read_pixels(options: Options) -> Pixels:
 
 
 def segmentations(
-    options: Options, pixels: Pixels, chosen: GaussianMixture, source: ArraySource, progress: Progress
+    options: Options, pixels: Pixels, chosen: GaussianMixture, source: ArraySource, progress: Progress | None = None
 ) -> list[Method]:
     """The chosen mixture, K-means, the mixture with nothing held equal where that is not the chosen one, and Otsu's."""
     k, d = chosen.n_components, chosen.n_features
@@ -479,15 +484,15 @@ def comparison(pixels: Pixels, methods: Sequence[Method], accuracy: pd.DataFrame
         {
             "method": [m.name for m in methods],
             "boundary": [m.boundary for m in methods],
-            "foreground, % of pixels": [100.0 * float(m.foreground.mean()) for m in methods],
+            "foreground, %": [100.0 * float(m.foreground.mean()) for m in methods],
             "objects": [int(m.objects.max()) for m in methods],
-            f"darkest {DARKEST:g} % called foreground, %": [dark_share(pixels, m) for m in methods],
+            f"darkest {DARKEST:g} % in it, %": [dark_share(pixels, m) for m in methods],
         }
     )
     if accuracy is not None:
         wide = accuracy.pivot(index="method", columns="metric", values="value").loc[frame["method"]]
         for metric in ("Dice", "object F1", "object precision", "object recall"):
-            frame[metric] = wide[metric].to_numpy()
+            frame[metric.replace("object p", "p").replace("object r", "r")] = wide[metric].to_numpy()
     return frame
 
 
@@ -548,7 +553,7 @@ def describe(
         Table(
             "Methods side by side",
             "All methods see the same pixels; the mixtures and K-means use the pixel and its surroundings, Otsu the "
-            "intensity alone. The last class is the foreground. The darkest pixels should never be foreground.",
+            "intensity alone. The brightest class is the foreground; none of the darkest pixels should be in it.",
             comparison(pixels, methods, accuracy),
         ),
         Table(

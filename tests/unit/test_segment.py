@@ -1,0 +1,177 @@
+"""The segment command on a crop of the demo image."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+from emtools.branches.segment import Options, chosen_model, read_pixels, segmentations
+from emtools.cli import main
+from emtools.engine.chunks import ArraySource
+
+RESOURCES = Path(__file__).parents[2] / "resources"
+FILES = {
+    "labels.ome.tif", "posteriors.ome.tif", "instances.ome.tif", "objects.csv", "objects.h5ad", "fit.json", "report.html",
+    "accuracy.tsv", *(f"{stem}.{kind}" for stem in ("overlay", "posterior", "boundary", "accuracy", "convergence")
+                      for kind in ("svg", "png")),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def crop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("crop")
+    place = (slice(360, 488), slice(170, 330))
+    image, truth = folder / "crop.tif", folder / "truth.tif"
+    resolution = {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(image, tifffile.imread(RESOURCES / "nuclei.tif")[place], **resolution)
+    tifffile.imwrite(truth, tifffile.imread(RESOURCES / "nuclei_mask.tif")[place])
+    return image, truth
+
+
+@pytest.fixture(scope="module")
+def results(crop: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("out")
+    assert main(["segment", str(crop[0]), "--out", str(out), "--truth", str(crop[1])]) == 0
+    return out
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_files_and_formats(results: Path) -> None:
+    assert {path.name for path in results.iterdir()} == FILES
+    labels = tifffile.imread(results / "labels.ome.tif")
+    posteriors = tifffile.imread(results / "posteriors.ome.tif")
+    objects = tifffile.imread(results / "instances.ome.tif")
+    assert (labels.dtype, posteriors.dtype, objects.dtype) == (np.uint8, np.float32, np.uint16)
+    np.testing.assert_array_equal(posteriors.argmax(axis=0) + 1, labels)
+    np.testing.assert_allclose(posteriors.sum(axis=0), 1.0, atol=1e-6)
+    with tifffile.TiffFile(results / "labels.ome.tif") as file:
+        assert file.is_ome
+        assert 'PhysicalSizeX="0.5"' in file.ome_metadata
+    table = pd.read_csv(results / "objects.csv")
+    assert table["label"].tolist() == list(range(1, objects.max() + 1))
+    np.testing.assert_array_equal(table["area"], np.bincount(objects.ravel())[1:])
+    np.testing.assert_allclose(table["area_um2"], table["area"] / 4, rtol=1e-12)
+    assert table["mean_posterior"].between(0.5, 1).all()
+    adata = anndata.read_h5ad(results / "objects.h5ad")
+    np.testing.assert_allclose(adata.obsm["spatial"], table[["centroid-1", "centroid-0"]], rtol=1e-12)
+    assert (results / "overlay.svg").stat().st_size < 1_000_000
+    assert (results / "report.html").stat().st_size < 1_000_000
+
+
+def test_accuracy_of_all_methods_and_their_order(results: Path) -> None:
+    table = pd.read_csv(results / "accuracy.tsv", sep="\t").pivot(index="method", columns="metric", values="value")
+    assert {"K-means", "Otsu", "GMM tied, equal weights", "GMM full, free weights"} == set(table.index)
+    assert table.loc["GMM tied, equal weights", "Dice"] > 0.8
+    assert table.loc["GMM tied, equal weights", "object F1"] > 0.6
+    assert table["Dice"].between(0, 1).all()
+
+
+def test_boundaries_decide_as_the_labels_do(results: Path, crop: tuple[Path, Path]) -> None:
+    from emtools.io.images import read_image
+    from emtools.kernels.pixels import pixel_features
+
+    features = pixel_features(read_image(crop[0]).values, 1.0)
+    record = json.loads((results / "fit.json").read_text())
+    (pair,) = record["extra"]["boundaries"]["GMM tied, equal weights"]
+    assert (pair["first"], pair["second"]) == (1, 2)
+    np.testing.assert_allclose(pair["A"], 0.0, atol=1e-12)
+    darker = features @ np.array(pair["b"]) + pair["c"] > 0
+    np.testing.assert_array_equal(np.where(darker, 1, 2), tifffile.imread(results / "labels.ome.tif").ravel())
+    (line,) = record["extra"]["boundaries"]["K-means"]
+    means = np.array(record["extra"]["rivals"]["K-means"]["parameters"]["means"])
+    nearest = ((features[:, None] - means) ** 2).sum(axis=2).argmin(axis=1)
+    np.testing.assert_array_equal(features @ np.array(line["w"]) + line["b"] > 0, nearest == 0)
+    (quadric,) = record["extra"]["boundaries"]["GMM full, free weights"]
+    assert np.abs(quadric["A"]).max() > 1e-3
+
+
+def test_threads_cannot_change_a_byte(results: Path, crop: tuple[Path, Path], tmp_path: Path) -> None:
+    words = ["segment", str(crop[0]), "--out", str(tmp_path), "--truth", str(crop[1]), "--threads", "2"]
+    assert main(words) == 0
+    before, after = contents(results), contents(tmp_path)
+    assert [name for name in FILES if before[name] != after[name]] == []
+
+
+@pytest.mark.parametrize("components", [2, 3])
+def test_labels_mean_the_same_for_every_seed(crop: tuple[Path, Path], tmp_path: Path, components: int) -> None:
+    seen = []
+    for seed in range(5):
+        options = Options(input=crop[0], out=tmp_path, seed=seed, starts=2, components=components)
+        pixels = read_pixels(options)
+        model = chosen_model(options, pixels)
+        found = segmentations(options, pixels, model, ArraySource(pixels.features))[0]
+        assert found.fit is not None
+        seen.append(model.log_joint(found.fit.params, pixels.features).argmax(axis=1))
+    brightness = tifffile.imread(crop[0]).ravel()
+    means = [brightness[seen[0] == k].mean() for k in range(components)]
+    assert means == sorted(means)
+    for other in seen[1:]:
+        assert (other == seen[0]).mean() > 0.999
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--components", "1"], "2 to 16 classes"),
+        (["--channel", "2"], "a channel that varies: 0 (intensity)"),
+        (["--smooth", "900"], "at most a quarter"),
+        (["--truth", str(RESOURCES / "nuclei_mask.tif")], "128 x 160, as the image"),
+        (["--truth", str(RESOURCES / "README.md")], "not an image"),
+    ],
+)
+def test_bad_options_leave_nothing(
+    crop: tuple[Path, Path], tmp_path: Path, options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["segment", str(crop[0]), "--out", str(out), *options]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_truncated_image_leaves_nothing(
+    crop: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cut.tif"
+    path.write_bytes(crop[0].read_bytes()[:5000])
+    assert main(["segment", str(path), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "cut off or damaged" in error
+    assert error.count("\n") == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["cut.tif"]
+
+
+def test_channels_mask_as_truth_and_no_object(tmp_path: Path) -> None:
+    """Two channels, a 0/255 mask as truth, and a --smallest that leaves no object."""
+    rng = np.random.default_rng(4)
+    mask = np.zeros((48, 64), dtype=np.uint8)
+    mask[5:20, 5:20] = mask[25:40, 30:50] = 255
+    planes = np.stack([rng.poisson(40, mask.shape), rng.poisson(5 + mask * 0.3)]).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "two.ome.tif", planes, metadata={"axes": "CYX"}, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "mask.tif", mask)
+    words = [
+        "segment",
+        str(tmp_path / "two.ome.tif"),
+        "--out",
+        str(tmp_path / "out"),
+        "--channel",
+        "1",
+        "--starts",
+        "2",
+    ]
+    assert main([*words, "--truth", str(tmp_path / "mask.tif")]) == 0
+    table = pd.read_csv(tmp_path / "out" / "accuracy.tsv", sep="\t").set_index(["method", "metric"])["value"]
+    assert table["GMM tied, equal weights", "object F1"] == 1.0
+    assert table["GMM tied, equal weights", "Dice"] > 0.9
+    assert main([*words[:3], str(tmp_path / "none"), *words[4:], "--smallest", "1000"]) == 0
+    assert len(pd.read_csv(tmp_path / "none" / "objects.csv")) == 0
