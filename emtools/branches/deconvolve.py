@@ -440,7 +440,7 @@ def describe(
     unsure = float((finding.largest < 1 - UNCERTAIN).mean())
     lead = (
         f"{n} {unit} fall into {len(types)} {kinds}; the largest holds {shares['proportion'].max():.0%} of them, the "
-        f"smallest {shares['proportion'].min():.1%}. For {unsure:.0%} of the {unit} another has a probability above "
+        f"smallest {shares['proportion'].min():.1%}. For {unsure:.0%} of the {unit} another {kinds[:-1]} has a probability above "
         f"{UNCERTAIN}."
     )
     facts = {

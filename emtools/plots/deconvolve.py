@@ -18,7 +18,7 @@ from emtools.plots.style import FAINT, INK, Picture, color_of, save, styled
 
 Floats = npt.NDArray[np.float64]
 FAINTEST = 0.12
-RASTER_FROM = 3000
+RASTER_FROM = 400
 TINY = 0.06
 MOST_WRITTEN = 16
 DOUBT = LinearSegmentedColormap.from_list("doubt", ["#D5D9DE", "#E69F00", "#B3400C", "#4A0D0D"])
