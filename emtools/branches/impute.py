@@ -395,7 +395,8 @@ def describe(
         f"The rows were taken as independent draws from one multivariate normal distribution of {d} markers, and their "
         "mean and covariance were estimated by maximum likelihood from every observed value with the EM algorithm, one "
         "factorisation per pattern of missingness, with the conditional covariance of the missing values in the second "
-        "moments. A missing value was replaced by its conditional mean given the observed values of its row; its SD and "
+        "moments. A missing value was replaced by its conditional mean given the observed values "
+        "of its row; its SD and "
         f"95 % interval (mean ± 1.96 SD) leave out the error of the parameters themselves.{log_words} This is right "
         "where values are missing at random: whether a value is missing may depend on what was observed, not on the "
         "value itself. Values below a detection limit do not meet this. The completed table is for description and "
@@ -435,7 +436,8 @@ def parameters_table(table: Table, params: NormalParams, filled: Filled, logged:
     return page.Table(
         "Markers",
         "Maximum-likelihood mean and SD of each marker on its scale, beside the SD after filling with column means. "
-        "A filled value is uncertain by the last column: close to the SD means that the other markers tell little of it.",
+        "A filled value is uncertain by the last column: close to the SD means that the other "
+        "markers tell little of it.",
         frame,
     )
 
@@ -456,11 +458,14 @@ def accuracy_table(accuracy: pd.DataFrame) -> tuple[dict[str, str], page.Table, 
     }
     plain = float(errors.query("method == 'column mean' and metric == 'NRMSE'")["value"].iloc[0])
     sentence = (
-        f" Against the truth of {own['masked cells']:.0f} masked cells the typical error is {own['NRMSE']:.2f} standard "
+        f" Against the truth of {own['masked cells']:.0f} masked cells the typical error is "
+        f"{own['NRMSE']:.2f} standard "
         f"deviations, where filling in column means gives {plain:.2f}."
     )
     caption = (
-        "Root mean square error of the masked cells in units of each marker's standard deviation (0 is exact; about 1 is "
-        "what column means give); lower is better. KNN and IterativeImputer are scikit-learn's, on standardised markers."
+        "Root mean square error of the masked cells in units of each marker's standard deviation "
+        "(0 is exact; about 1 is "
+        "what column means give); lower is better. KNN and IterativeImputer are scikit-learn's, "
+        "on standardised markers."
     )
     return short, page.Table("Error against the truth", caption, wide), sentence

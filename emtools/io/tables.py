@@ -157,6 +157,8 @@ def read_sheet(path: Path, missing: Sequence[str] = ()) -> tuple[Columns, Delimi
     else:
         advice = "save the sheet as CSV" if suffix in (".xlsx", ".xls", ".ods") else "export it as CSV or TSV"
         raise InputError(str(path), f"the ending is {suffix or 'absent'!r}", "a .csv, .tsv or .parquet table", advice)
+    if len(header) > 1 and all(NUMBER.fullmatch(name) for name in header):
+        raise InputError(str(path), "the first line holds numbers", "names of the columns there", "add a header line")
     if len(places) < 2:
         raise InputError(str(path), f"{len(places)} row", "at least 2 rows", "check how it was made")
     return Columns(path, header, cells, places, tuple(missing)), content

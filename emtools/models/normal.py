@@ -177,7 +177,8 @@ class MultivariateNormal:
     """Multivariate normal distribution of rows with missing values.
 
     Maximum likelihood from every observed value, right where values are missing at random. Hard assignment fills the
-    gaps with conditional means alone, without their covariance; it is there to be compared with, for it shrinks variances.
+    gaps with conditional means alone, without their covariance; it is there to be compared with, for it shrinks
+    variances.
 
     Parameters
     ----------
@@ -289,7 +290,7 @@ class MultivariateNormal:
         return -0.5 * (stats.n * (self.n_features * LOG_2PI + log_determinant(factor)) + float(half.trace()))
 
     def log_prior(self, params: NormalParams) -> float:
-        """Inverse-Wishart log density ``-½ [(ν + d + 1) log det Σ + tr Ψ Σ⁻¹]`` up to a constant; 0.0 without a prior."""
+        """Inverse-Wishart log density ``-½ [(ν + d + 1) log det Σ + tr Ψ Σ⁻¹]`` but for a constant; 0.0 without one."""
         if self.prior is None:
             return 0.0
         factor = factorise(params.covariance)

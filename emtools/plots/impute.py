@@ -106,8 +106,10 @@ def draw_missingness(values: Floats, markers: Sequence[str], folder: Path) -> Pi
         caption = (
             f"n = {n} rows and {len(markers)} markers; {int(gaps.sum())} of {gaps.size} cells "
             f"({100 * gaps.mean():.1f} %) are missing, in {len(counts)} pattern{'s' * (len(counts) != 1)}{cut}. Below: "
-            "one line a pattern (commonest first), orange where a marker is missing, with its number of rows. Markers that "
-            "are missing together (orange blocks) share a cause, such as a panel that was not ordered: ask which before "
+            "one line a pattern (commonest first), orange where a marker is missing, with its number "
+            "of rows. Markers that "
+            "are missing together (orange blocks) share a cause, such as a panel that was not "
+            "ordered: ask which before "
             "trusting that values are missing at random."
         )
         return save(figure, folder, Picture("missingness", "What is missing", caption))
@@ -161,8 +163,10 @@ def draw_imputed(values: Floats, filled: Floats, sd: Floats, names: Sequence[str
         )
         caption = (
             "Per marker, on the scale of the model (natural logarithm where the title says log): density of the "
-            "observed values (blue), distribution of the missing ones according to the model (dashed orange: the average of their conditional normals), and the values filled "
-            "in (orange ticks: conditional means, so they lie closer together than the truth does). Where dashed orange is far "
+            "observed values (blue), distribution of the missing ones according to the model (dashed "
+            "orange: the average of their conditional normals), and the values filled "
+            "in (orange ticks: conditional means, so they lie closer together than the truth does). "
+            "Where dashed orange is far "
             f"from blue, rows with gaps differ from the others in what was seen of them: look at these first.{cut}"
         )
         return save(figure, folder, Picture("imputed", "What was filled in", caption))
@@ -209,14 +213,16 @@ def draw_shrinkage(
         )
         worst = int(np.argmax(loss))
         finding = (
-            f"Filling with means shrinks the spread, most for {markers[worst]} (by {100 * loss[worst]:.0f} %). Any single "
+            f"Filling with means shrinks the spread, most for {markers[worst]} (by "
+            f"{100 * loss[worst]:.0f} %). Any single "
             "filling understates spread: take standard deviations and correlations from parameters.tsv, not from the "
             "completed table."
             if loss[worst] > 1e-6
             else "Nothing is missing, so all three agree."
         )
         caption = (
-            "Standard deviation of each marker after filling its gaps with the column mean (orange) and with the model's "
+            "Standard deviation of each marker after filling its gaps with the column mean (orange) "
+            "and with the model's "
             "conditional means, as in the completed table (blue rings), in per cent of the maximum-likelihood estimate "
             f"(line at 100 %). {finding}"
         )
@@ -273,7 +279,8 @@ def draw_accuracy(
         figure.tight_layout()
         caption = (
             f"Each of {int(counts.sum())} masked cells: the value filled in against the truth, with its 95 % interval; "
-            "orange where the interval misses the truth (about 5 % should). On the line: exact. A flat cloud means that the "
+            "orange where the interval misses the truth (about 5 % should). On the line: exact. A "
+            "flat cloud means that the "
             "other markers say little about this one; the error is the normalised root mean square, and filling in the "
             "column mean gives about 1."
         )

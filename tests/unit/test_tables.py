@@ -95,6 +95,7 @@ def test_parquet_keeps_types_and_what_was_observed(tmp_path):
         ("a,b,a\n1,2,3\n2,3,4\n", r"the name 'a' stands over columns 1 and 3"),
         ("a,,c\n1,2,3\n2,3,4\n", r"column 2 has no name"),
         ("a,b\n1,2\n", r"1 row; at least 2 rows"),
+        ("1.5,2\n3,4\n5,6\n", r"the first line holds numbers; names of the columns there"),
         ("a,b\n", r"a header but no row"),
         (" \n\n", r"no text in it"),
         ("a,b\n1,2\n3\n4,5\n", r"line 3: 1 cells where the header has 2"),
