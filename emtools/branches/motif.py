@@ -35,6 +35,7 @@ REFERENCES = (
     "Bailey & Elkan (1995) Proc. Int. Conf. Intell. Syst. Mol. Biol. 3:21 (ZOOPS, both strands, starts from words).",
     "Lawrence & Reilly (1990) Proteins 7:41, doi:10.1002/prot.340070105 (EM for one site a sequence).",
     "Schneider & Stephens (1990) Nucleic Acids Res. 18:6097, doi:10.1093/nar/18.20.6097 (sequence logos).",
+    "Schneider et al. (1986) J. Mol. Biol. 188:415, doi:10.1016/0022-2836(86)90165-8 (bits needed to single out a site).",
     "Tareen & Kinney (2020) Bioinformatics 36:2272, doi:10.1093/bioinformatics/btz921 (Logomaker).",
 )
 FILES = {
@@ -328,12 +329,14 @@ def describe(
     """The page of the motif."""
     bits = model.information(fitted.params)
     n, n_letters = len(finding.pieces), sum(len(piece.codes) for piece in finding.pieces)
+    needed = model.locating_bits(np.array([len(piece.codes) for piece in finding.pieces]))
     letters = consensus(fitted.params.matrix)
     stretches = "sequences" if all(piece.whole for piece in finding.pieces) else "searched stretches"
     lead = f"A motif of {options.width} bp, {letters}, has a site in {len(intervals)} of {n} {stretches}."
     facts = {
         "Sites": f"{len(intervals)} in {n} {stretches}",
         "Information": f"{bits.sum():.1f} bits",
+        "Needed to single out a site": f"{needed:.1f} bits",
         "Gain over no motif": f"{gain:.1f} nats",
         "Background": f"order {options.background_order}, {100 * model.background.frequencies[1:3].sum():.0f} % GC",
     }
@@ -352,7 +355,13 @@ def describe(
         what = "A known site is found where a predicted one covers at least half of it. "
         what += f"The model places at most one site a sequence, so it can find at most {n} sites."
         tables.append(Table("Accuracy against known sites", what, accuracy))
-    lead += " The best motif of random sequences looks like one too: no significance is stated here."
+    if bits.sum() < needed:
+        lead += (
+            f" With {bits.sum():.1f} bits it is weaker than the {needed:.1f} bits that it takes to single out one place in a "
+            "stretch: read it as composition, not as a binding site."
+        )
+    else:
+        lead += " Random sequences have a best motif too, and no significance is stated here."
     tables += [site_table(finding, intervals), matrix_table(fitted.params.matrix, bits)]
     left = f"{finding.n_left_out} stretches without {options.width} known letters in a row were left out. "
     sparse = n_letters < SPARSE * 4 ** (options.background_order + 1) and options.background_order > 0

@@ -360,6 +360,22 @@ class Motif:
         bits: Floats = (params.matrix * np.log2(params.matrix / self.background.frequencies)).sum(axis=1)
         return bits
 
+    def locating_bits(self, lengths: npt.NDArray[np.int64]) -> float:
+        """Information that it takes to single out one place in a sequence, mean over sequences, bits.
+
+        ``log2(strands × windows)``: a motif with less information cannot point to its own sites.
+
+        Parameters
+        ----------
+        lengths : ndarray of int64, shape (n_sequences,)
+            Lengths of the sequences, at least `width`.
+
+        References
+        ----------
+        Schneider et al. (1986), J. Mol. Biol. 188, 415-431, doi:10.1016/0022-2836(86)90165-8 (R_frequency).
+        """
+        return float(np.log2((2 if self.both else 1) * (lengths - self.width + 1)).mean())
+
     def canonical(self, params: MotifParams) -> MotifParams:
         """With both strands, the orientation with more G and T than C and A: the other is the same distribution."""
         if not self.both:

@@ -1,0 +1,203 @@
+"""``emtools motif`` from the command line: its files read back by others, and every bad input in one line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from Bio import SeqIO, motifs
+
+from emtools.cli import main
+
+RESOURCES = Path(__file__).parents[2] / "resources"
+CRP = RESOURCES / "crp.fa"
+SITES = RESOURCES / "crp_sites.bed"
+ALWAYS = {
+    "fit.json", "report.html", "motifs.meme", "motifs.jaspar", "sites.bed",
+    "logo.svg", "logo.png", "sites.svg", "sites.png", "convergence.svg", "convergence.png",
+}  # fmt: skip
+
+
+def read_sites(path):
+    rows = csv.reader(path.read_text().splitlines(), delimiter="\t")
+    return [(r[0], int(r[1]), int(r[2]), r[3], int(r[4]), r[5]) for r in rows]
+
+
+def letters_of(site, fasta):
+    with open(fasta) as file:
+        record = SeqIO.to_dict(SeqIO.parse(file, "fasta"))[site[0]].seq[site[1] : site[2]]
+    return str(record if site[5] == "+" else record.reverse_complement()).upper()
+
+
+@pytest.fixture(scope="module")
+def crp(tmp_path_factory):
+    out = tmp_path_factory.mktemp("motif") / "crp"
+    words = ["motif", str(CRP), "--width", "22", "--truth", str(SITES), "--name", "CRP", "--starts", "20"]
+    assert main([*words, "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """A genome of two records with TGACGTCATG planted on either strand, N beside it, and lower case."""
+    folder = tmp_path_factory.mktemp("planted")
+    rng = np.random.default_rng(4)
+    words = {"chr1": ["TGACGTAACC", "GGTTACGTCA"], "chr2": ["TGACGTAACC"]}
+    text, truth = "", []
+    for name, planted_words in words.items():
+        letters = rng.choice(list("ACGT"), size=4000)
+        for k in range(16):
+            at = 250 * k + 90 + 3 * k
+            word = planted_words[k % len(planted_words)]
+            letters[at : at + 10] = list(word)
+            letters[at + 10 : at + 13] = "N"
+            truth.append((name, at, at + 10, "+" if word == "TGACGTAACC" else "-"))
+        line = "".join(letters)
+        text += f">{name} a chromosome\n{line[:1500]}\n{line[1500:].lower()}\n"
+    fasta, bed = folder / "genome.fa", folder / "regions.bed"
+    fasta.write_text(text)
+    bed.write_text("chr1\t0\t4000\topen\nchr2\t1000\t3000\topen\nchr2\t0\t1000\tshut\nchr2\t3000\t4000\tshut\n")
+    return fasta, bed, truth
+
+
+def test_all_files_are_there_and_the_known_sites_are_found(crp):
+    assert {path.name for path in crp.iterdir()} == ALWAYS | {"accuracy.tsv"}
+    lines = (crp / "accuracy.tsv").read_text().splitlines()
+    rows = {r["metric"]: float(r["value"]) for r in csv.DictReader(lines, delimiter="\t")}
+    assert rows["sequences_with_known_site"] == 18
+    assert rows["known_sites"] == 24
+    assert rows["sequences_found"] >= 14
+    assert rows["known_sites_found"] >= 14
+    assert 0.5 < rows["nucleotide_f1"] <= 1.0
+    record = json.loads((crp / "fit.json").read_text())
+    assert record["status"] == "converged"
+    assert len(record["starts"]) == 20 + 14
+    assert record["starts"][-1]["strategy"] == "best, shifted"
+    assert record["parameters"]["matrix"]["shape"] == [22, 4]
+
+
+def test_meme_file_is_read_by_biopython_and_holds_the_fit(crp):
+    record = json.loads((crp / "fit.json").read_text())
+    with open(crp / "motifs.meme") as file:
+        (motif,) = motifs.parse(file, "minimal")
+    assert motif.name == "CRP"
+    assert motif.length == 22
+    assert motif.num_occurrences == record["extra"]["n_sites"] == len(read_sites(crp / "sites.bed"))
+    background = record["model"]["background_frequencies"]
+    np.testing.assert_allclose([motif.background[c] for c in "ACGT"], background, atol=1e-6)
+    lines = (crp / "motifs.meme").read_text().splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("letter-probability")) + 1
+    rows = np.array([line.split() for line in lines[first : first + 22]], dtype=float)
+    np.testing.assert_allclose(rows, record["parameters"]["matrix"]["value"], atol=1e-6)
+    np.testing.assert_allclose(rows.sum(axis=1), 1.0, atol=5e-6)
+
+
+def test_jaspar_file_is_read_by_biopython(crp):
+    record = json.loads((crp / "fit.json").read_text())
+    with open(crp / "motifs.jaspar") as file:
+        (motif,) = motifs.parse(file, "jaspar")
+    counts = np.array([motif.counts[c] for c in "ACGT"]).T
+    assert motif.matrix_id == "CRP"
+    np.testing.assert_allclose(counts.sum(axis=1), counts.sum(axis=1)[0], atol=0.03)
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(shares, record["parameters"]["matrix"]["value"], atol=0.03)
+
+
+def test_every_site_reads_as_the_motif(crp):
+    """Base by base: the letters under the sites, turned to their strand, give the matrix again."""
+    matrix = np.array(json.loads((crp / "fit.json").read_text())["parameters"]["matrix"]["value"])
+    words = [letters_of(site, CRP) for site in read_sites(crp / "sites.bed")]
+    shares = np.array([[sum(w[j] == c for w in words) / len(words) for c in "ACGT"] for j in range(22)])
+    np.testing.assert_allclose(shares, matrix, atol=0.05)
+    assert np.abs(shares[::-1, ::-1] - matrix).max() > 0.2
+
+
+def test_same_bytes_again_with_other_threads(crp, tmp_path):
+    words = ["motif", str(CRP), "--width", "22", "--truth", str(SITES), "--name", "CRP", "--starts", "20"]
+    assert main([*words, "--threads", "2", "--out", str(tmp_path / "again")]) == 0
+    for name in ALWAYS:
+        assert (tmp_path / "again" / name).read_bytes() == (crp / name).read_bytes(), name
+
+
+def test_sites_in_regions_have_coordinates_of_the_genome(planted, tmp_path):
+    fasta, bed, truth = planted
+    out = tmp_path / "out"
+    words = ["--regions", str(bed), "--region-name", "open", "--window", "250", "--width", "10", "--starts", "5"]
+    assert main(["motif", str(fasta), *words, "--out", str(out)]) == 0
+    sites = read_sites(out / "sites.bed")
+    inside = [t for t in truth if t[0] == "chr1" or 1000 <= t[1] < 3000]
+    found = {(s[0], s[1], s[2]) for s in sites}
+    assert len(found & {t[:3] for t in inside}) == len(inside)
+    by_place = {s[:3]: s[5] for s in sites}
+    assert len({by_place[t[:3]] == t[3] for t in inside}) == 1
+    for site in sites:
+        assert site[2] - site[1] == 10
+        assert site[0] == "chr1" or 1000 <= site[1] < 3000
+        assert "N" not in letters_of(site, fasta)
+        assert 0 <= site[4] <= 1000
+    assert {letters_of(s, fasta) for s in sites if s[:3] in {t[:3] for t in inside}} in (
+        {"TGACGTAACC"},
+        {"GGTTACGTCA"},
+    )
+
+
+def test_one_strand_finds_the_sites_of_one_strand(planted, tmp_path):
+    fasta, _, _ = planted
+    words = ["--window", "250", "--width", "10", "--starts", "5", "--strands", "one"]
+    assert main(["motif", str(fasta), *words, "--out", str(tmp_path / "out")]) == 0
+    assert {site[5] for site in read_sites(tmp_path / "out" / "sites.bed")} == {"+"}
+
+
+PROTEIN = ">p1\nMKVLAAGIVGLCAKAYEERPQWHHTSNDF\n>p2\nMKVLAAGIVGLCAKAYLLEERPQWHHTSNDF\n"
+GOOD = ">a\nACGTTGCAACGT\n>b\nTTGCAACGTACG\n"
+BAD = {
+    "empty file": ("", None, [], "empty"),
+    "blank file": ("\n\n", None, [], "blank"),
+    "no fasta": ("hello\n", None, [], "'>'"),
+    "record without letters": (">a\n>b\nACGT\n", None, [], "no letter"),
+    "all shorter than the motif": (">a\nACGT\n>b\nACG\n", None, [], "--width"),
+    "one long enough": (">a\nACGTACGTACGT\n>b\nACG\n", None, [], "at least 2"),
+    "protein": (PROTEIN, None, [], "DNA only"),
+    "all unknown": (">a\nNNNNNNNNNNNN\n>b\nNNNNNNNNNNNNNN\n", None, [], "observed"),
+    "unknown in every window": (">a\nACGNACGNACGN\n>b\nACGTNACG\n", None, [], "known letters"),
+    "region beyond the end": (GOOD, "a\t0\t99\tr\n", [], "beyond"),
+    "region on another record": (GOOD, "z\t0\t9\tr\n", [], "'z'"),
+    "no such region": (GOOD, "a\t0\t12\tr\n", ["--region-name", "S9"], "S9"),
+    "no region file": (GOOD, None, ["--regions", "absent.bed"], "absent.bed"),
+    "name without regions": (GOOD, None, ["--region-name", "S1"], "--regions"),
+    "narrow window": (GOOD, None, ["--window", "3"], "--window"),
+    "width of one": (GOOD, None, ["--width", "1"], "--width"),
+    "no truth file": (GOOD, None, ["--truth", "absent.bed"], "absent.bed"),
+    "blank in the name": (GOOD, None, ["--name", "my motif"], "--name"),
+}
+
+
+@pytest.mark.parametrize(("text", "regions", "words", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_input_is_one_line_and_nothing_is_left(text, regions, words, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fasta, out = tmp_path / "in.fa", tmp_path / "results" / "out"
+    fasta.write_text(text)
+    if regions is not None:
+        (tmp_path / "in.bed").write_text(regions)
+        words = [*words, "--regions", "in.bed"]
+    code = main(["motif", "in.fa", "--out", str(out), *(words if "--width" in words else [*words, "--width", "6"])])
+    error = capsys.readouterr().err.strip()
+    assert code == 2
+    assert error.startswith("emtools: error: ")
+    assert error.count("\n") == 0
+    assert message in error
+    assert not out.exists()
+
+
+def test_truth_outside_the_regions_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("in.fa").write_text(GOOD)
+    Path("in.bed").write_text("a\t0\t12\nb\t0\t6\n")
+    Path("truth.bed").write_text("b\t6\t12\n")
+    words = ["--width", "6", "--regions", "in.bed", "--truth", "truth.bed"]
+    assert main(["motif", "in.fa", "--out", "out", *words]) == 2
+    assert "none of 1 known sites" in capsys.readouterr().err
+    assert not Path("out").exists()
