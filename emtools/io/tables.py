@@ -29,6 +29,8 @@ THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 LIMIT = re.compile(r"[<>]=?\s*[\d.,]+")
 DIGITS = 10
+LARGEST, SMALLEST = 1e100, 1e-100
+DIGITS_LEFT = 1e-10
 
 Floats = npt.NDArray[np.float64]
 
@@ -321,6 +323,13 @@ def marker_values(sheet: Columns, position: int, decimal: str, asked: bool) -> F
         raise InputError(where, f"column {name!r} has a value in only one of {len(cells)} rows", needed, remedy)
     if np.nanmin(array) == np.nanmax(array):
         raise InputError(where, f"column {name!r} is constant ({np.nanmin(array):g})", needed, remedy)
+    size, spread = float(np.nanmax(np.abs(array))), float(np.nanmax(array) - np.nanmin(array))
+    if size > LARGEST or spread < SMALLEST:
+        got = f"column {name!r} has values up to {size:g} and a range of {spread:g}"
+        raise InputError(where, got, f"values below {LARGEST:g} that vary by more than {SMALLEST:g}", "change its unit")
+    if spread < DIGITS_LEFT * size:
+        got = f"column {name!r} varies by {spread:g} around {np.nanmean(array):g}"
+        raise InputError(where, got, f"variation above {DIGITS_LEFT:g} of the size", "subtract a constant from it")
     return array
 
 
