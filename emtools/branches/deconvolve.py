@@ -284,6 +284,14 @@ def express(options: Options, cells: Cells, finding: Finding, table: UnitTable |
         raise InputError(str(options.input), "obs and X differ in length", "", "write the file again")
     values, source = expression_of(adata)
     profiles = type_profiles(values, finding.responsibilities)
+    spoiled = adata.var_names[~np.isfinite(profiles.spread)]
+    if len(spoiled):
+        raise InputError(
+            f"{options.input}, {source}",
+            f"{spoiled[0]} has a missing or infinite value",
+            "finite values",
+            "drop or fill it",
+        )
     return Expression(adata, profiles, profiles.means, source, f"mean expression in {source}")
 
 

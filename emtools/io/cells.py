@@ -116,8 +116,10 @@ def read_cells(
         names = read_names(file["obs"])
         require_units(path, names, "cells")
         require_unique(path, names, "cell")
-        if "var" in file:
-            require_unique(path, read_names(file["var"]), "variable")
+        genes = read_names(file["var"]) if "var" in file else []
+        if not len(genes) or "X" not in file or file["X"].attrs.get("encoding-type") == "null":
+            raise InputError(str(path), "there is no expression", "X with at least one variable", "keep X in the file")
+        require_unique(path, np.array(genes, dtype=object), "variable")
         key = chosen_key(path, file, representation, columns)
         node = stored(file, key)
         labels = representation_labels(file, key, matrix_shape(node)[1])
@@ -127,6 +129,7 @@ def read_cells(
         values = read_matrix(node, wanted)
         kept = tuple(labels[i] for i in wanted)
         require_finite(f"{path}, {key}", values, names, kept)
+        require_varying(f"{path}, {key}", values, kept)
         drawn = next((e for e in EMBEDDINGS if e in obsm_keys(file)), "")
         embedding = read_matrix(stored(file, drawn), np.arange(2)) if drawn else None
         if embedding is not None and not np.isfinite(embedding).all():
@@ -174,8 +177,6 @@ def chosen_key(path: Path, file: h5py.File, representation: str | None, columns:
             f"one of: {listed(keys)}; or X",
             "name one of them with --representation",
         )
-    if key == "X" and "X" not in file:
-        raise InputError(f"{path}", "there is no X", f"obsm has: {listed(keys)}", "name one with --representation")
     if columns is not None and key != "X":
         raise InputError("--columns", f"given with --representation {key}", "variables of X", "leave one of them out")
     return key
@@ -319,6 +320,13 @@ def require_finite(where: str, values: Floats, names: Sequence[str] | npt.NDArra
             "finite numbers",
             "drop these rows or columns, or fill the gaps first (emtools impute)",
         )
+
+
+def require_varying(where: str, values: Floats, columns: Sequence[str]) -> None:
+    """Raise InputError where a column has one value only."""
+    flat = [name for name, extent in zip(columns, np.ptp(values, axis=0), strict=True) if not extent > 0]
+    if flat:
+        raise InputError(where, f"{listed(flat)} is constant", "columns that vary", "leave it out")
 
 
 def require_size(cells: Cells, n_components: int, n_free: int) -> None:

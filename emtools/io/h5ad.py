@@ -33,7 +33,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     InputError
         If it is absent, no HDF5, cut off, damaged (also where that shows only while it is read), or no AnnData.
     """
-    require_file(path, "AnnData (.h5ad)")
+    require_file(path, "single-cell (.h5ad)")
     with open(path, "rb") as raw:
         if raw.read(len(SIGNATURE)) != SIGNATURE:
             raise InputError(

@@ -24,7 +24,7 @@ class Profiles:
     fractions : ndarray, shape (G, K)
         Fraction of the units above zero.
     spread : ndarray, shape (G,)
-        Standard deviation within types.
+        Standard deviation within types; not finite where a value is not.
     lowest : float
         Smallest value of all.
     """
@@ -63,8 +63,10 @@ def type_profiles(expression: Any, responsibilities: Floats) -> Profiles:
     mass = responsibilities.sum(axis=0)
     known = np.where(mass > 0, mass, np.nan)
     means = sums / known
-    within = squares / n - np.nansum(means**2 * mass, axis=1) / n
-    return Profiles(means, above / known, np.sqrt(np.maximum(within, 0.0)), lowest)
+    with np.errstate(invalid="ignore"):
+        within = squares / n - np.nansum(means**2 * mass, axis=1) / n
+        spread = np.sqrt(np.maximum(within, 0.0))
+    return Profiles(means, above / known, spread, lowest)
 
 
 def telling(profiles: Profiles, proportions: Floats, n_each: int) -> list[list[int]]:
@@ -86,7 +88,8 @@ def telling(profiles: Profiles, proportions: Floats, n_each: int) -> list[list[i
     """
     means = np.nan_to_num(profiles.means)
     overall = means @ proportions
-    rest = (overall[:, None] - means * proportions) / np.maximum(1.0 - proportions, 1e-300)
+    outside = 1.0 - proportions
+    rest = (overall[:, None] - means * proportions) / np.where(outside > 1e-12, outside, 1.0)
     usable = profiles.spread > 1e-12 * max(float(profiles.spread.max(initial=0.0)), 1e-300)
     score = np.where(usable[:, None], (means - rest) / np.where(usable, profiles.spread, 1.0)[:, None], -np.inf)
     taken: set[int] = set()

@@ -132,6 +132,10 @@ def spoil(path: Path, case: str) -> Path:
         adata.var_names = ["same", "same", *adata.var_names[2:]]
     elif case == "none":
         adata = adata[:0].copy()
+    elif case == "flat":
+        adata.obsm["X_pca"][:, 1] = 3.0
+    elif case == "bare":
+        adata = anndata.AnnData(obs=adata.obs, obsm={"X_pca": adata.obsm["X_pca"]})
     adata.write_h5ad(path)
     if case == "text":
         path.write_text("cell\tgene\n")
@@ -165,6 +169,8 @@ def spoil(path: Path, case: str) -> Path:
         ("twice", {}, "obs_names_make_unique"),
         ("genes", {}, "var_names_make_unique"),
         ("none", {}, "no cells"),
+        ("flat", {}, "PC2 is constant"),
+        ("bare", {}, "there is no expression"),
         ("", {"representation": "X_scvi"}, "no key 'X_scvi'; one of: X_pca, X_umap, frame; or X"),
         ("", {"sample": "patient"}, "no column 'patient'; one of: donor, batch"),
         ("", {"truth": "each"}, "12 different values for 12 units"),

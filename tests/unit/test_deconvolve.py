@@ -215,3 +215,13 @@ def test_options_of_tables_are_refused_for_anndata(
     assert main(arguments(planted, tmp_path / "out", "--log", "CD19")) == 2
     assert "--log" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_expression_that_is_not_finite(planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adata = anndata.read_h5ad(planted)
+    adata.X = adata.X.toarray()
+    adata.X[3, 4] = np.inf
+    adata.write_h5ad(tmp_path / "inf.h5ad")
+    assert main(arguments(tmp_path / "inf.h5ad", tmp_path / "out")) == 2
+    assert "X: CD3E has a missing or infinite value" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
