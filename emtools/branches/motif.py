@@ -35,7 +35,7 @@ REFERENCES = (
     "Bailey & Elkan (1995) Proc. Int. Conf. Intell. Syst. Mol. Biol. 3:21 (ZOOPS, both strands, starts from words).",
     "Lawrence & Reilly (1990) Proteins 7:41, doi:10.1002/prot.340070105 (EM for one site a sequence).",
     "Schneider & Stephens (1990) Nucleic Acids Res. 18:6097, doi:10.1093/nar/18.20.6097 (sequence logos).",
-    "Schneider et al. (1986) J. Mol. Biol. 188:415, doi:10.1016/0022-2836(86)90165-8 (bits needed to single out a site).",
+    "Schneider et al. (1986) J. Mol. Biol. 188:415, doi:10.1016/0022-2836(86)90165-8 (bits of chance, bits needed to single out a site).",
     "Tareen & Kinney (2020) Bioinformatics 36:2272, doi:10.1093/bioinformatics/btz921 (Logomaker).",
 )
 FILES = {
@@ -330,12 +330,14 @@ def describe(
     bits = model.information(fitted.params)
     n, n_letters = len(finding.pieces), sum(len(piece.codes) for piece in finding.pieces)
     needed = model.locating_bits(np.array([len(piece.codes) for piece in finding.pieces]))
+    corrected = model.corrected_information(fitted.params, len(intervals))
     letters = consensus(fitted.params.matrix)
     stretches = "sequences" if all(piece.whole for piece in finding.pieces) else "searched stretches"
     lead = f"A motif of {options.width} bp, {letters}, has a site in {len(intervals)} of {n} {stretches}."
     facts = {
         "Sites": f"{len(intervals)} in {n} {stretches}",
         "Information": f"{bits.sum():.1f} bits",
+        "Less what chance shows": f"{corrected:.1f} bits",
         "Needed to single out a site": f"{needed:.1f} bits",
         "Gain over no motif": f"{gain:.1f} nats",
         "Background": f"order {options.background_order}, {100 * model.background.frequencies[1:3].sum():.0f} % GC",
@@ -355,9 +357,9 @@ def describe(
         what = "A known site is found where a predicted one covers at least half of it. "
         what += f"The model places at most one site a sequence, so it can find at most {n} sites."
         tables.append(Table("Accuracy against known sites", what, accuracy))
-    if bits.sum() < needed:
+    if corrected < needed:
         lead += (
-            f" With {bits.sum():.1f} bits it is weaker than the {needed:.1f} bits that it takes to single out one place in a "
+            f" With {corrected:.1f} bits (less what chance shows) it is weaker than the {needed:.1f} bits that it takes to single out one place in a "
             "stretch: read it as composition, not as a binding site."
         )
     else:

@@ -360,6 +360,15 @@ class Motif:
         bits: Floats = (params.matrix * np.log2(params.matrix / self.background.frequencies)).sum(axis=1)
         return bits
 
+    def corrected_information(self, params: MotifParams, n_sites: float) -> float:
+        """Information of the whole motif less what `n_sites` sites of random letters would show, bits.
+
+        ``sum(information) - width (n_letters - 1) / (2 n_sites ln 2)``; Schneider et al. (1986), appendix,
+        doi:10.1016/0022-2836(86)90165-8.
+        """
+        spurious = self.width * (self.n_letters - 1) / (2.0 * max(n_sites, 1.0) * math.log(2.0))
+        return float(self.information(params).sum()) - spurious
+
     def locating_bits(self, lengths: npt.NDArray[np.int64]) -> float:
         """Information that it takes to single out one place in a sequence, mean over sequences, bits.
 
