@@ -39,7 +39,7 @@ def draw_convergence(fit: Fit[Any, Any], folder: Path) -> Picture:
             "remaining gain) against passes over the data, on a log axis; the dark line is the start that was kept. A "
             f"straight descent is healthy EM; the steeper, the less information is missing.{others}"
         )
-        return save(figure, folder, Picture("convergence", "Did it converge?", caption))
+        return save(figure, folder, Picture("convergence", "How it converged", caption))
 
 
 def draw_climbs(axis: Any, fit: Fit[Any, Any], climbs: dict[int, list[Pass]]) -> None:
