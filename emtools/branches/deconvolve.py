@@ -48,7 +48,7 @@ from emtools.kernels.composition import (
     type_profiles,
 )
 from emtools.models.mixture import Family, GaussianMixture, data_prior, kmeans
-from emtools.plots.deconvolve import draw_confusion, draw_profiles, draw_proportions, draw_types
+from emtools.plots.deconvolve import MOST_WRITTEN, draw_confusion, draw_profiles, draw_proportions, draw_types
 from emtools.plots.style import Picture
 from emtools.report.page import Page, Table
 
@@ -390,15 +390,12 @@ def draw(
     profiles, genes = expression.profiles, list(expression.adata.var_names)
     n_each = max(2, min(6, SHOWN_GENES // len(finding.types)))
     chosen = telling(profiles, finding.shares, n_each)
-    if len(genes) <= 16:
-        chosen = [list(range(len(genes)))]
-    pictures = [draw_types(points, axes, finding.types, finding.responsibilities, finding.unit, folder)]
-    if any(chosen):
-        pictures.append(
-            draw_profiles(
-                profiles, genes, chosen, finding.types, finding.unit, expression.what, folder, expression.means
-            )
-        )
+    if len(genes) <= MOST_WRITTEN or not any(chosen):
+        chosen = [list(range(min(len(genes), MOST_WRITTEN)))]
+    pictures = [
+        draw_types(points, axes, finding.types, finding.responsibilities, finding.unit, folder),
+        draw_profiles(profiles, genes, chosen, finding.types, finding.unit, expression.what, folder, expression.means),
+    ]
     sample = cells.sample
     by_sample, sizes = None, []
     if sample is not None:

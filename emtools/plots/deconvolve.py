@@ -146,7 +146,8 @@ def draw_profiles(
     dots = profiles.lowest >= 0.0 and bool((profiles.fractions[columns] < 0.98).any())
     word = "genes" if unit == "cells" else "variables"
     with styled():
-        width = min(2.0 + 0.21 * len(columns), 11.0)
+        cell = 0.38 if not dots and len(columns) <= MOST_WRITTEN else 0.21
+        width = min(2.0 + cell * len(columns), 11.0)
         figure, axis = plt.subplots(figsize=(max(width, 4.2), 1.5 + 0.24 * len(types)))
         if dots:
             draw_dots(figure, axis, means, profiles.fractions[columns].T)
