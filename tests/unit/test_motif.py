@@ -13,7 +13,10 @@ import pytest
 from emtools.engine.chunks import SequenceSource, total_stats
 from emtools.engine.starts import fit, join
 from emtools.errors import InputError
-from emtools.io.fasta import read_fasta
+from emtools.io.fasta import Record, read_fasta
+from emtools.io.intervals import Interval
+from emtools.io.regions import cut
+from emtools.kernels.spans import matches, n_positions, n_shared_positions
 from emtools.models.motif import (
     Motif,
     MotifParams,
@@ -281,3 +284,41 @@ def test_words_start_where_the_motif_is():
     assert logliks["words"] > logliks["random"] + 50
     found = fit(model, source, starts=3).params.matrix.argmax(axis=1)
     assert "".join("ACGT"[i] for i in found) in ("TGACGTCATT", "AATGACGTCA")
+
+
+def test_information_and_what_it_takes_to_find_a_site():
+    source = source_of(["ACGT" * 5])
+    model = model_of(source, width=2, order=0)
+    assert model.background.frequencies.tolist() == [0.25] * 4
+    params = MotifParams(0.5, np.array([[0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0.0 + 1e-300, 1e-300]]))
+    np.testing.assert_allclose(model.information(params), [0.0, 1.0], rtol=1e-12, atol=1e-12)
+    assert model.corrected_information(params, 10) == pytest.approx(1.0 - 2 * 3 / (20 * math.log(2)), rel=1e-12)
+    assert model.locating_bits(np.array([33, 129])) == pytest.approx((math.log2(64) + math.log2(256)) / 2, rel=1e-12)
+
+
+def test_half_of_the_known_site_must_be_covered():
+    known = np.array([[0, 10, 30]])
+    assert matches(np.array([[0, 0, 20]]), known).all()
+    assert not matches(np.array([[0, 0, 19]]), known).any()
+    assert not matches(np.array([[1, 10, 30]]), known).any()
+    assert n_positions(np.array([[0, 5, 9], [0, 0, 3], [1, 0, 3], [0, 8, 12]])) == 3 + 7 + 3
+    assert n_positions(np.empty((0, 3), dtype=np.int64)) == 0
+    assert n_shared_positions(np.array([[0, 0, 20]]), known) == 10
+
+
+def test_regions_are_joined_and_cut():
+    records = [Record("a", "", encode("ACGTACGTAC")), Record("b", "", encode("TTTT"))]
+    regions = [Interval("a", 6, 9), Interval("a", 1, 4), Interval("a", 3, 6), Interval("b", 0, 4)]
+    pieces = cut(records, regions, 5)
+    assert [(p.record, p.start, p.end) for p in pieces] == [("a", 1, 6), ("a", 6, 9), ("b", 0, 4)]
+    assert [p.label for p in pieces] == ["a:2-6", "a:7-9", "b"]
+    np.testing.assert_array_equal(pieces[1].codes, records[0].codes[6:9])
+    assert [p.start for p in cut(records[:1], None, None)] == [0]
+
+
+def test_second_orders_matter_only_where_they_are_asked_for():
+    """Background of order 2 follows a repeat that order 0 cannot (negative control: equal letters)."""
+    source = source_of(["ACACACACACACACACACAC" * 3])
+    logliks = [model_of(source, order=k, strands="one").background_loglik(source) for k in (0, 1, 2)]
+    assert logliks[1] > logliks[0] + 20
+    assert logliks[0] == pytest.approx(60 * math.log(31 / 64), rel=1e-12)
