@@ -26,6 +26,7 @@ LETTER_COLORS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00"}
 CERTAINTY = LinearSegmentedColormap.from_list("certainty", ["#CFE3F1", "#0072B2", "#00304D"])
 MOST_ROWS = 40
 MOST_LANES = 6
+LONGEST_LABEL = 28
 KNOWN = "#F4C77B"
 
 
@@ -146,7 +147,7 @@ def line_by_line(rows: Sequence[Row], width: int) -> tuple[Any, str]:
             axis.add_patch(Rectangle((low, y - 0.42), high - low, 0.84, color=KNOWN, lw=0, zorder=2))
         if row.called:
             axis.add_patch(arrow(row.start, width, y, row.strand, CERTAINTY(row.posterior)))
-    axis.set_yticks(range(len(shown)), [row.label for row in shown])
+    axis.set_yticks(range(len(shown)), [short(row.label) for row in shown])
     axis.set_ylim(len(shown) - 0.4, -0.6)
     axis.set_xlim(-0.01 * longest, 1.01 * longest)
     axis.set_xlabel("position in the sequence, bp")
@@ -154,7 +155,8 @@ def line_by_line(rows: Sequence[Row], width: int) -> tuple[Any, str]:
     axis.spines["left"].set_visible(False)
     axis.tick_params(axis="y", length=0)
     n_called = sum(row.called for row in rows)
-    axis.set_title(f"Sites in {n_called} of {len(rows)} sequences")
+    drawn = f"; the {len(shown)} most certain are drawn" if len(shown) < len(rows) else ""
+    axis.set_title(f"Sites in {n_called} of {len(rows)} sequences{drawn}", pad=16 if drawn else 6)
     bar = figure.colorbar(ScalarMappable(Normalize(0, 1), CERTAINTY), ax=axis, fraction=0.025, pad=0.02, aspect=30)
     bar.set_label("posterior of the site")
     handles = [Patch(color=KNOWN, label="known site")] if any(row.known for row in rows) else []
@@ -168,6 +170,11 @@ def line_by_line(rows: Sequence[Row], width: int) -> tuple[Any, str]:
         "strand on which it reads as in the logo. Darker is more certain: the posterior probability that the site starts there."
     )
     return figure, caption
+
+
+def short(label: str) -> str:
+    """A label that leaves room for the figure."""
+    return label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
 
 
 def arrow(start: int, width: int, y: float, strand: str, color: Any) -> Any:
