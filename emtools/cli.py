@@ -165,7 +165,7 @@ def build_parser() -> argparse.ArgumentParser:
         "IMAGE",
         "segment an image, K-means beside Gaussian mixture",
         "emtools segment nuclei.tif --out results/nuclei --components 2",
-        5,
+        3,
     )
     segment.add_argument("--components", type=positive, default=2, metavar="K", help="number of classes (default 2)")
     segment.add_argument(

@@ -16,7 +16,7 @@ from skimage.filters import threshold_otsu
 
 from emtools.branches.finish import RunOptions, finish
 from emtools.engine.chunks import ArraySource
-from emtools.engine.protocol import Floats
+from emtools.engine.protocol import Assign, Floats
 from emtools.engine.result import Fit
 from emtools.engine.starts import fit
 from emtools.errors import FitError, InputError
@@ -264,16 +264,7 @@ def segmentations(
     n_ranked = options.starts - 1 if labels else options.starts
     labels += brightness_partitions(pixels.features[:, 2 * pixels.channel + 1], k, n_ranked)
     init = [chosen.from_labels(pixels.features, partition) for partition in labels]
-    best = fit(
-        chosen,
-        source,
-        init=init,
-        tol=options.tol,
-        max_passes=options.max_passes,
-        seed=options.seed,
-        threads=options.threads,
-        on_pass=progress,
-    )
+    best = fit(chosen, source, init=init, on_pass=progress, **settings(options))
     found = [by_fit(options, pixels, best)]
     if clusters is not None:
         found.append(by_fit(options, pixels, clusters))
@@ -286,22 +277,18 @@ def segmentations(
     return [*found, separated(options, "Otsu", "threshold", np.asarray(pixels.plane > level))]
 
 
+def settings(options: Options) -> dict[str, Any]:
+    """How every fit is run."""
+    return {name: getattr(options, name) for name in ("tol", "max_passes", "seed", "threads")}
+
+
 def fitted_or_none(
     options: Options, model: GaussianMixture, source: ArraySource, init: Sequence[MixtureParams] = ()
 ) -> Fit[MixtureParams, Any] | None:
     """A rival for the comparison; None where none of its starts is usable."""
     try:
-        return fit(
-            model,
-            source,
-            init=init,
-            starts=options.starts,
-            assign="soft" if model.fixed_variance is None else "hard",
-            tol=options.tol,
-            max_passes=options.max_passes,
-            seed=options.seed,
-            threads=options.threads,
-        )
+        assign: Assign = "soft" if model.fixed_variance is None else "hard"
+        return fit(model, source, init=init, starts=options.starts, assign=assign, **settings(options))
     except FitError as error:
         print(f"segment: left out of the comparison: {error}", file=sys.stderr)
         return None
@@ -460,20 +447,25 @@ def boundary_note(pixels: Pixels, methods: Sequence[Method]) -> str:
         "covariance draws a straight line too, but tilts it along the cloud. With a covariance of its own for each class "
         "the line becomes a quadric (an ellipse, parabola or hyperbola) that follows shape and abundance."
     )
+    if pixels.features.shape[1] > 2:
+        text += (
+            f" The classes were found in {pixels.features.shape[1]} features; the plane shows what remains of them when the "
+            "others are integrated out."
+        )
     free = next((m for m in methods if m.boundary == "quadric"), None)
     if free is None:
         return text
+    broad, narrow = (100.0 * float(m.foreground.mean()) for m in (free, methods[0]))
+    if broad > narrow + 2.0:
+        text += (
+            f" Here the broad bright class also takes in the upper tail of the background: it covers {broad:.0f} % of the "
+            f"image, that of {methods[0].name} {narrow:.0f} %."
+        )
     share = dark_share(pixels, free)
     if share > DARKEST:
-        return (
-            f"{text} Mind the far side of the quadric: here it gives {share:.0f} % of the darkest {DARKEST:g} % of the "
-            "pixels to the brightest class, for which brightness alone gives no reason."
-        )
-    broad = float(free.foreground.mean()) - float(methods[0].foreground.mean())
-    if broad > 0.02:
-        return (
-            f"{text} Here the broad bright class also takes in the upper tail of the background: it holds "
-            f"{100 * broad:.0f} % more of the image than the brightest class of K-means."
+        text += (
+            f" Mind the far side of the quadric: it gives {share:.1f} % of the darkest {DARKEST:g} % of the pixels to the "
+            "brightest class, which no one would."
         )
     return text
 
