@@ -83,7 +83,7 @@ class Card:
     page, figure : str or None
         Links to report.html and to a figure, seen from the page of the run.
     accuracy : DataFrame or None
-        Metrics by methods.
+        Metrics by methods, without those of single columns (``NRMSE bmi`` beside ``NRMSE``).
     """
 
     data: str
@@ -191,8 +191,11 @@ def read_card(path: Path, out: Path) -> Card:
     figures = [link_of(folder / f"{stem}.png", out) for stem in stems]
     rows = pd.DataFrame(record.get("accuracy") or [], columns=["method", "metric", "value"])
     table = None
+    metrics = list(dict.fromkeys(rows["metric"]))
+    rows = rows[[not any(metric.startswith(f"{other} ") for other in metrics) for metric in rows["metric"]]]
     if len(rows):
-        table = rows.pivot_table("value", "metric", "method", sort=False).reset_index().rename_axis(columns=None)
+        sides = ("metric", "method") if rows["method"].nunique() <= rows["metric"].nunique() else ("method", "metric")
+        table = rows.pivot_table("value", *sides, sort=False).reset_index().rename_axis(columns=None)
     return Card(
         folder.resolve().name,
         branch,
@@ -219,9 +222,9 @@ def curve(record: Mapping[str, Any]) -> list[list[float]]:
 
 def multiqc_tables(cards: Sequence[Card]) -> dict[str, dict[str, Any]]:
     """MultiQC custom content: table of all fits, and their climbs."""
-    headers = {
-        key: {"title": title, "description": meaning} for key, title, meaning in FIELDS if key not in ("branch", "data")
-    }
+    words = {key: {"title": title, "description": meaning} for key, title, meaning in FIELDS}
+    order = ("verdict", "accuracy", "agreeing", "loglik", "gap", "rate", "passes", "model")
+    headers: dict[str, dict[str, Any]] = {key: dict(words[key]) for key in order}
     headers["verdict"]["cond_formatting_rules"] = {
         "pass": [{"s_eq": "converged"}],
         "warn": [{"s_contains": "found by 1"}, {"s_contains": "saddle"}],

@@ -44,7 +44,8 @@ def planned(folder: Path, *arguments: str) -> set[str]:
     """Rules that a dry run would execute."""
     run = snakemake(folder, "--dry-run", *arguments)
     assert run.returncode == 0, run.stdout + run.stderr
-    return set(re.findall(r"^(?:local)?rule (\w+):$", run.stdout + run.stderr, flags=re.M))
+    table = re.search(r"^Job stats:\n.*\n-.*\n((?:.+\n)+?)total ", run.stdout + run.stderr, flags=re.M)
+    return {line.split()[0] for line in table.group(1).splitlines()} if table else set()
 
 
 @pytest.fixture(scope="module")

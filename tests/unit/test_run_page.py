@@ -1,0 +1,121 @@
+"""The page of a run: verdicts at a glance, nothing hidden, and files that MultiQC reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emtools.cli import main
+from emtools.errors import InputError
+from emtools.report.run import curve, judge, multiqc_tables, read_card
+
+
+def record(status: str = "converged", hits: tuple[int, ...] = (1, 1), rate: float | None = 0.5) -> dict[str, Any]:
+    heights = [-9.0, -5.0, -4.5]
+    return {
+        "branch": "hmm",
+        "model": {"name": "categorical_hmm", "n_states": 2},
+        "status": status,
+        "verdict": "Said <in> one sentence.",
+        "loglik": -4.5,
+        "objective": -4.5,
+        "gap": 1e-7,
+        "rate": rate,
+        "passes": 6,
+        "starts": [
+            {"restart": i, "optimum": hit, "objective": -4.5 if hit == 1 else -6.0} for i, hit in enumerate(hits)
+        ],
+        "trace": [{"restart": 0, "pass": i, "objective": height} for i, height in enumerate(heights)],
+        "accuracy": [
+            {"method": "ours", "metric": "NRMSE", "value": 0.25},
+            {"method": "ours", "metric": "NRMSE bmi", "value": 0.5},
+            {"method": "mean", "metric": "NRMSE", "value": 1.0},
+        ],
+    }
+
+
+def write(path: Path, content: dict[str, Any]) -> Path:
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "color", "words"),
+    [
+        (record(), "good", "converged"),
+        (record(hits=(1,)), "good", "converged"),
+        (record(hits=(1, 2, 2)), "warn", "converged; found by 1 of 3 starts"),
+        (record(rate=1.02), "warn", "converged to a saddle"),
+        (record("budget"), "bad", "not converged: out of passes"),
+        (record("decreased"), "bad", "not converged: decreased"),
+    ],
+)
+def test_traffic_light(content: dict[str, Any], color: str, words: str) -> None:
+    light = judge(content)
+    assert (light.color, light.words) == (color, words)
+
+
+def test_curve_ends_at_the_gap_of_the_best_start() -> None:
+    content = record(hits=(1, 2))
+    content["trace"].append({"restart": 1, "pass": 0, "objective": -8.0})
+    assert np.allclose(curve(content), [[1, 4.5 + 1e-7], [2, 0.5 + 1e-7], [3, 1e-7]], rtol=1e-8, atol=0)
+    content["trace"] = [{"restart": 0, "pass": i, "objective": -4.5 - 1.0 / (i + 1)} for i in range(5000)]
+    thinned = curve(content)
+    assert len(thinned) < 500
+    assert thinned[-1][0] == 5000
+
+
+def test_page_counts_what_did_not_converge_and_escapes(tmp_path: Path) -> None:
+    good = write(tmp_path / "hmm" / "good" / "fit.json", record())
+    bad = write(tmp_path / "hmm" / "bad" / "fit.json", record("budget"))
+    assert main(["summary", str(good), str(bad), "--out", str(tmp_path), "--multiqc", "multiqc/report.html"]) == 0
+    html = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "1 of 2 fits did not converge" in html
+    assert "Said &lt;in&gt; one sentence." in html
+    assert 'href="multiqc/report.html"' in html
+    table = [line.split("\t") for line in (tmp_path / "runs.tsv").read_text().splitlines()]
+    assert [row[0] for row in table] == ["verdict", "converged", "not converged: out of passes"]
+    fits = json.loads((tmp_path / "multiqc" / "emtools_fits_mqc.json").read_text())
+    assert fits["data"]["hmm bad"]["verdict"] == "not converged: out of passes"
+    first = (tmp_path / "index.html").read_bytes()
+    assert main(["summary", str(good), str(bad), "--out", str(tmp_path), "--multiqc", "multiqc/report.html"]) == 0
+    assert (tmp_path / "index.html").read_bytes() == first
+
+
+def test_accuracy_of_single_columns_stays_on_the_page_of_the_fit(tmp_path: Path) -> None:
+    card = read_card(write(tmp_path / "a" / "fit.json", record()), tmp_path)
+    assert card.headline == "NRMSE 0.25"
+    assert card.accuracy is not None
+    assert card.accuracy.to_numpy().tolist() == [["ours", 0.25], ["mean", 1.0]]
+    traces = multiqc_tables([card])["emtools_traces_mqc.json"]["data"]
+    assert traces["hmm a"][0] == [1, 4.5 + 1e-7]
+
+
+def test_unknown_numbers_are_shown_as_unknown(tmp_path: Path) -> None:
+    content = record("budget") | {"gap": None, "rate": None}
+    fit = write(tmp_path / "a" / "fit.json", content)
+    assert main(["summary", str(fit), "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "index.html").read_text(encoding="utf-8").count("unknown") >= 2
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("", "empty"), ("{", "not JSON"), ("[]", "lacks branch"), ('{"branch": "hmm"}', "lacks model")]
+)
+def test_wrong_fit_file_gives_one_line(tmp_path: Path, text: str, found: str) -> None:
+    path = tmp_path / "fit.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=found):
+        read_card(path, tmp_path)
+    assert main(["summary", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_fits_of_one_name_are_refused(tmp_path: Path) -> None:
+    one = write(tmp_path / "x" / "a" / "fit.json", record())
+    two = write(tmp_path / "y" / "a" / "fit.json", record())
+    assert main(["summary", str(one), str(two), "--out", str(tmp_path / "out")]) == 2
