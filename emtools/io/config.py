@@ -200,9 +200,7 @@ def make_plan(config: Mapping[str, Any], source: str, schemas: Path) -> Plan:
                 sniff(path, kind)
             except InputError as error:
                 remedy = error.remedy or "give another file"
-                raise InputError(
-                    draft.at(role), f"{error.where}: {error.got}", error.expected, remedy
-                ) from error
+                raise InputError(draft.at(role), f"{error.where}: {error.got}", error.expected, remedy) from error
             return str(path)
         return f"{results}/inputs/{product}" if value.startswith("demo:") else entry_of(product).product
 

@@ -20,6 +20,13 @@ from emtools.io.fitfile import fit_record, plain, write_record
 from emtools.io.outputs import require_file, staged
 
 
+def break_off(out: Path) -> None:
+    """Write half of the results and fail."""
+    with staged(out) as folder:
+        (folder / "table.tsv").write_text("half")
+        raise RuntimeError
+
+
 def test_files_appear_when_the_block_ends(tmp_path):
     out = tmp_path / "new" / "results"
     with staged(out) as folder:
@@ -34,9 +41,8 @@ def test_an_error_leaves_nothing_and_keeps_what_was_there(tmp_path):
     old.mkdir()
     (old / "fit.json").write_text("kept")
     for out in (tmp_path / "fresh", old):
-        with pytest.raises(RuntimeError), staged(out) as folder:
-            (folder / "table.tsv").write_text("half")
-            raise RuntimeError
+        with pytest.raises(RuntimeError):
+            break_off(out)
     assert not (tmp_path / "fresh").exists()
     assert [path.name for path in old.iterdir()] == ["fit.json"]
     assert (old / "fit.json").read_text() == "kept"
