@@ -20,7 +20,7 @@ from emtools.io.fitfile import fit_record, plain, write_record
 from emtools.io.outputs import require_file, staged
 
 
-def break_off(out: Path) -> None:
+def break_off(out):
     """Write half of the results and fail."""
     with staged(out) as folder:
         (folder / "table.tsv").write_text("half")
