@@ -11,6 +11,12 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MPLBACKEND := agg
 
+# Where there is no home to write to, caches stay here.
+ifeq ($(shell test -w "$$HOME" && echo yes),)
+export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
+export MPLCONFIGDIR := $(CURDIR)/.snakemake/matplotlib
+endif
+
 .PHONY: help env run test slow lint bench lock clean
 
 help:  ## this list
