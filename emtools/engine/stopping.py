@@ -12,6 +12,7 @@ FALL = 1e-12
 ROUNDING = 1e-13
 RATIOS = 3
 TOL = 1e-6
+VISIBLE = 100.0
 
 
 class Status(StrEnum):
@@ -35,17 +36,17 @@ class Remaining:
     rate : float
         Estimated linear rate of the parameters, the largest fraction of missing information;
         NaN while the trace does not tell.
-    at_rounding : bool
-        Whether the gains have sunk below what float64 can resolve.
+    resolution : float
+        Smallest certifiable gap in nats once the gains have sunk below what float64 can resolve; 0.0 before.
     """
 
     gap: float
     rate: float
-    at_rounding: bool = False
+    resolution: float = 0.0
 
     def within(self, tol: float) -> bool:
-        """Whether the top is reached: to `tol`, or to `TOL` where rounding hides anything finer."""
-        return self.gap < tol or (self.at_rounding and self.gap < TOL)
+        """Whether the top is reached: to `tol`, or to what rounding leaves visible, `TOL` at best."""
+        return self.gap < tol or (self.resolution > 0.0 and self.gap < max(TOL, self.resolution))
 
 
 def fell(before: float, after: float) -> bool:
@@ -81,7 +82,8 @@ def remaining_gain(objectives: Sequence[float]) -> Remaining:
     if max(gains[-2:]) <= floor:
         ratios = usable_ratios(objectives, floor)
         ratio = min(ratios[-1], fall_ratio(objectives, floor)) if ratios else 0.0
-        return Remaining(floor / (1.0 - ratio) if ratio < 1.0 else math.inf, math.sqrt(ratio), at_rounding=True)
+        gap = floor / (1.0 - ratio) if ratio < 1.0 else math.inf
+        return Remaining(gap, math.sqrt(ratio), resolution=VISIBLE * floor)
     if len(gains) < RATIOS + 1:
         return unknown
     ratios = [b / a for a, b in pairwise(gains) if a > floor]

@@ -204,3 +204,11 @@ def test_a_climb_that_reaches_its_fixed_point_at_once_stops() -> None:
     slow = (-884389.0 + np.cumsum(1e-3 * 0.99 ** np.arange(940))).tolist()
     assert remaining_gain(slow).at_rounding
     assert not remaining_gain(slow).within(1e-6)
+
+
+def test_a_huge_loglik_is_certified_to_what_rounding_leaves_visible():
+    objectives = [-1e9 - 1e3 * 0.25**t for t in range(40)]
+    remaining = remaining_gain(objectives)
+    assert remaining.within(1e-6)
+    assert 1e-4 < remaining.gap < 1e-2
+    assert not remaining_gain([-1e9 - 1e3 * 0.25**t for t in range(8)]).within(1e-6)
