@@ -341,7 +341,10 @@ def explain(fault: ValidationError, source: str) -> InputError:
             )
         case _:
             return InputError(
-                where, f"{show(value)} cannot be used", "a word or path that does not begin with -", "rename it"
+                where,
+                f"{show(value)} cannot be used",
+                "a word or path without braces that does not begin with -",
+                "rename it",
             )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from emtools.cli import build_parser
+from emtools.cli import build_parser, main
 from emtools.errors import InputError
 from emtools.io.config import BRANCHES, FILES, make_plan, read_yaml
 
@@ -72,6 +72,7 @@ WRONG = {
     ),
     "name with a slash": ("hmm: {../a: {input: genome.fa, states: 2}}", "the name '../a' cannot be used", "rename"),
     "an option as a word": ("impute: {a: {input: markers.csv, id: --out}}", "impute.a.id: '--out' cannot be used", ""),
+    "braces": ("impute: {a: {input: '{x}.csv'}}", "config.yaml: impute.a.input: '{x}.csv' cannot be used", ""),
     "missing file": (
         "impute: {a: {input: nowhere.csv}}",
         "config.yaml: impute.a.input: nowhere.csv: no such file; a table file",
@@ -159,6 +160,21 @@ def test_good_config_becomes_command_lines(here: Path) -> None:
     assert "--regions out/hmm/g/segments.bed" in " ".join(motif.words)
     for entry in made.entries:
         build_parser().parse_args([entry.branch, entry.files["input"], "--out", entry.out, *entry.words])
+
+
+def test_demo_config_is_good(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(ROOT)
+    assert main(["check", "config/config.yaml"]) == 0
+    assert "2 impute, 2 deconvolve, 1 segment, 1 hmm, 2 motif" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["a: [", "a: b: c", "- a", "\t", "3"])
+def test_broken_yaml_gives_one_line(here: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("broken.yaml").write_text(text)
+    assert main(["check", "broken.yaml", "--schemas", str(SCHEMAS)]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("emtools: error: broken.yaml")
+    assert line.count("\n") == 1
 
 
 def test_sample_sheet_adds_entries(here: Path) -> None:

@@ -24,12 +24,13 @@ DEMO = {
     "motif_lambda_regions",
     "segment_nuclei",
 }
-TINY = """
+ODD = "o'ther $(touch pwned) ; x.fa"
+TINY = f"""
 hmm:
-  genome: {input: genome.fa, states: 2, starts: 2}
-  short: {input: other.fa, states: 2, starts: 1, max_passes: 2}
+  genome: {{input: genome.fa, states: 2, starts: 2}}
+  short: {{input: "{ODD}", states: 2, starts: 1, max_passes: 2}}
 motif:
-  regions: {input: genome.fa, regions: "hmm:genome", window: 60, width: 6, starts: 2}
+  regions: {{input: genome.fa, regions: "hmm:genome", window: 60, width: 6, starts: 2}}
 """
 
 
@@ -95,9 +96,9 @@ def finished(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of three small analyses: a chain of two, and one that has no passes to converge in."""
     folder = tmp_path_factory.mktemp("tiny")
     rng = np.random.default_rng(1)
-    for name in ("genome", "other"):
+    for name in ("genome.fa", ODD):
         halves = [rng.choice(list("ACGT"), 900, p=p) for p in ([0.4, 0.1, 0.1, 0.4], [0.1, 0.4, 0.4, 0.1])]
-        (folder / f"{name}.fa").write_text(f">one\n{''.join(np.concatenate(halves))}\n")
+        (folder / name).write_text(f">one\n{''.join(np.concatenate(halves))}\n")
     (folder / "config.yaml").write_text(TINY)
     run = snakemake(folder, *where(clone), "--cores", "2")
     assert run.returncode == 0, run.stdout + run.stderr
@@ -114,6 +115,11 @@ def test_second_run_has_nothing_to_do(clone: Path, finished: Path) -> None:
     assert "Nothing to be done" in run.stdout + run.stderr
 
 
+def test_odd_file_names_never_reach_the_shell_unquoted(finished: Path) -> None:
+    assert (finished / "results" / "hmm" / "short" / "fit.json").is_file()
+    assert not (finished / "pwned").exists()
+
+
 def test_page_of_the_run_leads_to_everything(finished: Path) -> None:
     results = finished / "results"
     html = (results / "index.html").read_text()
@@ -127,7 +133,7 @@ def test_page_of_the_run_leads_to_everything(finished: Path) -> None:
 def test_changed_input_reruns_only_what_depends_on_it(clone: Path, finished: Path) -> None:
     reports = {"summary", "multiqc", "everything"}
     for name, expected in (
-        ("other.fa", {"hmm_short"}),
+        (ODD, {"hmm_short"}),
         ("genome.fa", {"hmm_genome", "motif_regions"}),
     ):
         path = finished / name
