@@ -255,7 +255,7 @@ def multiqc_tables(cards: Sequence[Card]) -> dict[str, dict[str, Any]]:
         "section_name": "Climbs",
         "description": (
             "Nats below the top of the hill at each pass of the start that was kept. A straight descent on this log "
-            "axis is healthy; its slope is the rate."
+            "axis is healthy; the steeper, the less information is missing."
         ),
         "plot_type": "linegraph",
         "pconfig": {
