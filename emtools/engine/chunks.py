@@ -45,6 +45,22 @@ class Rows:
     weights: Floats
 
 
+def check_weights(weights: Floats | None, n_units: int) -> Floats:
+    """The weights of `n_units` units, shape (n_units,): 1 where None.
+
+    Raises
+    ------
+    InputError
+        If a weight is negative or not finite, all are zero, or their number is wrong.
+    """
+    checked = np.ones(n_units) if weights is None else np.asarray(weights, dtype=np.float64)
+    if checked.shape != (n_units,) or not np.isfinite(checked).all() or (checked < 0).any():
+        raise InputError("weights", f"array of shape {checked.shape}", f"{n_units} finite values >= 0")
+    if not checked.any():
+        raise InputError("weights", "all are zero", "at least one positive weight")
+    return checked
+
+
 class ArraySource:
     """Rows of an array, cut into chunks of about `VALUES_PER_CHUNK` values.
 
@@ -60,7 +76,7 @@ class ArraySource:
     Raises
     ------
     InputError
-        If there is no row, or a weight is negative, not finite or of the wrong number.
+        If there is no row, a weight is negative or not finite, all are zero, or their number is wrong.
     """
 
     def __init__(self, values: Floats, weights: Floats | None = None, chunk_rows: int | None = None) -> None:
@@ -69,9 +85,7 @@ class ArraySource:
         if self.values.ndim != 2 or not self.values.size:
             raise InputError("data", f"array of shape {array.shape}", "a table with at least one row and column")
         n, d = self.values.shape
-        self.weights = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
-        if self.weights.shape != (n,) or not np.isfinite(self.weights).all() or (self.weights < 0).any():
-            raise InputError("weights", f"array of shape {self.weights.shape}", f"{n} finite values >= 0")
+        self.weights = check_weights(weights, n)
         self.chunk_rows = chunk_rows or max(1, VALUES_PER_CHUNK // d)
 
     @property
@@ -150,7 +164,8 @@ class SequenceSource:
     Raises
     ------
     InputError
-        If there is no sequence, one is empty, or the weights are negative or of the wrong number.
+        If there is no sequence, one is empty, a weight is negative or not finite, all are zero, or their
+        number is wrong.
     """
 
     def __init__(
@@ -161,9 +176,7 @@ class SequenceSource:
         if not n or not lengths.all():
             got = f"sequence {int(np.argmin(lengths)) + 1} is empty" if n else "no sequence"
             raise InputError("sequences", got, "at least one, each with at least one letter")
-        self.weights = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
-        if self.weights.shape != (n,) or not np.isfinite(self.weights).all() or (self.weights < 0).any():
-            raise InputError("weights", f"array of shape {self.weights.shape}", f"{n} finite values >= 0")
+        self.weights = check_weights(weights, n)
         self.codes = np.concatenate([np.asarray(codes, dtype=np.uint8) for codes in sequences])
         self.offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
         cuts, filled = [0], 0
@@ -186,6 +199,29 @@ class SequenceSource:
         first, last = self.cuts[index], self.cuts[index + 1]
         offsets = self.offsets[first : last + 1]
         return Sequences(self.codes[offsets[0] : offsets[-1]], offsets - offsets[0], self.weights[first:last], first)
+
+
+def weighted_sequences(data: Source[Sequences]) -> list[Sequences]:
+    """The sequences of positive weight by chunk; a chunk without any is left out.
+
+    Numbers for messages (`Sequences.first`) are those of the chunks, before anything is left out.
+
+    Raises
+    ------
+    InputError
+        If no sequence has weight.
+    """
+    parts = []
+    for chunk in (data.chunk(index) for index in range(data.n_chunks)):
+        used, lengths = chunk.weights > 0, np.diff(chunk.offsets)
+        if used.all():
+            parts.append(chunk)
+        elif used.any():
+            offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths[used])])
+            parts.append(Sequences(chunk.codes[np.repeat(used, lengths)], offsets, chunk.weights[used], chunk.first))
+    if not parts:
+        raise InputError("weights", "all are zero", "at least one positive weight")
+    return parts
 
 
 def tree_sum(items: Sequence[S]) -> S:

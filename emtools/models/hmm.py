@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, xlogy
 
-from emtools.engine.chunks import Sequences
+from emtools.engine.chunks import Sequences, weighted_sequences
 from emtools.engine.protocol import Assign, Floats, Source, Stats
 from emtools.errors import InputError
 from emtools.kernels.markov import POSSIBLE, best_counts, best_path, expected_counts, log_table, posterior
@@ -228,9 +228,17 @@ class CategoricalHMM:
         return {"start": params.start, "transition": params.transition, "emission": params.emission}
 
     def canonical(self, params: HMMParams) -> HMMParams:
-        """States by ascending G + C where the alphabet has 4 letters, else by descending first emission."""
-        key = params.emission[:, GC].sum(axis=1) if self.n_letters == NUCLEOTIDES else -params.emission[:, 0]
-        order = np.argsort(key, kind="stable")
+        """States by ascending G + C where the alphabet has 4 letters, else by descending first emission.
+
+        Ties are broken by the emissions, then the probability of staying, then that of the start, then the
+        sorted probabilities of leaving and of arriving, each descending; only states that agree in all of
+        these stay in the order given.
+        """
+        emission, transition = params.emission, params.transition
+        first = emission[:, GC].sum(axis=1) if self.n_letters == NUCLEOTIDES else -emission[:, 0]
+        leaving, arriving = np.sort(transition, axis=1), np.sort(transition, axis=0).T
+        falling = np.column_stack([emission, np.diagonal(transition), params.start, leaving, arriving])
+        order = np.lexsort((*-falling.T[::-1], first))
         return HMMParams(params.start[order], params.transition[np.ix_(order, order)], params.emission[order])
 
     def degenerate(self, stats: HMMStats, params: HMMParams) -> str | None:
@@ -332,7 +340,7 @@ def from_log_odds(log_odds: Floats) -> Floats:
 def window_counts(
     data: Source[Sequences], n_letters: int, rng: np.random.Generator
 ) -> tuple[Floats, Floats, npt.NDArray[np.bool_], int]:
-    """Letters in windows of a random length.
+    """Letters in windows of a random length, over the sequences of positive weight.
 
     Returns
     -------
@@ -343,9 +351,9 @@ def window_counts(
     first : ndarray of bool, shape (n_windows,)
         Whether a window is the first of its sequence.
     n_total : int
-        Letters in all sequences.
+        Letters in all these sequences.
     """
-    chunks = [data.chunk(i) for i in range(data.n_chunks)]
+    chunks = weighted_sequences(data)
     n_total = sum(chunk.codes.size for chunk in chunks)
     longest = max(int(np.diff(chunk.offsets).max()) for chunk in chunks)
     top = max(SHORTEST_WINDOW + 1.0, longest / 20.0)

@@ -277,7 +277,8 @@ class LaplaceUniform:
             if not count > 0.0:
                 return f"the {part} part has no rows left"
         after = self.m_step(stats, params)
-        spread = float(np.ptp(stats.sample.values))
+        sample = stats.sample
+        spread = float(np.ptp(sample.values[sample.laplace + sample.uniform > 0.0]))
         if after.scale <= COLLAPSED * spread:
             return f"the Laplace scale has collapsed on the value {after.location:.6g}"
         if after.upper - after.lower <= COLLAPSED * spread:

@@ -406,10 +406,16 @@ class GaussianMixture:
         return {"weights": params.weights, "means": params.means, word: params.covariances}
 
     def canonical(self, params: MixtureParams) -> MixtureParams:
-        """Components by descending weight, or by ascending mean of feature `order_by`; ties by the means."""
+        """Components by descending weight, or by ascending mean of feature `order_by`.
+
+        Ties are broken by the means, then by descending weight, then by the entries of the covariances:
+        components that agree in all of these are the same.
+        """
+        tied = self.family == "tied"
         first = -params.weights if self.order_by is None else params.means[:, self.order_by]
-        order = np.lexsort((*params.means.T[::-1], first))
-        covariances = params.covariances if self.family == "tied" else params.covariances[order]
+        spread = np.empty((self.n_components, 0)) if tied else params.covariances.reshape(self.n_components, -1)
+        order = np.lexsort((*spread.T[::-1], -params.weights, *params.means.T[::-1], first))
+        covariances = params.covariances if tied else params.covariances[order]
         return MixtureParams(params.weights[order], params.means[order], covariances)
 
     def degenerate(self, stats: MixtureStats, params: MixtureParams) -> str | None:

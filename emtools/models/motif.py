@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, logit, xlog1py, xlogy
 
-from emtools.engine.chunks import Sequences
+from emtools.engine.chunks import Sequences, weighted_sequences
 from emtools.engine.protocol import Assign, Floats, Source, Stats
 from emtools.errors import InputError
 from emtools.kernels.logspace import log_or_minus_infinity
@@ -434,8 +434,8 @@ def has_room(codes: npt.NDArray[np.uint8], width: int, n_letters: int = DNA) -> 
 
 
 def draw_sequences(data: Source[Sequences], rng: np.random.Generator) -> Sequences:
-    """All sequences, or about `SCORED_LETTERS` letters of random ones, in one chunk."""
-    chunks = [data.chunk(i) for i in range(data.n_chunks)]
+    """All sequences of positive weight, or about `SCORED_LETTERS` letters of random ones, in one chunk."""
+    chunks = weighted_sequences(data)
     total = sum(chunk.codes.size for chunk in chunks)
     share = min(1.0, SCORED_LETTERS / total)
     pieces = []

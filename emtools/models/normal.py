@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from emtools.engine.chunks import VALUES_PER_CHUNK
+from emtools.engine.chunks import VALUES_PER_CHUNK, check_weights
 from emtools.engine.protocol import Assign, Floats, Source, Stats
 from emtools.errors import InputError
 from emtools.kernels.gaussian import pack_cholesky, unpack_cholesky
@@ -133,9 +133,7 @@ class PatternSource:
             row, column = np.argwhere(np.isinf(table))[0]
             raise InputError("data", f"row {row}, column {column} is infinite", "finite values, NaN where missing")
         n, d = table.shape
-        w = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
-        if w.shape != (n,) or not np.isfinite(w).all() or (w < 0).any():
-            raise InputError("weights", f"array of shape {w.shape}", f"{n} finite values >= 0")
+        w = check_weights(weights, n)
         observed = ~np.isnan(table) & (w > 0)[:, None]
         if not observed.any(axis=0).all():
             empty = int(np.argmin(observed.any(axis=0)))
@@ -192,7 +190,7 @@ class MultivariateNormal:
     Raises
     ------
     InputError
-        If the prior does not fit.
+        If there is no column, or the prior does not fit.
 
     References
     ----------
@@ -217,6 +215,8 @@ class MultivariateNormal:
     strategies: ClassVar[tuple[str, ...]] = ("moments", "random")
 
     def __post_init__(self) -> None:
+        if self.n_features < 1:
+            raise InputError("normal", f"{self.n_features} features", "at least one")
         if self.prior is None:
             return
         d, degrees, scale = self.n_features, self.prior.degrees, self.prior.scale
@@ -237,11 +237,18 @@ class MultivariateNormal:
 
     def initial_params(self, data: Source[PatternChunk], rng: np.random.Generator, strategy: str) -> NormalParams:
         """``"moments"``: mean and variance of what is observed, no correlation. ``"random"``: the mean moved by about
-        one standard deviation, variances by a factor of about two, and a random correlation matrix."""
+        one standard deviation, variances by a factor of about two, and a random correlation matrix.
+
+        Raises
+        ------
+        InputError
+            If the number of columns is wrong.
+        """
         d = self.n_features
         weight, total, square = np.zeros(d), np.zeros(d), np.zeros(d)
         for index in range(data.n_chunks):
             chunk = data.chunk(index)
+            self.check_columns(chunk)
             for p in chunk.patterns:
                 weight[p.observed] += p.weight
                 total[p.observed] += p.weight * p.mean
@@ -258,12 +265,24 @@ class MultivariateNormal:
         return NormalParams(chunk.origin + centre + sd * rng.normal(size=d), scatter * np.outer(scale, scale))
 
     def e_step(self, params: NormalParams, chunk: PatternChunk, assign: Assign = "soft") -> NormalStats:
-        """Expected moments of the completed rows; see `emtools.kernels.missing.expected_moments`."""
+        """Expected moments of the completed rows; see `emtools.kernels.missing.expected_moments`.
+
+        Raises
+        ------
+        InputError
+            If the number of columns is wrong.
+        """
+        self.check_columns(chunk)
         loglik, entropy, first, second = expected_moments(
             chunk.patterns, params.mean - chunk.origin, params.covariance, assign == "hard"
         )
         n = float(sum(p.weight for p in chunk.patterns))
         return NormalStats(n, loglik, entropy, first, second, chunk.origin)
+
+    def check_columns(self, chunk: PatternChunk) -> None:
+        """Refuse a table of another width."""
+        if len(chunk.origin) != self.n_features:
+            raise InputError("data", f"{len(chunk.origin)} columns", f"{self.n_features}")
 
     def m_step(self, stats: NormalStats, params: NormalParams) -> NormalParams:
         """``μ = Σ E[x] / n``, ``Σ = Σ E[x xᵀ] / n - μ μᵀ`` (Little & Rubin 2019, section 11.2.1).

@@ -1,13 +1,14 @@
 """The hidden Markov model against enumeration with exact fractions and against a naive log-space rewrite."""
 
 import math
+from dataclasses import replace
 from fractions import Fraction
-from itertools import pairwise, product
+from itertools import pairwise, permutations, product
 
 import numpy as np
 import pytest
 
-from emtools.engine.chunks import SequenceSource, total_stats
+from emtools.engine.chunks import ListSource, SequenceSource, total_stats
 from emtools.engine.loop import climb
 from emtools.engine.starts import fit
 from emtools.errors import InputError
@@ -291,8 +292,55 @@ def test_chunks_end_with_sequences():
         ([[0]], [-1.0], "weights"),
         ([[0]], [1.0, 1.0], "weights"),
         ([[0]], [np.nan], "weights"),
+        ([[0], [1]], [0.0, 0.0], "all are zero"),
     ],
 )
 def test_bad_sequences_are_refused(sequences, weights, words):
     with pytest.raises(InputError, match=words):
         SequenceSource([codes(s) for s in sequences], None if weights is None else np.array(weights))
+
+
+@pytest.mark.parametrize("strategy", CategoricalHMM.strategies)
+@pytest.mark.parametrize("chunk_letters", [1, 150, 10_000])
+def test_starts_do_not_see_sequences_of_weight_zero(strategy, chunk_letters):
+    rng = np.random.default_rng(6)
+    sequences = [codes(rng.integers(2, size=100)) for _ in range(6)]
+    unused = [codes(np.full(length, 3)) for length in (400, 30)]
+    mixed = [unused[0], *sequences[:4], unused[1], *sequences[4:]]
+    weights = np.array([0.0, 1, 1, 1, 1, 0.0, 1, 1])
+    model = CategoricalHMM(2, 4)
+    sources = (SequenceSource(sequences), SequenceSource(mixed, weights, chunk_letters))
+    ours, theirs = (model.initial_params(source, np.random.default_rng(2), strategy) for source in sources)
+    np.testing.assert_array_equal(model.pack(ours), model.pack(theirs))
+
+
+def test_starts_without_any_weight_are_refused():
+    chunk = SequenceSource([codes([0, 1])]).chunk(0)
+    source = ListSource([replace(chunk, weights=np.zeros(1))], 1)
+    with pytest.raises(InputError, match="all are zero"):
+        CategoricalHMM(2, 4).initial_params(source, np.random.default_rng(0), "composition")
+
+
+EVEN = np.full((3, 4), 0.25)
+STAY = np.array([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.2, 0.2, 0.6]])
+SAME_STAY = np.array([[0.8, 0.15, 0.05], [0.12, 0.8, 0.08], [0.1, 0.1, 0.8]])
+
+
+@pytest.mark.parametrize(
+    ("n_letters", "start", "transition", "emission"),
+    [
+        (4, np.full(3, 1 / 3), STAY, np.array([[0.4, 0.1, 0.2, 0.3], [0.3, 0.1, 0.2, 0.4], [0.4, 0.2, 0.1, 0.3]])),
+        (3, np.full(3, 1 / 3), STAY, np.array([[0.4, 0.1, 0.5], [0.4, 0.5, 0.1], [0.4, 0.2, 0.4]])),
+        (4, np.full(3, 1 / 3), STAY, EVEN),
+        (4, np.array([0.2, 0.5, 0.3]), SAME_STAY, EVEN),
+        (4, np.full(3, 1 / 3), SAME_STAY, EVEN),
+    ],
+    ids=["emission", "emission_of_three_letters", "staying", "start", "leaving"],
+)
+def test_states_that_tie_are_ordered_by_what_is_left(n_letters, start, transition, emission):
+    model = CategoricalHMM(3, n_letters)
+    first = model.canonical(HMMParams(start, transition, emission))
+    for labels in permutations(range(3)):
+        order = list(labels)
+        relabelled = HMMParams(start[order], transition[np.ix_(order, order)], emission[order])
+        np.testing.assert_array_equal(model.pack(model.canonical(relabelled)), model.pack(first))

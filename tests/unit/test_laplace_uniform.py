@@ -131,3 +131,12 @@ def test_data_that_cannot_be_used_is_named():
     ):
         with pytest.raises(InputError, match=message):
             fit(MODEL, ArraySource(values))
+
+
+def test_a_row_of_weight_zero_does_not_widen_the_range():
+    values = spikes()
+    plain = fit(MODEL, ArraySource(values), starts=3)
+    far, weights = np.append(values, 1e12), np.append(np.ones(len(values)), 0.0)
+    padded = fit(MODEL, ArraySource(far, weights), starts=3)
+    assert padded.params == plain.params
+    assert padded.loglik == pytest.approx(plain.loglik, rel=1e-14)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -299,3 +300,35 @@ def test_rows_are_sampled_where_there_are_too_many(monkeypatch):
     assert (np.diff(rows[:, 0]) > 0).all()
     assert (rows[:, 0] % 3 > 0).all()
     assert (kept == 1).all()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("order_by", [None, 0])
+def test_components_that_tie_in_weight_and_mean_are_ordered_by_covariance(family, order_by):
+    model = GaussianMixture(3, 2, family, order_by=order_by)
+    matrices = np.array([[[2.0, 0.5], [0.5, 1.0]], [[2.0, -0.5], [-0.5, 1.0]], [[1.0, 0.0], [0.0, 2.0]]])
+    diagonals = np.array([[2.0, 1.0], [2.0, 0.5], [1.0, 3.0]])
+    covariances = {"full": matrices, "tied": matrices[0], "diagonal": diagonals, "spherical": diagonals[:, 1]}[family]
+    weights = np.full(3, 1 / 3) if order_by is None else np.array([0.5, 0.3, 0.2])
+    means = np.ones((3, 2))
+    first = model.canonical(MixtureParams(weights, means, covariances))
+    for labels in permutations(range(3)):
+        order = list(labels)
+        moved = covariances if family == "tied" else covariances[order]
+        again = model.canonical(MixtureParams(weights[order], means[order], moved))
+        np.testing.assert_array_equal(again.weights, first.weights)
+        np.testing.assert_array_equal(again.covariances, first.covariances)
+
+
+def test_the_tied_prior_is_that_of_one_component_and_says_so():
+    values, _ = clouds()
+    one, tied, full = (data_prior(values, k, family).scale for k, family in ((1, "full"), (3, "tied"), (3, "full")))
+    np.testing.assert_array_equal(tied, one)
+    np.testing.assert_allclose(full, one / 3 ** (2 / 3), rtol=1e-13)
+    assert data_prior.__doc__ is not None
+    assert "tied family uses K = 1" in data_prior.__doc__
+
+
+def test_rows_without_any_weight_are_refused_by_the_source():
+    with pytest.raises(InputError, match="all are zero"):
+        ArraySource(np.zeros((2, 1)), np.zeros(2))

@@ -322,3 +322,19 @@ def test_second_orders_matter_only_where_they_are_asked_for():
     logliks = [model_of(source, order=k, strands="one").background_loglik(source) for k in (0, 1, 2)]
     assert logliks[1] > logliks[0] + 20
     assert logliks[0] == pytest.approx(60 * math.log(31 / 64), rel=1e-12)
+
+
+@pytest.mark.parametrize("letters", [1, 10_000])
+def test_starts_do_not_see_sequences_of_weight_zero(letters, monkeypatch):
+    from emtools.models import motif
+
+    rng = np.random.default_rng(3)
+    texts = ["".join(rng.choice(list("ACGT"), size=60)) for _ in range(12)]
+    model = model_of(source_of(texts), width=6)
+    mixed = ["T" * 500, *texts[:5], "A" * 200, *texts[5:]]
+    weights = np.array([0.0, *[1.0] * 5, 0.0, *[1.0] * 7])
+    for scored in (motif.SCORED_LETTERS, 300, 1):
+        monkeypatch.setattr(motif, "SCORED_LETTERS", scored)
+        sources = (source_of(texts), source_of(mixed, weights, chunk_letters=letters))
+        ours, theirs = (model.initial_params(source, np.random.default_rng(1), "words") for source in sources)
+        np.testing.assert_array_equal(model.pack(ours), model.pack(theirs))

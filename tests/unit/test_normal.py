@@ -202,6 +202,7 @@ def test_dependent_columns_are_named():
         (np.array([[1.0, np.inf], [2.0, 3.0]]), None, "row 0, column 1 is infinite"),
         (np.array([[1.0, np.nan], [2.0, np.nan]]), None, "column 1 has no value"),
         (np.array([[1.0, 2.0], [2.0, 3.0]]), np.array([1.0, -1.0]), "finite values >= 0"),
+        (np.array([[1.0, 2.0], [2.0, 3.0]]), np.zeros(2), "all are zero"),
     ],
 )
 def test_bad_data_are_refused(values, weights, message):
@@ -233,3 +234,18 @@ def test_coverage_of_conditional_intervals_is_nominal():
     gap = np.isnan(table)
     inside = np.abs(full - filled)[gap] < norm.ppf(0.975) * sd[gap]
     assert inside.mean() == pytest.approx(0.95, abs=0.015)
+
+
+@pytest.mark.parametrize("strategy", MultivariateNormal.strategies)
+@pytest.mark.parametrize("n_features", [3, 5])
+def test_a_table_of_another_width_is_refused(n_features, strategy):
+    source, model = PatternSource(gappy()), MultivariateNormal(n_features)
+    with pytest.raises(InputError, match=f"4 columns; {n_features}"):
+        fit(model, source, strategy=strategy)
+    with pytest.raises(InputError, match=f"4 columns; {n_features}"):
+        fit(model, source, init=[NormalParams(np.zeros(n_features), np.eye(n_features))])
+
+
+def test_a_normal_without_columns_is_refused():
+    with pytest.raises(InputError, match="0 features"):
+        MultivariateNormal(0)
