@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from emtools.engine.certificate import Certificate, certify
+from emtools.engine.certificate import Certificate, certify, judge
 from emtools.engine.chunks import in_turn, workers
 from emtools.engine.protocol import Source
 from emtools.engine.result import Fit
@@ -67,8 +67,13 @@ def recorded_command(command: Sequence[str]) -> list[str]:
 
 
 def certificate_of(fit: Fit[Any, Any], source: Source[Any] | None, threads: int) -> Certificate | None:
-    """Standard errors where the model is small enough for 2p + 1 passes, and the assignment is soft."""
-    if source is None or fit.assign != "soft" or fit.model.pack(fit.params).size > LARGEST_CERTIFIED:
+    """Standard errors where the fit converged, the model is small enough for 4p passes, and the assignment is soft."""
+    if (
+        source is None
+        or not fit.converged
+        or fit.assign != "soft"
+        or fit.model.pack(fit.params).size > LARGEST_CERTIFIED
+    ):
         return None
     with workers(threads) as pool:
         return certify(fit.model, source, fit.params, pool if source.n_chunks > 1 else in_turn)
@@ -116,12 +121,16 @@ def finish(
     rows = [] if accuracy is None else accuracy.to_dict("records")
     if accuracy is not None:
         accuracy.to_csv(folder / "accuracy.tsv", sep="\t", index=False)
+    certificate = certificate or certificate_of(fit, source, options.threads)
+    if certificate is not None:
+        fit = judge(fit, certificate)
+        print(f"emtools {branch}: {certificate.sentence}", file=sys.stderr)
     record = fit_record(
         fit,
         branch=branch,
         inputs=inputs,
         command=recorded_command(options.command),
-        certificate=certificate or certificate_of(fit, source, options.threads),
+        certificate=certificate,
         labels=labels,
         units=units,
         accuracy=rows,

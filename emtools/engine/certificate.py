@@ -1,25 +1,36 @@
 """Standard errors, remaining gain and missing information of a fit, from the contract of a model alone.
 
 The score is the gradient of Q at its own point (Fisher's identity), so differences of Q, which cost no
-pass over the data, give the score, and differences of the score give the observed information.
+pass over the data, give the score, and differences of the score give the observed information. All
+steps are taken in units of complete-data standard errors along directions that Q makes uncorrelated,
+so neither the units of the data nor collinear columns matter.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg
 
 from emtools.engine.chunks import Map, in_turn, total_stats
 from emtools.engine.protocol import C, Floats, Model, P, S, Source
+from emtools.engine.result import Fit
+from emtools.engine.stopping import Status
 
-INNER_STEP = 1e-2
-OUTER_STEP = 3e-3
-CURVATURE_ROUNDS = 4
-EDGE = 30.0
-SINGULAR = 1e-9
+STEP = 2e-2
+PROBE = 1e-2
+GROWTH = 4.0
+PROBES = 120
+LOPSIDED = 1.0
+ROUNDS = 4
+WHITE = 0.1
+FLAT = 1e-5
+UNRESOLVED = 1e-2
+ROUNDING = 1e-11
+VANISHED = 1e-9
+LEAKS = 1e-3
 
 
 @dataclass(frozen=True)
@@ -28,41 +39,91 @@ class Certificate:
 
     Parameters
     ----------
+    kind : {"maximum", "flat", "saddle", "unknown"}
+        Whether the observed information is positive definite, singular, indefinite, or beyond what
+        float64 resolves.
     gap : float
-        Gain still to come in nats, ½ gᵀ I⁻¹ g with score g and observed information I.
+        Gain still to come in nats, ½ gᵀ I⁻¹ g with score g and observed information I, along what
+        is identified; NaN at a saddle.
     worst_error : float
         Largest distance of a packed parameter from the top, in its standard errors.
     rate : float
-        Largest fraction of missing information: top eigenvalue of the EM rate matrix.
+        Largest fraction of missing information: top eigenvalue of the EM rate matrix; above 1 at a saddle.
     standard_errors : dict of str to ndarray
-        Per natural parameter, in its own unit; NaN where it is held at an edge.
+        Per natural parameter, in its own unit; NaN where it is held at an edge or not identified.
     n_held : int
         Packed parameters at an edge of their space (a probability of zero), held fixed.
-    curved : bool
-        Whether the observed information is positive definite: a maximum, and identified.
     """
 
+    kind: str
     gap: float
     worst_error: float
     rate: float
     standard_errors: dict[str, Floats]
     n_held: int
-    curved: bool
 
     @property
     def sentence(self) -> str:
         """What a reader should know of it."""
-        if not self.curved and self.rate > 1:
-            return f"This is a saddle, not a maximum (rate {self.rate:.4g} > 1): use more starts."
-        if not self.curved:
-            return "The likelihood is flat here: some parameters are not identified by these data."
-        held = f" Held fixed at the edge of its range: {self.n_held} of the packed parameters." if self.n_held else ""
-        missing = f"{100 * self.rate:.3g} % of the information on the worst direction is missing"
+        held = f" {self.n_held} probabilities at the edge of their range were held fixed." if self.n_held else ""
+        if self.n_held == 1:
+            held = " One probability at the edge of its range was held fixed."
+        match self.kind:
+            case "saddle":
+                return f"This is a saddle, not a maximum (rate {self.rate:.4g} > 1): use more starts."
+            case "unknown":
+                return "The curvature could not be computed, so there are no standard errors."
+            case "flat":
+                what = "The likelihood is flat here: what has no standard error is not identified by these data."
+                return f"{what}{held}"
+        missing = f"{100 * self.rate:.3g} % of the information is missing about what is hardest to see"
         return f"By the score, {self.gap:.1e} nats ({self.worst_error:.1e} standard errors) are left; {missing}.{held}"
 
 
+def judge(fit: Fit[P, S], certificate: Certificate) -> Fit[P, S]:
+    """The fit with what its certificate adds to the verdict; a climb that ended on a saddle has not converged.
+
+    A fit that did not converge keeps its verdict: away from the top the curvature tells nothing of it.
+    """
+    if not fit.converged:
+        return fit
+    verdict = f"{fit.verdict} {certificate.sentence}"
+    if certificate.kind == "saddle":
+        return replace(fit, status=Status.SADDLE, gap=math.nan, rate=certificate.rate, verdict=certificate.sentence)
+    return replace(fit, verdict=verdict)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Directions in the packed space in which steps are taken.
+
+    Parameters
+    ----------
+    packed : ndarray, shape (p,)
+        Where they start.
+    directions : ndarray, shape (p, f)
+        One a column, each a complete-data standard error long.
+    """
+
+    packed: Floats
+    directions: Floats
+
+    @property
+    def n(self) -> int:
+        """Number of directions."""
+        return int(self.directions.shape[1])
+
+    def moved(self, i: int, step: float) -> Floats:
+        """Packed parameters after `step` along direction `i`."""
+        return self.packed + step * self.directions[:, i]
+
+    def at(self, packed: Floats) -> Frame:
+        """The same directions from another place."""
+        return replace(self, packed=packed)
+
+
 def certify(model: Model[P, S, C], source: Source[C], params: P, chunk_map: Map = in_turn) -> Certificate:
-    """Observed information at `params` by differences of the score, in 2p + 1 passes over the data.
+    """Observed information at `params` by differences of the score, in 4p + 1 passes over the data.
 
     Parameters
     ----------
@@ -79,122 +140,163 @@ def certify(model: Model[P, S, C], source: Source[C], params: P, chunk_map: Map 
 
     References
     ----------
-    Oakes (1999), J. R. Stat. Soc. B 61, 479-482, doi:10.1111/1467-9868.00188, eq. 3; Dempster, Laird & Rubin (1977),
-    J. R. Stat. Soc. B 39, 1-22, doi:10.1111/j.2517-6161.1977.tb01600.x, eq. 3.15 for the rate matrix.
+    Oakes (1999), J. R. Stat. Soc. B 61, 479-482, doi:10.1111/1467-9868.00188; Dempster, Laird & Rubin (1977),
+    J. R. Stat. Soc. B 39, 1-38, doi:10.1111/j.2517-6161.1977.tb01600.x, section 3 for the rate matrix.
     """
     packed = model.pack(params)
     stats = total_stats(model, source, params, "soft", chunk_map)
-    unit, inside = curvature_units(model, stats, packed)
-    free = np.flatnonzero(inside)
+    units = [coordinate_unit(model, stats, packed, i) for i in range(packed.size)]
+    free = [i for i, unit in enumerate(units) if unit is not None]
+    n_held = packed.size - len(free)
+    unknown = no_errors(model, params, n_held)
+    noise = ROUNDING * (1.0 + abs(model.expected_loglik(stats, params)))
+    if not free or noise > UNRESOLVED:
+        return unknown
+    start = np.zeros((packed.size, len(free)))
+    start[free, range(len(free))] = [unit for unit in units if unit is not None]
+    whitened = whiten(model, stats, Frame(packed, start))
+    if whitened is None:
+        return unknown
+    frame, complete = whitened
 
     def score_at(vector: Floats) -> Floats:
         at = model.unpack(vector)
-        return slope(model, total_stats(model, source, at, "soft", chunk_map), vector, unit, free)
+        return slope(model, total_stats(model, source, at, "soft", chunk_map), frame.at(vector))
 
-    here = score(model, stats, packed, unit, free)
-    information = np.empty((free.size, free.size))
-    complete = np.empty_like(information)
-    for column, i in enumerate(free):
-        shift = np.zeros_like(packed)
-        shift[i] = OUTER_STEP * unit[i]
-        information[:, column] = (score_at(packed - shift) - score_at(packed + shift)) / (2 * OUTER_STEP)
-        up, down = (slope(model, stats, packed + sign * shift, unit, free) for sign in (1, -1))
-        complete[:, column] = (down - up) / (2 * OUTER_STEP)
-    information = (information + information.T) / 2
-    complete = (complete + complete.T) / 2
-    return read_curvature(model, packed, unit, free, here, information, complete)
+    information = np.empty((frame.n, frame.n))
+    for i in range(frame.n):
+        far, near = (score_at(frame.moved(i, -k * STEP)) - score_at(frame.moved(i, k * STEP)) for k in (2, 1))
+        information[:, i] = (8.0 * near - far) / (12.0 * STEP)
+    information = (information + information.T) / 2.0
+    if not np.isfinite(information).all():
+        return unknown
+    return read_information(model, params, frame, slope(model, stats, frame), information, complete, unknown, noise)
 
 
-def curvature_units(model: Model[P, S, C], stats: S, packed: Floats) -> tuple[Floats, np.ndarray]:
-    """Complete-data standard error of each packed parameter, and whether it lies inside its space."""
-    unit = 1e-3 * (1.0 + np.abs(packed))
-    inside = np.isfinite(packed)
-    for i in np.flatnonzero(inside):
-        for _ in range(CURVATURE_ROUNDS):
-            values = [value_of_q(model, stats, packed, int(i), float(step * unit[i])) for step in (-0.1, 0.0, 0.1)]
-            curvature = -(values[0] - 2 * values[1] + values[2]) / (0.1 * unit[i]) ** 2
-            if not math.isfinite(curvature) or curvature <= 0 or 1 / math.sqrt(curvature) > EDGE * (1 + abs(packed[i])):
-                inside[i] = False
-                break
-            unit[i] = 1 / math.sqrt(curvature)
-    return unit, inside
+def no_errors(model: Model[P, S, C], params: P, n_held: int) -> Certificate:
+    """A certificate that says nothing."""
+    nothing = {name: np.full(np.shape(value), math.nan) for name, value in model.natural(params).items()}
+    return Certificate("unknown", math.nan, math.nan, math.nan, nothing, n_held)
 
 
-def value_of_q(model: Model[P, S, C], stats: S, packed: Floats, i: int, step: float) -> float:
-    """Q plus log prior with packed parameter `i` moved by `step`."""
-    moved = packed.copy()
-    moved[i] += step
-    at = model.unpack(moved)
-    return model.expected_loglik(stats, at) + model.log_prior(at)
+def q_at(model: Model[P, S, C], stats: S, packed: Floats) -> float:
+    """Q plus log prior in nats; NaN outside the space."""
+    with np.errstate(all="ignore"):
+        at = model.unpack(packed)
+        return model.expected_loglik(stats, at) + model.log_prior(at)
 
 
-def score(model: Model[P, S, C], stats: S, packed: Floats, unit: Floats, free: np.ndarray) -> Floats:
-    """Gradient of Q plus log prior at `packed`, in nats per complete-data standard error (five-point rule)."""
-    result = np.empty(free.size)
-    for row, i in enumerate(free):
-        f = [value_of_q(model, stats, packed, int(i), float(k * INNER_STEP * unit[i])) for k in (-2, -1, 1, 2)]
-        result[row] = (f[0] - 8 * f[1] + 8 * f[2] - f[3]) / (12 * INNER_STEP)
+def coordinate_unit(model: Model[P, S, C], stats: S, packed: Floats, i: int) -> float | None:
+    """Complete-data standard error of packed parameter `i`, or None at an edge of its space.
+
+    The step is sought over which the second difference of Q is about `PROBE` nats, whatever the unit.
+    At an edge Q is a wall on one side and level on the other: its third difference outgrows the second.
+    """
+    if not math.isfinite(packed[i]):
+        return None
+
+    def q(step: float) -> float:
+        moved = packed.copy()
+        moved[i] += step
+        return q_at(model, stats, moved)
+
+    here = q(0.0)
+    step, drop, grown = 1e-4 * (1.0 + abs(packed[i])), math.nan, False
+    for _ in range(PROBES):
+        drop = 2.0 * here - q(step) - q(-step)
+        if math.isnan(drop):
+            return None
+        if drop > GROWTH * PROBE and not grown:
+            step /= GROWTH
+        elif drop < PROBE:
+            step, grown = step * GROWTH, True
+        else:
+            break
+    else:
+        return None
+    lopsided = abs(q(2 * step) - q(-2 * step) - 2.0 * (q(step) - q(-step)))
+    if not math.isfinite(drop) or not lopsided < LOPSIDED * drop:
+        return None
+    return float(step / math.sqrt(drop))
+
+
+def slope(model: Model[P, S, C], stats: S, frame: Frame) -> Floats:
+    """Gradient of Q plus log prior along each direction of `frame`, in nats per standard error."""
+    result = np.empty(frame.n)
+    for i in range(frame.n):
+        up, down = (q_at(model, stats, frame.moved(i, step)) for step in (STEP, -STEP))
+        result[i] = (up - down) / (2.0 * STEP)
     return result
 
 
-def slope(model: Model[P, S, C], stats: S, packed: Floats, unit: Floats, free: np.ndarray) -> Floats:
-    """`score` by the two-point rule, at half the cost: its error cancels where two slopes are subtracted."""
-    result = np.empty(free.size)
-    for row, i in enumerate(free):
-        down, up = (value_of_q(model, stats, packed, int(i), float(k * INNER_STEP * unit[i])) for k in (-1, 1))
-        result[row] = (up - down) / (2 * INNER_STEP)
-    return result
+def whiten(model: Model[P, S, C], stats: S, frame: Frame) -> tuple[Frame, Floats] | None:
+    """Directions along which the complete-data information is near the identity, and that information."""
+    for _ in range(ROUNDS):
+        complete = np.empty((frame.n, frame.n))
+        for i in range(frame.n):
+            up, down = (slope(model, stats, frame.at(frame.moved(i, step))) for step in (STEP, -STEP))
+            complete[:, i] = (down - up) / (2.0 * STEP)
+        complete = (complete + complete.T) / 2.0
+        if not np.isfinite(complete).all():
+            return None
+        if np.abs(complete - np.eye(frame.n)).max() < WHITE:
+            return frame, complete
+        values, vectors = linalg.eigh(complete)
+        values = np.maximum(values, FLAT * values[-1])
+        frame = replace(frame, directions=frame.directions @ (vectors / np.sqrt(values)))
+    return None
 
 
-def read_curvature(
+def read_information(
     model: Model[P, S, C],
-    packed: Floats,
-    unit: Floats,
-    free: np.ndarray,
-    here: Floats,
+    params: P,
+    frame: Frame,
+    score: Floats,
     information: Floats,
     complete: Floats,
+    unknown: Certificate,
+    noise: float,
 ) -> Certificate:
-    """Gap, rate and standard errors from score and information in units of complete-data standard errors."""
-    natural = model.natural(model.unpack(packed))
-    n_held = packed.size - free.size
-    nowhere = {name: np.full(np.shape(value), math.nan) for name, value in natural.items()}
-    if not free.size:
-        return Certificate(math.nan, math.nan, math.nan, nowhere, n_held, curved=False)
-    try:
-        kept = linalg.eigh(information, complete, eigvals_only=True)
-    except linalg.LinAlgError:
-        return Certificate(math.nan, math.nan, math.nan, nowhere, n_held, curved=False)
-    rate = float(1.0 - kept[0])
-    if kept[0] < SINGULAR:
-        return Certificate(math.nan, math.nan, rate, nowhere, n_held, curved=False)
-    covariance = linalg.inv(information)
-    step = covariance @ here
-    errors = np.sqrt(np.diag(covariance))
-    jacobian = natural_jacobian(model, packed, unit, free)
-    standard_errors = {
-        name: delta_errors(rows, covariance).reshape(np.shape(natural[name])) for name, rows in jacobian.items()
+    """Kind, gap, rate and standard errors from score and information along the directions of `frame`."""
+    shares, vectors = linalg.eigh(information, complete)
+    rate, flat = float(1.0 - shares[0]), max(FLAT, noise)
+    if shares[0] < -flat:
+        return replace(unknown, kind="saddle", rate=rate)
+    seen = shares > flat
+    lengths = 1.0 / np.sqrt(shares[seen])
+    spread = vectors[:, seen] * lengths
+    along = spread.T @ score
+    gap = 0.5 * float(along @ along)
+    packed_spread = frame.directions @ spread
+    packed_errors = np.sqrt((packed_spread**2).sum(axis=1))
+    moved = packed_errors > 0.0
+    worst = float(np.max(np.abs(packed_spread @ along)[moved] / packed_errors[moved], initial=0.0))
+    errors = {
+        name: delta_errors(rows, spread, vectors[:, ~seen]).reshape(unknown.standard_errors[name].shape)
+        for name, rows in natural_jacobian(model, frame).items()
     }
-    gap = 0.5 * float(here @ step)
-    return Certificate(gap, float(np.abs(step / errors).max()), rate, standard_errors, n_held, curved=True)
+    if unknown.n_held:
+        natural = model.natural(params)
+        for name, error in errors.items():
+            error[error < VANISHED * np.abs(natural[name]).max()] = math.nan
+    return Certificate("maximum" if seen.all() else "flat", gap, worst, rate, errors, unknown.n_held)
 
 
-def delta_errors(rows: Floats, covariance: Floats) -> Floats:
-    """Standard errors by the delta method; NaN for a parameter that no free coordinate moves."""
-    variances = np.einsum("ij,jk,ik->i", rows, covariance, rows)
-    return np.where(np.abs(rows).max(axis=1) > 0, np.sqrt(np.maximum(variances, 0.0)), math.nan)
+def delta_errors(rows: Floats, spread: Floats, hidden: Floats) -> Floats:
+    """Standard errors by the delta method; NaN for what does not move, or moves along a hidden direction."""
+    errors: Floats = np.sqrt(((rows @ spread) ** 2).sum(axis=1))
+    size = np.sqrt((rows**2).sum(axis=1))
+    leak = np.sqrt(((rows @ hidden) ** 2).sum(axis=1))
+    return np.where((size > 0.0) & (leak <= LEAKS * size), errors, math.nan)
 
 
-def natural_jacobian(model: Model[P, S, C], packed: Floats, unit: Floats, free: np.ndarray) -> dict[str, Floats]:
-    """Change of each natural parameter per complete-data standard error of each free packed one."""
+def natural_jacobian(model: Model[P, S, C], frame: Frame) -> dict[str, Floats]:
+    """Change of each natural parameter along each direction of `frame`."""
 
     def at(i: int, step: float) -> dict[str, Floats]:
-        moved = packed.copy()
-        moved[i] += step * unit[i]
-        return {name: np.ravel(value) for name, value in model.natural(model.unpack(moved)).items()}
+        natural = model.natural(model.unpack(frame.moved(i, step)))
+        return {name: np.ravel(value) for name, value in natural.items()}
 
-    pairs = [(at(i, -INNER_STEP), at(i, INNER_STEP)) for i in free]
-    return {
-        name: np.column_stack([(up[name] - down[name]) / (2 * INNER_STEP) for down, up in pairs])
-        for name in pairs[0][0]
-    }
+    pairs = [(at(i, -STEP), at(i, STEP)) for i in range(frame.n)]
+    names = pairs[0][0]
+    return {name: np.column_stack([(up[name] - down[name]) / (2.0 * STEP) for down, up in pairs]) for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -75,7 +76,7 @@ class Start:
     passes : int
         Passes it took.
     optimum : int or None
-        Optimum that it reached, 1 for the best; None where the start is not usable. Starts within
+        Optimum that it reached, 1 for the best; None where it did not converge. Starts within
         1e-3 nats of one another count as one optimum.
     """
 
@@ -145,7 +146,9 @@ class Fit(Generic[P, S]):
     @property
     def best_restart(self) -> int:
         """Number of the start whose parameters these are."""
-        return next(s.restart for s in self.starts if s.optimum == 1 and s.objective == self.objective)
+        return next(
+            s.restart for s in self.starts if s.objective == self.objective and s.status is not Status.DEGENERATE
+        )
 
 
 def number_optima(objectives: list[float | None]) -> list[int | None]:
@@ -164,13 +167,10 @@ def number_optima(objectives: list[float | None]) -> list[int | None]:
 
 def write_verdict(best: Climb[P, S], starts: tuple[Start, ...]) -> str:
     """One sentence: did it converge, how far is the top, did other starts agree."""
-    usable = [s for s in starts if s.optimum is not None]
-    optima = max((s.optimum or 0 for s in starts), default=0)
-    hits = sum(s.optimum == 1 for s in starts)
     passes = len(best.trace)
     match best.status:
         case Status.CONVERGED:
-            text = f"Converged in {passes} passes: at most about {max(best.gap, 1e-16):.1g} nats are left on this hill"
+            text = f"Converged in {passes} passes: by the trace, about {max(best.gap, 1e-16):.1g} nats are left on this hill"
         case Status.BUDGET:
             left = f"about {best.gap:.2g} nats" if best.gap < float("inf") else "an unknown number of nats"
             text = f"Not converged: the budget of {passes} passes was reached with {left} left; raise --max-passes"
@@ -180,11 +180,27 @@ def write_verdict(best: Climb[P, S], starts: tuple[Start, ...]) -> str:
             text = f"Not converged: a value stopped being finite ({best.reason})"
         case Status.DEGENERATE:
             text = f"Degenerate: {best.reason}"
+        case Status.SADDLE:
+            text = "Not converged: the climb ended on a saddle"
+    return f"{text}. {tell_starts(starts)}"
+
+
+def tell_starts(starts: tuple[Start, ...]) -> str:
+    """One sentence: did the starts agree."""
     if len(starts) == 1:
-        return f"{text}. One start only: other optima were not looked for."
-    if optima == 1 and len(usable) == len(starts):
-        return f"{text}. All {len(starts)} starts agree."
-    found = f"{optima} optimum" if optima == 1 else f"{optima} optima"
-    spoiled = len(starts) - len(usable)
-    tail = f"; {spoiled} start{'s' * (spoiled != 1)} set aside as unusable" if spoiled else ""
-    return f"{text}. {found} found, the best in {hits} of {len(starts)} starts{tail}."
+        return "One start only: other optima were not looked for."
+    optima = max((s.optimum or 0 for s in starts), default=0)
+    if not optima:
+        return f"None of the {len(starts)} starts converged."
+    counts = Counter(s.status for s in starts)
+    if optima == 1 and counts[Status.CONVERGED] == len(starts):
+        return f"All {len(starts)} starts agree."
+    hits = sum(s.optimum == 1 for s in starts)
+    told = [f"{optima} {'optimum' if optima == 1 else 'optima'} found, the best in {hits} of {len(starts)} starts"]
+    out_of_passes = counts[Status.BUDGET]
+    if out_of_passes:
+        told.append(f"{out_of_passes} ran out of passes")
+    spoiled = len(starts) - out_of_passes - counts[Status.CONVERGED]
+    if spoiled:
+        told.append(f"{spoiled} start{'s' * (spoiled != 1)} set aside as unusable")
+    return f"{'; '.join(told)}."

@@ -121,7 +121,7 @@ def fit(
 
 def summarise(climbs: Sequence[Climb[P, S]], strategy: str) -> tuple[Start, ...]:
     """Table of starts with the optimum that each reached."""
-    optima = number_optima([c.objective if c.status in USABLE else None for c in climbs])
+    optima = number_optima([c.objective if c.status is Status.CONVERGED else None for c in climbs])
     return tuple(
         Start(c.restart, strategy, c.status, c.objective, len(c.trace), optimum)
         for c, optimum in zip(climbs, optima, strict=True)
@@ -145,7 +145,7 @@ def join(first: Fit[P, S], second: Fit[P, S], strategy: str) -> Fit[P, S]:
     shift = len(first.starts)
     better, ahead = (second, shift) if second.objective > first.objective else (first, 0)
     later = tuple(replace(s, restart=s.restart + shift, strategy=strategy) for s in second.starts)
-    optima = number_optima([s.objective if s.status in USABLE else None for s in first.starts + later])
+    optima = number_optima([s.objective if s.status is Status.CONVERGED else None for s in first.starts + later])
     starts = tuple(replace(s, optimum=optimum) for s, optimum in zip(first.starts + later, optima, strict=True))
     trace = first.trace + tuple(replace(row, restart=row.restart + shift) for row in second.trace)
     restart = better.best_restart + ahead

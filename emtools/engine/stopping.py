@@ -12,7 +12,10 @@ FALL = 1e-12
 ROUNDING = 1e-13
 RATIOS = 3
 TOL = 1e-6
-VISIBLE = 100.0
+VISIBLE = 2.0
+CLEAR = 1e3
+BLOCK = 10
+EPSILON = 1e-15
 
 
 class Status(StrEnum):
@@ -23,6 +26,7 @@ class Status(StrEnum):
     DECREASED = "decreased"
     NONFINITE = "nonfinite"
     DEGENERATE = "degenerate"
+    SADDLE = "saddle"
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,8 @@ class Remaining:
     resolution: float = 0.0
 
     def within(self, tol: float) -> bool:
-        """Whether the top is reached: to `tol`, or to what rounding leaves visible, `TOL` at best."""
-        return self.gap < tol or (self.resolution > 0.0 and self.gap < max(TOL, self.resolution))
+        """Whether the top is reached: to `tol`, or to what rounding leaves visible."""
+        return self.gap < max(tol, self.resolution)
 
 
 def fell(before: float, after: float) -> bool:
@@ -80,10 +84,7 @@ def remaining_gain(objectives: Sequence[float]) -> Remaining:
     floor = ROUNDING * (1.0 + abs(last[-1]))
     gains = [b - a for a, b in pairwise(last)]
     if max(gains[-2:]) <= floor:
-        ratios = usable_ratios(objectives, floor)
-        ratio = min(ratios[-1], fall_ratio(objectives, floor)) if ratios else 0.0
-        gap = floor / (1.0 - ratio) if ratio < 1.0 else math.inf
-        return Remaining(gap, math.sqrt(ratio), resolution=VISIBLE * floor)
+        return remaining_below(objectives, floor)
     if len(gains) < RATIOS + 1:
         return unknown
     ratios = [b / a for a, b in pairwise(gains) if a > floor]
@@ -93,18 +94,34 @@ def remaining_gain(objectives: Sequence[float]) -> Remaining:
     return Remaining(gains[-1] * ratio / (1.0 - ratio), math.sqrt(max(0.0, ratios[-1])))
 
 
-def fall_ratio(objectives: Sequence[float], floor: float) -> float:
-    """Largest ratio of successive gains that explains the last fall of a gain from above `floor` to below it.
+def remaining_below(objectives: Sequence[float], floor: float) -> Remaining:
+    """Gain still to come where a single gain no longer stands out of rounding.
 
-    It is 0 in effect where hard assignment reaches its fixed point at once.
+    The decay seen while it did is carried on. Where it never did, gains over `BLOCK` passes are
+    compared instead; a trace at rest, to the last bit, is at its end.
+
+    Parameters
+    ----------
+    objectives : sequence of float
+        Objective in nats, one a pass.
+    floor : float
+        Gain in nats that rounding can make.
     """
     gains = [b - a for a, b in pairwise(objectives)]
+    clear = [i for i in range(1, len(gains)) if gains[i - 1] > gains[i] > CLEAR * floor]
     above = [gain for gain in gains if gain > floor]
-    return floor / above[-1] if above else 0.0
-
-
-def usable_ratios(objectives: Sequence[float], floor: float) -> list[float]:
-    """Ratios of successive gains that rounding has not spoiled."""
-    gains = [b - a for a, b in pairwise(objectives)]
-    clear = 1e3 * floor
-    return [b / a for a, b in pairwise(gains) if a > clear and b > clear and b < a]
+    if clear:
+        ratio = min(gains[clear[-1]] / gains[clear[-1] - 1], floor / above[-1])
+        later = len(gains) - clear[-1]
+        gap = gains[clear[-1]] * ratio**later / (1.0 - ratio) if ratio < 1.0 else math.inf
+    elif above or not any(gains[-2:]):
+        ratio, gap = 0.0, floor
+    elif len(gains) < 2 * BLOCK:
+        return Remaining(math.inf, math.nan)
+    else:
+        recent, before = objectives[-1] - objectives[-1 - BLOCK], objectives[-1 - BLOCK] - objectives[-1 - 2 * BLOCK]
+        resting = recent <= EPSILON * (1.0 + abs(objectives[-1]))
+        block_ratio = 0.0 if resting else recent / before if before > 0.0 else math.inf
+        ratio = min(1.0, block_ratio) ** (1.0 / BLOCK)
+        gap = recent * block_ratio / (1.0 - block_ratio) if block_ratio < 1.0 else math.inf
+    return Remaining(max(gap, floor), math.sqrt(ratio), resolution=VISIBLE * floor)

@@ -86,7 +86,7 @@ def fit_record(
     """
     labels, units = labels or {}, units or {}
     errors = certificate.standard_errors if certificate else {}
-    curved = certificate is not None and certificate.curved
+    measured = certificate is not None and certificate.kind != "unknown"
     parameters = {
         name: {
             "value": array,
@@ -102,13 +102,14 @@ def fit_record(
         "branch": branch,
         "model": {"name": fit.model.name, "assign": fit.assign, **fit.model.hyperparameters},
         "status": str(fit.status),
-        "verdict": f"{fit.verdict} {certificate.sentence}" if certificate else fit.verdict,
+        "verdict": fit.verdict,
         "loglik": fit.loglik,
         "objective": fit.objective,
-        "gap": certificate.gap if certificate and curved else fit.gap,
-        "rate": certificate.rate if certificate and curved else fit.rate,
+        "gap": certificate.gap if certificate and measured else fit.gap,
+        "rate": certificate.rate if certificate and measured else fit.rate,
         "certificate": {
-            "method": "observed information" if curved else "trace",
+            "kind": certificate.kind if certificate else None,
+            "method": "observed information" if measured else "trace",
             "worst_error": certificate.worst_error if certificate else None,
             "n_held": certificate.n_held if certificate else None,
             "trace_gap": fit.gap,

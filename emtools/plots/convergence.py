@@ -64,21 +64,15 @@ def draw_climbs(axis: Any, fit: Fit[Any, Any], climbs: dict[int, list[Pass]]) ->
 
 
 def draw_starts(axis: Any, fit: Fit[Any, Any]) -> None:
-    usable = [s for s in fit.starts if s.optimum is not None]
-    spoiled = [s for s in fit.starts if s.optimum is None]
-    below = [fit.objective - s.objective for s in usable]
-    hits = [s.optimum == 1 for s in usable]
-    axis.scatter(
-        [s.restart + 1 for s in usable],
-        below,
-        c=[PALETTE[2] if hit else PALETTE[1] for hit in hits],
-        s=22,
-        zorder=3,
-        clip_on=False,
-    )
-    lowest = max([*below, 1e-2])
-    for s in spoiled:
-        axis.scatter([s.restart + 1], [lowest], marker="x", c=PALETTE[5], s=22, zorder=3, clip_on=False)
+    """Ends of the starts: circles where they converged, crosses where they did not."""
+    below = {s.restart: max(fit.objective - s.objective, 0.0) for s in fit.starts if np.isfinite(s.objective)}
+    lowest = max([below[s.restart] for s in fit.starts if s.optimum is not None] + [1e-2])
+    best = [s for s in fit.starts if s.optimum == 1]
+    other = [s for s in fit.starts if s.optimum is not None and s.optimum > 1]
+    ended = [s for s in fit.starts if s.optimum is None]
+    for starts, color, marker in ((best, PALETTE[2], "o"), (other, PALETTE[1], "o"), (ended, PALETTE[5], "x")):
+        heights = [min(below.get(s.restart, lowest), lowest) for s in starts]
+        axis.scatter([s.restart + 1 for s in starts], heights, c=color, marker=marker, s=22, zorder=3, clip_on=False)
     decades = 10.0 ** np.arange(-3, np.ceil(np.log10(lowest)) + 1)
     axis.set_yscale("symlog", linthresh=decades[0])
     axis.set_yticks([0.0, *decades], ["0", *(f"{tick:g}" for tick in decades)], minor=False)
@@ -86,6 +80,6 @@ def draw_starts(axis: Any, fit: Fit[Any, Any]) -> None:
     axis.set_ylim(decades[-1], -decades[0] / 3)
     axis.set_xlabel("start")
     axis.set_ylabel("nats below the best start")
-    note = f", {len(spoiled)} unusable (×)" if spoiled else ""
-    axis.set_title(f"Starts: best in {sum(hits)} of {len(fit.starts)}{note}")
+    note = f", {len(ended)} not converged (×)" if ended else ""
+    axis.set_title(f"Starts: best in {len(best)} of {len(fit.starts)}{note}")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from conformance.cases import CASES
 
+from emtools.engine.certificate import certify
 from emtools.engine.chunks import in_turn, total_stats, tree_sum, workers
 from emtools.engine.starts import fit
 from emtools.engine.stopping import FALL, Status
 from emtools.io.fitfile import plain
 
 PASSES = 25
+LARGEST_CHECKED = 20
 
 
 @pytest.fixture(params=sorted(CASES), scope="module")
@@ -147,6 +149,62 @@ def test_score_is_the_gradient_of_q_at_its_own_point(case):
     from_q = gradient(lambda v: model.expected_loglik(stats, model.unpack(v)), packed)
     assert np.abs(score).max() > 1e-4, "the case is at a stationary point: nothing is tested"
     np.testing.assert_allclose(from_q, score, rtol=1e-5, atol=1e-5 * np.abs(score).max())
+
+
+def hessian(function, at, step=1e-3):
+    """Second differences of a function of a vector, fourth order along each axis pair."""
+    offsets, factors = (-2, -1, 1, 2), (1 / 12, -8 / 12, 8 / 12, -1 / 12)
+
+    def slope(vector):
+        shifts = np.eye(at.size) * step
+        return np.array(
+            [sum(f * function(vector + o * s) for o, f in zip(offsets, factors, strict=True)) for s in shifts]
+        )
+
+    shifts = np.eye(at.size) * step
+    rows = [sum(f * slope(at + o * s) for o, f in zip(offsets, factors, strict=True)) for s in shifts]
+    result = np.array(rows) / step**2
+    return (result + result.T) / 2
+
+
+def test_standard_errors_are_those_of_the_numerical_hessian(case):
+    """The certificate never sees the likelihood: it works from Q and the score alone."""
+    if not case.smooth:
+        pytest.skip("the likelihood has corners")
+    model, source = case.model, case.source(1)
+    params = fit(model, source, starts=3, tol=1e-10, max_passes=5000, seed=1).params
+    packed = model.pack(params)
+    if packed.size > LARGEST_CHECKED:
+        pytest.skip(f"{packed.size} parameters: the double differences take too long")
+    certificate = certify(model, source, params)
+    if certificate.n_held:
+        pytest.skip("the maximum lies at an edge")
+    assert certificate.kind == "maximum"
+
+    def objective(vector):
+        at = model.unpack(vector)
+        return total_stats(model, source, at).loglik + model.log_prior(at)
+
+    covariance = np.linalg.inv(-hessian(objective, packed))
+    for name, value in model.natural(params).items():
+        rows = gradient(lambda v, name=name: np.ravel(model.natural(model.unpack(v))[name]), packed).reshape(
+            packed.size, -1
+        )
+        expected = np.sqrt(np.maximum(np.einsum("pi,pq,qi->i", rows, covariance, rows), 0.0))
+        errors = np.ravel(certificate.standard_errors[name])
+        free = np.isfinite(errors)
+        np.testing.assert_allclose(errors[free], expected[free], rtol=2e-3, err_msg=name)
+        assert errors.shape == np.ravel(value).shape
+        assert (expected[~free] < 1e-8 * expected.max(initial=1e-30)).all()
+    complete = -hessian(lambda v: q_plus_prior(model, total_stats(model, source, params), v), packed)
+    missing = np.linalg.eigvals(np.eye(packed.size) - np.linalg.solve(complete, np.linalg.inv(covariance)))
+    assert certificate.rate == pytest.approx(missing.real.max(), abs=2e-3)
+    assert certificate.gap < 1e-6
+
+
+def q_plus_prior(model, stats, vector):
+    at = model.unpack(vector)
+    return model.expected_loglik(stats, at) + model.log_prior(at)
 
 
 def test_pack_and_unpack_are_inverse(case):

@@ -29,7 +29,7 @@ def linkage_certificate(t):
 
 def test_standard_error_is_that_of_the_observed_information():
     certificate = linkage_certificate(MLE)
-    assert certificate.curved
+    assert certificate.kind == "maximum"
     assert certificate.n_held == 0
     expected = 1 / math.sqrt(observed_information(MLE))
     assert certificate.standard_errors["recombination"][0] == pytest.approx(expected, rel=1e-4)
