@@ -26,7 +26,8 @@ PROBES = 120
 LOPSIDED = 1.0
 ROUNDS = 4
 WHITE = 0.1
-FLAT = 1e-5
+SMALLEST = 1e-5
+FLAT = 1e-3
 UNRESOLVED = 1e-2
 ROUNDING = 1e-11
 VANISHED = 1e-9
@@ -40,8 +41,8 @@ class Certificate:
     Parameters
     ----------
     kind : {"maximum", "flat", "saddle", "unknown"}
-        Whether the observed information is positive definite, singular, indefinite, or beyond what
-        float64 resolves.
+        Whether the observed information is positive definite, singular (over 99.9 % missing along some
+        direction), indefinite, or beyond what float64 resolves.
     gap : float
         Gain still to come in nats, ½ gᵀ I⁻¹ g with score g and observed information I, along what
         is identified; NaN at a saddle.
@@ -74,7 +75,7 @@ class Certificate:
             case "unknown":
                 return "The curvature could not be computed, so there are no standard errors."
             case "flat":
-                what = "The likelihood is flat here: what has no standard error is not identified by these data."
+                what = "The likelihood is flat here, or nearly: what has no standard error is not identified by these data."
                 return f"{what}{held}"
         missing = f"{100 * self.rate:.3g} % of the information is missing about what is hardest to see"
         return f"By the score, {self.gap:.1e} nats ({self.worst_error:.1e} standard errors) are left; {missing}.{held}"
@@ -242,7 +243,7 @@ def whiten(model: Model[P, S, C], stats: S, frame: Frame) -> tuple[Frame, Floats
         if np.abs(complete - np.eye(frame.n)).max() < WHITE:
             return frame, complete
         values, vectors = linalg.eigh(complete)
-        values = np.maximum(values, FLAT * values[-1])
+        values = np.maximum(values, SMALLEST * values[-1])
         frame = replace(frame, directions=frame.directions @ (vectors / np.sqrt(values)))
     return None
 

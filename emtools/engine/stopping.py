@@ -14,7 +14,7 @@ RATIOS = 3
 TOL = 1e-6
 VISIBLE = 2.0
 CLEAR = 1e3
-BLOCK = 10
+BLOCK = 20
 EPSILON = 1e-15
 
 
@@ -111,9 +111,9 @@ def remaining_below(objectives: Sequence[float], floor: float) -> Remaining:
     clear = [i for i in range(1, len(gains)) if gains[i - 1] > gains[i] > CLEAR * floor]
     above = [gain for gain in gains if gain > floor]
     if clear:
-        ratio = min(gains[clear[-1]] / gains[clear[-1] - 1], floor / above[-1])
-        later = len(gains) - clear[-1]
-        gap = gains[clear[-1]] * ratio**later / (1.0 - ratio) if ratio < 1.0 else math.inf
+        end, begin = clear[-1], clear[-BLOCK:][0] - 1
+        ratio = min((gains[end] / gains[begin]) ** (1.0 / (end - begin)), floor / above[-1])
+        gap = gains[end] * ratio ** (len(gains) - end) / (1.0 - ratio) if ratio < 1.0 else math.inf
     elif above or not any(gains[-2:]):
         ratio, gap = 0.0, floor
     elif len(gains) < 2 * BLOCK:

@@ -18,6 +18,8 @@ from emtools.plots.style import Picture
 
 LARGEST_SVG = 250_000
 LONGEST_TABLE = 200
+PROBABILITY = "probability"
+LEAST_PROBABILITY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,12 @@ def show_value(value: Any) -> str:
     return str(value)
 
 
-def estimate_rows(record: Mapping[str, Any]) -> list[tuple[str, float, float | None, str]]:
-    """One row per number: name with the labels along its axes, value, standard error, unit."""
-    rows = []
+def estimate_rows(record: Mapping[str, Any]) -> list[tuple[str, float | str, float | None, str]]:
+    """One row per number: name with the labels along its axes, value, standard error, unit.
+
+    A probability below 1e-6 is shown as such, without a standard error.
+    """
+    rows: list[tuple[str, float | str, float | None, str]] = []
     for name, parameter in record["parameters"].items():
         value = np.asarray(parameter["value"], dtype=float)
         se = np.full(value.shape, np.nan) if parameter["se"] is None else np.asarray(parameter["se"], dtype=float)
@@ -97,7 +102,10 @@ def estimate_rows(record: Mapping[str, Any]) -> list[tuple[str, float, float | N
         for index in np.ndindex(value.shape):
             words = [str(labels[axis][i]) if axis < len(labels) else str(i + 1) for axis, i in enumerate(index)]
             where = f"{name} [{', '.join(words)}]" if words else name
-            rows.append((where, float(value[index]), float(se[index]), parameter["unit"]))
+            if parameter["unit"] == PROBABILITY and 0.0 < value[index] < LEAST_PROBABILITY:
+                rows.append((where, f"<{LEAST_PROBABILITY:g}".replace("e-0", "e-"), None, PROBABILITY))
+            else:
+                rows.append((where, float(value[index]), float(se[index]), parameter["unit"]))
     return rows
 
 

@@ -157,12 +157,11 @@ def judge(record: Mapping[str, Any]) -> Light:
     """Green, amber or red, and why."""
     starts = record["starts"]
     hits = sum(start["optimum"] == 1 for start in starts)
-    rate = record["rate"]
     if record["status"] != "converged":
         words = {"budget": "not converged: out of passes"}.get(record["status"], f"not converged: {record['status']}")
         return Light("bad", "✗", words)
-    if rate is not None and rate >= 1.0:
-        return Light("warn", "!", "converged to a saddle")
+    if (record.get("certificate") or {}).get("kind") == "flat":
+        return Light("warn", "!", "converged; not all identified")
     if len(starts) > 1 and hits == 1:
         return Light("warn", "!", f"converged; found by 1 of {len(starts)} starts")
     return Light("good", "✓", "converged")
@@ -227,7 +226,7 @@ def multiqc_tables(cards: Sequence[Card]) -> dict[str, dict[str, Any]]:
     headers: dict[str, dict[str, Any]] = {key: dict(words[key]) for key in order}
     headers["verdict"]["cond_formatting_rules"] = {
         "pass": [{"s_eq": "converged"}],
-        "warn": [{"s_contains": "found by 1"}, {"s_contains": "saddle"}],
+        "warn": [{"s_contains": "found by 1"}, {"s_contains": "identified"}],
         "fail": [{"s_contains": "not converged"}],
     }
     headers["loglik"] |= {"format": "{:,.2f}", "scale": False}

@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 from conformance.linkage import COUNTS, MLE, Linkage, LinkageParams
 
-from emtools.engine.certificate import certify
-from emtools.engine.chunks import ArraySource
+from emtools.engine.certificate import certify, judge
+from emtools.engine.chunks import ArraySource, SequenceSource
+from emtools.engine.starts import fit
+from emtools.engine.stopping import Status
+from emtools.models.hmm import CategoricalHMM, HMMParams
+from emtools.models.normal import MultivariateNormal, PatternSource
 
 
 def observed_information(t):
@@ -49,3 +53,64 @@ def test_gap_is_the_gain_still_to_come():
         assert certificate.gap == pytest.approx(loglik(MLE) - loglik(MLE + off), rel=0.05)
     certificate = linkage_certificate(MLE + 1e-3)
     assert certificate.worst_error == pytest.approx(1e-3 * math.sqrt(observed_information(MLE)), rel=0.01)
+
+
+def normal_certificate(values):
+    source = PatternSource(values)
+    return certify(MultivariateNormal(values.shape[1]), source, fit(MultivariateNormal(values.shape[1]), source).params)
+
+
+def test_errors_do_not_depend_on_the_unit():
+    values = np.random.default_rng(0).normal(size=(100, 2))
+    values -= values.mean(axis=0)
+    errors = [normal_certificate(values * unit).standard_errors["mean"] / unit for unit in (1e-4, 1.0, 1e4)]
+    np.testing.assert_allclose(errors[0], values.std(axis=0) / 10.0, rtol=1e-5)
+    np.testing.assert_allclose(errors[1:], [errors[0]] * 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("noise", [1e-1, 1e-2, 1e-3])
+def test_collinear_columns_keep_their_standard_errors(noise):
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=200)
+    values = np.column_stack([first, first + noise * rng.normal(size=200), rng.normal(size=200)])
+    certificate = normal_certificate(values)
+    assert certificate.kind == "maximum"
+    np.testing.assert_allclose(certificate.standard_errors["mean"], values.std(axis=0) / 200**0.5, rtol=1e-4)
+
+
+def test_what_was_never_observed_together_has_no_standard_error():
+    values = np.random.default_rng(2).multivariate_normal([5, 5, 5], np.eye(3) / 2 + 0.5, size=300)
+    values[:150, 1] = values[150:, 2] = np.nan
+    certificate = normal_certificate(values)
+    assert certificate.kind == "flat"
+    errors = certificate.standard_errors["covariance"]
+    assert np.isnan(errors[1, 2])
+    assert np.isfinite(np.delete(errors.ravel(), [5, 7])).all()
+
+
+def test_a_climb_that_ends_on_a_saddle_has_not_converged():
+    rng = np.random.default_rng(3)
+    source = SequenceSource([rng.integers(3, size=50).astype(np.uint8) for _ in range(10)])
+    model = CategoricalHMM(2, 3)
+    start = HMMParams(np.full(2, 0.5), np.full((2, 2), 0.5), np.full((2, 3), 1 / 3))
+    climbed = fit(model, source, init=[start])
+    certificate = certify(model, source, climbed.params)
+    assert certificate.kind == "saddle"
+    assert certificate.rate > 1.01
+    judged = judge(climbed, certificate)
+    assert judged.status is Status.SADDLE
+    assert not judged.converged
+    assert "saddle" in judged.verdict
+
+
+def test_a_held_zero_has_no_standard_error():
+    codes = [np.array([0, 1, 0, 1, 1, 0, 0, 1, 2, 0] * 5, dtype=np.uint8)]
+    source = SequenceSource(codes)
+    model = CategoricalHMM(1, 4)
+    certificate = certify(model, source, fit(model, source).params)
+    emission = certificate.standard_errors["emission"][0]
+    shares = np.array([25, 20, 5]) / 50
+    np.testing.assert_allclose(emission[:3], np.sqrt(shares * (1 - shares) / 50), rtol=1e-4)
+    assert np.isnan(emission[3])
+    assert certificate.n_held == 1
+    assert "One probability" in certificate.sentence

@@ -212,3 +212,20 @@ def test_a_huge_loglik_is_certified_to_what_rounding_leaves_visible():
     assert remaining.within(1e-6)
     assert 1e-4 < remaining.gap < 1e-2
     assert not remaining_gain([-1e9 - 1e3 * 0.25**t for t in range(8)]).within(1e-6)
+
+
+def test_the_decay_is_carried_on_below_rounding():
+    slow = (-1e5 - 10 * 0.995 ** np.arange(4500)).tolist()
+    remaining = remaining_gain(slow)
+    assert remaining.resolution > 0.0
+    assert remaining.gap == pytest.approx(2e-8, rel=0.5)
+    for passes in (2000, 2500, 3000):
+        assert remaining_gain(slow[:passes]).gap == pytest.approx(10 * 0.995 ** (passes - 1), rel=0.5)
+
+
+def test_a_slow_climb_that_never_stood_out_of_rounding_is_not_at_its_end():
+    gain, ratio = 5e-8, 0.9999
+    warm = (-1e6 - gain / (1 - ratio) * ratio ** np.arange(40)).tolist()
+    for passes in (4, 10, 40):
+        assert not remaining_gain(warm[:passes]).within(1e-6)
+    assert remaining_gain([-1e6, -1e6, -1e6, -1e6]).within(1e-6)
