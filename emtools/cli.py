@@ -3,33 +3,74 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 from emtools import __version__
 from emtools.errors import EmtoolsError
+from emtools.io.outputs import require_target
 
 EXITS = "exit status: 0 converged; 3 finished but not converged; 2 bad input or options; 1 anything else"
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-def positive(text: str) -> int:
-    """An integer of at least 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return number
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}; see {self.prog} --help\n")
 
 
-def positive_real(text: str) -> float:
-    """A number above 0."""
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return number
+def whole(low: int, high: int | None = None) -> Callable[[str], int]:
+    """Reader of integers from `low` to `high`."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number") from None
+        if number < low or (high is not None and number > high):
+            raise argparse.ArgumentTypeError(
+                f"{number} is not {f'at least {low}' if high is None else f'in {low} to {high}'}"
+            )
+        return number
+
+    return read
+
+
+positive = whole(1)
+
+
+def real(low: float, inclusive: bool = False) -> Callable[[str], float]:
+    """Reader of finite numbers above `low`, or at least `low`."""
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number") from None
+        if not math.isfinite(number):
+            raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+        if number < low or (number == low and not inclusive):
+            raise argparse.ArgumentTypeError(f"{text} is not {'at least' if inclusive else 'above'} {low:g}")
+        return number
+
+    return read
+
+
+positive_real = real(0)
+
+
+def target(text: str) -> Path:
+    """A path to write to."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the name is empty")
+    return Path(text)
 
 
 def branch_parser(
@@ -50,9 +91,9 @@ def branch_parser(
     )
     parser.set_defaults(module=f"emtools.branches.{name}")
     parser.add_argument("input", metavar=source, type=Path)
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--out", metavar="DIR", type=target, required=True, help="folder for the results")
     common = parser.add_argument_group("fit")
-    common.add_argument("--seed", type=int, default=0, help="root of all random numbers (default 0)")
+    common.add_argument("--seed", type=whole(0), default=0, help="root of all random numbers (default 0)")
     common.add_argument("--threads", type=positive, default=1, help="threads; cannot change a result (default 1)")
     common.add_argument("--starts", type=positive, default=starts, help=f"number of starts (default {starts})")
     common.add_argument(
@@ -68,28 +109,26 @@ def add_helpers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     demo = commands.add_parser("demo", help="write a real data set to try a command on")
     demo.set_defaults(module="emtools.io.demo")
     demo.add_argument("name", metavar="NAME", help="pbmc68k_reduced, diabetes or diabetes_masked")
-    demo.add_argument("--out", metavar="FILE", type=Path, required=True, help="file to write")
+    demo.add_argument("--out", metavar="FILE", type=target, required=True, help="file to write")
 
     summary = commands.add_parser("summary", help="one page for a run of many fits, and tables for MultiQC")
     summary.set_defaults(module="emtools.report.run")
     summary.add_argument("fits", metavar="FIT.json", nargs="+", type=Path, help="fit.json of each fit")
-    summary.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for index.html and runs.tsv")
+    summary.add_argument("--out", metavar="DIR", type=target, required=True, help="folder for index.html and runs.tsv")
     summary.add_argument("--multiqc", metavar="FILE", help="MultiQC report to link to, seen from DIR")
     summary.add_argument("--snakemake", metavar="FILE", help="Snakemake report to link to, seen from DIR")
 
     check = commands.add_parser("check", help="check a workflow config without running anything")
     check.set_defaults(module="emtools.io.config")
     check.add_argument("config", metavar="CONFIG", type=Path, help="YAML file")
-    check.add_argument(
-        "--schemas", metavar="DIR", type=Path, default=Path("workflow/schemas"), help="default workflow/schemas"
-    )
+    check.add_argument("--schemas", metavar="DIR", type=Path, help="default: workflow/schemas of the repository")
     for parser in (demo, summary, check):
         parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """All sub-commands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="emtools",
         description="Expectation-Maximization for what was not observed, with word on whether to believe the answer.",
         epilog=EXITS,
@@ -167,6 +206,7 @@ def build_parser() -> argparse.ArgumentParser:
         "emtools segment nuclei.tif --out results/nuclei --components 2",
         3,
     )
+    segment.set_defaults(tol=1e-2)
     segment.add_argument("--components", type=positive, default=2, metavar="K", help="number of classes (default 2)")
     segment.add_argument(
         "--family", choices=("full", "tied", "diagonal", "spherical"), default="tied", help="covariances (default tied)"
@@ -182,7 +222,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         default=None,
         metavar="C",
-        help="channel that orders the classes, from 0 (default: the first)",
+        help="channel that orders the classes and decides which is brightest, from 0 (default: the first)",
     )
     segment.add_argument(
         "--smooth", type=positive_real, default=1.0, metavar="PIXELS", help="sigma of the blurred feature (default 1)"
@@ -207,11 +247,11 @@ def build_parser() -> argparse.ArgumentParser:
         "emtools hmm genome.fa --out results/genome --states 2",
         10,
     )
-    hmm.add_argument("--states", type=positive, required=True, metavar="K", help="number of hidden states")
+    hmm.add_argument("--states", type=whole(1, 100), required=True, metavar="K", help="number of hidden states")
     hmm.add_argument("--alphabet", choices=("dna", "rna", "protein"), default="dna", help="letters (default dna)")
     hmm.add_argument(
         "--pseudocount",
-        type=float,
+        type=real(0, inclusive=True),
         default=0.0,
         metavar="A",
         help="Dirichlet pseudo-count of every probability (default 0)",
@@ -271,9 +311,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = vars(build_parser().parse_args(words))
     pin_threads()
     del chosen["branch"]
-    module = import_module(chosen.pop("module"))
+    name = chosen.pop("module")
     traceback = chosen.pop("traceback", False)
     try:
+        if name.startswith("emtools.branches."):
+            given = [value for key, value in chosen.items() if key != "out" and isinstance(value, Path)]
+            require_target(chosen["out"], given)
+        module = import_module(name)
         return int(module.run(module.Options(**chosen, command=("emtools", *words))))
     except EmtoolsError as error:
         if traceback:

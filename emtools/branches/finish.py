@@ -15,6 +15,7 @@ from emtools.engine.chunks import in_turn, workers
 from emtools.engine.protocol import Source
 from emtools.engine.result import Fit
 from emtools.io.fitfile import fit_record, write_record
+from emtools.io.outputs import files_in
 from emtools.report.page import Page, write_page
 
 NOT_CONVERGED = 3
@@ -136,7 +137,9 @@ def finish(
         accuracy=rows,
         extra=extra,
     )
+    convergence = draw_convergence(fit, folder)
+    record["outputs"] = sorted(files_in(folder) | {"fit.json", "report.html"})
     write_record(record, folder / "fit.json")
-    write_page(folder / "report.html", page, [draw_convergence(fit, folder)], record)
+    write_page(folder / "report.html", page, [convergence], record)
     print(f"emtools {branch}: report in {options.out / 'report.html'}", file=sys.stderr)
     return 0 if fit.converged else NOT_CONVERGED

@@ -19,6 +19,7 @@ from emtools.engine.starts import fit
 from emtools.errors import FitError, InputError
 from emtools.io.console import Progress
 from emtools.io.outputs import staged
+from emtools.io.sniff import whole_suffix
 from emtools.io.tables import Table, read_table, write_completed
 from emtools.kernels import imputation
 from emtools.models.normal import MultivariateNormal, NormalParams, PatternSource
@@ -31,6 +32,8 @@ Booleans = npt.NDArray[np.bool_]
 
 LARGEST_FOR_PEERS = 60_000
 SAME_CELL = 1e-9
+MOST_CODES, CODES_REPEAT = 10, 4
+YEARS = (1900, 2100)
 
 REFERENCES = (
     "Little & Rubin (2019), Statistical Analysis with Missing Data, 3rd ed., Wiley, section 11.2. "
@@ -95,9 +98,8 @@ def run(options: Options) -> int:
     logged = logged_columns(table, options.log)
     check_shape(table)
     truth = read_truth(table, options) if options.truth is not None else None
-    notices = [*table.notices, *what_to_know(table)]
-    for notice in notices:
-        print(f"emtools impute: {table.path}: {notice}", file=sys.stderr)
+    notices = [*table.notices, *what_to_know(table), *(codes_or_years(table) if options.columns is None else [])]
+    tell(table, notices)
 
     scaled = imputation.to_model_scale(table.values, logged)
     source = PatternSource(scaled)
@@ -119,6 +121,9 @@ def run(options: Options) -> int:
         raise InputError(str(table.path), error.got, "", "leave one of these out with --columns") from error
     progress.close(best.verdict)
     filled = fill(model, best.params, scaled, table, logged)
+    low = below_zero(table, filled, logged)
+    tell(table, low)
+    notices += low
     accuracy = None if truth is None else measure(table, filled, truth, logged, options.seed)
 
     with staged(options.out) as folder:
@@ -150,7 +155,7 @@ def logged_columns(table: Table, log: Sequence[str]) -> Booleans:
         if (column <= 0).any():
             row = int(np.argmax(column <= 0))
             raise InputError(
-                f"{table.path}, row {table.rows[row]}, column {name!r}",
+                f"{table.path}, {table.places[row]}, column {name!r}",
                 f"{column[row]:g} has no logarithm",
                 "values above 0",
                 "take it out of --log, or declare the value missing",
@@ -190,6 +195,49 @@ def what_to_know(table: Table) -> list[str]:
     return told
 
 
+def codes_or_years(table: Table) -> list[str]:
+    """One sentence on columns of few whole numbers, or of years, which are more often codes or dates than markers."""
+    named = []
+    for name, column in zip(table.markers, table.values.T, strict=True):
+        seen = column[~np.isnan(column)]
+        distinct = np.unique(seen)
+        if (distinct != np.round(distinct)).any() or (np.diff(column) == 1).all():
+            continue
+        few = distinct.size <= MOST_CODES and seen.size >= CODES_REPEAT * distinct.size
+        if few or (distinct[0] >= YEARS[0] and distinct[-1] <= YEARS[1]):
+            named.append(name)
+    if not named:
+        return []
+    return [
+        f"only a few different whole numbers, or years, yet modelled as normal: {', '.join(named)}; where these are "
+        "codes or dates, choose the markers with --columns"
+    ]
+
+
+def below_zero(table: Table, filled: Filled, logged: Booleans) -> list[str]:
+    """One sentence on markers that were above 0 wherever observed, and are filled with less or may be less."""
+    gaps = np.isnan(table.values)
+    lowest = np.nanmin(table.values, axis=0)
+    values = ((filled.values < 0) & gaps).sum(axis=0)
+    ends = ((filled.lower < 0) & gaps).sum(axis=0)
+    named = [
+        f"{table.markers[j]} (filled values: {values[j]}, ends of intervals: {ends[j]})"
+        for j in np.flatnonzero((lowest > 0) & ~logged & (ends > 0))
+    ]
+    if not named:
+        return []
+    return [
+        f"filled in below 0 although every observed value is above it: {', '.join(named)}; "
+        "where the marker cannot be negative, model it with --log"
+    ]
+
+
+def tell(table: Table, notices: Sequence[str]) -> None:
+    """Notices as lines of the log."""
+    for notice in notices:
+        print(f"emtools impute: {table.path}: {notice}", file=sys.stderr)
+
+
 def read_truth(table: Table, options: Options) -> Floats:
     """The same markers and rows without gaps.
 
@@ -199,7 +247,7 @@ def read_truth(table: Table, options: Options) -> Floats:
         If rows are missing, an observed cell differs, or no masked cell is known.
     """
     path = Path(str(options.truth))
-    other = read_table(path, id_column=options.id, columns=table.markers, missing=options.missing)
+    other = read_table(path, id_column=options.id, columns=table.markers, missing=options.missing, option="--truth")
     place = {name: row for row, name in enumerate(other.rows)}
     lost = [name for name in table.rows if name not in place]
     if lost or len(other.rows) != len(table.rows):
@@ -213,7 +261,7 @@ def read_truth(table: Table, options: Options) -> Floats:
     if apart.any():
         row, column = (int(k) for k in np.argwhere(apart)[0])
         raise InputError(
-            f"{path}, row {table.rows[row]}, column {table.markers[column]!r}",
+            f"{path}, {other.places[place[table.rows[row]]]}, column {table.markers[column]!r}",
             f"{truth[row, column]:.10g} where the table has {table.values[row, column]:.10g}",
             "the same values in every cell that the table holds",
             "check that both files have the same rows in the same order, or give --id",
@@ -253,7 +301,7 @@ def peers(scaled: Floats, seed: int) -> dict[str, Floats]:
     completed["KNN, k = 5"] = scaler.inverse_transform(KNNImputer(n_neighbors=5).fit_transform(even))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        chained = IterativeImputer(max_iter=50, random_state=seed).fit_transform(even)
+        chained = IterativeImputer(max_iter=50, random_state=seed % 2**32).fit_transform(even)
     completed["IterativeImputer"] = scaler.inverse_transform(chained)
     return completed
 
@@ -402,7 +450,7 @@ def describe(
         "value itself. Values below a detection limit do not meet this. The completed table is for description and "
         "prediction; standard errors computed from it as if nothing had been missing are too small."
     )
-    suffix = table.path.suffix.lower()
+    suffix = whole_suffix(table.path)
     return page.Page(
         title=f"Imputation of {table.path.name}",
         lead=lead,

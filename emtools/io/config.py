@@ -13,7 +13,7 @@ from typing import Any
 
 from emtools.errors import InputError
 from emtools.io.demo import DEMOS
-from emtools.io.sniff import Kind, bare_suffix, sniff, table_columns
+from emtools.io.sniff import Kind, bare_suffix, sniff, table_columns, whole_suffix
 
 try:
     import yaml
@@ -37,6 +37,7 @@ PRODUCTS: dict[str, tuple[Kind, str]] = {
     "motif": ("bed", "sites.bed"),
 }
 BRANCHES = tuple(FILES)
+SCHEMAS = Path("workflow/schemas")
 ELSEWHERE = ("seed", "threads")
 NOUNS = {
     "string": "a string",
@@ -56,14 +57,15 @@ class Options:
     ----------
     config : Path
         YAML file.
-    schemas : Path
-        Folder of config.schema.yaml and samples.schema.yaml.
+    schemas : Path, optional
+        Folder of config.schema.yaml and samples.schema.yaml; by default that of the working folder, else of the
+        repository that this package lies in.
     command : tuple of str
         Command line as typed.
     """
 
     config: Path
-    schemas: Path
+    schemas: Path | None = None
     command: tuple[str, ...] = ()
 
 
@@ -100,7 +102,7 @@ class Entry:
     def product(self) -> str:
         """File that other entries take as input."""
         name = PRODUCTS[self.branch][1]
-        return f"{self.out}/{name}{bare_suffix(Path(self.files['input'])) if self.branch == 'impute' else ''}"
+        return f"{self.out}/{name}{whole_suffix(Path(self.files['input'])) if self.branch == 'impute' else ''}"
 
 
 @dataclass(frozen=True)
@@ -465,12 +467,31 @@ def show_columns(names: tuple[str, ...]) -> str:
     return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 
+def find_schemas() -> Path:
+    """Folder of the schemas, which belong to the workflow and not to the installed package.
+
+    Raises
+    ------
+    InputError
+        If neither the working folder nor the folder of this package is a copy of the repository.
+    """
+    for root in (Path(), Path(__file__).parents[2]):
+        if (root / SCHEMAS / "config.schema.yaml").is_file():
+            return root / SCHEMAS
+    raise InputError(
+        str(SCHEMAS / "config.schema.yaml"),
+        "no such file here",
+        "the folder workflow of the emtools repository",
+        "run the command in the repository, or name its workflow/schemas with --schemas",
+    )
+
+
 def run(options: Options) -> int:
     """Check a config file; `emtools check`."""
     config = read_yaml(options.config)
     if not isinstance(config, Mapping):
         raise InputError(str(options.config), "is not a mapping of keys to values", "", "see config/README.md")
-    plan = make_plan(config, str(options.config), options.schemas)
+    plan = make_plan(config, str(options.config), options.schemas or find_schemas())
     counts = [f"{len(plan.branch(name))} {name}" for name in BRANCHES if plan.branch(name)]
     print(f"emtools check: {options.config} is good: {', '.join(counts)}", file=sys.stderr)
     return 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from emtools.errors import InputError
+from emtools.io.sniff import GZIP
 
 SEPARATORS = (",", "\t", ";", "|")
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
@@ -97,8 +100,13 @@ def read_delimited(path: Path) -> Delimited:
 
 
 def decode(path: Path) -> tuple[str, str]:
-    """Text of a file and its encoding: UTF-8, UTF-16 where it is marked, else Windows-1252."""
+    """Text of a file, plain or gzip, and its encoding: UTF-8, UTF-16 where it is marked, else Windows-1252."""
     raw = path.read_bytes()
+    if raw.startswith(GZIP):
+        try:
+            raw = gzip.decompress(raw)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(str(path), "is a damaged gzip file", str(error), "copy it again") from error
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         order = "utf-16-le" if raw[0] == 0xFF else "utf-16-be"
         candidates: tuple[str, ...] = (order,)

@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from emtools.errors import InputError
 
 SEAL = "fit.json"
+LONGEST_NAME = 255
+FIGURES = (
+    "accuracy|boundary|confusion|convergence|imputed|logo|missingness|overlay|parameters|posterior|profiles|proportions"
+    "|shrinkage|sites|track|types"
+)
+OWN = re.compile(
+    rf"fit\.json|report\.html|({FIGURES})\.(svg|png)|accuracy\.tsv|parameters\.tsv"
+    r"|completed\..+|conditional_sd\.tsv|imputed_cells\.tsv"
+    r"|cells\.h5ad|proportions(_by_sample)?\.tsv|profiles\.tsv"
+    r"|(labels|posteriors|instances)\.ome\.tif|objects\.(csv|h5ad)"
+    r"|segments\.bed|posteriors\.tsv\.gz|motifs\.(meme|jaspar)|sites\.bed",
+    re.IGNORECASE,
+)
 
 
 @contextmanager
 def staged(out: Path, seal: str = SEAL) -> Iterator[Path]:
     """A scratch folder whose files move into `out` when the block ends without an error.
 
-    The file `seal` goes first and comes last: where it stands, the other files belong to it.
+    The file `seal` goes first and comes last: where it stands, the other files belong to it. What an earlier fit left
+    in `out` goes with it; files that no fit wrote stay.
     """
     target = Path(out)
     try:
@@ -31,8 +48,13 @@ def staged(out: Path, seal: str = SEAL) -> Iterator[Path]:
         ) from error
     try:
         yield scratch
-        (target / seal).unlink(missing_ok=True)
         made = [path.relative_to(scratch) for path in sorted(scratch.rglob("*")) if path.is_file()]
+        stale = [name for name in earlier_outputs(target) if Path(name) not in made] if seal == SEAL else []
+        (target / seal).unlink(missing_ok=True)
+        for name in stale:
+            (target / name).unlink(missing_ok=True)
+        if stale:
+            print(f"emtools: removed from {out}, of the earlier fit: {', '.join(stale)}", file=sys.stderr)
         for name in sorted(made, key=lambda path: path.name == seal):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(scratch / name, target / name)
@@ -40,6 +62,55 @@ def staged(out: Path, seal: str = SEAL) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
         if not any(target.iterdir()):
             target.rmdir()
+
+
+def earlier_outputs(folder: Path) -> list[str]:
+    """Files that the fit.json in `folder` says it came with; only names of our own outputs, whatever it says."""
+    try:
+        listed = json.loads((folder / SEAL).read_text(encoding="utf-8"))["outputs"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+    names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    return sorted({name for name in names if OWN.fullmatch(name) and Path(name).name == name} & files_in(folder))
+
+
+def files_in(folder: Path) -> set[str]:
+    """Names of the files of a folder."""
+    return {path.name for path in folder.iterdir() if path.is_file()}
+
+
+def require_target(out: Path, inputs: Sequence[Path] = ()) -> None:
+    """Raise where results cannot go to `out`, before anything is read.
+
+    Parameters
+    ----------
+    out : Path
+        Folder for the results; need not be there yet, and is not made.
+    inputs : sequence of Path
+        Files that will be read.
+
+    Raises
+    ------
+    InputError
+        If `out` cannot be made or written to, or an input lies in it under the name of an output.
+    """
+    remedy = "choose another --out folder"
+    try:
+        if max((len(os.fsencode(part)) for part in out.parts), default=0) > LONGEST_NAME:
+            raise InputError(str(out)[:60] + "…", f"a name has more than {LONGEST_NAME} bytes", "", remedy)
+        there = out
+        while not os.path.lexists(there) and there != there.parent:
+            there = there.parent
+        if not there.is_dir():
+            raise InputError(str(there), "is not a folder", f"a folder for {out}" if there != out else "", remedy)
+        Path(tempfile.mkdtemp(prefix=".writing-", dir=there)).rmdir()
+    except OSError as error:
+        raise InputError(str(out), f"cannot be written ({error.strerror})", "", remedy) from error
+    folder = out.resolve()
+    for path in inputs:
+        places = {path.resolve(), path.parent.resolve() / path.name}
+        if any(place.parent == folder and OWN.fullmatch(place.name) for place in places):
+            raise InputError(str(path), "lies where an output goes and may be overwritten", "", remedy)
 
 
 def sha256(path: Path) -> str:

@@ -26,6 +26,11 @@ def bare_suffix(path: Path) -> str:
     return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
 
 
+def whole_suffix(path: Path) -> str:
+    """Ending of the name in lower case, .gz with what stands before it."""
+    return bare_suffix(path) + (".gz" if path.suffix.lower() == ".gz" else "")
+
+
 def read_head(path: Path) -> bytes:
     """First bytes, unpacked where gzip packed them."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import math
 import re
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from emtools.errors import InputError
 from emtools.io.delimited import Delimited, read_delimited, unquote
 from emtools.io.outputs import require_file
+from emtools.io.sniff import bare_suffix, whole_suffix
 
 if TYPE_CHECKING:
     import pyarrow
@@ -57,6 +59,8 @@ class Table:
         "." or ",".
     content : Delimited or pyarrow.Table
         The whole file.
+    places : tuple of str
+        Where each row stands in the file: "line 3" or "row 2".
     """
 
     path: Path
@@ -67,6 +71,7 @@ class Table:
     notices: tuple[str, ...]
     decimal: str
     content: Delimited | pyarrow.Table
+    places: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -84,20 +89,27 @@ class Columns:
 
 
 def read_table(
-    path: Path, *, id_column: str | None = None, columns: Sequence[str] | None = None, missing: Sequence[str] = ()
+    path: Path,
+    *,
+    id_column: str | None = None,
+    columns: Sequence[str] | None = None,
+    missing: Sequence[str] = (),
+    option: str = "--columns",
 ) -> Table:
     """Read the markers of a table.
 
     Parameters
     ----------
     path : Path
-        .csv, .tsv, .tab or .txt (the separator is found in the text), or .parquet.
+        .csv, .tsv, .tab or .txt (the separator is found in the text), plain or gzip, or .parquet.
     id_column : str, optional
         Column that names the rows; its values must differ.
     columns : sequence of str, optional
         Markers; by default every numeric column but the id. A column of text is left alone.
     missing : sequence of str
         Codes for a missing value beside blanks, NA, N/A, NaN, null, none and a lone point.
+    option : str
+        What to check where a column is absent.
 
     Returns
     -------
@@ -111,7 +123,7 @@ def read_table(
     sheet, content = read_sheet(Path(path), missing)
     rows = row_names(sheet, id_column)
     asked = columns is not None
-    positions = chosen_columns(sheet, id_column, columns)
+    positions = chosen_columns(sheet, id_column, columns, option)
     decimal = find_decimal(sheet, positions) if isinstance(content, Delimited) else "."
     arrays, notices = {}, []
     for position in positions:
@@ -138,6 +150,7 @@ def read_table(
         notices=left,
         decimal=decimal,
         content=content,
+        places=sheet.places,
     )
 
 
@@ -146,7 +159,7 @@ def read_sheet(path: Path, missing: Sequence[str] = ()) -> tuple[Columns, Delimi
     require_file(path, "table")
     suffix = path.suffix.lower()
     content: Any
-    if suffix in TEXT:
+    if bare_suffix(path) in TEXT:
         content = read_delimited(path)
         cells = tuple(zip(*([unquote(cell) for cell in row] for row in content.cells), strict=True))
         places = tuple(f"line {line}" for line in content.lines)
@@ -158,7 +171,12 @@ def read_sheet(path: Path, missing: Sequence[str] = ()) -> tuple[Columns, Delimi
         header = tuple(content.column_names)
     else:
         advice = "save the sheet as CSV" if suffix in (".xlsx", ".xls", ".ods") else "export it as CSV or TSV"
-        raise InputError(str(path), f"the ending is {suffix or 'absent'!r}", "a .csv, .tsv or .parquet table", advice)
+        raise InputError(
+            str(path),
+            f"the ending is {whole_suffix(path) or 'absent'!r}",
+            "a .csv, .tsv (plain or .gz) or .parquet table",
+            advice,
+        )
     if len(header) > 1 and all(NUMBER.fullmatch(name) for name in header):
         raise InputError(str(path), "the first line holds numbers", "names of the columns there", "add a header line")
     if len(places) < 2:
@@ -220,7 +238,9 @@ def find_column(sheet: Columns, name: str, option: str) -> int:
     return sheet.header.index(name)
 
 
-def chosen_columns(sheet: Columns, id_column: str | None, columns: Sequence[str] | None) -> list[int]:
+def chosen_columns(
+    sheet: Columns, id_column: str | None, columns: Sequence[str] | None, option: str = "--columns"
+) -> list[int]:
     """Columns to look at: those asked for, or all but row names."""
     if columns is None:
         return [
@@ -228,7 +248,7 @@ def chosen_columns(sheet: Columns, id_column: str | None, columns: Sequence[str]
             for position, name in enumerate(sheet.header)
             if name not in (id_column, "") and not name.startswith("__index_level_")
         ]
-    positions = [find_column(sheet, name, "--columns") for name in columns]
+    positions = [find_column(sheet, name, option) for name in columns]
     for name in columns:
         if name == id_column:
             raise InputError("--columns", f"{name!r} is the id column", "markers", "take it out")
@@ -323,7 +343,7 @@ def marker_values(sheet: Columns, position: int, decimal: str, asked: bool) -> F
         raise InputError(where, f"column {name!r} has a value in only one of {len(cells)} rows", needed, remedy)
     if np.nanmin(array) == np.nanmax(array):
         raise InputError(where, f"column {name!r} is constant ({np.nanmin(array):g})", needed, remedy)
-    size, spread = float(np.nanmax(np.abs(array))), float(np.nanmax(array) - np.nanmin(array))
+    size, spread = float(np.nanmax(np.abs(array))), float(np.nanmax(array)) - float(np.nanmin(array))
     if size > LARGEST or spread < SMALLEST:
         got = f"column {name!r} has values up to {size:g} and a range of {spread:g}"
         raise InputError(where, got, f"values below {LARGEST:g} that vary by more than {SMALLEST:g}", "change its unit")
@@ -345,13 +365,14 @@ def write_completed(table: Table, filled: Floats, folder: Path) -> Path:
     folder : Path
         Where to.
     """
-    target = folder / f"completed{table.path.suffix.lower()}"
+    target = folder / f"completed{whole_suffix(table.path)}"
     gaps = np.argwhere(np.isnan(table.values))
     if isinstance(table.content, Delimited):
         changes = {
             (int(row), table.positions[marker]): number_text(float(filled[row, marker]), table) for row, marker in gaps
         }
-        target.write_bytes(table.content.with_cells(changes))
+        raw = table.content.with_cells(changes)
+        target.write_bytes(gzip.compress(raw, mtime=0) if target.suffix == ".gz" else raw)
         return target
     import pyarrow
     import pyarrow.parquet

@@ -15,6 +15,7 @@ from emtools.errors import InputError
 from emtools.io.cells import Cells, make_labels, require_distinct, require_finite
 from emtools.io.delimited import Delimited
 from emtools.io.h5ad import listed
+from emtools.io.sniff import bare_suffix
 from emtools.io.tables import (
     PARQUET,
     TEXT,
@@ -55,12 +56,14 @@ class UnitTable:
 
     def in_units(self, means: Floats) -> Floats:
         """Means of modelled columns, shape (d, K), in the units of the table; geometric where logged."""
-        return np.where(self.logged[:, None], np.exp(means), means)
+        values = means.copy()
+        values[self.logged] = np.exp(means[self.logged])
+        return values
 
 
 def is_table(path: Path) -> bool:
     """Whether the name is that of a table (also of a kind that the reader will refuse)."""
-    return path.suffix.lower() in (*TEXT, *PARQUET, *SHEETS)
+    return bare_suffix(path) in (*TEXT, *PARQUET, *SHEETS)
 
 
 def read_unit_table(

@@ -22,6 +22,8 @@ MOST_PATTERNS = 24
 MOST_PANELS = 12
 MOST_MARKERS = 40
 GRID = 200
+BACKING = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 1}
+LONGEST_NAME, LONGEST_TICK = 24, 32
 
 
 def panels(count: int) -> tuple[Any, list[Any]]:
@@ -32,6 +34,11 @@ def panels(count: int) -> tuple[Any, list[Any]]:
     for axis in axes.ravel()[count:]:
         axis.set_visible(False)
     return figure, list(axes.ravel()[:count])
+
+
+def short(name: str, most: int = LONGEST_NAME) -> str:
+    """A name that fits over a panel: its two ends where it is long."""
+    return name if len(name) <= most else f"{name[: most - 8]}…{name[-7:]}"
 
 
 def most_missing(values: Floats, most: int) -> list[int]:
@@ -85,7 +92,8 @@ def draw_missingness(values: Floats, markers: Sequence[str], folder: Path) -> Pi
             linewidth=0.8,
         )
         grid.set_ylim(len(kept) - 0.5, -0.5)
-        grid.set_xticks(range(len(shown)), [markers[j] for j in shown], rotation=60, ha="right", rotation_mode="anchor")
+        names = [short(markers[j], LONGEST_TICK) for j in shown]
+        grid.set_xticks(range(len(shown)), names, rotation=60, ha="right", rotation_mode="anchor")
         grid.set_yticks([])
         grid.set_ylabel("patterns")
         for side in ("left", "bottom"):
@@ -134,8 +142,9 @@ def draw_imputed(values: Floats, filled: Floats, sd: Floats, names: Sequence[str
             low = (guesses - 2.5 * spread).min(initial=seen.min())
             high = (guesses + 2.5 * spread).max(initial=seen.max())
             at = np.linspace(low, high, GRID)
-            density = gaussian_kde(seen)(at)
-            widths = np.maximum(spread, 1e-9 * (high - low))
+            kernel = gaussian_kde(seen)
+            density = kernel(at)
+            widths = np.sqrt(spread**2 + kernel.covariance[0, 0])
             believed = norm.pdf(at[:, None], guesses, widths).sum(axis=1) / max(guesses.size, 1)
             axis.fill_between(at, density, color=OBSERVED, alpha=0.25, lw=0)
             axis.plot(at, density, color=OBSERVED, lw=0.9)
@@ -146,7 +155,7 @@ def draw_imputed(values: Floats, filled: Floats, sd: Floats, names: Sequence[str
             axis.set_ylim(-0.14 * top, 1.25 * top)
             axis.set_yticks([])
             axis.spines["left"].set_visible(False)
-            axis.set_title(names[j], fontsize=8)
+            axis.set_title(short(names[j]), fontsize=8)
             axis.text(0.98, 0.97, f"{gap.sum()} filled", transform=axis.transAxes, ha="right", va="top", fontsize=6.5)
             axis.xaxis.set_major_locator(MaxNLocator(4))
         handles = [
@@ -164,7 +173,7 @@ def draw_imputed(values: Floats, filled: Floats, sd: Floats, names: Sequence[str
         caption = (
             "Per marker, on the scale of the model (natural logarithm where the title says log): density of the "
             "observed values (blue), distribution of the missing ones according to the model (dashed "
-            "orange: the average of their conditional normals), and the values filled "
+            "orange: the average of their conditional normals, smoothed as much as the blue is), and the values filled "
             "in (orange ticks: conditional means, so they lie closer together than the truth does). "
             "Where dashed orange is far "
             f"from blue, rows with gaps differ from the others in what was seen of them: look at these first.{cut}"
@@ -194,7 +203,7 @@ def draw_shrinkage(
             axis.scatter([plain], [place], color=FILLED, s=20, zorder=2)
             axis.scatter([filled], [place], facecolor="white", edgecolor=OBSERVED, s=20, zorder=3, linewidth=1.1)
         axis.axvline(100, color=INK, lw=0.8)
-        axis.set_yticks(range(len(shown)), [markers[j] for j in shown])
+        axis.set_yticks(range(len(shown)), [short(markers[j], LONGEST_TICK) for j in shown])
         axis.set_ylim(-0.7, len(shown) - 0.3)
         axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axis.set_xlabel("standard deviation (% of the maximum-likelihood estimate)")
@@ -273,7 +282,10 @@ def draw_accuracy(
                 axis.xaxis.set_major_locator(MaxNLocator(4))
                 axis.yaxis.set_major_locator(MaxNLocator(4))
             axis.axline((t.min(), t.min()), (t.max(), t.max()), color=INK, lw=0.7, zorder=1)
-            axis.set_title(f"{markers[j]}  (error {errors[j]:.2f} SD)", fontsize=8)
+            axis.set_title(short(markers[j]), fontsize=8)
+            axis.text(
+                0.03, 0.97, f"error {errors[j]:.2f} SD", transform=axis.transAxes, va="top", fontsize=6.5, bbox=BACKING
+            )
         figure.supxlabel("true value (units of the table)", fontsize=8)
         figure.supylabel("filled in, with 95 % interval", fontsize=8)
         figure.tight_layout()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -54,7 +55,110 @@ def test_wrong_options_end_with_status_2(words, capsys):
     with pytest.raises(SystemExit) as stop:
         main(words)
     assert stop.value.code == 2
-    assert "error:" in capsys.readouterr().err
+    line = capsys.readouterr().err
+    assert line.startswith("emtools")
+    assert "error:" in line
+    assert line.endswith(" --help\n")
+    assert line.count("\n") == 1
+
+
+HMM = ["hmm", "x.fa", "--states", "2", "--out"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([*HMM, "r", "--seed", "-1"], "argument --seed: -1 is not at least 0"),
+        ([*HMM, "r", "--seed", "1.5"], "argument --seed: '1.5' is not a whole number"),
+        ([*HMM, "r", "--states", "500"], "argument --states: 500 is not in 1 to 100"),
+        ([*HMM, "r", "--pseudocount", "-1"], "argument --pseudocount: -1 is not at least 0"),
+        ([*HMM, "r", "--pseudocount", "nan"], "argument --pseudocount: nan is not a finite number"),
+        ([*HMM, "r", "--tol", "0"], "argument --tol: 0 is not above 0"),
+        ([*HMM, ""], "argument --out: the name is empty"),
+        (["demo", "diabetes", "--out", " "], "argument --out: the name is empty"),
+        (["summary", "fit.json", "--out", ""], "argument --out: the name is empty"),
+        (["segment", "x.tif", "--out", "r", "--pixel-size", "inf"], "--pixel-size: inf is not a finite number"),
+    ],
+)
+def test_an_option_out_of_range_is_named_with_its_range(words, said, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"emtools {words[0]}: error: ")
+    assert said in line
+    assert line.endswith(f"; see emtools {words[0]} --help\n")
+    assert line.count("\n") == 1
+
+
+def test_the_range_of_states_is_that_of_the_model():
+    from emtools.models.hmm import MOST_STATES
+
+    with pytest.raises(SystemExit):
+        build_parser().parse_args([*HMM, "r", "--states", str(MOST_STATES + 1)])
+    assert build_parser().parse_args([*HMM, "r", "--states", str(MOST_STATES)]).states == MOST_STATES
+
+
+@pytest.mark.parametrize("seed", ["0", str(2**64), "9" * 40])
+def test_any_seed_from_0_is_read(seed):
+    assert build_parser().parse_args([*HMM, "r", "--seed", seed]).seed == int(seed)
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("file", "file: is not a folder; choose another --out"),
+        ("file/below/it", "file: is not a folder; a folder for file/below/it"),
+        ("dangling", "dangling: is not a folder"),
+        ("/proc/nope", "/proc/nope: cannot be written"),
+        ("locked/results", "locked/results: cannot be written"),
+        ("n" * 300, "a name has more than 255 bytes"),
+    ],
+)
+def test_a_bad_out_is_found_before_anything_is_read(out, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "locked").mkdir(mode=0o500)
+    if out.startswith("locked") and os.access("locked", os.W_OK):
+        pytest.skip("this user may write everywhere")
+    assert main(["hmm", "absent.fa", "--states", "2", "--out", out]) == 2
+    line = capsys.readouterr().err
+    assert said in line
+    assert line.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dangling", "file", "locked"]
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["impute", "D/completed.csv"], "D/completed.csv"),
+        (["impute", "link.csv"], "link.csv"),
+        (["impute", "mine.csv", "--truth", "D/../D/accuracy.tsv"], "accuracy.tsv"),
+        (["deconvolve", "D/cells.h5ad", "--components", "2"], "D/cells.h5ad"),
+        (["segment", "D/labels.ome.tif"], "D/labels.ome.tif"),
+        (["segment", "x.tif", "--truth", "D/Instances.ome.tif"], "D/Instances.ome.tif"),
+        (["motif", "x.fa", "--width", "6", "--regions", "D/segments.bed"], "D/segments.bed"),
+    ],
+)
+def test_an_input_that_an_output_would_replace_is_refused(words, name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "D").mkdir()
+    (tmp_path / "D" / "completed.csv").write_text("precious")
+    (tmp_path / "link.csv").symlink_to("D/completed.csv")
+    assert main([*words, "--out", "D"]) == 2
+    line = capsys.readouterr().err
+    assert f"{name}: lies where an output goes and may be overwritten; choose another --out" in line
+    assert line.count("\n") == 1
+    assert [path.name for path in (tmp_path / "D").iterdir()] == ["completed.csv"]
+    assert (tmp_path / "D" / "completed.csv").read_text() == "precious"
+
+
+def test_data_may_lie_in_the_folder_of_the_results(tmp_path):
+    (tmp_path / "patients.csv").write_text("a,b\n1,2\n2,\n3,7\n4,7.5\n")
+    assert main(["impute", str(tmp_path / "patients.csv"), "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "completed.csv").is_file()
+    assert (tmp_path / "patients.csv").is_file()
 
 
 def test_threads_of_libraries_are_pinned_before_numpy(monkeypatch):

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+from itertools import pairwise
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 from emtools.branches.impute import what_to_know
 from emtools.cli import main
+from emtools.io.outputs import OWN
 from emtools.io.tables import read_table
+from emtools.plots.impute import draw_accuracy, draw_imputed, short
 
 OUTPUTS = {
     "fit.json",
@@ -71,6 +76,94 @@ def done(tmp_path_factory):
 def test_all_files_are_there(done):
     made = {path.name for path in (done[0] / "out").iterdir()}
     assert made == OUTPUTS | {"completed.tsv", "accuracy.tsv", "accuracy.svg", "accuracy.png"}
+    assert set(json.loads((done[0] / "out" / "fit.json").read_text())["outputs"]) == made
+    assert all(OWN.fullmatch(name) for name in made)
+
+
+def test_a_run_without_truth_takes_the_accuracy_of_the_earlier_one_away(tmp_path, capsys):
+    gaps, truth = make_tables(tmp_path)
+    out = tmp_path / "out"
+    words = ["impute", str(gaps), "--id", "patient", "--out", str(out)]
+    assert main([*words, "--truth", str(truth)]) == 0
+    (out / "notes.txt").write_text("mine")
+    assert main(words) == 0
+    assert {path.name for path in out.iterdir()} == OUTPUTS | {"completed.tsv", "notes.txt"}
+    assert "of the earlier fit: accuracy.png, accuracy.svg, accuracy.tsv" in capsys.readouterr().err
+
+
+def test_a_huge_seed_works(done):
+    folder, gaps, truth = done
+    words = ["impute", str(gaps), "--id", "patient", "--truth", str(truth), "--out", str(folder / "huge")]
+    assert main([*words, "--seed", str(10**30)]) == 0
+    assert json.loads((folder / "huge" / "fit.json").read_text())["seed"] == 10**30
+
+
+def test_packed_table_comes_back_packed(done, tmp_path):
+    folder, gaps, truth = done
+    for path in (gaps, truth):
+        (tmp_path / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=3))
+    words = ["impute", str(tmp_path / "gaps.tsv.gz"), "--id", "patient", "--log", "crp"]
+    assert main([*words, "--truth", str(tmp_path / "truth.tsv.gz"), "--out", str(tmp_path / "out")]) == 0
+    packed = (tmp_path / "out" / "completed.tsv.gz").read_bytes()
+    assert gzip.decompress(packed) == (folder / "out" / "completed.tsv").read_bytes()
+    assert packed[4:8] == bytes(4)
+    assert "completed.tsv.gz" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_values_below_zero_and_codes_are_told_once(tmp_path, capsys):
+    rng = np.random.default_rng(2)
+    base = rng.normal(size=120)
+    table = pd.DataFrame(
+        {
+            "crp": np.exp(1.5 * base + 0.3 * rng.normal(size=120)).round(3),
+            "il6": (base + 0.3 * rng.normal(size=120)).round(3),
+            "year": rng.integers(1950, 2010, size=120),
+            "stage": rng.integers(1, 5, size=120),
+            "platelets": rng.integers(150, 400, size=120),
+        }
+    )
+    table.loc[:30, "crp"] = np.nan
+    table.to_csv(tmp_path / "t.csv", index=False)
+    codes = "only a few different whole numbers, or years, yet modelled as normal: year, stage; where"
+    below = "filled in below 0 although every observed value is above it: crp (filled values: "
+    for words, told in (
+        ([], (True, True)),
+        (["--log", "crp"], (True, False)),
+        (["--columns", "crp", "il6", "year"], (False, True)),
+    ):
+        assert main(["impute", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out"), *words]) == 0
+        err, page = capsys.readouterr().err, (tmp_path / "out" / "report.html").read_text()
+        for text in (err, page):
+            assert (text.count(codes), text.count(below)) == told
+
+
+def test_long_names_are_shortened_at_their_middle():
+    assert short("tnf") == "tnf"
+    name = short("log mean arterial blood pressure (mmHg)")
+    assert len(name) == 24
+    assert name.startswith("log mean")
+    assert name.endswith("(mmHg)")
+
+
+def test_long_names_stay_over_their_panels(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(30, 3))
+    names = [f"serum concentration of marker number {j} in mg/dl" for j in range(3)]
+    kept = []
+    monkeypatch.setattr("emtools.plots.impute.save", lambda figure, folder, picture: kept.append(figure))
+    cells = np.ones((30, 3), dtype=bool)
+    draw_accuracy(truth, truth, truth - 1, truth + 1, cells, names, np.ones(3), [False] * 3, tmp_path)
+    draw_imputed(np.where(rng.random((30, 3)) < 0.3, np.nan, truth), truth, np.full((30, 3), 1e-3), names, tmp_path)
+    for figure in kept:
+        figure.canvas.draw()
+        boxes = [axis._left_title.get_window_extent() for axis in figure.axes]
+        assert all(one.x1 < two.x0 for one, two in pairwise(boxes))
+    dashed = [line.get_ydata() for axis in kept[1].axes for line in axis.lines if line.get_linestyle() == "--"]
+    blue = [axis.lines[0].get_ydata() for axis in kept[1].axes]
+    assert len(dashed) == 3
+    for one, two in zip(dashed, blue, strict=True):
+        assert one.max() < 3 * two.max()
+    plt.close("all")
 
 
 def test_observed_cells_are_untouched_and_gaps_are_filled(done):
@@ -174,7 +267,7 @@ TWIN = "a,b,c\n" + "".join(f"{i % 7},{i % 7},{(i * i) % 11}\n" for i in range(12
         (b"\x89HDF\r\n\x1a\n\x00\x00", [], "not text"),
         (GOOD, ["--id", "subject"], "no column 'subject'"),
         (GOOD, ["--columns", "a", "CRP"], "no column 'CRP'"),
-        (GOOD, ["--id", "patient", "--log", "a"], "0 has no logarithm"),
+        (GOOD, ["--id", "patient", "--log", "a"], "line 2, column 'a': 0 has no logarithm"),
         (GOOD, ["--id", "patient", "--log", "CRP"], "no marker 'CRP'"),
         (GOOD, ["--columns", "a"], "1 numeric column to model"),
         (GOOD, ["--columns", "patient", "a"], "'P0' is not a number"),
@@ -193,7 +286,12 @@ TWIN = "a,b,c\n" + "".join(f"{i % 7},{i % 7},{(i * i) % 11}\n" for i in range(12
         (
             GOOD.replace("P3,3,", "P3,,"),
             ["--id", "patient", "--truth", "TRUTH:" + GOOD.replace("P4,4,", "P4,5,")],
-            "row P4, column 'a': 5 where the table has 4",
+            "line 6, column 'a': 5 where the table has 4",
+        ),
+        (
+            GOOD.replace("P3,3,", "P3,,"),
+            ["--id", "patient", "--truth", "TRUTH:" + GOOD.replace("patient,a,b", "patient,A,b")],
+            "no column 'a'; one of 'patient', 'A', 'b', 'c'; check --truth",
         ),
         (
             GOOD.replace("P3,3,", "P3,,"),

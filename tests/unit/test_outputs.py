@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +17,10 @@ from emtools.engine.chunks import ArraySource
 from emtools.engine.result import Pass
 from emtools.engine.starts import fit
 from emtools.errors import InputError
+from emtools.io.config import PRODUCTS
 from emtools.io.console import Progress
 from emtools.io.fitfile import fit_record, plain, write_record
-from emtools.io.outputs import require_file, staged
+from emtools.io.outputs import OWN, require_file, staged
 
 
 def break_off(out):
@@ -46,6 +49,75 @@ def test_an_error_leaves_nothing_and_keeps_what_was_there(tmp_path):
     assert not (tmp_path / "fresh").exists()
     assert [path.name for path in old.iterdir()] == ["fit.json"]
     assert (old / "fit.json").read_text() == "kept"
+
+
+def write_run(out, names):
+    """An earlier fit that wrote `names`."""
+    with staged(out) as folder:
+        for name in names:
+            (folder / name).write_text("run")
+        (folder / "fit.json").write_text(json.dumps({"outputs": sorted([*names, "fit.json"])}))
+
+
+def test_what_an_earlier_fit_left_goes_and_strangers_stay(tmp_path, capsys):
+    write_run(tmp_path, ["accuracy.tsv", "confusion.svg", "proportions_by_sample.tsv", "types.svg"])
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "accuracy.png").write_text("not listed, so not of that fit")
+    write_run(tmp_path, ["types.svg"])
+    assert {path.name for path in tmp_path.iterdir()} == {"accuracy.png", "fit.json", "notes.txt", "types.svg"}
+    assert capsys.readouterr().err.endswith("accuracy.tsv, confusion.svg, proportions_by_sample.tsv\n")
+    with pytest.raises(RuntimeError):
+        break_off(tmp_path)
+    assert (tmp_path / "types.svg").is_file()
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        '{"outputs": ["../accuracy.tsv", "notes.txt", "..", "", 3, "sub/accuracy.tsv", "completed.d"]}',
+        '{"outputs": {"accuracy.tsv": 1}}',
+        '{"outputs": "accuracy.tsv"}',
+        '["accuracy.tsv"]',
+        "{",
+        "[" * 100_000,
+    ],
+)
+def test_an_odd_record_removes_nothing_else(tmp_path, listed):
+    out = tmp_path / "out"
+    (out / "sub").mkdir(parents=True)
+    (out / "completed.d").mkdir()
+    strangers = [tmp_path / "accuracy.tsv", out / "notes.txt", out / "sub" / "accuracy.tsv", out / "accuracy.tsv"]
+    for path in strangers:
+        path.write_text("mine")
+    (out / "fit.json").write_text(listed)
+    write_run(out, ["types.svg"])
+    assert all(path.read_text() == "mine" for path in strangers)
+    assert (out / "completed.d").is_dir()
+
+
+def test_other_commands_remove_nothing(tmp_path):
+    write_run(tmp_path, ["accuracy.tsv"])
+    with staged(tmp_path, seal="index.html") as folder:
+        (folder / "index.html").write_text("page")
+    assert (tmp_path / "accuracy.tsv").is_file()
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_output_that_the_workflow_knows_is_an_own_name():
+    text = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*.smk"))
+    names = set(re.findall(r"\{entry\.out\}/([\w.]+)", text)) | {name for _, name in PRODUCTS.values()}
+    for name in names - {"completed"}:
+        assert OWN.fullmatch(name), name
+    stems = set()
+    for branch in PRODUCTS:
+        rule = (ROOT / "workflow" / "rules" / f"{branch}.smk").read_text()
+        stems |= set(re.findall(r'(\w+)="', rule)) | set(re.findall(r'\{"(\w+)": "', rule))
+    assert {"convergence", "accuracy", "overlay", "logo", "track", "imputed"} <= stems
+    for stem in stems - {"fit", "page"}:
+        assert OWN.fullmatch(f"{stem}.svg"), stem
+        assert OWN.fullmatch(f"{stem}.png"), stem
 
 
 def test_an_output_folder_that_is_a_file_is_refused(tmp_path):

@@ -93,6 +93,8 @@ def test_parquet_keeps_types_and_what_was_observed(tmp_path):
         ("a,b\n1,\n2,5\n4,\n", r"column 'b' has a value in only one of 3 rows"),
         ("a,b\n1,2\n2,2\n4,\n", r"column 'b' is constant \(2\)"),
         ("a,b\n1,2\n2,1e300\n4,\n", r"column 'b' has values up to 1e\+300 and a range of 1e\+300"),
+        ("a,b\n1,-1e308\n2,1e308\n4,\n", r"column 'b' has values up to 1e\+308 and a range of inf"),
+        (b"\x1f\x8b\x08\x00broken", r"t.csv: is a damaged gzip file"),
         ("a,b\n1,2e-150\n2,1e-150\n4,\n", r"column 'b' has values up to 2e-150"),
         ("a,b\n1,1e15\n2,1000000000000001\n4,\n", r"column 'b' varies by 1 around 1e\+15"),
         ("a,b,a\n1,2,3\n2,3,4\n", r"the name 'a' stands over columns 1 and 3"),
@@ -138,7 +140,12 @@ def test_ids_must_differ(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("t.xlsx", "save the sheet as CSV"), ("t.parquet", "not Parquet"), ("t", "ending is 'absent'")],
+    [
+        ("t.xlsx", "save the sheet as CSV"),
+        ("t.parquet", "not Parquet"),
+        ("t", "ending is 'absent'"),
+        ("t.gz", "ending is '.gz'"),
+    ],
 )
 def test_other_formats_are_refused(tmp_path, name, message):
     with pytest.raises(InputError, match=message):

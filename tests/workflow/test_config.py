@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+import emtools.io.config
 from emtools.cli import build_parser, main
 from emtools.errors import InputError
 from emtools.io.config import BRANCHES, FILES, make_plan, read_yaml
@@ -99,6 +100,17 @@ WRONG = {
         "config.yaml: hmm.b.input: impute:a is a table file; fasta is needed",
         "",
     ),
+    "negative seed": ("{seed: -1, hmm: {a: {input: genome.fa, states: 2}}}", "seed: -1 is too small; at least 0", ""),
+    "seed below 0 in an entry": (
+        "hmm: {a: {input: genome.fa, states: 2, seed: -1}}",
+        "config.yaml: hmm.a.seed: -1 is too small; at least 0",
+        "raise it",
+    ),
+    "more states than the model takes": (
+        "hmm: {a: {input: genome.fa, states: 500}}",
+        "config.yaml: hmm.a.states: 500 is too large; at most 100",
+        "lower it",
+    ),
     "circle": (
         "impute: {a: {input: 'impute:b'}, b: {input: 'impute:a'}}",
         "entries wait for one another: impute:a → impute:b → impute:a",
@@ -175,6 +187,29 @@ def test_broken_yaml_gives_one_line(here: Path, text: str, capsys: pytest.Captur
     line = capsys.readouterr().err
     assert line.startswith("emtools: error: broken.yaml")
     assert line.count("\n") == 1
+
+
+def test_check_works_from_any_folder_of_a_copy(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.yaml").write_text("impute: {a: {input: markers.csv}}")
+    assert main(["check", "mine.yaml"]) == 0
+    assert "mine.yaml is good: 1 impute" in capsys.readouterr().err
+
+
+def test_check_without_the_schemas_says_where_to_run_it(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emtools.io.config, "__file__", str(here / "site-packages" / "emtools" / "io" / "config.py"))
+    Path("mine.yaml").write_text("impute: {a: {input: markers.csv}}")
+    assert main(["check", "mine.yaml"]) == 2
+    line = capsys.readouterr().err
+    assert "run the command in the repository, or name its workflow/schemas with --schemas" in line
+    assert line.count("\n") == 1
+
+
+def test_packed_table_keeps_its_ending(here: Path) -> None:
+    Path("markers.csv.gz").write_bytes(gzip.compress(Path("markers.csv").read_bytes()))
+    (entry,) = plan("impute: {a: {input: markers.csv.gz, id: id}}").entries
+    assert entry.product == "results/impute/a/completed.csv.gz"
 
 
 def test_sample_sheet_adds_entries(here: Path) -> None:

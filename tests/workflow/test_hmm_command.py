@@ -120,9 +120,6 @@ def test_one_letter_and_one_state(tmp_path):
         (b">a\nNNNNNNNN\n", (), "none of 8 letters"),
         (gzip.compress(b">a\n" + b"ACGGTCA" * 500)[:-9], (), "damaged gzip"),
         (b">a\nA\n", (), "fewer --states"),
-        (b">a\nACGTACGT\n", ("--pseudocount", "-1"), "pseudocount"),
-        (b">a\nACGTACGT\n", ("--pseudocount", "nan"), "pseudocount"),
-        (b">a\nACGTACGT\n", ("--states", "1000"), "states"),
         (None, (), "no such file"),
     ],
 )
