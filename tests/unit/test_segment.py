@@ -14,6 +14,7 @@ import tifffile
 from emtools.branches.segment import Options, chosen_model, read_pixels, segmentations
 from emtools.cli import main
 from emtools.engine.chunks import ArraySource
+from emtools.io.outputs import OWN
 
 RESOURCES = Path(__file__).parents[2] / "resources"
 FILES = {
@@ -47,6 +48,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_files_and_formats(results: Path) -> None:
     assert {path.name for path in results.iterdir()} == FILES
+    assert set(json.loads((results / "fit.json").read_text())["outputs"]) == FILES
+    assert all(OWN.fullmatch(name) for name in FILES)
     labels = tifffile.imread(results / "labels.ome.tif")
     posteriors = tifffile.imread(results / "posteriors.ome.tif")
     objects = tifffile.imread(results / "instances.ome.tif")

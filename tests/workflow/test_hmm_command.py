@@ -11,6 +11,7 @@ import pytest
 
 from emtools.cli import main
 from emtools.io.intervals import read_bed
+from emtools.io.outputs import OWN
 
 GENOME = Path(__file__).parents[2] / "resources" / "lambda.fa"
 LENGTH = 48_502
@@ -33,6 +34,8 @@ def test_outputs_are_whole(results):
     figures = {f"{stem}.{kind}" for stem in ("track", "parameters", "convergence") for kind in ("svg", "png")}
     assert names == figures | {"fit.json", "report.html", "segments.bed", "posteriors.tsv.gz", "parameters.tsv"}
     record = json.loads((results / "fit.json").read_text())
+    assert set(record["outputs"]) == names
+    assert all(OWN.fullmatch(name) for name in names)
     assert record["status"] == "converged"
     assert record["loglik"] == pytest.approx(-66678.07, abs=0.01)
     assert record["parameters"]["emission"]["labels"] == [["S1", "S2"], ["A", "C", "G", "T"]]

@@ -11,6 +11,7 @@ import pytest
 from Bio import SeqIO, motifs
 
 from emtools.cli import main
+from emtools.io.outputs import OWN
 
 RESOURCES = Path(__file__).parents[2] / "resources"
 CRP = RESOURCES / "crp.fa"
@@ -73,6 +74,8 @@ def test_all_files_are_there_and_the_known_sites_are_found(crp):
     assert rows["known_sites_found"] >= 14
     assert 0.5 < rows["nucleotide_f1"] <= 1.0
     record = json.loads((crp / "fit.json").read_text())
+    assert set(record["outputs"]) == ALWAYS | {"accuracy.tsv"}
+    assert all(OWN.fullmatch(name) for name in record["outputs"])
     assert record["status"] == "converged"
     assert len(record["starts"]) == 20 + 14
     assert record["starts"][-1]["strategy"] == "best, shifted"
