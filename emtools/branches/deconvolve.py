@@ -370,7 +370,7 @@ def record(
         "profiles_from": expression.source,
         "family": options.family,
         "n_components": options.components,
-        "seed": options.seed,
+        "seed": options.seed if options.seed < 2**63 else str(options.seed),
         "starts": options.starts,
         "parameters": fitted.model.natural(fitted.params),
     }
