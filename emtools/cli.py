@@ -16,6 +16,7 @@ from emtools.errors import EmtoolsError
 from emtools.io.outputs import require_target
 
 EXITS = "exit status: 0 converged; 3 finished but not converged; 2 bad input or options; 1 anything else"
+OUT = "folder for the results; those of an earlier fit there are replaced, other files stay"
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -91,7 +92,7 @@ def branch_parser(
     )
     parser.set_defaults(module=f"emtools.branches.{name}")
     parser.add_argument("input", metavar=source, type=Path)
-    parser.add_argument("--out", metavar="DIR", type=target, required=True, help="folder for the results")
+    parser.add_argument("--out", metavar="DIR", type=target, required=True, help=OUT)
     common = parser.add_argument_group("fit")
     common.add_argument("--seed", type=whole(0), default=0, help="root of all random numbers (default 0)")
     common.add_argument("--threads", type=positive, default=1, help="threads; cannot change a result (default 1)")
@@ -207,7 +208,9 @@ def build_parser() -> argparse.ArgumentParser:
         3,
     )
     segment.set_defaults(tol=1e-2)
-    segment.add_argument("--components", type=positive, default=2, metavar="K", help="number of classes (default 2)")
+    segment.add_argument(
+        "--components", type=whole(2, 16), default=2, metavar="K", help="number of classes (default 2)"
+    )
     segment.add_argument(
         "--family", choices=("full", "tied", "diagonal", "spherical"), default="tied", help="covariances (default tied)"
     )
@@ -265,7 +268,7 @@ def build_parser() -> argparse.ArgumentParser:
         "emtools motif peaks.fa --out results/peaks --width 12",
         50,
     )
-    motif.add_argument("--width", type=positive, required=True, metavar="W", help="width of the motif")
+    motif.add_argument("--width", type=whole(2), required=True, metavar="W", help="width of the motif")
     motif.add_argument(
         "--occurrence",
         choices=("oops", "zoops"),

@@ -20,7 +20,7 @@ from emtools.errors import InputError
 from emtools.io.config import PRODUCTS
 from emtools.io.console import Progress
 from emtools.io.fitfile import fit_record, plain, write_record
-from emtools.io.outputs import OWN, require_file, staged
+from emtools.io.outputs import OWN, require_file, require_target, staged
 
 
 def break_off(out):
@@ -118,6 +118,17 @@ def test_every_output_that_the_workflow_knows_is_an_own_name():
     for stem in stems - {"fit", "page"}:
         assert OWN.fullmatch(f"{stem}.svg"), stem
         assert OWN.fullmatch(f"{stem}.png"), stem
+
+
+def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path, monkeypatch):
+    def refuse(**_):
+        raise PermissionError(13, "Permission denied")
+
+    require_target(tmp_path / "new" / "results")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr("emtools.io.outputs.tempfile.mkdtemp", refuse)
+    with pytest.raises(InputError, match=r"results: cannot be written \(Permission denied\); choose another --out"):
+        require_target(tmp_path / "new" / "results")
 
 
 def test_an_output_folder_that_is_a_file_is_refused(tmp_path):

@@ -124,7 +124,6 @@ def test_labels_mean_the_same_for_every_seed(crop: tuple[Path, Path], tmp_path: 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--components", "1"], "2 to 16 classes"),
         (["--channel", "2"], "a channel that varies: 0 (intensity)"),
         (["--smooth", "900"], "at most a quarter"),
         (["--truth", str(RESOURCES / "nuclei_mask.tif")], "96 x 128, as the image"),

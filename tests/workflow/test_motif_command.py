@@ -172,7 +172,6 @@ BAD = {
     "no region file": (GOOD, None, ["--regions", "absent.bed"], "absent.bed"),
     "name without regions": (GOOD, None, ["--region-name", "S1"], "--regions"),
     "narrow window": (GOOD, None, ["--window", "3"], "--window"),
-    "width of one": (GOOD, None, ["--width", "1"], "--width"),
     "no truth file": (GOOD, None, ["--truth", "absent.bed"], "absent.bed"),
     "blank in the name": (GOOD, None, ["--name", "my motif"], "--name"),
 }
