@@ -209,7 +209,8 @@ def read_card(path: Path, out: Path) -> Card:
 
 def curve(record: Mapping[str, Any]) -> list[list[float]]:
     """Pass and nats below the top, of the start that was kept; thinned to `LONGEST_CURVE` points."""
-    best = [s["restart"] for s in record["starts"] if s["optimum"] == 1 and s["objective"] == record["objective"]]
+    top_starts = [s for s in record["starts"] if s["objective"] == record["objective"]]
+    best = [s["restart"] for s in sorted(top_starts, key=lambda s: s["optimum"] != 1)]
     heights = [row["objective"] for row in record["trace"] if best and row["restart"] == best[0]]
     gap = record["gap"] or 0.0
     floor = max(FLOOR, gap, 4e-16 * abs(record["objective"]))
@@ -266,7 +267,7 @@ def multiqc_tables(cards: Sequence[Card]) -> dict[str, dict[str, Any]]:
             "logswitch": False,
             "style": "lines+markers",
         },
-        "data": {card.name: curve(card.record) for card in cards},
+        "data": {card.name: points for card in cards if (points := curve(card.record))},
     }
     return {"emtools_fits_mqc.json": fits, "emtools_traces_mqc.json": traces}
 

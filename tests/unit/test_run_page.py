@@ -61,6 +61,12 @@ def test_traffic_light(content: dict[str, Any], color: str, words: str) -> None:
     assert (light.color, light.words) == (color, words)
 
 
+def test_a_fit_whose_starts_all_ran_out_of_passes_has_a_curve() -> None:
+    content = record("budget", hits=(1,))
+    content["starts"][0]["optimum"] = None
+    assert [point[0] for point in curve(content)] == [1, 2, 3]
+
+
 def test_curve_ends_at_the_gap_of_the_best_start() -> None:
     content = record(hits=(1, 2))
     content["trace"].append({"restart": 1, "pass": 0, "objective": -8.0})
