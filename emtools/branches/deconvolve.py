@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,9 @@ from emtools.io.cells import (
     annotate,
     expression_of,
     load_anndata,
+    looks_like_counts,
     read_cells,
+    require_independent,
     require_prefix,
     require_size,
     write_anndata,
@@ -53,6 +56,8 @@ from emtools.plots.style import Picture
 from emtools.report.page import Page, Table
 
 UNCERTAIN = 0.1
+PARAMETERS_A_VALUE = 0.1  # of full covariances; the others share more
+RAW = "X looks like raw counts: normalise, log1p and reduce (scanpy pp.normalize_total, pp.log1p, pp.pca) first"
 SHOWN_GENES = 40
 
 REFERENCES = (
@@ -162,7 +167,10 @@ def run(options: Options) -> int:
     require_prefix(options.prefix)
     cells, table = read(options)
     model = GaussianMixture(options.components, cells.values.shape[1], options.family)
-    require_size(cells, options.components, model.n_free_parameters)
+    most = PARAMETERS_A_VALUE if options.family == "full" else 1.0
+    require_size(cells, options.components, model.n_free_parameters, most)
+    require_independent(cells, pairs_only=options.family in ("diagonal", "spherical"))
+    notes = notices(options, cells, "cells" if table is None else "rows")
     model = replace(model, prior=data_prior(cells.values, options.components, options.family))
     source = ArraySource(cells.values)
     progress = Progress(f"deconvolve {options.input.name}")
@@ -198,6 +206,8 @@ def run(options: Options) -> int:
         record(options, cells, fitted, finding, expression),
     )
     progress.close(fitted.verdict)
+    for note in notes:
+        print(f"deconvolve: {note}", file=sys.stderr)
     with staged(options.out) as folder:
         write_anndata(expression.adata, folder / "cells.h5ad")
         shares.to_csv(folder / "proportions.tsv", sep="\t", index=False)
@@ -208,6 +218,8 @@ def run(options: Options) -> int:
         frame.to_csv(folder / "profiles.tsv", sep="\t", index=False)
         pictures = draw(cells, finding, expression, errors, whole, folder)
         page = describe(options, cells, finding, expression, pictures, shares, samples, accuracy)
+        words = [page.lead, several_readings(fitted), *(f"Mind: {note}." for note in notes)]
+        page = replace(page, lead=" ".join(filter(None, words)))
         axes = {"weights": [finding.types], "means": [finding.types, cells.dimensions]}
         square = [cells.dimensions, cells.dimensions]
         axes["covariances"] = square if options.family == "tied" else [finding.types, *square]
@@ -251,6 +263,28 @@ def read(options: Options) -> tuple[Cells, UnitTable | None]:
         truth=options.truth,
     )
     return cells, None
+
+
+def notices(options: Options, cells: Cells, unit: str) -> list[str]:
+    """What the reader should know of the input before believing the answer."""
+    notes = [RAW] if looks_like_counts(cells) else []
+    if cells.sample is not None and (n_without := int((cells.sample.codes < 0).sum())):
+        notes.append(
+            f"{n_without} of {len(cells.names)} {unit} have no {options.sample} and count in no row of "
+            "proportions_by_sample.tsv"
+        )
+    return notes
+
+
+def several_readings(fitted: Fit[Any, Any]) -> str:
+    """A warning where no two starts agree; else nothing."""
+    ends = [start.optimum for start in fitted.starts if start.optimum is not None]
+    if len(ends) < 2 or len(set(ends)) < len(ends):
+        return ""
+    return (
+        f"Caution: each of the {len(ends)} starts{'' if len(ends) == len(fitted.starts) else ' that converged'} ended "
+        "elsewhere: treat the types as one of several readings."
+    )
 
 
 def hard_clusters(options: Options, values: Floats, source: ArraySource) -> Any:

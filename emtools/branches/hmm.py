@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,9 @@ from emtools.io.intervals import FULL_SCORE, Interval, write_bed
 from emtools.io.outputs import staged
 from emtools.models.hmm import CategoricalHMM, HMMParams
 from emtools.plots.hmm import Decoded, draw_parameters, draw_track, rgb_of
-from emtools.report.page import Page, Table
+from emtools.report.page import PROBABILITY, Page, Table
 
+NEGLIGIBLE = 1e-6  # per cent, shown as 0
 FEWEST_LETTERS = 10  # observed letters a free parameter, below which the page warns
 ROWS_AT_ONCE = 2**16
 REFERENCES = (
@@ -87,6 +89,9 @@ def run(options: Options) -> int:
     names = [f"S{k + 1}" for k in range(options.states)]
     segments = [segment for item in decoded for segment in segments_of(item, names)]
     states = describe_states(params, decoded, segments, names, letters)
+    notes = notices(records, states, letters)
+    for note in notes:
+        print(f"hmm: {note}", file=sys.stderr)
 
     with staged(options.out) as folder:
         write_bed(folder / "segments.bed", segments)
@@ -98,7 +103,9 @@ def run(options: Options) -> int:
         ]
         page = Page(
             title=f"Hidden states in {options.input.name}",
-            lead=lead(options, records, n_observed, states, len(segments), model),
+            lead=" ".join(
+                [lead(options, records, n_observed, states, len(segments), model), *(f"Mind: {n}." for n in notes)]
+            ),
             facts=facts(records, n_observed, states, len(segments), model),
             pictures=pictures,
             tables=[
@@ -128,9 +135,26 @@ def run(options: Options) -> int:
             branch="hmm",
             inputs=[options.input],
             labels=labels,
+            units=dict.fromkeys(labels, PROBABILITY),
             extra=extra,
             source=source,
         )
+
+
+def notices(records: Sequence[Record], states: pd.DataFrame, letters: str) -> list[str]:
+    """What of the answer is empty."""
+    counts = sum(np.bincount(record.codes, minlength=len(letters) + 1)[: len(letters)] for record in records)
+    present = np.flatnonzero(counts)
+    notes = []
+    if len(present) == 1 and len(states) > 1:
+        notes.append(f"every observed letter is {letters[present[0]]}, so that nothing tells states apart")
+    for row in states.to_dict("records"):
+        if not row["segments"]:
+            notes.append(
+                f"{row['state']} holds no segment of the most probable path ({row['share of letters, %']:.2g} % of the "
+                "letters by posterior); fewer --states may say as much"
+            )
+    return notes
 
 
 def segments_of(item: Decoded, names: Sequence[str]) -> list[Interval]:
@@ -184,6 +208,9 @@ def describe_states(
 def readable(states: pd.DataFrame) -> pd.DataFrame:
     """The table of states with lengths as whole letters."""
     shown = states.copy()
+    for column in ("share of letters, %", "GC, %"):
+        if column in shown:
+            shown[column] = shown[column].where(shown[column] > NEGLIGIBLE, 0.0)
     for column in ("mean segment, letters", "expected stay, letters"):
         shown[column] = [
             "never leaves" if np.isinf(v) else "" if np.isnan(v) else f"{v:,.0f}" if v >= 10 else f"{v:.2g}"

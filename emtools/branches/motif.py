@@ -14,7 +14,7 @@ from emtools.branches.finish import RunOptions, finish
 from emtools.engine.chunks import SequenceSource
 from emtools.engine.result import Fit
 from emtools.engine.starts import fit, join
-from emtools.errors import InputError
+from emtools.errors import FitError, InputError
 from emtools.io.console import Progress
 from emtools.io.fasta import Record, decode, read_fasta
 from emtools.io.intervals import FULL_SCORE, Interval, read_bed, write_bed
@@ -30,6 +30,7 @@ from emtools.report.page import Page, Table
 CALLED = 0.5
 SHIFTS_OF_WIDTH = 3
 SPARSE = 100
+FEWEST_LETTERS = 10  # letters for each context of the background, below which it is refused
 STRANDS = "+-"
 REFERENCES = (
     "Bailey & Elkan (1995) Proc. Int. Conf. Intell. Syst. Mol. Biol. 3:21 (ZOOPS, both strands, starts from words).",
@@ -124,13 +125,19 @@ def run(options: Options) -> int:
     everything = cut(records, regions, options.window)
     pieces = [piece for piece in everything if has_room(piece.codes, options.width)]
     require_enough(pieces, everything, options)
+    require_background(pieces, options)
     known = read_known(options, records, pieces)
 
     source = SequenceSource([piece.codes for piece in pieces])
     background = estimate_background(source, options.background_order, both=options.strands == "both")
     model = Motif(options.width, background, occurrence=options.occurrence, strands=options.strands)
     progress = Progress(f"motif {options.input.name}")
-    fitted = climb_and_shift(model, source, options, progress)
+    try:
+        fitted = climb_and_shift(model, source, options, progress)
+    except FitError as error:
+        raise InputError(
+            str(options.input), error.got, "", "use more sequences, a smaller --width, or a lower --background-order"
+        ) from error
     progress.close(fitted.verdict)
     finding = Finding(pieces, len(everything) - len(pieces), model.sites(fitted.params, source), known)
     intervals = site_intervals(finding, options)
@@ -206,8 +213,22 @@ def require_enough(pieces: Sequence[Piece], everything: Sequence[Piece], options
         f"{len(pieces)} of {len(everything)} sequences to search have {options.width} known letters in a row "
         f"(the longest has {longest} letters)",
         "at least 2",
-        "use a smaller --width, or cut long sequences with --window",
+        "cut the long one with --window" if pieces and longest >= 2 * options.width else "use a smaller --width",
     )
+
+
+def require_background(pieces: Sequence[Piece], options: Options) -> None:
+    """Refuse a background with more contexts than the letters can tell apart: it would explain any sequence."""
+    order = options.background_order
+    n_counted = sum(max(0, len(piece.codes) - order) for piece in pieces)
+    needed = FEWEST_LETTERS * 4**order
+    if order and n_counted < needed:
+        raise InputError(
+            str(options.input if options.regions is None else options.regions),
+            f"{n_counted:,} letters to count a background of order {order} from",
+            f"at least {needed:,} ({FEWEST_LETTERS} for each of {4**order:,} contexts)",
+            "lower --background-order, or use more sequences",
+        )
 
 
 def read_known(options: Options, records: Sequence[Record], pieces: Sequence[Piece]) -> list[Interval]:
@@ -403,11 +424,11 @@ def site_table(finding: Finding, intervals: Sequence[Interval]) -> Table:
         codes = piece.codes[site.start - piece.start : site.end - piece.start]
         text = decode(codes if site.strand == "+" else 3 - codes[::-1])
         posterior, anywhere = float(finding.sites.posterior[i]), float(finding.sites.any_site[i])
-        rows.append((site.record, site.start + 1, site.end, site.strand, posterior, anywhere, text))
-    names = ["sequence", "first bp", "last bp", "strand", "posterior", "any site", "letters on that strand"]
+        rows.append((site.record, site.start, site.end, site.strand, posterior, anywhere, text))
+    names = ["sequence", "start", "end", "strand", "posterior", "any site", "letters on that strand"]
     frame = pd.DataFrame(rows, columns=names).sort_values("posterior", ascending=False, kind="stable")
     caption = (
-        "The most probable first; coordinates count from 1. “posterior” is the probability that the site starts there (on "
+        "The most probable first. Start and end are 0-based, half-open, as in sites.bed. “posterior” is the probability that the site starts there (on "
         "either strand), “any site” that the sequence has one at all: a low first and a high second number mean that the "
         "place is in doubt, not the site."
     )

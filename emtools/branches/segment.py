@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,16 +15,18 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from emtools.branches.finish import RunOptions, finish
+from emtools.branches.segment_page import boundary_note, describe
 from emtools.engine.chunks import ArraySource
 from emtools.engine.protocol import Assign, Floats
-from emtools.engine.result import Fit
+from emtools.engine.result import SAME_OPTIMUM, Fit, number_optima, tell_starts
 from emtools.engine.starts import fit
 from emtools.errors import FitError, InputError
 from emtools.io.console import Progress
 from emtools.io.images import Image, label_type, read_image, read_labels, write_ome
 from emtools.io.objects import write_object_anndata, write_object_table
 from emtools.io.outputs import staged
-from emtools.kernels.objects import Columns, measure_objects
+from emtools.kernels.collinear import dependent_columns
+from emtools.kernels.objects import measure_objects
 from emtools.kernels.overlap import dice, match_objects
 from emtools.kernels.pixels import CONNECTED, brightness_partitions, pixel_features, renumber, separate_objects
 from emtools.models.mixture import Family, GaussianMixture, MixtureParams, data_prior, kmeans
@@ -39,21 +41,9 @@ from emtools.plots.segment import (
     draw_posterior,
 )
 from emtools.plots.style import Picture
-from emtools.report.page import Page, Table
 
 MOST_CLASSES = 16
-DARKEST = 1.0  # per cent of the pixels
-UNSURE = 0.1
-
-REFERENCES = (
-    "Dempster, Laird & Rubin (1977) J. R. Stat. Soc. B 39:1, doi:10.1111/j.2517-6161.1977.tb01600.x (EM).",
-    "Celeux & Govaert (1992) Comput. Stat. Data Anal. 14:315, doi:10.1016/0167-9473(92)90042-E (K-means as hard EM).",
-    "Bartlett (1936) Suppl. J. R. Stat. Soc. 3:68, doi:10.2307/2983678 (the square root of counts).",
-    "Otsu (1979) IEEE Trans. Syst. Man Cybern. 9:62, doi:10.1109/TSMC.1979.4310076 (threshold).",
-    "Meyer (1994) Signal Process. 38:113, doi:10.1016/0165-1684(94)90060-4 (watershed).",
-    "Caicedo et al. (2019) Nat. Methods 16:1247, doi:10.1038/s41592-019-0612-7 (object F1).",
-    "van der Walt et al. (2014) PeerJ 2:e453, doi:10.7717/peerj.453 (scikit-image).",
-)
+RGB = ("red", "green", "blue")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +117,18 @@ class Pixels:
     def plane(self) -> npt.NDArray[Any]:
         """Intensities of the channel that orders the classes."""
         return np.asarray(self.image.values[self.channel])
+
+    @property
+    def brightest(self) -> str:
+        """What the last class is called: with several channels, by the one that decides."""
+        if len(self.image.channels) == 1:
+            return "brightest class"
+        return f"class brightest in {self.image.channels[self.channel]}"
+
+    @property
+    def colours(self) -> npt.NDArray[Any] | None:
+        """Red, green and blue where these are the channels, shape (n_rows, n_columns, 3)."""
+        return np.moveaxis(self.image.values, 0, -1) if self.image.channels == RGB else None
 
 
 @dataclass(frozen=True)
@@ -250,7 +252,30 @@ def read_pixels(options: Options) -> Pixels:
     roots = [f"√{name}" for name in image.channels]
     names = tuple(word for root in roots for word in (root, f"{root}, blurred"))
     features = pixel_features(image.values, options.smooth)
+    require_distinct_features(options, features, names)
     return Pixels(image, image.positions.index(channel), features, names, truth)
+
+
+def require_distinct_features(options: Options, features: Floats, names: Sequence[str]) -> None:
+    """Refuse channels that repeat others: the covariance has no inverse, and the fit no maximum.
+
+    Raises
+    ------
+    InputError
+        If a feature is an exact linear function of others.
+    """
+    found = dependent_columns(features)
+    if not found:
+        return
+    channels = list(dict.fromkeys(names[i].removesuffix(", blurred").removeprefix("√") for i in found))
+    if len(channels) == 1:
+        raise InputError("--smooth", f"{options.smooth:g} pixels, which blurs nothing", "", "use a larger one")
+    raise InputError(
+        str(options.input),
+        f"channels {', '.join(channels)} carry the same information (one is an exact function of the others)",
+        "channels that differ",
+        f"save the image without {channels[-1]}",
+    )
 
 
 def segmentations(
@@ -264,7 +289,7 @@ def segmentations(
     n_ranked = options.starts - 1 if labels else options.starts
     labels += brightness_partitions(pixels.features[:, 2 * pixels.channel + 1], k, n_ranked)
     init = [chosen.from_labels(pixels.features, partition) for partition in labels]
-    best = fit(chosen, source, init=init, on_pass=progress, **settings(options))
+    best = one_top(fit(chosen, source, init=init, on_pass=progress, **settings(options)), 2.0 * options.tol)
     found = [by_fit(options, pixels, best)]
     if clusters is not None:
         found.append(by_fit(options, pixels, clusters))
@@ -275,6 +300,15 @@ def segmentations(
             found.append(by_fit(options, pixels, rival))
     level = threshold_otsu(pixels.plane)
     return [*found, separated(options, "Otsu", "threshold", np.asarray(pixels.plane > level))]
+
+
+def one_top(fitted: Fit[MixtureParams, Any], within: float) -> Fit[MixtureParams, Any]:
+    """The fit with starts that stopped within so many nats of one another counted as one optimum."""
+    scale = SAME_OPTIMUM / max(SAME_OPTIMUM, within)
+    optima = number_optima([None if s.optimum is None else scale * s.objective for s in fitted.starts])
+    starts = tuple(replace(s, optimum=optimum) for s, optimum in zip(fitted.starts, optima, strict=True))
+    verdict = fitted.verdict.replace(tell_starts(fitted.starts), tell_starts(starts))
+    return replace(fitted, starts=starts, verdict=verdict)
 
 
 def settings(options: Options) -> dict[str, Any]:
@@ -412,8 +446,10 @@ def draw(
     note = f"The two methods put {differ:.1f} % of the pixels on different sides."
     size = pixels.image.pixel_size
     pictures = [
-        draw_overlay(pixels.plane, panels, pixels.truth, size, folder, note),
-        draw_posterior(posterior[-1], 1.0 - posterior.max(axis=0), size, folder),
+        draw_overlay(
+            pixels.plane if pixels.colours is None else pixels.colours, panels, pixels.truth, size, folder, note
+        ),
+        draw_posterior(posterior[-1], 1.0 - posterior.max(axis=0), size, folder, pixels.brightest),
     ]
     columns = [2 * pixels.channel, 2 * pixels.channel + 1]
     values = pixels.features[:, columns]
@@ -426,172 +462,12 @@ def draw(
     mixtures = [m for m in (hard, *(m for m in methods if m is not hard)) if m.fit is not None]
     regions = [plane_regions(pixels, method, grid) for method in mixtures]
     names = (f"{pixels.names[columns[0]]} of the pixel", f"{pixels.names[columns[0]]} of its surroundings (blurred)")
-    pictures.append(draw_boundary(values, names, grid, regions, folder, boundary_note(pixels, mixtures)))
+    n_others = pixels.features.shape[1] - len(columns)
+    where = f"Plane of {pixels.image.channels[pixels.channel]}; the {n_others} other features are integrated out"
+    pictures.append(
+        draw_boundary(values, names, grid, regions, folder, boundary_note(pixels, mixtures), where if n_others else "")
+    )
     if accuracy is not None and pixels.truth is not None:
         n_true = int(pixels.truth.max())
         pictures.append(draw_accuracy(accuracy, ("Dice", "object F1"), n_true, folder))
     return pictures
-
-
-def dark_share(pixels: Pixels, method: Method) -> float:
-    """Per cent of the darkest pixels that a method calls foreground."""
-    blurred = pixels.features[:, 2 * pixels.channel + 1]
-    darkest = blurred <= np.percentile(blurred, DARKEST)
-    return 100.0 * float(method.foreground.ravel()[darkest].mean())
-
-
-def boundary_note(pixels: Pixels, methods: Sequence[Method]) -> str:
-    """What the reader should see in the feature space."""
-    text = (
-        "K-means (hard EM) knows distances only: a straight line half-way between two means. A mixture with one shared "
-        "covariance draws a straight line too, but tilts it along the cloud. With a covariance of its own for each class "
-        "the line becomes a quadric (an ellipse, parabola or hyperbola) that follows shape and abundance."
-    )
-    if pixels.features.shape[1] > 2:
-        text += (
-            f" The classes were found in {pixels.features.shape[1]} features; the plane shows what remains of them when the "
-            "others are integrated out."
-        )
-    free = next((m for m in methods if m.boundary == "quadric"), None)
-    if free is None:
-        return text
-    broad, narrow = (100.0 * float(m.foreground.mean()) for m in (free, methods[0]))
-    if broad > narrow + 2.0:
-        text += (
-            f" Here the broad bright class also takes in the upper tail of the background: it covers {broad:.0f} % of the "
-            f"image, that of {methods[0].name} {narrow:.0f} %."
-        )
-    share = dark_share(pixels, free)
-    if share > DARKEST:
-        text += (
-            f" Mind the far side of the quadric: it gives {share:.1f} % of the darkest {DARKEST:g} % of the pixels to the "
-            "brightest class, which no one would."
-        )
-    return text
-
-
-def comparison(pixels: Pixels, methods: Sequence[Method], accuracy: pd.DataFrame | None) -> pd.DataFrame:
-    """One row per method."""
-    frame = pd.DataFrame(
-        {
-            "method": [m.name for m in methods],
-            "boundary": [m.boundary for m in methods],
-            "foreground, %": [100.0 * float(m.foreground.mean()) for m in methods],
-            "objects": [int(m.objects.max()) for m in methods],
-            f"darkest {DARKEST:g} % in it, %": [dark_share(pixels, m) for m in methods],
-        }
-    )
-    if accuracy is not None:
-        wide = accuracy.pivot(index="method", columns="metric", values="value").loc[frame["method"]]
-        for metric in ("Dice", "object F1", "object precision", "object recall"):
-            frame[metric.replace("object p", "p").replace("object r", "r")] = wide[metric].to_numpy()
-    return frame
-
-
-def class_table(pixels: Pixels, posterior: Floats) -> pd.DataFrame:
-    """One row per class."""
-    k = len(posterior)
-    labels = posterior.argmax(axis=0)
-    flat = pixels.image.values.reshape(len(pixels.image.values), -1).astype(np.float64)
-    frame = pd.DataFrame(
-        {
-            "label": np.arange(1, k + 1),
-            "class": [class_name(i, k) for i in range(k)],
-            "pixels": np.bincount(labels.ravel(), minlength=k),
-            "share, %": 100.0 * np.bincount(labels.ravel(), minlength=k) / labels.size,
-        }
-    )
-    weights = posterior.reshape(k, -1)
-    for channel, name in enumerate(pixels.image.channels):
-        frame[f"mean {name}"] = weights @ flat[channel] / np.maximum(weights.sum(axis=1), 1e-300)
-    return frame
-
-
-def describe(
-    options: Options,
-    pixels: Pixels,
-    methods: Sequence[Method],
-    posterior: Floats,
-    columns: Columns,
-    accuracy: pd.DataFrame | None,
-    pictures: Sequence[Picture],
-) -> Page:
-    """The page."""
-    best = methods[0]
-    n_objects = int(best.objects.max())
-    size = pixels.image.pixel_size
-    covered = 100.0 * float(best.foreground.mean())
-    lead = f"{n_objects} objects were found in {options.input.name}; the brightest class covers {covered:.1f} % of the image."
-    if accuracy is not None and pixels.truth is not None:
-        values = accuracy.set_index(["method", "metric"])["value"]
-        told = "; ".join(
-            f"{m.name}: Dice {values[m.name, 'Dice']:.3f}, object F1 {values[m.name, 'object F1']:.3f}" for m in methods
-        )
-        found = int(values[best.name, "objects found"])
-        lead += f" {found} of the {int(pixels.truth.max())} annotated objects are matched. {told}."
-    areas = columns["area"] if size is None else columns["area_um2"]
-    unit = "pixels" if size is None else "µm²"
-    unsure = 100.0 * float((1.0 - posterior.max(axis=0) > UNSURE).mean())
-    facts = {
-        "objects": f"{n_objects}",
-        "foreground": f"{covered:.1f} %",
-        "median object": f"{np.median(areas):.4g} {unit}" if n_objects else "–",
-        "unsure pixels (p < 0.9)": f"{unsure:.1f} %",
-        "image": f"{pixels.shape[0]} × {pixels.shape[1]}, {len(pixels.image.channels)} channel"
-        + "s" * (len(pixels.image.channels) > 1),
-        "pixel size": "not in the file" if size is None else f"{size[1]:.4g} × {size[0]:.4g} µm",
-    }
-    tables = [
-        Table(
-            "Methods side by side",
-            "All methods see the same pixels; the mixtures and K-means use the pixel and its surroundings, Otsu the "
-            "intensity alone. The brightest class is the foreground; none of the darkest pixels should be in it.",
-            comparison(pixels, methods, accuracy),
-        ),
-        Table(
-            "Classes",
-            "Numbered by ascending brightness, so that a label means the same in every image; means in the units of the "
-            "image, weighted by the posterior.",
-            class_table(pixels, posterior),
-        ),
-    ]
-    return Page(
-        title=f"Segmentation of {options.input.name}",
-        lead=lead,
-        facts=facts,
-        pictures=pictures,
-        tables=tables,
-        methods=methods_text(options, pixels),
-        references=REFERENCES,
-        files={
-            "labels.ome.tif": "class of each pixel, 1 the darkest",
-            "posteriors.ome.tif": "posterior probability of each class, one channel a class",
-            "instances.ome.tif": "number of the object of each pixel, 0 none",
-            "objects.csv": "shape, place, intensity and mean posterior of each object",
-            "objects.h5ad": "the same as AnnData, centroids (x, y) in obsm['spatial']",
-            "fit.json": "parameters, boundaries (A, b, c) and (w, b), trace, versions",
-        }
-        | ({"accuracy.tsv": "agreement with the annotation"} if accuracy is not None else {}),
-    )
-
-
-def methods_text(options: Options, pixels: Pixels) -> str:
-    """The paragraph of a methods section."""
-    weights = "equal class weights" if options.weights == "equal" else "free class weights"
-    covariance = {
-        "tied": "one covariance shared by all classes",
-        "full": "a full covariance for each class",
-        "diagonal": "a diagonal covariance for each class",
-        "spherical": "a spherical covariance for each class",
-    }[options.family]
-    notes = "".join(f" Note: {note}." for note in pixels.image.notes)
-    return (
-        f"Each pixel is described by the square root of its intensity, which evens out the noise of photon counts, and by "
-        f"the same after a Gaussian blur (sigma {options.smooth:g} pixels), per channel. A mixture of {options.components} "
-        f"Gaussians with {covariance} and {weights} was fitted by EM from {options.starts} starts (the partition of "
-        "K-means, and cuts by brightness), with a weak inverse-Wishart prior on the covariances; classes are "
-        f"ordered by the mean of {pixels.names[2 * pixels.channel]}. K-means is the hard-assignment limit with one fixed spherical variance, in the same code. The pixels of the "
-        f"brightest class form the objects: holes up to {options.smallest} pixels filled, touching objects separated by a "
-        f"watershed on the distance to the background, pieces below {options.smallest} pixels removed. Standard errors take "
-        f"pixels for independent, which neighbours are not, and are too small.{notes}"
-    )

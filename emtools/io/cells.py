@@ -17,6 +17,7 @@ import pandas as pd
 
 from emtools.errors import InputError
 from emtools.io.h5ad import column_names, listed, matrix_shape, opened, read_column, read_matrix, read_names
+from emtools.kernels.collinear import dependent_columns
 
 Floats = npt.NDArray[np.float64]
 EMBEDDINGS = ("X_umap", "X_tsne", "X_draw_graph_fa")
@@ -329,7 +330,34 @@ def require_varying(where: str, values: Floats, columns: Sequence[str]) -> None:
         raise InputError(where, f"{listed(flat)} is constant", "columns that vary", "leave it out")
 
 
-def require_size(cells: Cells, n_components: int, n_free: int) -> None:
+def require_independent(cells: Cells, pairs_only: bool) -> None:
+    """Raise InputError where a column is an exact linear function of others.
+
+    Parameters
+    ----------
+    cells : Cells
+        Data.
+    pairs_only : bool
+        Look only for columns that repeat one other column.
+    """
+    found = dependent_columns(cells.values, pairs_only)
+    if found:
+        raise InputError(
+            f"{cells.path}, {cells.representation}",
+            f"columns {listed([cells.dimensions[i] for i in found])} carry the same information (one is an exact linear "
+            "function of the others)",
+            "columns that differ",
+            "leave one of them out with --columns, or use fewer --dimensions",
+        )
+
+
+def looks_like_counts(cells: Cells) -> bool:
+    """Whether the values are expression that was never normalised: whole numbers of X, none below zero."""
+    values = cells.values
+    return cells.representation == "X" and bool((values >= 0).all()) and bool((values == np.floor(values)).all())
+
+
+def require_size(cells: Cells, n_components: int, n_free: int, most: float = 1.0) -> None:
     """Raise InputError where a mixture cannot be told from the data.
 
     Parameters
@@ -340,6 +368,8 @@ def require_size(cells: Cells, n_components: int, n_free: int) -> None:
         Types asked for.
     n_free : int
         Free parameters of the mixture.
+    most : float
+        Free parameters that a value may carry.
     """
     n, d = cells.values.shape
     if n_components > n:
@@ -351,12 +381,12 @@ def require_size(cells: Cells, n_components: int, n_free: int) -> None:
         raise InputError(
             str(cells.path), f"{distinct} distinct units for {n_components} types", "", "lower --components"
         )
-    if n_free > n * d:
+    if n_free > most * n * d:
         raise InputError(
             f"{cells.path}, {cells.representation}",
             f"{n_free} free parameters for {n} × {d} values",
-            "fewer parameters than values",
-            "lower --dimensions or --components, choose --columns, or use --family diagonal",
+            "fewer parameters than values" if most == 1.0 else f"at least {1 / most:.0f} values for each parameter",
+            "lower --dimensions or --components, choose --columns, or use --family tied or diagonal",
         )
 
 

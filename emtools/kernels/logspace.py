@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+
+NARROW = 7  # columns up to which numpy adds in their order too, so that the sum is the same
+
+
+def across(ufunc: np.ufunc, values: Floats) -> Floats:
+    """``ufunc.reduce(values, axis=-1)``; column by column where there are few, which takes a third of the time.
+
+    Parameters
+    ----------
+    ufunc : numpy.ufunc
+        ``np.add`` or ``np.maximum``.
+    values : ndarray, shape (..., K)
+        K at least 1.
+
+    Returns
+    -------
+    ndarray, shape (...,)
+    """
+    few = 1 < values.shape[-1] <= NARROW
+    result: Floats = reduce(ufunc, np.moveaxis(values, -1, 0)) if few else ufunc.reduce(values, axis=-1)
+    return result
 
 
 def logsumexp_rows(log_values: Floats) -> Floats:
@@ -26,10 +49,10 @@ def logsumexp_rows(log_values: Floats) -> Floats:
     >>> logsumexp_rows(np.array([[0.0, -np.inf], [-np.inf, -np.inf]])).tolist()
     [0.0, -inf]
     """
-    highest = log_values.max(axis=-1)
+    highest = across(np.maximum, log_values)
     shift = np.where(np.isneginf(highest), 0.0, highest)
     with np.errstate(divide="ignore"):
-        log_sums: Floats = shift + np.log(np.exp(log_values - shift[..., None]).sum(axis=-1))
+        log_sums: Floats = shift + np.log(across(np.add, np.exp(log_values - shift[..., None])))
     return log_sums
 
 

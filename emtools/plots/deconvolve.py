@@ -211,16 +211,29 @@ def draw_heat(figure: Any, axis: Any, means: Floats, spread: Floats, written: Fl
     bar = figure.colorbar(shown, ax=axis, shrink=0.9, pad=0.02)
     bar.set_label("from the average type, SD")
     bar.outline.set_visible(False)
-    for row, column in np.ndindex(*means.shape) if means.shape[1] <= MOST_WRITTEN else ():
+    texts = [numbers(column) for column in written.T] if means.shape[1] <= MOST_WRITTEN else []
+    for column, row in np.ndindex(len(texts), len(means)):
         tint = "white" if abs(scaled[row, column]) > 0.65 * limit else INK
-        axis.text(column, row, number(written[row, column]), ha="center", va="center", fontsize=6, color=tint)
+        axis.text(column, row, texts[column][row], ha="center", va="center", fontsize=6, color=tint)
     for side in axis.spines.values():
         side.set_visible(False)
 
 
-def number(value: float) -> str:
-    """Three digits, without an exponent where it would be longer."""
-    return f"{value:.0f}" if 100 <= abs(value) < 1e5 else f"{value:.3g}"
+def number(value: float, more: int = 0) -> str:
+    """Three digits and `more`, without an exponent where it would be longer."""
+    return f"{value:.{more}f}" if 100 <= abs(value) < 1e5 else f"{value:.{3 + more}g}"
+
+
+def numbers(values: Floats) -> list[str]:
+    """Values of one variable with digits enough to tell the types apart, two more at most.
+
+    Examples
+    --------
+    >>> numbers(np.array([2007.9, 2008.2])), numbers(np.array([3.51, 4.2]))
+    (['2007.9', '2008.2'], ['3.51', '4.2'])
+    """
+    tries = [[number(float(v), more) for v in values] for more in range(3)]
+    return max(tries, key=lambda texts: len(set(texts)))
 
 
 def draw_proportions(

@@ -116,7 +116,9 @@ def draw_record(axes: Any, item: Decoded, n_states: int, levels: np.ndarray, let
         for k, level in enumerate(levels):
             axis.axhline(level, color=color_of(k), lw=1.1, ls=":")
         values = np.concatenate([gc[np.isfinite(gc)], levels])
-        axis.set_ylim(max(0.0, values.min() - 4.0), min(100.0, values.max() + 4.0))
+        low, high = max(-2.0, values.min() - 4.0), min(102.0, values.max() + 4.0)
+        axis.set_ylim(low, high)
+        axis.set_yticks([tick for tick in axis.get_yticks() if max(low, 0.0) <= tick <= min(high, 100.0)])
         axis.set_ylabel(f"GC, %\n({width:,}-letter windows)")
     axis = axes.pop(0)
     n_bins = min(MOST_BINS, length)

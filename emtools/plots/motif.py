@@ -150,20 +150,20 @@ def line_by_line(rows: Sequence[Row], width: int) -> tuple[Any, str]:
     axis.set_yticks(range(len(shown)), [short(row.label) for row in shown])
     axis.set_ylim(len(shown) - 0.4, -0.6)
     axis.set_xlim(-0.01 * longest, 1.01 * longest)
-    axis.set_xlabel("position in the sequence, bp")
+    axis.set_xlabel("position in the sequence, bp (the first is 0)")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.spines["left"].set_visible(False)
     axis.tick_params(axis="y", length=0)
     n_called = sum(row.called for row in rows)
     drawn = f"; the {len(shown)} most certain are drawn" if len(shown) < len(rows) else ""
-    axis.set_title(f"Sites in {n_called} of {len(rows)} sequences{drawn}", pad=16 if drawn else 6)
+    axis.set_title(f"Sites in {n_called} of {len(rows)} sequences{drawn}")
     bar = figure.colorbar(ScalarMappable(Normalize(0, 1), CERTAINTY), ax=axis, fraction=0.025, pad=0.02, aspect=30)
     bar.set_label("posterior of the site")
     handles = [Patch(color=KNOWN, label="known site")] if any(row.known for row in rows) else []
     handles.append(Line2D([], [], color=CERTAINTY(1.0), marker=">", lw=0, ms=5, label="found, forward strand"))
     handles.append(Line2D([], [], color=CERTAINTY(1.0), marker="<", lw=0, ms=5, label="found, reverse strand"))
-    figure.legend(handles=handles, loc="outside upper right", ncols=3, bbox_to_anchor=(0.99, 1.01))
     figure.tight_layout()
+    figure.legend(handles=handles, loc="upper center", ncols=3, bbox_to_anchor=(0.5, 0.0))
     part = f"the {len(shown)} most certain of " if len(shown) < len(rows) else ""
     caption = (
         f"One line is a sequence ({part}{len(rows)}); an arrow is its most probable site of {width} bp and points along the "

@@ -87,6 +87,12 @@ def shown_grey(plane: npt.NDArray[Any]) -> Floats:
     return np.asarray(np.round(scaled * GREYS) / GREYS)
 
 
+def shown_colours(planes: npt.NDArray[Any]) -> Floats:
+    """An RGB image between 0 and 1, all channels on one scale so that the colours stay."""
+    values = planes.astype(np.float64) - min(float(planes.min()), 0.0)
+    return np.asarray(np.clip(values / max(float(np.percentile(values, 99.9)), 1e-12), 0.0, 1.0))
+
+
 def outlines(objects: Labels) -> list[Floats]:
     """Outline of each object as (x, y) points in pixels."""
     lines = []
@@ -141,8 +147,8 @@ def draw_overlay(
 
     Parameters
     ----------
-    plane : ndarray, shape (n_rows, n_columns)
-        Image.
+    plane : ndarray, shape (n_rows, n_columns) or (n_rows, n_columns, 3)
+        Image, in grey or in red, green and blue.
     panels : sequence of Outlined
         What was found, by each method.
     truth : ndarray of int, shape (n_rows, n_columns), or None
@@ -155,11 +161,12 @@ def draw_overlay(
         A sentence for the caption.
     """
     step = thinned((plane.shape[0], plane.shape[1]))
-    n_rows, n_columns = plane.shape
+    n_rows, n_columns = plane.shape[:2]
+    coloured = plane.ndim == 3
     with styled():
         height = min(9.0, 3.8 * n_rows / n_columns + 0.7)
         figure, axes = plt.subplots(1, len(panels), figsize=(3.9 * len(panels), height), squeeze=False)
-        grey = shown_grey(plane[::step, ::step])
+        grey = (shown_colours if coloured else shown_grey)(plane[::step, ::step])
         for axis, panel in zip(axes[0], panels, strict=True):
             extent = (-0.5, n_columns - 0.5, n_rows - 0.5, -0.5)
             axis.imshow(grey, cmap="gray", extent=extent, interpolation="none", vmin=0, vmax=1)
@@ -184,14 +191,19 @@ def draw_overlay(
             else ""
         )
         caption = (
-            f"Outlines of the objects found (blue) over the image of {n_rows} × {n_columns} pixels, brightness on a "
-            f"square-root scale so that dim objects show.{annotated} {note}"
+            f"Outlines of the objects found (blue) over the image of {n_rows} × {n_columns} pixels"
+            f"{' in its colours' if coloured else ', brightness on a square-root scale so that dim objects show'}."
+            f"{annotated} {note}"
         )
         return save_small(figure, folder, Picture("overlay", "What was found", " ".join(caption.split())))
 
 
 def draw_posterior(
-    foreground: Floats, uncertainty: Floats, pixel_size: tuple[float, float] | None, folder: Path
+    foreground: Floats,
+    uncertainty: Floats,
+    pixel_size: tuple[float, float] | None,
+    folder: Path,
+    brightest: str = "brightest class",
 ) -> Picture:
     """Probability of the brightest class, and the probability that the label of a pixel is wrong.
 
@@ -203,6 +215,8 @@ def draw_posterior(
         µm.
     folder : Path
         Where the figure goes.
+    brightest : str
+        What to call that class.
     """
     n_rows, n_columns = foreground.shape
     step = thinned((n_rows, n_columns))
@@ -212,7 +226,7 @@ def draw_posterior(
         height = min(9.0, 3.2 * n_rows / n_columns + 0.7)
         figure, axes = plt.subplots(1, 2, figsize=(7.8, height))
         for axis, values, cmap, title, limit in (
-            (axes[0], foreground, "viridis", "Probability of the brightest class", 1.0),
+            (axes[0], foreground, "viridis", f"Probability of the {brightest}", 1.0),
             (axes[1], uncertainty, "magma", "Probability that the label is wrong", top),
         ):
             quantised = np.round(values[::step, ::step] / limit * 20) / 20 * limit
@@ -223,7 +237,7 @@ def draw_posterior(
             figure.colorbar(shown, ax=axis, fraction=0.045, pad=0.02, label="probability")
         figure.tight_layout()
         caption = (
-            f"Left: posterior probability of each of the {n_rows * n_columns:,} pixels to belong to the brightest class. "
+            f"Left: posterior probability of each of the {n_rows * n_columns:,} pixels to belong to the {brightest}. "
             f"Right: 1 − the largest posterior, the model's own probability that the label is wrong; it is above 0.1 for "
             f"{unsure:.1f} % of the pixels. Bright rims say where an outline could lie elsewhere; a bright interior says "
             "that the object itself is in doubt. The model takes pixels for independent, so that it is surer than it "
@@ -239,6 +253,7 @@ def draw_boundary(
     panels: Sequence[Regions],
     folder: Path,
     note: str,
+    where: str = "",
 ) -> Picture:
     """Density of the pixels in the plane of two features, tinted by the class that each method gives.
 
@@ -256,6 +271,8 @@ def draw_boundary(
         Where the figure goes.
     note : str
         What to conclude.
+    where : str
+        Which plane it is, over the panels; nothing where there is no other.
     """
     xs, ys = grid
     n_classes = len(panels[0].means)
@@ -294,6 +311,8 @@ def draw_boundary(
         lines = [Line2D([], [], color=PALETTE[5], label="boundary")]
         axes[0, 0].legend(handles=classes + lines, loc="upper left", fontsize=7, handletextpad=0.4, frameon=True,
                           facecolor="white", framealpha=0.85, edgecolor=FAINT)  # fmt: skip
+        if where:
+            figure.suptitle(where, x=0.02, ha="left", fontsize=8)
         figure.tight_layout()
         figure.colorbar(shown, ax=list(axes[0]), fraction=0.02, pad=0.015, label="pixels per cell")
         caption = (
@@ -301,7 +320,11 @@ def draw_boundary(
             f"a square-root scale (grey: pixels per cell, log scale). Tints show the class that each method gives there, "
             f"dots the class means, ellipses one standard deviation of each Gaussian. {note}"
         )
-        return save(figure, folder, Picture("boundary", "Hyperplane or quadric?", " ".join(caption.split())))
+        return save(
+            figure,
+            folder,
+            Picture("boundary", "Hyperplane or quadric?" + f" {where}" * bool(where), " ".join(caption.split())),
+        )
 
 
 def class_name(k: int, n_classes: int) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import anndata
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from scipy import sparse
 from scipy.stats import multivariate_normal
 
+from emtools.branches.deconvolve import several_readings
 from emtools.cli import main
 from emtools.io.outputs import OWN
+from emtools.plots.deconvolve import numbers
 
 N = 150
 TRUTH = np.repeat(["B cell", "CD4+/CD8+ T", "NK"], [75, 45, 30])
@@ -173,6 +176,8 @@ def spoiled(path: Path, case: str) -> list[str]:
         "word": rows.replace("r3,3,", "r3,high,"),
         "flat": "id,a,b\n" + "".join(f"r{i},{i % 7},1\n" for i in range(20)),
         "nothing": "id,a,b\n",
+        "twin": "id,a,b,twin\n" + "".join(f"r{i},{i % 7},{i * i % 11},{5 - 2 * (i % 7)}\n" for i in range(20)),
+        "sum": "id,a,b,sum\n" + "".join(f"r{i},{i % 7},{i * i % 11},{i % 7 + i * i % 11}\n" for i in range(20)),
         "fake": "not an AnnData file\n",
     }.get(case, rows)
     file = path / ("t.h5ad" if case == "fake" else "t.csv")
@@ -200,6 +205,9 @@ def spoiled(path: Path, case: str) -> list[str]:
         ("", ["--prefix", "a/b"], "--prefix"),
         ("", ["--components", "21"], "20 units for 21 types"),
         ("", ["--components", "9"], "free parameters"),
+        ("", ["--components", "2"], "at least 10 values for each parameter"),
+        ("twin", ["--family", "diagonal"], "columns a, twin carry the same information"),
+        ("sum", ["--family", "tied"], "columns a, b, sum carry the same information"),
     ],
 )
 def test_hostile_input(
@@ -228,3 +236,45 @@ def test_expression_that_is_not_finite(planted: Path, tmp_path: Path, capsys: py
     assert main(arguments(tmp_path / "inf.h5ad", tmp_path / "out")) == 2
     assert "X: CD3E has a missing or infinite value" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_raw_counts_and_cells_without_a_sample_are_said(
+    planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adata = anndata.read_h5ad(planted)
+    adata.X = sparse.csr_matrix(np.round(np.expm1(adata.X.toarray())))
+    adata.obs["donor"] = adata.obs["donor"].astype(object).where(np.arange(N) >= 4, np.nan)
+    path = tmp_path / "raw.h5ad"
+    adata.write_h5ad(path)
+    words = arguments(path, tmp_path / "out", "--representation", "X", "--family", "tied")
+    assert main(words) == 0
+    said, page = capsys.readouterr().err, (tmp_path / "out" / "report.html").read_text()
+    for note in ("X looks like raw counts: normalise, log1p and reduce", "4 of 150 cells have no donor"):
+        assert note in said
+        assert note in page
+
+
+def test_starts_that_all_end_apart_are_said() -> None:
+    fits = [SimpleNamespace(starts=[SimpleNamespace(optimum=o) for o in ends]) for ends in ([1, 2, 3], [1, 1, 2], [1])]
+    told = [several_readings(fitted) for fitted in fits]
+    assert told[0].startswith("Caution: each of the 3 starts ended elsewhere")
+    assert told[1:] == ["", ""]
+
+
+def test_written_means_tell_types_apart() -> None:
+    assert numbers(np.array([2007.9, 2008.2, 1999.0])) == ["2007.9", "2008.2", "1999.0"]
+    assert numbers(np.array([3.5, 4.25])) == ["3.5", "4.25"]
+    assert numbers(np.array([2.0, 2.0])) == ["2", "2"]
+
+
+def test_no_overflow_for_large_values_beside_logged_ones(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    group = np.arange(60) % 2
+    frame = pd.DataFrame(
+        {"id": range(60), "day": 9000.0 + 900 * group + rng.normal(size=60), "bili": np.exp(rng.normal(group, 0.3))}
+    )
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    words = ["deconvolve", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out"), "--components", "2"]
+    assert main([*words, "--log", "bili", "--starts", "2", "--family", "diagonal"]) == 0
+    days = pd.read_csv(tmp_path / "out" / "profiles.tsv", sep="\t", index_col="variable").loc["day"]
+    assert sorted(days.round(-2)) == [9000.0, 9900.0]

@@ -177,3 +177,37 @@ def test_channels_mask_as_truth_and_no_object(tmp_path: Path) -> None:
     assert table["GMM tied, equal weights", "Dice"] > 0.9
     assert main([*words[:3], str(tmp_path / "none"), *words[4:], "--smallest", "1000"]) == 0
     assert len(pd.read_csv(tmp_path / "none" / "objects.csv")) == 0
+
+
+def test_channels_that_repeat_another_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plane = np.random.default_rng(1).poisson(40, (32, 32)).astype(np.uint16)
+    tifffile.imwrite(
+        tmp_path / "same.ome.tif", np.stack([plane, 4 * plane]), metadata={"axes": "CYX"}, photometric="minisblack"
+    )
+    assert main(["segment", str(tmp_path / "same.ome.tif"), "--out", str(tmp_path / "out")]) == 2
+    assert "channels channel_0, channel_1 carry the same information" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_colours_are_named(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    mask = np.zeros((48, 64), dtype=bool)
+    mask[5:20, 5:20] = mask[25:40, 30:50] = True
+    planes = [rng.poisson(level + more * mask) for level, more in ((40, 60), (60, 20), (80, -30))]
+    path = tmp_path / "rgb.tif"
+    tifffile.imwrite(path, np.stack(planes, axis=-1).clip(0, 255).astype(np.uint8), photometric="rgb")
+    assert main(["segment", str(path), "--out", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "the class brightest in red covers" in page
+    assert "Classes are ordered by red (--channel 0)." in page
+    assert "Plane of red; the 4 other features are integrated out" in page
+    assert "in its colours" in page
+
+
+def test_starts_within_the_tolerance_are_one_optimum(crop: tuple[Path, Path], tmp_path: Path) -> None:
+    assert main(["segment", str(crop[0]), "--out", str(tmp_path / "out"), "--tol", "0.5"]) == 0
+    record = json.loads((tmp_path / "out" / "fit.json").read_text())
+    ends = [start["objective"] for start in record["starts"]]
+    assert 1e-3 < max(ends) - min(ends) < 1.0, "apart by more than 1e-3 nats, by less than twice the tolerance"
+    assert [start["optimum"] for start in record["starts"]] == [1, 1, 1]
+    assert "All 3 starts agree" in record["verdict"]

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -103,6 +104,18 @@ def test_protein_with_prior(tmp_path):
     path.write_text(">p\n" + "LIVAFMLIVA" * 6 + "DEKRNQSTDE" * 6 + "\n")
     assert run(path, tmp_path / "out", "--states", 2, "--alphabet", "protein", "--pseudocount", 0.1) == 0
     assert [len(s) for s in read_bed(tmp_path / "out" / "segments.bed")] == [60, 60]
+
+
+def test_genome_of_one_letter_is_said(tmp_path, capsys):
+    path = tmp_path / "a.fa"
+    path.write_text(">a\n" + "A" * 500 + "\n")
+    assert run(path, tmp_path / "out", "--states", 2, "--starts", 2) in (0, 3)
+    said, page = capsys.readouterr().err, (tmp_path / "out" / "report.html").read_text()
+    for note in ("every observed letter is A", "holds no segment of the most probable path"):
+        assert note in said
+        assert note in page
+    assert not re.search(r"<td>\d[\d.]*e-(\d\d\d|[2-9]\d)</td>", page), "no probability such as 7e-246"
+    assert "<td>&lt;1e-6</td><td></td>" in page or "<td>0</td>" in page
 
 
 def test_one_letter_and_one_state(tmp_path):

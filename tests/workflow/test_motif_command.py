@@ -118,6 +118,13 @@ def test_every_site_reads_as_the_motif(crp):
     assert np.abs(shares[::-1, ::-1] - matrix).max() > 0.2
 
 
+def test_page_counts_sites_as_the_bed_file_does(crp):
+    page = (crp / "report.html").read_text()
+    name, start, end = read_sites(crp / "sites.bed")[0][:3]
+    assert "Start and end are 0-based, half-open, as in sites.bed" in page
+    assert f"<td>{name}</td><td>{start}</td><td>{end}</td>" in page
+
+
 def test_same_bytes_again_with_other_threads(crp, tmp_path):
     words = ["motif", str(CRP), "--width", "22", "--truth", str(SITES), "--name", "CRP", "--starts", "20"]
     assert main([*words, "--threads", "2", "--out", str(tmp_path / "again")]) == 0
@@ -172,6 +179,13 @@ BAD = {
     "no region file": (GOOD, None, ["--regions", "absent.bed"], "absent.bed"),
     "name without regions": (GOOD, None, ["--region-name", "S1"], "--regions"),
     "narrow window": (GOOD, None, ["--window", "3"], "--window"),
+    "wider than all": (
+        GOOD,
+        None,
+        ["--width", "1000"],
+        "(the longest has 12 letters); at least 2; use a smaller --width",
+    ),
+    "background of too high an order": (GOOD, None, ["--background-order", "5"], "in.fa: 14 letters to count"),
     "no truth file": (GOOD, None, ["--truth", "absent.bed"], "absent.bed"),
     "blank in the name": (GOOD, None, ["--name", "my motif"], "--name"),
 }
