@@ -13,6 +13,7 @@ import pytest
 from emtools.cli import main
 from emtools.io.intervals import read_bed
 from emtools.io.outputs import OWN
+from emtools.report.page import PROBABILITY, estimate_rows
 
 GENOME = Path(__file__).parents[2] / "resources" / "lambda.fa"
 LENGTH = 48_502
@@ -149,3 +150,10 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys, content, wor
     assert said.count("\n") == 1
     assert message in said
     assert not (tmp_path / "out").exists()
+
+
+def test_tiny_probabilities_are_shown_as_such_on_the_page():
+    entry = {"value": [7e-246, 0.0, 1.0], "se": [1e-9, None, 0.1], "unit": PROBABILITY}
+    rows = estimate_rows({"parameters": {"p": entry, "length": {"value": 7e-246, "se": None, "unit": "m"}}})
+    assert [row[1] for row in rows] == ["<1e-6", 0.0, 1.0, 7e-246]
+    assert rows[0][2] is None
