@@ -15,7 +15,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from emtools.branches.finish import RunOptions, finish
-from emtools.branches.segment_page import boundary_note, describe
+from emtools.branches.segment_page import boundary_note, counted, describe
 from emtools.engine.chunks import ArraySource
 from emtools.engine.protocol import Assign, Floats
 from emtools.engine.result import SAME_OPTIMUM, Fit, number_optima, tell_starts
@@ -439,7 +439,7 @@ def draw(
         }
     hard = next((m for m in methods if m.name == "K-means"), methods[-1])
     panels = [
-        Outlined(f"{m.name}: {int(m.objects.max())} objects{scores.get(m.name, '')}", m.objects)
+        Outlined(f"{m.name}: {counted(int(m.objects.max()), 'object')}{scores.get(m.name, '')}", m.objects)
         for m in (methods[0], hard)
     ]
     differ = 100.0 * float((methods[0].foreground != hard.foreground).mean())

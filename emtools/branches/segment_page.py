@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DARKEST = 1.0  # per cent of the pixels
 UNSURE = 0.1
+APART = 20.0  # per cent of the pixels
 
 REFERENCES = (
     "Dempster, Laird & Rubin (1977) J. R. Stat. Soc. B 39:1, doi:10.1111/j.2517-6161.1977.tb01600.x (EM).",
@@ -106,6 +107,11 @@ def class_table(pixels: Pixels, posterior: Floats) -> pd.DataFrame:
     return frame
 
 
+def counted(n: int, word: str) -> str:
+    """A number with its noun."""
+    return f"{n} {word}{'s' * (n != 1)}"
+
+
 def describe(
     options: Options,
     pixels: Pixels,
@@ -120,7 +126,8 @@ def describe(
     n_objects = int(best.objects.max())
     size = pixels.image.pixel_size
     covered = 100.0 * float(best.foreground.mean())
-    lead = f"{n_objects} objects were found in {options.input.name}; the {pixels.brightest} covers {covered:.1f} % of the image."
+    verb = "was" if n_objects == 1 else "were"
+    lead = f"{counted(n_objects, 'object')} {verb} found in {options.input.name}; the {pixels.brightest} covers {covered:.1f} % of the image."
     if len(pixels.image.channels) > 1:
         place = pixels.image.positions[pixels.channel]
         lead += f" Classes are ordered by {pixels.image.channels[pixels.channel]} (--channel {place})."
@@ -131,6 +138,13 @@ def describe(
         )
         found = int(values[best.name, "objects found"])
         lead += f" {found} of the {int(pixels.truth.max())} annotated objects are matched. {told}."
+    hard = next((m for m in methods if m.name == "K-means"), best)
+    differ = 100.0 * float((best.foreground != hard.foreground).mean())
+    if differ > APART:
+        lead += (
+            f" Caution: K-means finds {int(hard.objects.max())} and puts {differ:.0f} % of the pixels on the other side; "
+            "look at the figure before believing either."
+        )
     areas = columns["area"] if size is None else columns["area_um2"]
     unit = "pixels" if size is None else "µm²"
     unsure = 100.0 * float((1.0 - posterior.max(axis=0) > UNSURE).mean())
