@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from emtools.branches.finish import RunOptions, finish
 from emtools.branches.segment_page import boundary_note, counted, describe
 from emtools.engine.chunks import ArraySource
 from emtools.engine.protocol import Assign, Floats
-from emtools.engine.result import SAME_OPTIMUM, Fit, number_optima, tell_starts
+from emtools.engine.result import Fit
 from emtools.engine.starts import fit
 from emtools.errors import FitError, InputError
 from emtools.io.console import Progress
@@ -289,7 +289,7 @@ def segmentations(
     n_ranked = options.starts - 1 if labels else options.starts
     labels += brightness_partitions(pixels.features[:, 2 * pixels.channel + 1], k, n_ranked)
     init = [chosen.from_labels(pixels.features, partition) for partition in labels]
-    best = one_top(fit(chosen, source, init=init, on_pass=progress, **settings(options)), 2.0 * options.tol)
+    best = fit(chosen, source, init=init, on_pass=progress, **settings(options))
     found = [by_fit(options, pixels, best)]
     if clusters is not None:
         found.append(by_fit(options, pixels, clusters))
@@ -300,15 +300,6 @@ def segmentations(
             found.append(by_fit(options, pixels, rival))
     level = threshold_otsu(pixels.plane)
     return [*found, separated(options, "Otsu", "threshold", np.asarray(pixels.plane > level))]
-
-
-def one_top(fitted: Fit[MixtureParams, Any], within: float) -> Fit[MixtureParams, Any]:
-    """The fit with starts that stopped within so many nats of one another counted as one optimum."""
-    scale = SAME_OPTIMUM / max(SAME_OPTIMUM, within)
-    optima = number_optima([None if s.optimum is None else scale * s.objective for s in fitted.starts])
-    starts = tuple(replace(s, optimum=optimum) for s, optimum in zip(fitted.starts, optima, strict=True))
-    verdict = fitted.verdict.replace(tell_starts(fitted.starts), tell_starts(starts))
-    return replace(fitted, starts=starts, verdict=verdict)
 
 
 def settings(options: Options) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class Start:
         Passes it took.
     optimum : int or None
         Optimum that it reached, 1 for the best; None where it did not converge. Starts within
-        1e-3 nats of one another count as one optimum.
+        1e-3 nats of one another, or twice the tolerance, count as one optimum.
     """
 
     restart: int
@@ -151,15 +151,15 @@ class Fit(Generic[P, S]):
         )
 
 
-def number_optima(objectives: list[float | None]) -> list[int | None]:
-    """Number the optima from the best down; None stays None."""
+def number_optima(objectives: list[float | None], same: float = SAME_OPTIMUM) -> list[int | None]:
+    """Number the optima from the best down, one for all within `same` nats of its best; None stays None."""
     order = sorted((i for i, value in enumerate(objectives) if value is not None), key=lambda i: -objectives[i])  # type: ignore[operator]
     ids: list[int | None] = [None] * len(objectives)
     current, top = 0, 0.0
     for i in order:
         value = objectives[i]
         assert value is not None
-        if current == 0 or top - value > SAME_OPTIMUM:
+        if current == 0 or top - value > same:
             current, top = current + 1, value
         ids[i] = current
     return ids

@@ -12,7 +12,7 @@ import numpy as np
 from emtools.engine.chunks import in_turn, total_stats, workers
 from emtools.engine.loop import OnPass, climb
 from emtools.engine.protocol import Assign, C, Model, P, S, Source
-from emtools.engine.result import Climb, Fit, Start, number_optima, write_verdict
+from emtools.engine.result import SAME_OPTIMUM, Climb, Fit, Start, number_optima, write_verdict
 from emtools.engine.stopping import TOL, Status
 from emtools.errors import FitError, InputError
 
@@ -90,7 +90,7 @@ def fit(
             return run(model, source, first, restart=restart, chunk_map=chunk_map, on_pass=on_pass)
 
         climbs: list[Climb[P, S]] = start_map(one, range(count))
-        table = summarise(climbs, "given" if init else strategy)
+        table = summarise(climbs, "given" if init else strategy, max(SAME_OPTIMUM, 2.0 * tol))
         usable = [c for c in climbs if c.status in USABLE]
         if not usable:
             reasons = "; ".join(dict.fromkeys(c.reason for c in climbs if c.reason))
@@ -119,9 +119,9 @@ def fit(
     )
 
 
-def summarise(climbs: Sequence[Climb[P, S]], strategy: str) -> tuple[Start, ...]:
+def summarise(climbs: Sequence[Climb[P, S]], strategy: str, same: float) -> tuple[Start, ...]:
     """Table of starts with the optimum that each reached."""
-    optima = number_optima([c.objective if c.status is Status.CONVERGED else None for c in climbs])
+    optima = number_optima([c.objective if c.status is Status.CONVERGED else None for c in climbs], same)
     return tuple(
         Start(c.restart, strategy, c.status, c.objective, len(c.trace), optimum)
         for c, optimum in zip(climbs, optima, strict=True)

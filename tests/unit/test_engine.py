@@ -229,3 +229,7 @@ def test_a_slow_climb_that_never_stood_out_of_rounding_is_not_at_its_end():
     for passes in (4, 10, 40):
         assert not remaining_gain(warm[:passes]).within(1e-6)
     assert remaining_gain([-1e6, -1e6, -1e6, -1e6]).within(1e-6)
+
+
+def test_starts_within_the_tolerance_are_one_optimum():
+    assert number_optima([-1.5, -1.0, -3.0], same=1.0) == [1, 1, 2]
