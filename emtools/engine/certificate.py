@@ -23,7 +23,8 @@ STEP = 2e-2
 PROBE = 1e-2
 GROWTH = 4.0
 PROBES = 120
-LOPSIDED = 1.0
+LOPSIDED = 3.0
+WALL = 32.0
 ROUNDS = 4
 WHITE = 0.1
 SMALLEST = 1e-5
@@ -191,7 +192,8 @@ def coordinate_unit(model: Model[P, S, C], stats: S, packed: Floats, i: int) -> 
     """Complete-data standard error of packed parameter `i`, or None at an edge of its space.
 
     The step is sought over which the second difference of Q is about `PROBE` nats, whatever the unit.
-    At an edge Q is a wall on one side and level on the other: its third difference outgrows the second.
+    At an edge Q is level on one side and a wall on the other: the wall is met within one step, where a
+    parabola would fall no more than 16-fold, or the third difference outgrows the second.
     """
     if not math.isfinite(packed[i]):
         return None
@@ -216,7 +218,7 @@ def coordinate_unit(model: Model[P, S, C], stats: S, packed: Floats, i: int) -> 
     else:
         return None
     lopsided = abs(q(2 * step) - q(-2 * step) - 2.0 * (q(step) - q(-step)))
-    if not math.isfinite(drop) or not lopsided < LOPSIDED * drop:
+    if not drop < WALL * PROBE or not lopsided < LOPSIDED * drop:
         return None
     return float(step / math.sqrt(drop))
 
