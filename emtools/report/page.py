@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -109,6 +110,11 @@ def estimate_rows(record: Mapping[str, Any]) -> list[tuple[str, float | str, flo
     return rows
 
 
+def unbroken_exponents(text: str) -> str:
+    """The text with hyphens in exponents that a line cannot break at."""
+    return re.sub(r"(?<=\de)-(?=\d)", "\N{NON-BREAKING HYPHEN}", text)
+
+
 @cache
 def templates() -> jinja2.Environment:
     """Templates of this package; everything that they show is escaped."""
@@ -117,6 +123,7 @@ def templates() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(source), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     environment.filters["show"] = show_value
+    environment.filters["unbroken"] = unbroken_exponents
     return environment
 
 
