@@ -77,12 +77,24 @@ def sniff(path: Path, kind: Kind) -> None:
 
 
 def sniff_tiff(path: Path, head: bytes) -> None:
-    """Raise where the directory of a TIFF file lies beyond its end."""
+    """Raise where the directory of a TIFF file, or the pixels of its first page, lie beyond its end."""
     layout = TIFF.get(head[:4])
     if layout is None:
         raise InputError(str(path), "is not TIFF in spite of its name", "an image", "check how it was made")
     form, start = layout
     size = struct.calcsize(form)
     end = path.stat().st_size
+    cut = InputError(str(path), f"is cut short at {end} bytes", "a whole TIFF file", "copy it again")
     if len(head) < start + size or struct.unpack(form, head[start : start + size])[0] >= end:
-        raise InputError(str(path), f"is cut short at {end} bytes", "a whole TIFF file", "copy it again")
+        raise cut
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages.first
+            pieces = zip(page.dataoffsets, page.databytecounts, strict=False)
+            needed = max((offset + count for offset, count in pieces), default=0)
+    except (tifffile.TiffFileError, ValueError, IndexError, struct.error) as error:
+        raise cut from error
+    if needed > end:
+        raise cut

@@ -17,6 +17,7 @@ from emtools.io.config import BRANCHES, FILES, make_plan, read_yaml
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = ROOT / "workflow" / "schemas"
+NUCLEI = (ROOT / "resources" / "nuclei.tif").read_bytes()
 
 
 @pytest.fixture
@@ -141,6 +142,7 @@ BROKEN = {
     "half a gzip": ("hmm", "x.fa.gz", gzip.compress(b">a\n" + b"ACGT" * 9999)[:40], "cannot be read"),
     "text named .h5ad": ("deconvolve", "x.h5ad", b"a,b\n1,2\n", "is not HDF5 in spite of its name"),
     "truncated TIFF": ("segment", "x.tif", b"II*\0\xff\xff\0\0" + bytes(99), "is cut short at 107 bytes"),
+    "TIFF without its last pixels": ("segment", "x.tif", NUCLEI[:-9], f"is cut short at {len(NUCLEI) - 9} bytes"),
     "text named .tif": ("segment", "x.tif", b"hello, I am text", "is not TIFF in spite of its name"),
     "folder": ("impute", "x", None, "is a folder"),
 }
