@@ -52,6 +52,11 @@ class RunOptions:
     max_passes: int = 2000
     command: tuple[str, ...] = ()
 
+    @property
+    def climbing(self) -> dict[str, Any]:
+        """What every start of a fit is told, as arguments of ``fit``."""
+        return {name: getattr(self, name) for name in ("tol", "max_passes", "seed", "threads")}
+
 
 def recorded_command(command: Sequence[str]) -> list[str]:
     """The command line without what cannot change the numbers: threads and the output folder."""

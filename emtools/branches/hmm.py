@@ -75,10 +75,7 @@ def run(options: Options) -> int:
         model,
         source,
         starts=options.starts,
-        tol=options.tol,
-        max_passes=options.max_passes,
-        seed=options.seed,
-        threads=options.threads,
+        **options.climbing,
         on_pass=progress,
     )
     progress.close(result.verdict)

@@ -111,10 +111,7 @@ def run(options: Options) -> int:
             source,
             starts=options.starts,
             strategy="moments" if options.starts == 1 else "random",
-            tol=options.tol,
-            max_passes=options.max_passes,
-            seed=options.seed,
-            threads=options.threads,
+            **options.climbing,
             on_pass=progress,
         )
     except FitError as error:

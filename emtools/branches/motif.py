@@ -258,10 +258,7 @@ def climb_and_shift(model: Motif, source: SequenceSource, options: Options, prog
         model,
         source,
         starts=options.starts,
-        tol=options.tol,
-        max_passes=options.max_passes,
-        seed=options.seed,
-        threads=options.threads,
+        **options.climbing,
         on_pass=progress,
     )
     reach = max(1, options.width // SHIFTS_OF_WIDTH)
@@ -270,10 +267,7 @@ def climb_and_shift(model: Motif, source: SequenceSource, options: Options, prog
         model,
         source,
         init=moved,
-        tol=options.tol,
-        max_passes=options.max_passes,
-        seed=options.seed,
-        threads=options.threads,
+        **options.climbing,
         on_pass=progress,
     )
     return join(first, second, "best, shifted")

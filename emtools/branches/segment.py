@@ -289,7 +289,7 @@ def segmentations(
     n_ranked = options.starts - 1 if labels else options.starts
     labels += brightness_partitions(pixels.features[:, 2 * pixels.channel + 1], k, n_ranked)
     init = [chosen.from_labels(pixels.features, partition) for partition in labels]
-    best = fit(chosen, source, init=init, on_pass=progress, **settings(options))
+    best = fit(chosen, source, init=init, on_pass=progress, **options.climbing)
     found = [by_fit(options, pixels, best)]
     if clusters is not None:
         found.append(by_fit(options, pixels, clusters))
@@ -302,18 +302,13 @@ def segmentations(
     return [*found, separated(options, "Otsu", "threshold", np.asarray(pixels.plane > level))]
 
 
-def settings(options: Options) -> dict[str, Any]:
-    """How every fit is run."""
-    return {name: getattr(options, name) for name in ("tol", "max_passes", "seed", "threads")}
-
-
 def fitted_or_none(
     options: Options, model: GaussianMixture, source: ArraySource, init: Sequence[MixtureParams] = ()
 ) -> Fit[MixtureParams, Any] | None:
     """A rival for the comparison; None where none of its starts is usable."""
     try:
         assign: Assign = "soft" if model.fixed_variance is None else "hard"
-        return fit(model, source, init=init, starts=options.starts, assign=assign, **settings(options))
+        return fit(model, source, init=init, starts=options.starts, assign=assign, **options.climbing)
     except FitError as error:
         print(f"segment: left out of the comparison: {error}", file=sys.stderr)
         return None

@@ -19,20 +19,25 @@ from emtools.engine.protocol import C, Floats, Model, P, S, Source
 from emtools.engine.result import Fit
 from emtools.engine.stopping import Status
 
-STEP = 2e-2
+STEP = 2e-2  # of all differences, in complete-data standard errors
+# Search for the unit of a coordinate: wanted second difference of Q in nats, factor of a step, steps at most.
 PROBE = 1e-2
 GROWTH = 4.0
 PROBES = 120
+# An edge: third difference over the second, and second difference over `PROBE`, above which Q is no parabola.
 LOPSIDED = 3.0
 WALL = 32.0
+# Whitening: rounds at most, largest deviation from the identity that ends them, smallest relative eigenvalue used.
 ROUNDS = 4
 WHITE = 0.1
 SMALLEST = 1e-5
-FLAT = 1e-3
-UNRESOLVED = 1e-2
+FLAT = 1e-3  # share of the information left along a direction, below which it counts as not identified
+# Error of such a share by rounding, per nat of Q, and the error beyond which nothing is said.
 ROUNDING = 1e-11
+UNRESOLVED = 1e-2
+# With held coordinates: an error so small beside the largest value of its array belongs to what is held.
 VANISHED = 1e-9
-LEAKS = 1e-3
+LEAKS = 1e-3  # share of a parameter's movement along unidentified directions that costs it its error
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-FALL = 1e-12
-ROUNDING = 1e-13
-RATIOS = 3
-TOL = 1e-6
-VISIBLE = 2.0
-CLEAR = 1e3
-BLOCK = 20
-EPSILON = 1e-15
+FALL = 1e-12  # fall of the objective, relative to 1 + |objective|, that rounding cannot explain
+ROUNDING = 1e-13  # gain, relative to 1 + |objective|, that rounding can make: the floor
+RATIOS = 3  # ratios of gains, of which the largest counts
+TOL = 1e-6  # default tolerance, nats
+VISIBLE = 2.0  # floors: smallest gap that is certified
+CLEAR = 1e3  # floors: gain whose ratio to the next one can be trusted
+BLOCK = 20  # passes whose gains are compared where single ones tell nothing
+EPSILON = 1e-15  # gain over a block, relative to 1 + |objective|, of a trace at rest
 
 
 class Status(StrEnum):

@@ -14,8 +14,8 @@ from scipy import sparse
 
 from emtools.errors import InputError
 from emtools.io.outputs import require_file
+from emtools.io.sniff import HDF5
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
 BLOCK_VALUES = 2**22
 SHOWN = 12
 
@@ -35,7 +35,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     """
     require_file(path, "single-cell (.h5ad)")
     with open(path, "rb") as raw:
-        if raw.read(len(SIGNATURE)) != SIGNATURE:
+        if raw.read(len(HDF5)) != HDF5:
             raise InputError(
                 str(path),
                 "the content is not HDF5",
