@@ -39,10 +39,13 @@ class Rows:
         One unit a row.
     weights : ndarray, shape (n,)
         Non-negative weight of each row; a weight of 2 equals the row twice.
+    first : int
+        Number of the first row among all.
     """
 
     values: Floats
     weights: Floats
+    first: int = 0
 
 
 def check_weights(weights: Floats | None, n_units: int) -> Floats:
@@ -98,7 +101,7 @@ class ArraySource:
 
     def chunk(self, index: int) -> Rows:
         rows = slice(index * self.chunk_rows, (index + 1) * self.chunk_rows)
-        return Rows(self.values[rows], self.weights[rows])
+        return Rows(self.values[rows], self.weights[rows], rows.start)
 
 
 class ListSource(Generic[C]):
@@ -252,8 +255,21 @@ def workers(threads: int) -> Iterator[Map]:
         yield in_threads
 
 
+@dataclass(frozen=True)
+class ChunkStep(Generic[P, S, C]):
+    """The E-step of one chunk by its number: what an executor runs, here or in another process."""
+
+    model: Model[P, S, C]
+    source: Source[C]
+    params: P
+    assign: Assign
+
+    def __call__(self, index: int) -> S:
+        return self.model.e_step(self.params, self.source.chunk(index), self.assign)
+
+
 def total_stats(
     model: Model[P, S, C], source: Source[C], params: P, assign: Assign = "soft", chunk_map: Map = in_turn
 ) -> S:
     """One pass over the data: the total of the expected statistics at `params`."""
-    return tree_sum(chunk_map(lambda i: model.e_step(params, source.chunk(i), assign), range(source.n_chunks)))
+    return tree_sum(chunk_map(ChunkStep(model, source, params, assign), range(source.n_chunks)))

@@ -10,7 +10,48 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-Assign = Literal["soft", "hard"]
+
+
+@dataclass(frozen=True)
+class Annealed:
+    """Expectation under the conditional distribution raised to a power and normalised.
+
+    With power b the E-step reports ``loglik = (1/b) log sum p**b`` and ``entropy = H / b``, so that
+    ``loglik == expected_loglik(stats, params) + entropy`` holds and the M-step climbs `loglik`.
+
+    Parameters
+    ----------
+    power : float
+        Inverse temperature, above 0; 1 is the soft E-step, and hard assignment is its limit at infinity.
+
+    References
+    ----------
+    Ueda & Nakano (1998), Neural Netw. 11, 271-282, doi:10.1016/S0893-6080(97)00133-0, eqs 13-17.
+    """
+
+    power: float
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One draw of what was not observed instead of its expectation (stochastic EM).
+
+    The statistics are those of a hard assignment at the drawn values: `loglik` is Q, `entropy` is 0.
+
+    Parameters
+    ----------
+    seed : tuple of int
+        What a chunk draws from is ``SeedSequence([*seed, chunk.first])``, so that threads cannot change it.
+
+    References
+    ----------
+    Celeux & Diebolt (1985), Comput. Stat. Q. 2, 73-82.
+    """
+
+    seed: tuple[int, ...]
+
+
+Assign = Literal["soft", "hard"] | Annealed | Sampled
 
 
 @dataclass(frozen=True)
@@ -39,6 +80,14 @@ class Stats:
 
     def __add__(self, other: Self) -> Self:
         return type(self)(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+
+    def scaled(self, factor: float) -> Self:
+        """The statistics of `factor` times as many units: every field times `factor`.
+
+        A field that scales in another way (an origin, a sample) defines ``scaled`` in its own type.
+        """
+        values = ((f.name, getattr(self, f.name)) for f in fields(self))
+        return type(self)(**{n: v.scaled(factor) if hasattr(v, "scaled") else v * factor for n, v in values})
 
 
 P = TypeVar("P")
@@ -126,3 +175,13 @@ class Model(Protocol[P, S, C_contra]):
     def degenerate(self, stats: S, params: P) -> str | None:
         """Why these parameters head for an infinite likelihood, or None."""
         ...
+
+
+def assigns_of(model: Any) -> tuple[str, ...]:
+    """Kinds of assignment that a model offers: its attribute ``assigns``, by default soft and hard."""
+    return getattr(model, "assigns", ("soft", "hard"))
+
+
+def is_smooth(model: Any) -> bool:
+    """Whether Q and the EM map are differentiable: the attribute ``smooth`` of the model, by default True."""
+    return bool(getattr(model, "smooth", True))

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Generic
 
-from emtools.engine.protocol import P, S
+from emtools.engine.protocol import Assign, P, S
 from emtools.engine.stopping import Status
 
 SAME_OPTIMUM = 1e-3
@@ -117,8 +117,8 @@ class Fit(Generic[P, S]):
         Every pass of every start.
     starts : tuple of Start
         One row per start.
-    assign : str
-        ``"soft"`` or ``"hard"``.
+    assign : Assign
+        Assignment at the end of the climb.
     seed : int
         Root of all random numbers.
     """
@@ -135,7 +135,7 @@ class Fit(Generic[P, S]):
     passes: int
     trace: tuple[Pass, ...]
     starts: tuple[Start, ...]
-    assign: str
+    assign: Assign
     seed: int
 
     @property

@@ -65,6 +65,10 @@ class Sample:
     laplace: Floats
     uniform: Floats
 
+    def scaled(self, factor: float) -> Sample:
+        """The sample with its weights times `factor`."""
+        return Sample(self.values, self.laplace * factor, self.uniform * factor)
+
     def __add__(self, other: Sample) -> Sample:
         return Sample(
             np.concatenate([self.values, other.values]),
@@ -110,6 +114,7 @@ class LaplaceUniform:
     """
 
     name = "laplace_uniform"
+    smooth = False
     strategies = ("range", "profile")
 
     @property

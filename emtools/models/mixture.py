@@ -285,21 +285,9 @@ class GaussianMixture:
                 second[j] = np.einsum("nd,nd->", shared, deviations)
         if self.family in ("full", "tied"):
             second = 0.5 * (second + np.swapaxes(second, -1, -2))
-        return MixtureStats(n, loglik, entropy, shares.sum(axis=0), first, second, Origin(origin))
-
-    def scatters(self, stats: MixtureStats, means: Floats) -> Floats:
-        """Scatter about `means` (K, d), in the shape of ``stats.second``."""
-        shift = stats.origin.points - means
-        counts, first, second = stats.counts, stats.first, stats.second
-        if self.family == "full":
-            cross = first[:, :, None] * shift[:, None, :]
-            square = counts[:, None, None] * shift[:, :, None] * shift[:, None, :]
-            return second + cross + np.swapaxes(cross, 1, 2) + square
-        if self.family == "tied":
-            cross = first.T @ shift
-            return second + cross + cross.T + (shift * counts[:, None]).T @ shift
-        added = shift * (2.0 * first + counts[:, None] * shift)
-        return second + (added if self.family == "diagonal" else added.sum(axis=1))
+        return MixtureStats(
+            n, loglik, entropy, shares.sum(axis=0), first, second, Origin(origin, self.family == "tied")
+        )
 
     def m_step(self, stats: MixtureStats, params: MixtureParams) -> MixtureParams:
         """Weights, means and covariances that maximise Q plus log prior.
@@ -322,7 +310,7 @@ class GaussianMixture:
             weights = counts / counts.sum()
         if self.fixed_variance is not None:
             return MixtureParams(weights, means, params.covariances)
-        summed = self.scatters(stats, means)
+        summed = stats.scatters(means)
         divisors = (
             counts.sum() if self.family == "tied" else counts * (self.n_features if self.family == "spherical" else 1)
         )
@@ -343,7 +331,7 @@ class GaussianMixture:
         d, counts = self.n_features, stats.counts
         used = counts > 0.0
         total = float((counts[used] * log_or_minus_infinity(params.weights[used])).sum())
-        scatters = self.scatters(stats, params.means)
+        scatters = stats.scatters(params.means)
         if self.family == "tied":
             factor = gaussian.cholesky_factors(params.covariances)
             return total + gaussian.expected_log_density(float(counts.sum()), scatters, factor)
@@ -454,7 +442,7 @@ class GaussianMixture:
         """Variance of each feature over all rows (d,); in the spherical family their mean, 0-d."""
         points = stats.origin.points
         centre = points[0] + (stats.counts @ (points - points[0]) + stats.first.sum(axis=0)) / stats.counts.sum()
-        scatters = self.scatters(stats, np.broadcast_to(centre, points.shape))
+        scatters = stats.scatters(np.broadcast_to(centre, points.shape))
         if self.family == "full":
             scatters = np.diagonal(scatters, axis1=1, axis2=2).sum(axis=0)
         elif self.family == "tied":

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -30,25 +31,31 @@ class MixtureParams:
 
 @dataclass(frozen=True)
 class Origin:
-    """Points about which moments are taken; all chunks of a pass share them.
+    """Points about which moments are taken.
 
     Parameters
     ----------
     points : ndarray, shape (K, d)
         One for each component.
+    tied : bool
+        Whether the products are summed over the components.
     """
 
     points: Floats
+    tied: bool
 
-    def __add__(self, other: Origin) -> Origin:
-        if self.points is not other.points and not np.array_equal(self.points, other.points):
-            raise ValueError("statistics of two different passes cannot be added")
+    def same(self, other: Origin) -> bool:
+        """Whether these are the same points."""
+        return self.points is other.points or np.array_equal(self.points, other.points)
+
+    def scaled(self, factor: float) -> Origin:
+        """The origin itself: it is a place, not a sum."""
         return self
 
 
 @dataclass(frozen=True)
 class MixtureStats(Stats):
-    """Expected moments of each component about the means of the E-step.
+    """Expected moments of each component about an origin, the means of the E-step.
 
     Parameters
     ----------
@@ -60,10 +67,49 @@ class MixtureStats(Stats):
         Sum of their products, in the shape that the family needs: (K, d, d) full, (d, d) tied,
         (K, d) diagonal, (K,) spherical.
     origin : Origin
-        The means of the E-step, so that no offset of the data can cost digits.
+        The means of the E-step, so that no offset of the data can cost digits. Statistics about two
+        origins add too: the second is moved to the first.
     """
 
     counts: Floats
     first: Floats
     second: Floats
     origin: Origin
+
+    def __add__(self, other: Self) -> Self:
+        other = other.about(self.origin)
+        return replace(
+            self,
+            n=self.n + other.n,
+            loglik=self.loglik + other.loglik,
+            entropy=self.entropy + other.entropy,
+            counts=self.counts + other.counts,
+            first=self.first + other.first,
+            second=self.second + other.second,
+        )
+
+    def about(self, origin: Origin) -> Self:
+        """The same statistics about another origin."""
+        if self.origin.same(origin):
+            return self
+        shift = self.origin.points - origin.points
+        return replace(
+            self, first=self.first + self.counts[:, None] * shift, second=self.scatters(origin.points), origin=origin
+        )
+
+    def scatters(self, points: Floats) -> Floats:
+        """Sum of products of the deviations from `points` (K, d), in the shape of ``second``."""
+        shift = self.origin.points - points
+        counts, first, second = self.counts, self.first, self.second
+        if second.ndim == 3:
+            cross = first[:, :, None] * shift[:, None, :]
+            square = counts[:, None, None] * shift[:, :, None] * shift[:, None, :]
+            return second + cross + np.swapaxes(cross, 1, 2) + square
+        added = shift * (2.0 * first + counts[:, None] * shift)
+        if second.ndim == 1:
+            return second + added.sum(axis=1)
+        if self.origin.tied:
+            cross = first.T @ shift
+            return second + cross + cross.T + (shift * counts[:, None]).T @ shift
+        moved: Floats = second + added
+        return moved

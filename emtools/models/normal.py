@@ -83,6 +83,10 @@ class NormalStats(Stats):
     second: Floats
     origin: Floats
 
+    def scaled(self, factor: float) -> Self:
+        """The statistics of `factor` times as many rows; the origin is a place and stays."""
+        return replace(super().scaled(factor), origin=self.origin)
+
     def __add__(self, other: Self) -> Self:
         other = other.about(self.origin)
         return replace(
