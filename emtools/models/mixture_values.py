@@ -104,12 +104,11 @@ class MixtureStats(Stats):
         if second.ndim == 3:
             cross = first[:, :, None] * shift[:, None, :]
             square = counts[:, None, None] * shift[:, :, None] * shift[:, None, :]
-            return second + cross + np.swapaxes(cross, 1, 2) + square
+            return np.asarray(second + cross + np.swapaxes(cross, 1, 2) + square)
         added = shift * (2.0 * first + counts[:, None] * shift)
         if second.ndim == 1:
-            return second + added.sum(axis=1)
+            return np.asarray(second + added.sum(axis=1))
         if self.origin.tied:
             cross = first.T @ shift
-            return second + cross + cross.T + (shift * counts[:, None]).T @ shift
-        moved: Floats = second + added
-        return moved
+            return np.asarray(second + cross + cross.T + (shift * counts[:, None]).T @ shift)
+        return np.asarray(second + added)
