@@ -62,17 +62,18 @@ def normalise_rows(log_values: Floats) -> tuple[Floats, Floats]:
     Parameters
     ----------
     log_values : ndarray, shape (n, K)
-        Logarithms of non-negative numbers, not all zero in a row.
+        Logarithms of non-negative numbers.
 
     Returns
     -------
     log_shares : ndarray, shape (n, K)
-        Logarithms of shares that sum to 1 along a row.
+        Logarithms of shares that sum to 1 along a row; NaN where all of it is zero.
     log_sums : ndarray, shape (n,)
         Logarithms of the sums of the rows.
     """
     log_sums = logsumexp_rows(log_values)
-    return log_values - log_sums[:, None], log_sums
+    with np.errstate(invalid="ignore"):
+        return log_values - log_sums[:, None], log_sums
 
 
 def entropy_rows(shares: Floats, log_shares: Floats) -> Floats:
@@ -91,6 +92,77 @@ def entropy_rows(shares: Floats, log_shares: Floats) -> Floats:
     """
     entropies: Floats = -np.einsum("...k,...k->...", shares, np.where(shares > 0.0, log_shares, 0.0))
     return entropies
+
+
+def assign_rows(
+    log_joint: Floats, weights: Floats, power: float = 1.0, rng: np.random.Generator | None = None
+) -> tuple[Floats, float, float]:
+    """Shares of K hidden values in each row, and the log-likelihood and entropy that go with them.
+
+    With ``q = p**b / Σ p**b`` along a row, `loglik` is ``Σ w (1/b) log Σ p**b`` and `entropy` ``Σ w H(q) / b``, so that
+    ``loglik == Σ w q log p + entropy``. The power 1 is the soft E-step. At infinity the first of the largest takes the
+    row, its `loglik` is ``Σ w max log p``, and the entropy is 0.
+
+    Parameters
+    ----------
+    log_joint : ndarray, shape (n, K)
+        Log of the joint density p of row and hidden value, in nats.
+    weights : ndarray, shape (n,)
+        Non-negative weight of each row.
+    power : float
+        Inverse temperature b, above 0.
+    rng : Generator, optional
+        Draws hidden values from q instead: a row of weight w stands for its whole part of units, each with a draw of
+        its own, and one draw for the rest. `loglik` is then ``Σ w s log p`` with the drawn shares s, the entropy 0.
+
+    Returns
+    -------
+    shares : ndarray, shape (n, K)
+        Rows sum to 1; drawn ones are zero where the weight is.
+    loglik : float
+        Nats.
+    entropy : float
+        Nats.
+
+    References
+    ----------
+    Neal & Hinton (1998), doi:10.1007/978-94-011-5014-9_12, eq. 7; Ueda & Nakano (1998),
+    doi:10.1016/S0893-6080(97)00133-0, eqs 13-17; Celeux & Govaert (1992), doi:10.1016/0167-9473(92)90042-E, section 3.
+
+    Examples
+    --------
+    >>> log_joint, one = np.log([[0.1, 0.3]]), np.ones(1)
+    >>> assign_rows(log_joint, one)[0].round(3).tolist()
+    [[0.25, 0.75]]
+    >>> assign_rows(log_joint, one, power=np.inf)[0].tolist()
+    [[0.0, 1.0]]
+    """
+    if power == np.inf:
+        shares = np.zeros_like(log_joint)
+        shares[np.arange(len(shares)), log_joint.argmax(axis=1)] = 1.0
+        return shares, float(weights @ log_joint.max(axis=1)), 0.0
+    log_shares, log_sums = normalise_rows(log_joint if power == 1.0 else power * log_joint)
+    shares = np.exp(log_shares)
+    if rng is None:
+        return shares, float(weights @ log_sums) / power, float(weights @ entropy_rows(shares, log_shares)) / power
+    if not np.isfinite(log_sums).all():
+        return shares, float(weights @ log_sums), 0.0
+    shares = draw_shares(shares, weights, rng)
+    joint = np.where(shares > 0.0, log_joint, 0.0)
+    return shares, float(weights @ np.einsum("nk,nk->n", shares, joint)), 0.0
+
+
+def draw_shares(shares: Floats, weights: Floats, rng: np.random.Generator) -> Floats:
+    """Shares (n, K) among the units of each row, drawn with probabilities `shares`; zero where the weight is."""
+    chances = shares / shares.sum(axis=1, keepdims=True)
+    whole = np.floor(weights)
+    drawn = rng.multinomial(whole.astype(np.int64), chances).astype(np.float64)
+    rest = weights - whole
+    part = np.flatnonzero(rest)
+    drawn[part] += rest[part, None] * rng.multinomial(1, chances[part])
+    units = drawn.sum(axis=1, keepdims=True)
+    drawn_shares: Floats = np.divide(drawn, units, out=np.zeros_like(drawn), where=units > 0.0)
+    return drawn_shares
 
 
 def log_or_minus_infinity(values: Floats) -> Floats:

@@ -19,7 +19,7 @@ from emtools.engine.chunks import Rows
 from emtools.engine.protocol import Assign, Floats, Source, Stats
 from emtools.errors import InputError
 from emtools.kernels.laplace import log_laplace, log_uniform, order_statistic, weighted_median
-from emtools.kernels.logspace import entropy_rows, normalise_rows
+from emtools.models.assignment import EVERY_KIND, shared_rows
 from emtools.models.mixture_starts import sample_rows
 
 # A scale or a width below this share of the range of the data is on its way to zero.
@@ -116,6 +116,7 @@ class LaplaceUniform:
     name = "laplace_uniform"
     smooth = False
     strategies = ("range", "profile")
+    assigns = EVERY_KIND
 
     @property
     def hyperparameters(self) -> Mapping[str, Any]:
@@ -203,18 +204,11 @@ class LaplaceUniform:
         """Expected weights of `chunk`; under hard assignment, the better part takes the row."""
         values = chunk.values[:, 0]
         log_joint = self.log_joint(params, values)
-        if assign == "hard":
-            first = log_joint[:, 0] >= log_joint[:, 1]
-            shares = np.stack([first, ~first], axis=1).astype(np.float64)
-            log_sums, entropy = log_joint.max(axis=1), 0.0
-        else:
-            log_parts, log_sums = normalise_rows(log_joint)
-            shares = np.exp(log_parts)
-            entropy = float(chunk.weights @ entropy_rows(shares, log_parts))
+        shares, loglik, entropy = shared_rows(log_joint, chunk.weights, assign, chunk.first)
         laplace, uniform = (shares * chunk.weights[:, None]).T
         return LaplaceUniformStats(
             n=float(chunk.weights.sum()),
-            loglik=float(chunk.weights @ log_sums),
+            loglik=loglik,
             entropy=entropy,
             n_laplace=float(laplace.sum()),
             n_uniform=float(uniform.sum()),

@@ -17,7 +17,8 @@ from emtools.engine.chunks import Rows
 from emtools.engine.protocol import Assign, Floats, Source
 from emtools.errors import InputError
 from emtools.kernels import gaussian
-from emtools.kernels.logspace import entropy_rows, log_or_minus_infinity, logsumexp_rows, normalise_rows
+from emtools.kernels.logspace import log_or_minus_infinity, logsumexp_rows, normalise_rows
+from emtools.models.assignment import EVERY_KIND, shared_rows
 from emtools.models.covariance_prior import CovariancePrior, data_prior
 from emtools.models.mixture_starts import draw_seeds, group_moments, sample_rows
 from emtools.models.mixture_values import MixtureParams, MixtureStats, Origin
@@ -86,6 +87,7 @@ class GaussianMixture:
 
     name = "gaussian_mixture"
     strategies = ("kmeans++", "random")
+    assigns = EVERY_KIND
 
     def __post_init__(self) -> None:
         if self.n_components < 1 or self.n_features < 1:
@@ -247,19 +249,12 @@ class GaussianMixture:
         then the classification log-likelihood (Celeux & Govaert 1992, doi:10.1016/0167-9473(92)90042-E).
         """
         log_joint = self.log_joint(params, chunk.values)
-        if assign == "hard":
-            shares = np.zeros_like(log_joint)
-            shares[np.arange(len(shares)), log_joint.argmax(axis=1)] = 1.0
-            log_sums, entropy = log_joint.max(axis=1), 0.0
-        else:
-            log_shares, log_sums = normalise_rows(log_joint)
-            shares = np.exp(log_shares)
-            entropy = float(chunk.weights @ entropy_rows(shares, log_shares))
+        shares, loglik, entropy = shared_rows(log_joint, chunk.weights, assign, chunk.first)
         return self.moments(
             chunk.values,
             shares * chunk.weights[:, None],
             params.means,
-            loglik=float(chunk.weights @ log_sums),
+            loglik=loglik,
             entropy=entropy,
             n=float(chunk.weights.sum()),
         )
