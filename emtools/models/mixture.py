@@ -18,6 +18,7 @@ from emtools.engine.protocol import Assign, Floats, Source
 from emtools.errors import InputError
 from emtools.kernels import gaussian
 from emtools.kernels.logspace import log_or_minus_infinity, logsumexp_rows, normalise_rows
+from emtools.kernels.mixture import soft_moments
 from emtools.models.assignment import EVERY_KIND, shared_rows
 from emtools.models.covariance_prior import CovariancePrior, data_prior
 from emtools.models.mixture_starts import draw_seeds, group_moments, sample_rows
@@ -248,6 +249,10 @@ class GaussianMixture:
         Hard assignment gives each row to its best component, the first of equals; its `loglik` is
         then the classification log-likelihood (Celeux & Govaert 1992, doi:10.1016/0167-9473(92)90042-E).
         """
+        if self.family == "full" and assign == "soft":
+            factors = gaussian.cholesky_factors(params.covariances)
+            if np.isfinite(factors).all():
+                return self.soft_full(params, factors, chunk)
         log_joint = self.log_joint(params, chunk.values)
         shares, loglik, entropy = shared_rows(log_joint, chunk.weights, assign, chunk.first)
         return self.moments(
@@ -258,6 +263,20 @@ class GaussianMixture:
             entropy=entropy,
             n=float(chunk.weights.sum()),
         )
+
+    def soft_full(self, params: MixtureParams, factors: Floats, chunk: Rows) -> MixtureStats:
+        """The soft E-step of the full family, from the lower Cholesky factors (K, d, d) of its covariances."""
+        inverses = np.stack([gaussian.whiten(factor, np.eye(self.n_features)) for factor in factors])
+        constants = log_or_minus_infinity(params.weights) - 0.5 * self.n_features * gaussian.LOG_2PI
+        loglik, entropy, counts, first, second = soft_moments(
+            np.ascontiguousarray(chunk.values),
+            np.ascontiguousarray(chunk.weights),
+            params.means,
+            np.ascontiguousarray(inverses),
+            constants - gaussian.half_log_determinants(factors),
+        )
+        n = float(chunk.weights.sum())
+        return MixtureStats(n, loglik, entropy, counts, first, second, Origin(params.means, tied=False))
 
     def moments(
         self, values: Floats, shares: Floats, origin: Floats, *, n: float, loglik: float, entropy: float
