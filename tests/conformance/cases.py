@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from emtools.engine.chunks import ArraySource
+from emtools.engine.protocol import assigns_of
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,6 @@ class Case:
         ``source(n)`` gives the same data in about n chunks (n = 1 and n = 4 are used).
     weighted, replicated : callable, optional
         Two sources that must give the same statistics: small integer weights, and units repeated.
-    assigns : tuple of str
-        Assignments that the model offers.
     smooth : bool
         Whether Q and the log-likelihood are differentiable in the packed parameters.
     m_step_maximises : bool
@@ -38,9 +37,13 @@ class Case:
     source: Callable[[int], Any]
     weighted: Callable[[], Any] | None = None
     replicated: Callable[[], Any] | None = None
-    assigns: tuple[str, ...] = ("soft", "hard")
     smooth: bool = True
     m_step_maximises: bool = True
+
+    @property
+    def assigns(self) -> tuple[str, ...]:
+        """Assignments that the model offers: all of them are examined."""
+        return assigns_of(self.model)
 
 
 CASES: dict[str, Callable[[], Case]] = {}
