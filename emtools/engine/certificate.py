@@ -1,65 +1,121 @@
-"""Standard errors, remaining gain and missing information of a fit, from the contract of a model alone.
-
-The score is the gradient of Q at its own point (Fisher's identity), so differences of Q, which cost no
-pass over the data, give the score, and differences of the score give the observed information. All
-steps are taken in units of complete-data standard errors along directions that Q makes uncorrelated,
-so neither the units of the data nor collinear columns matter.
-"""
+"""What the curvature of the likelihood says of a fit: how far the top is, what is missing, whether it is a top at all."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import linalg
 
 from emtools.engine.chunks import Map, in_turn, total_stats
+from emtools.engine.information import Curvature, curvature, free_frame, natural_jacobian, newton_gain
+from emtools.engine.information import coordinate_unit as coordinate_unit
+from emtools.engine.intervals import Words, intervals, scales
 from emtools.engine.protocol import C, Floats, Model, P, S, Source
 from emtools.engine.result import Fit
 from emtools.engine.stopping import Status
 
-STEP = 2e-2  # of all differences, in complete-data standard errors
-# Search for the unit of a coordinate: wanted second difference of Q in nats, factor of a step, steps at most.
-PROBE = 1e-2
-GROWTH = 4.0
-PROBES = 120
-# An edge: third difference over the second, and second difference over `PROBE`, above which Q is no parabola.
-LOPSIDED = 3.0
-WALL = 32.0
-# Whitening: rounds at most, largest deviation from the identity that ends them, smallest relative eigenvalue used.
-ROUNDS = 4
-WHITE = 0.1
-SMALLEST = 1e-5
-FLAT = 1e-3  # share of the information left along a direction, below which it counts as not identified
-# Error of such a share by rounding, per nat of Q, and the error beyond which nothing is said.
-ROUNDING = 1e-11
-UNRESOLVED = 1e-2
+LIMIT = 150  # packed parameters above which 4p passes give way to an estimate
+FLAT = 1e-4  # share of the information left along a direction, below which it counts as not identified
+UNRESOLVED = 1e-2  # error of such a share beyond which nothing is said
+NEAR = 0.05  # gap in nats beyond which a place is part of the climb, not its end
+SMALL, SETTLED, STEPS = 1e-4, 1e-2, 4  # gap in nats from which Newton steps check it; when they end; most of them
 # With held coordinates: an error so small beside the largest value of its array belongs to what is held.
 VANISHED = 1e-9
 LEAKS = 1e-3  # share of a parameter's movement along unidentified directions that costs it its error
+LARGEST = 10  # eigenvalues that are kept
+# What a direction is named by: least share of the movement of the first, least rate worth naming, parameters told.
+TELLING = 0.5
+VISIBLE = 0.01
+TOLD = 3
+INFORMATION, KRYLOV = "observed information", "krylov estimate"
+
+
+@dataclass(frozen=True)
+class Move:
+    """How a natural parameter moves along a direction.
+
+    Parameters
+    ----------
+    name : str
+        Natural parameter.
+    index : tuple of int
+        Which of its entries, from 0; empty for a single number.
+    share : float
+        Share of its complete-data standard error, in [-1, 1].
+    """
+
+    name: str
+    index: tuple[int, ...]
+    share: float
+
+    def called(self, labels: Mapping[str, Sequence[Sequence[str]]] | None = None) -> str:
+        """Its name for a reader: entries by label, else counted from 1."""
+        return called(self.name, self.index, (labels or {}).get(self.name, ()))
+
+
+def called(name: str, index: Iterable[int], labels: Sequence[Sequence[str]] = ()) -> str:
+    """Name of an entry of a natural parameter, such as ``weights [2]``.
+
+    Examples
+    --------
+    >>> called("transition", (0, 1)), called("means", (0, 1), [["a", "b"], ["CRP", "IL6"]])
+    ('transition [1, 2]', 'means [a, IL6]')
+    """
+    words = [str(labels[axis][i]) if axis < len(labels) else str(i + 1) for axis, i in enumerate(index)]
+    return f"{name} [{', '.join(words)}]" if words else name
+
+
+def listed(names: Sequence[str], most: int = TOLD) -> str:
+    """The first few of some names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What the curvature of the likelihood says of a fit.
+    """What the curvature of the likelihood says of a point.
+
+    Dictionaries have one array per natural parameter, in its shape and unit.
 
     Parameters
     ----------
-    kind : {"maximum", "flat", "saddle", "unknown"}
-        Whether the observed information is positive definite, singular (over 99.9 % missing along some
-        direction), indefinite, or beyond what float64 resolves.
+    kind : {"maximum", "boundary", "flat", "saddle", "climbing", "unknown"}
+        Whether the observed information is positive definite, so apart from what is held at an edge, singular
+        (over 99.99 % missing along some direction), or indefinite where the score vanishes; a place that is over
+        0.05 nats from its top, or where the likelihood bends upwards and is not level; beyond what float64 resolves.
     gap : float
-        Gain still to come in nats, ½ gᵀ I⁻¹ g with score g and observed information I, along what
-        is identified; NaN at a saddle.
+        Gain still to come in nats along what is identified; NaN where the information is indefinite.
     worst_error : float
         Largest distance of a packed parameter from the top, in its standard errors.
     rate : float
         Largest fraction of missing information: top eigenvalue of the EM rate matrix; above 1 at a saddle.
     standard_errors : dict of str to ndarray
-        Per natural parameter, in its own unit; NaN where it is held at an edge or not identified.
+        From the observed data; NaN where it is held at an edge or not identified.
     n_held : int
         Packed parameters at an edge of their space (a probability of zero), held fixed.
+    method : {"observed information", "krylov estimate"}
+        Differences of the score in 4p passes, or an estimate for many parameters.
+    spectrum : ndarray, shape (k,)
+        Largest eigenvalues of the EM rate matrix, k at most 10, falling.
+    direction : tuple of Move
+        What moves most along the top eigenvector, in complete-data standard errors.
+    along : ndarray, shape (p,)
+        That eigenvector in the packed space, a complete-data standard error long.
+    complete_errors : dict of str to ndarray
+        Standard errors that complete data would give.
+    missing : dict of str to ndarray
+        Fraction of missing information: one less the ratio of the squares of both errors.
+    lower, upper : dict of str to ndarray
+        Ends of 95 % Wald intervals, mapped back from the scale on which they are symmetric.
+    scale : dict of str to ndarray of str
+        That scale: "value", "log" for positive numbers, "log odds" for probabilities, "Fisher z" for correlations.
+    held, flat : tuple of str
+        Natural parameters at an edge; those that move along directions which are not identified.
+    passes : int
+        Passes over the data that it took.
     """
 
     kind: str
@@ -68,23 +124,54 @@ class Certificate:
     rate: float
     standard_errors: dict[str, Floats]
     n_held: int
+    method: str = INFORMATION
+    spectrum: Floats = field(default_factory=lambda: np.zeros(0))
+    direction: tuple[Move, ...] = ()
+    along: Floats = field(default_factory=lambda: np.zeros(0))
+    complete_errors: dict[str, Floats] = field(default_factory=dict)
+    missing: dict[str, Floats] = field(default_factory=dict)
+    lower: dict[str, Floats] = field(default_factory=dict)
+    upper: dict[str, Floats] = field(default_factory=dict)
+    scale: dict[str, Words] = field(default_factory=dict)
+    held: tuple[str, ...] = ()
+    flat: tuple[str, ...] = ()
+    passes: int = 0
+
+    @property
+    def towards(self) -> str:
+        """The top direction in words: what moves one way, against what moves the other."""
+        if not self.direction:
+            return ""
+        sides: list[list[str]] = [[], []]
+        for move in self.direction:
+            sides[move.share * self.direction[0].share < 0.0].append(move.called())
+        return " against ".join(" and ".join(side) for side in sides if side)
 
     @property
     def sentence(self) -> str:
         """What a reader should know of it."""
-        held = f" {self.n_held} probabilities at the edge of their range were held fixed." if self.n_held else ""
-        if self.n_held == 1:
-            held = " One probability at the edge of its range was held fixed."
+        held = f" Held fixed at the edge of its range: {listed(self.held)}." if self.held else ""
+        towards = f", mostly {self.towards}" if self.direction and self.rate >= VISIBLE else ""
+        guess = ", an estimate" if self.method == KRYLOV else ""
         match self.kind:
             case "saddle":
-                return f"This is a saddle, not a maximum (rate {self.rate:.4g} > 1): use more starts."
+                where = f" Uphill lies a change of {self.towards}." if self.direction else ""
+                return (
+                    f"This is a saddle, not a maximum (rate {self.rate:.4g} > 1{guess}).{where} Use more starts.{held}"
+                )
             case "unknown":
                 return "The curvature could not be computed, so there are no standard errors."
+            case "climbing":
+                left = "an unknown number of" if math.isnan(self.gap) else f"about {self.gap:.2g}"
+                return (
+                    f"This is not the top: {left} nats are left{towards and f', slowest along {self.towards}'}.{held}"
+                )
             case "flat":
-                what = "The likelihood is flat here, or nearly: what has no standard error is not identified by these data."
-                return f"{what}{held}"
-        missing = f"{100 * self.rate:.3g} % of the information is missing about what is hardest to see"
-        return f"By the score, {self.gap:.1e} nats ({self.worst_error:.1e} standard errors) are left; {missing}.{held}"
+                what = f" Not identified by these data: {listed(self.flat)}." if self.flat else ""
+                return f"The likelihood is flat here, or nearly, along some direction.{what}{held}"
+        errors = "" if math.isnan(self.worst_error) else f" ({self.worst_error:.1e} standard errors)"
+        missing = f"{100 * self.rate:.3g} % of the information is missing about what is hardest to see{towards}{guess}"
+        return f"By the score, {self.gap:.1e} nats{errors} are left; {missing}.{held}"
 
 
 def judge(fit: Fit[P, S], certificate: Certificate) -> Fit[P, S]:
@@ -100,46 +187,23 @@ def judge(fit: Fit[P, S], certificate: Certificate) -> Fit[P, S]:
     return replace(fit, verdict=verdict)
 
 
-@dataclass(frozen=True)
-class Frame:
-    """Directions in the packed space in which steps are taken.
-
-    Parameters
-    ----------
-    packed : ndarray, shape (p,)
-        Where they start.
-    directions : ndarray, shape (p, f)
-        One a column, each a complete-data standard error long.
-    """
-
-    packed: Floats
-    directions: Floats
-
-    @property
-    def n(self) -> int:
-        """Number of directions."""
-        return int(self.directions.shape[1])
-
-    def moved(self, i: int, step: float) -> Floats:
-        """Packed parameters after `step` along direction `i`."""
-        return self.packed + step * self.directions[:, i]
-
-    def at(self, packed: Floats) -> Frame:
-        """The same directions from another place."""
-        return replace(self, packed=packed)
-
-
-def certify(model: Model[P, S, C], source: Source[C], params: P, chunk_map: Map = in_turn) -> Certificate:
-    """Observed information at `params` by differences of the score, in 4p + 1 passes over the data.
+def certify(
+    model: Model[P, S, C], source: Source[C], params: P, chunk_map: Map = in_turn, *, seed: int = 0, limit: int = LIMIT
+) -> Certificate:
+    """What the curvature at `params` says, in 4p + 1 passes over the data and a few more far from the top.
 
     Parameters
     ----------
     model, source
         A model with soft assignment whose Q is smooth in the packed parameters, and its data.
     params : Params
-        Parameters at or near a maximum of the objective.
+        Any parameters; standard errors want a maximum of the objective.
     chunk_map : callable
         Ordered map over chunk numbers.
+    seed : int
+        Root of the random numbers of the estimate for many parameters.
+    limit : int
+        Packed parameters above which that estimate, of about 25 passes, is made instead.
 
     Returns
     -------
@@ -149,35 +213,28 @@ def certify(model: Model[P, S, C], source: Source[C], params: P, chunk_map: Map 
     ----------
     Oakes (1999), J. R. Stat. Soc. B 61, 479-482, doi:10.1111/1467-9868.00188; Dempster, Laird & Rubin (1977),
     J. R. Stat. Soc. B 39, 1-38, doi:10.1111/j.2517-6161.1977.tb01600.x, section 3 for the rate matrix.
+
+    Examples
+    --------
+    >>> from emtools.models.normal import MultivariateNormal, PatternSource
+    >>> from emtools.engine.starts import fit
+    >>> source = PatternSource(np.array([[1.0, 2.0], [2.0, 4.5], [3.0, 5.5], [4.0, np.nan]]))
+    >>> model = MultivariateNormal(2)
+    >>> certificate = certify(model, source, fit(model, source).params)
+    >>> certificate.kind, certificate.missing["mean"].round(2).tolist()
+    ('maximum', [0.0, 0.08])
     """
     packed = model.pack(params)
     stats = total_stats(model, source, params, "soft", chunk_map)
-    units = [coordinate_unit(model, stats, packed, i) for i in range(packed.size)]
-    free = [i for i, unit in enumerate(units) if unit is not None]
-    n_held = packed.size - len(free)
-    unknown = no_errors(model, params, n_held)
-    noise = ROUNDING * (1.0 + abs(model.expected_loglik(stats, params)))
-    if not free or noise > UNRESOLVED:
+    frame, fixed = free_frame(model, stats, packed)
+    held = held_names(model, packed, fixed)
+    unknown = replace(no_errors(model, params, len(fixed)), held=held, passes=1)
+    if not frame.n:
         return unknown
-    start = np.zeros((packed.size, len(free)))
-    start[free, range(len(free))] = [unit for unit in units if unit is not None]
-    whitened = whiten(model, stats, Frame(packed, start))
-    if whitened is None:
+    found = curvature(model, source, stats, frame, fixed, chunk_map, UNRESOLVED)
+    if found is None:
         return unknown
-    frame, complete = whitened
-
-    def score_at(vector: Floats) -> Floats:
-        at = model.unpack(vector)
-        return slope(model, total_stats(model, source, at, "soft", chunk_map), frame.at(vector))
-
-    information = np.empty((frame.n, frame.n))
-    for i in range(frame.n):
-        far, near = (score_at(frame.moved(i, -k * STEP)) - score_at(frame.moved(i, k * STEP)) for k in (2, 1))
-        information[:, i] = (8.0 * near - far) / (12.0 * STEP)
-    information = (information + information.T) / 2.0
-    if not np.isfinite(information).all():
-        return unknown
-    return read_information(model, params, frame, slope(model, stats, frame), information, complete, unknown, noise)
+    return read_information(model, source, params, stats, found, unknown, chunk_map)
 
 
 def no_errors(model: Model[P, S, C], params: P, n_held: int) -> Certificate:
@@ -186,125 +243,142 @@ def no_errors(model: Model[P, S, C], params: P, n_held: int) -> Certificate:
     return Certificate("unknown", math.nan, math.nan, math.nan, nothing, n_held)
 
 
-def q_at(model: Model[P, S, C], stats: S, packed: Floats) -> float:
-    """Q plus log prior in nats; NaN outside the space."""
-    with np.errstate(all="ignore"):
-        at = model.unpack(packed)
-        return model.expected_loglik(stats, at) + model.log_prior(at)
-
-
-def coordinate_unit(model: Model[P, S, C], stats: S, packed: Floats, i: int) -> float | None:
-    """Complete-data standard error of packed parameter `i`, or None at an edge of its space.
-
-    The step is sought over which the second difference of Q is about `PROBE` nats, whatever the unit.
-    At an edge Q is level on one side and a wall on the other: the wall is met within one step, where a
-    parabola would fall no more than 16-fold, or the third difference outgrows the second.
-    """
-    if not math.isfinite(packed[i]):
-        return None
-
-    def q(step: float) -> float:
+def held_names(model: Model[P, S, C], packed: Floats, held: Sequence[int]) -> tuple[str, ...]:
+    """Natural parameters at an edge: those that a held packed parameter, moved to 0, takes off it."""
+    natural = model.natural(model.unpack(packed))
+    names: dict[str, None] = {}
+    for i in held:
         moved = packed.copy()
-        moved[i] += step
-        return q_at(model, stats, moved)
-
-    here = q(0.0)
-    step, drop, grown = 1e-4 * (1.0 + abs(packed[i])), math.nan, False
-    for _ in range(PROBES):
-        drop = 2.0 * here - q(step) - q(-step)
-        if math.isnan(drop):
-            return None
-        if drop > GROWTH * PROBE and not grown:
-            step /= GROWTH
-        elif drop < PROBE:
-            step, grown = step * GROWTH, True
-        else:
-            break
-    else:
-        return None
-    lopsided = abs(q(2 * step) - q(-2 * step) - 2.0 * (q(step) - q(-step)))
-    if not drop < WALL * PROBE or not lopsided < LOPSIDED * drop:
-        return None
-    return float(step / math.sqrt(drop))
-
-
-def slope(model: Model[P, S, C], stats: S, frame: Frame) -> Floats:
-    """Gradient of Q plus log prior along each direction of `frame`, in nats per standard error."""
-    result = np.empty(frame.n)
-    for i in range(frame.n):
-        up, down = (q_at(model, stats, frame.moved(i, step)) for step in (STEP, -STEP))
-        result[i] = (up - down) / (2.0 * STEP)
-    return result
-
-
-def whiten(model: Model[P, S, C], stats: S, frame: Frame) -> tuple[Frame, Floats] | None:
-    """Directions along which the complete-data information is near the identity, and that information."""
-    for _ in range(ROUNDS):
-        complete = np.empty((frame.n, frame.n))
-        for i in range(frame.n):
-            up, down = (slope(model, stats, frame.at(frame.moved(i, step))) for step in (STEP, -STEP))
-            complete[:, i] = (down - up) / (2.0 * STEP)
-        complete = (complete + complete.T) / 2.0
-        if not np.isfinite(complete).all():
-            return None
-        if np.abs(complete - np.eye(frame.n)).max() < WHITE:
-            return frame, complete
-        values, vectors = linalg.eigh(complete)
-        values = np.maximum(values, SMALLEST * values[-1])
-        frame = replace(frame, directions=frame.directions @ (vectors / np.sqrt(values)))
-    return None
+        moved[i] = 0.0
+        with np.errstate(all="ignore"):
+            after = model.natural(model.unpack(moved))
+        for name, value in natural.items():
+            here, there = np.abs(value), np.abs(np.asarray(after[name]))
+            off = np.argwhere(here <= VANISHED * there) if here.ndim else np.zeros((int(here <= VANISHED * there), 0))
+            names.update((called(name, map(int, index)), None) for index in off if np.any(there > 0.0))
+    return tuple(names)
 
 
 def read_information(
     model: Model[P, S, C],
+    source: Source[C],
     params: P,
-    frame: Frame,
-    score: Floats,
-    information: Floats,
-    complete: Floats,
+    stats: S,
+    found: Curvature,
     unknown: Certificate,
-    noise: float,
+    chunk_map: Map,
 ) -> Certificate:
-    """Kind, gap, rate and standard errors from score and information along the directions of `frame`."""
-    shares, vectors = linalg.eigh(information, complete)
-    rate, flat = float(1.0 - shares[0]), max(FLAT, noise)
-    if shares[0] < -flat:
-        return replace(unknown, kind="saddle", rate=rate)
-    seen = shares > flat
-    lengths = 1.0 / np.sqrt(shares[seen])
-    spread = vectors[:, seen] * lengths
-    along = spread.T @ score
-    gap = 0.5 * float(along @ along)
-    packed_spread = frame.directions @ spread
-    packed_errors = np.sqrt((packed_spread**2).sum(axis=1))
+    """Kind, gap, rate, direction, errors and intervals from score and information."""
+    frame, natural = found.frame, model.natural(params)
+    shapes = {name: np.shape(value) for name, value in natural.items()}
+    shares, vectors = linalg.eigh(found.observed, found.complete)
+    flat = max(FLAT, found.noise)
+    rows = natural_jacobian(model, frame, found.step)
+    root = linalg.cholesky(linalg.inv(found.complete), lower=True)
+    sizes = {name: np.sqrt(((row @ root) ** 2).sum(axis=1)) for name, row in rows.items()}
+    told = replace(
+        unknown,
+        rate=float(1.0 - shares[0]),
+        spectrum=1.0 - shares[:LARGEST],
+        direction=moves(rows, sizes, vectors[:, 0], shapes),
+        along=frame.directions @ vectors[:, 0],
+        complete_errors={n: nonzero(size, natural[n], unknown.n_held).reshape(shapes[n]) for n, size in sizes.items()},
+        passes=1 + 4 * frame.n,
+    )
+    seen, steep = shares > flat, np.abs(shares) > flat
+    pull = (vectors.T @ found.score)[steep]
+    if (shares < -flat).any():
+        level = 0.5 * float(np.sum(pull**2 / np.abs(shares[steep]))) < NEAR
+        return replace(told, kind="saddle" if level else "climbing")
+    spread = vectors[:, seen] / np.sqrt(shares[seen])
+    hidden = vectors[:, ~seen]
+    along = spread.T @ found.score
+    gap, way, spent = newton_gain(
+        model, source, stats, frame, spread, along, found.step, chunk_map, (SMALL, SETTLED, STEPS)
+    )
+    packed_errors = np.sqrt(((frame.directions @ spread) ** 2).sum(axis=1))
     moved = packed_errors > 0.0
-    worst = float(np.max(np.abs(packed_spread @ along)[moved] / packed_errors[moved], initial=0.0))
-    errors = {
-        name: delta_errors(rows, spread, vectors[:, ~seen]).reshape(unknown.standard_errors[name].shape)
-        for name, rows in natural_jacobian(model, frame).items()
-    }
-    if unknown.n_held:
-        natural = model.natural(params)
-        for name, error in errors.items():
-            error[error < VANISHED * np.abs(natural[name]).max()] = math.nan
-    return Certificate("maximum" if seen.all() else "flat", gap, worst, rate, errors, unknown.n_held)
+    worst = float(np.max(np.abs(frame.directions @ way)[moved] / packed_errors[moved], initial=0.0))
+    errors, leaking = {}, {}
+    for name, row in rows.items():
+        leak = np.sqrt(((row @ hidden) ** 2).sum(axis=1))
+        leaking[name] = (sizes[name] > 0.0) & (leak > LEAKS * sizes[name])
+        error = np.where(leaking[name], math.nan, np.sqrt(((row @ spread) ** 2).sum(axis=1)))
+        errors[name] = nonzero(error, natural[name], unknown.n_held).reshape(shapes[name])
+    kind = "flat" if hidden.size else "boundary" if unknown.n_held else "maximum"
+    told = replace(
+        told,
+        kind="climbing" if gap > NEAR else kind,
+        gap=gap,
+        worst_error=worst,
+        flat=tuple(entry_names({name: leak.reshape(shapes[name]) for name, leak in leaking.items()})),
+        passes=told.passes + spent,
+    )
+    return with_errors(model, params, told, errors, np.sqrt((frame.directions**2).sum(axis=1)))
 
 
-def delta_errors(rows: Floats, spread: Floats, hidden: Floats) -> Floats:
-    """Standard errors by the delta method; NaN for what does not move, or moves along a hidden direction."""
-    errors: Floats = np.sqrt(((rows @ spread) ** 2).sum(axis=1))
-    size = np.sqrt((rows**2).sum(axis=1))
-    leak = np.sqrt(((rows @ hidden) ** 2).sum(axis=1))
-    return np.where((size > 0.0) & (leak <= LEAKS * size), errors, math.nan)
+def with_errors(
+    model: Model[P, S, C], params: P, told: Certificate, errors: dict[str, Floats], units: Floats
+) -> Certificate:
+    """The certificate with standard errors and what follows from them."""
+    scale = scales(model, model.pack(params), units)
+    natural = {name: np.asarray(value, dtype=np.float64) for name, value in model.natural(params).items()}
+    ends = {name: intervals(natural[name], error, scale[name]) for name, error in errors.items()}
+    with np.errstate(all="ignore"):
+        missing = {n: np.maximum(1.0 - (told.complete_errors[n] / error) ** 2, 0.0) for n, error in errors.items()}
+    return replace(
+        told,
+        standard_errors=errors,
+        missing=missing,
+        lower={name: low for name, (low, _) in ends.items()},
+        upper={name: high for name, (_, high) in ends.items()},
+        scale=scale,
+    )
 
 
-def natural_jacobian(model: Model[P, S, C], frame: Frame) -> dict[str, Floats]:
-    """Change of each natural parameter along each direction of `frame`."""
+def nonzero(errors: Floats, values: Floats, n_held: int) -> Floats:
+    """Errors with NaN for what does not move, and with held coordinates for what hardly moves."""
+    least = VANISHED * float(np.abs(values).max(initial=0.0)) if n_held else 0.0
+    return np.where((errors > 0.0) & (errors >= least), errors, math.nan)
 
-    def at(i: int, step: float) -> dict[str, Floats]:
-        natural = model.natural(model.unpack(frame.moved(i, step)))
-        return {name: np.ravel(value) for name, value in natural.items()}
 
-    pairs = [(at(i, -STEP), at(i, STEP)) for i in range(frame.n)]
-    names = pairs[0][0]
-    return {name: np.column_stack([(up[name] - down[name]) / (2.0 * STEP) for down, up in pairs]) for name in names}
+def entry_names(chosen: Mapping[str, Floats]) -> list[str]:
+    """Names of the entries that are True, of a symmetric matrix one of each pair."""
+    names = []
+    for name, mask in chosen.items():
+        for index in np.argwhere(mask) if mask.ndim else [()] * int(mask):
+            entry = tuple(int(i) for i in index)
+            if not (repeated(entry, mask.shape) and np.array_equal(mask, np.swapaxes(mask, -1, -2))):
+                names.append(called(name, entry))
+    return names
+
+
+def repeated(index: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether an entry lies below the diagonal of a square matrix."""
+    return len(shape) >= 2 and shape[-1] == shape[-2] and index[-2] > index[-1]
+
+
+def moves(
+    rows: Mapping[str, Floats], sizes: Mapping[str, Floats], direction: Floats, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[Move, ...]:
+    """What moves most along a direction, in complete-data standard errors; of twins only the first."""
+    found: list[Move] = []
+    for name, row in rows.items():
+        with np.errstate(all="ignore"):
+            share = np.where(sizes[name] > 0.0, (row @ direction) / sizes[name], 0.0)
+        for place, value in enumerate(share):
+            index = tuple(int(i) for i in np.unravel_index(place, shapes[name]))
+            found.append(Move(name, index, float(value)))
+    found.sort(key=lambda move: (-round(abs(move.share), 6), move.name, move.index))
+    kept: list[Move] = []
+    for move in found:
+        if len(kept) == TOLD or abs(move.share) < TELLING * abs(found[0].share):
+            break
+        row = rows[move.name].reshape(*shapes[move.name], -1)
+        here = row[move.index]
+        if any(
+            np.allclose(np.abs(here), np.abs(row[k.index]), rtol=1e-6, atol=0.0) for k in kept if k.name == move.name
+        ):
+            continue
+        kept.append(move)
+    return tuple(kept)

@@ -113,4 +113,6 @@ def test_a_held_zero_has_no_standard_error():
     np.testing.assert_allclose(emission[:3], np.sqrt(shares * (1 - shares) / 50), rtol=1e-4)
     assert np.isnan(emission[3])
     assert certificate.n_held == 1
-    assert "One probability" in certificate.sentence
+    assert certificate.kind == "boundary"
+    assert certificate.held == ("emission [1, 4]",)
+    assert "Held fixed at the edge of its range: emission [1, 4]." in certificate.sentence

@@ -1,0 +1,349 @@
+"""Score, complete-data and observed information of a model, by differences of Q and of the E-step alone.
+
+The score is the gradient of Q at its own point (Fisher's identity). The missing information is the mixed
+derivative of ``Q(b | a)`` over the parameters `b` that Q is a function of and those `a` of the E-step
+(Oakes 1999); what is observed is the complete-data information less that. All steps are taken in units
+of complete-data standard errors along directions that Q makes uncorrelated, so neither the units of the
+data nor collinear columns matter. Only a change of `a` costs a pass over the data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import linalg
+
+from emtools.engine.chunks import Map, total_stats
+from emtools.engine.protocol import C, Floats, Model, P, S, Source
+
+# Search for the unit of a coordinate: first step, wanted second difference of Q in nats, factor of a step, steps at most.
+FIRST = 1e-4
+PROBE = 1e-2
+GROWTH = 4.0
+PROBES = 120
+# An edge: third difference over the second, and second difference over `PROBE`, above which Q is no parabola.
+LOPSIDED = 3.0
+WALL = 32.0
+# Whitening: step, rounds at most, largest deviation from the identity that ends them, smallest relative eigenvalue used.
+ROUGH = 2e-2
+ROUNDS = 4
+WHITE = 0.1
+SMALLEST = 1e-5
+# Rounding of Q: step so small that third differences are rounding, their variance in units of it, relative floor.
+TINY = 1e-5
+THIRD = 20.0
+EPSILON = 2e-16
+SAMPLED = 16  # directions along which rounding is looked at
+# Step of all differences that count, between these bounds: truncation h⁴ / `TRUNCATION` meets rounding / h².
+TRUNCATION = 30.0
+SHORTEST, LONGEST = 5e-3, 0.1
+AMPLIFIED = 10.0  # error of an eigenvalue over that of a second difference
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Directions in the packed space in which steps are taken.
+
+    Parameters
+    ----------
+    packed : ndarray, shape (p,)
+        Where they start.
+    directions : ndarray, shape (p, f)
+        One a column, each about a complete-data standard error long.
+    """
+
+    packed: Floats
+    directions: Floats
+
+    @property
+    def n(self) -> int:
+        """Number of directions."""
+        return int(self.directions.shape[1])
+
+    def moved(self, i: int, step: float) -> Floats:
+        """Packed parameters after `step` along direction `i`."""
+        return self.packed + step * self.directions[:, i]
+
+    def along(self, steps: Floats) -> Floats:
+        """Packed parameters after `steps`, shape (f,), one along each direction."""
+        return self.packed + self.directions @ steps
+
+    def at(self, packed: Floats) -> Frame:
+        """The same directions from another place."""
+        return replace(self, packed=packed)
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """The objective around a point, along the directions of `frame`.
+
+    Parameters
+    ----------
+    frame : Frame
+        f directions, near-orthonormal in the complete-data information.
+    held : tuple of int
+        Packed parameters at an edge of their space, which no direction moves.
+    score : ndarray, shape (f,)
+        Gradient of the objective, nats per unit of a direction.
+    complete, observed : ndarray, shape (f, f)
+        Information of complete and of observed data.
+    noise : float
+        Error of a share of the information, by rounding and by what should be symmetric and is not.
+    step : float
+        Step of the differences.
+    """
+
+    frame: Frame
+    held: tuple[int, ...]
+    score: Floats
+    complete: Floats
+    observed: Floats
+    noise: float
+    step: float
+
+
+def q_at(model: Model[P, S, C], stats: S, packed: Floats) -> float:
+    """Q plus log prior in nats; NaN outside the space."""
+    with np.errstate(all="ignore"):
+        at = model.unpack(packed)
+        return model.expected_loglik(stats, at) + model.log_prior(at)
+
+
+def coordinate_unit(model: Model[P, S, C], stats: S, packed: Floats, i: int) -> float | None:
+    """Complete-data standard error of packed parameter `i`, or None at an edge of its space.
+
+    The step is sought over which the second difference of Q is about `PROBE` nats, whatever the unit.
+    At an edge Q is level on one side and a wall on the other: the wall is met within one step, where a
+    parabola would fall no more than 16-fold, or the third difference outgrows the second.
+    """
+    if not math.isfinite(packed[i]):
+        return None
+
+    def q(step: float) -> float:
+        moved = packed.copy()
+        moved[i] += step
+        return q_at(model, stats, moved)
+
+    here = q(0.0)
+    step, drop, grown = FIRST * (1.0 + abs(packed[i])), math.nan, False
+    for _ in range(PROBES):
+        drop = 2.0 * here - q(step) - q(-step)
+        if math.isnan(drop):
+            return None
+        if drop > GROWTH * PROBE and not grown:
+            step /= GROWTH
+        elif drop < PROBE:
+            step, grown = step * GROWTH, True
+        else:
+            break
+    else:
+        return None
+    lopsided = abs(q(2 * step) - q(-2 * step) - 2.0 * (q(step) - q(-step)))
+    if not drop < WALL * PROBE or not lopsided < LOPSIDED * drop:
+        return None
+    return float(step / math.sqrt(drop))
+
+
+def free_frame(model: Model[P, S, C], stats: S, packed: Floats) -> tuple[Frame, tuple[int, ...]]:
+    """One direction a packed parameter, a complete-data standard error long; and those held at an edge."""
+    units = [coordinate_unit(model, stats, packed, i) for i in range(packed.size)]
+    free = [i for i, unit in enumerate(units) if unit is not None]
+    directions = np.zeros((packed.size, len(free)))
+    directions[free, range(len(free))] = [unit for unit in units if unit is not None]
+    return Frame(packed, directions), tuple(i for i, unit in enumerate(units) if unit is None)
+
+
+def rounding(model: Model[P, S, C], stats: S, frame: Frame) -> float:
+    """Error of Q in nats: what is left of third differences over steps so short that Q is a parabola.
+
+    References
+    ----------
+    Moré & Wild (2011), SIAM J. Sci. Comput. 33, 1292-1314, doi:10.1137/100786125, section 4.
+    """
+    squares = [0.0]
+    for i in range(0, frame.n, max(1, frame.n // SAMPLED)):
+        values = np.array([q_at(model, stats, frame.moved(i, k * TINY)) for k in range(-3, 4)])
+        squares.append(float(np.mean(np.diff(values, 3) ** 2)) / THIRD)
+    return max(math.sqrt(max(squares)), EPSILON * (1.0 + abs(q_at(model, stats, frame.packed))))
+
+
+def best_step(error: float) -> float:
+    """Step at which truncation and rounding of a mixed difference of fourth order are alike."""
+    return min(max(math.pow(TRUNCATION * error, 1.0 / 6.0), SHORTEST), LONGEST)
+
+
+def slope(model: Model[P, S, C], stats: S, frame: Frame, step: float) -> Floats:
+    """Gradient of Q plus log prior along each direction of `frame`, by differences of sixth order."""
+    result = np.empty(frame.n)
+    for i in range(frame.n):
+        one, two, three = (
+            q_at(model, stats, frame.moved(i, k * step)) - q_at(model, stats, frame.moved(i, -k * step))
+            for k in (1, 2, 3)
+        )
+        result[i] = (45.0 * one - 9.0 * two + three) / (60.0 * step)
+    return result
+
+
+def mixed(function: Callable[[int, int], float], step: float) -> float:
+    """Mixed second derivative at 0 of a function of two numbers of steps, to fourth order.
+
+    Differences over ``(±1, ±1)`` and ``(±2, ±2)`` steps, extrapolated by Richardson's rule.
+    """
+    near, far = (function(k, k) - function(k, -k) - function(-k, k) + function(-k, -k) for k in (1, 2))
+    return float((4.0 * near - far / 4.0) / (12.0 * step**2))
+
+
+def complete_information(model: Model[P, S, C], stats: S, frame: Frame, step: float, rough: bool = False) -> Floats:
+    """Negative second derivatives of Q plus log prior along the directions of `frame`, shape (f, f).
+
+    With `rough`, to second order only, at half the cost.
+    """
+    result = np.empty((frame.n, frame.n))
+    for i in range(frame.n):
+        for j in range(i + 1):
+
+            def q(a: int, b: int, i: int = i, j: int = j) -> float:
+                moved = frame.packed + step * (a * frame.directions[:, i] + b * frame.directions[:, j])
+                return q_at(model, stats, moved)
+
+            value = (q(1, 1) - q(1, -1) - q(-1, 1) + q(-1, -1)) / (4.0 * step**2) if rough else mixed(q, step)
+            result[i, j] = result[j, i] = -value
+    return result
+
+
+def whiten(model: Model[P, S, C], stats: S, frame: Frame) -> Frame | None:
+    """Directions along which the complete-data information is near the identity; None where there are none."""
+    for _ in range(ROUNDS):
+        complete = complete_information(model, stats, frame, ROUGH, rough=True)
+        if not np.isfinite(complete).all():
+            return None
+        if np.abs(complete - np.eye(frame.n)).max() < WHITE:
+            return frame
+        values, vectors = linalg.eigh(complete)
+        values = np.maximum(values, SMALLEST * values[-1])
+        frame = replace(frame, directions=frame.directions @ (vectors / np.sqrt(values)))
+    return None
+
+
+def missing_information(
+    model: Model[P, S, C], source: Source[C], frame: Frame, step: float, chunk_map: Map
+) -> tuple[Floats, float]:
+    """Missing information along the directions of `frame`, in 4f passes; and the largest asymmetry found.
+
+    Where the E-step is the conditional expectation under the model of Q, the matrix is symmetric.
+    """
+    ways = (-2, -1, 1, 2)
+    result = np.empty((frame.n, frame.n))
+    with np.errstate(all="ignore"):
+        points = [{b: model.unpack(frame.moved(j, b * step)) for b in ways} for j in range(frame.n)]
+        for i in range(frame.n):
+            stats = {
+                a: total_stats(model, source, model.unpack(frame.moved(i, a * step)), "soft", chunk_map) for a in ways
+            }
+            for j, at in enumerate(points):
+
+                def q(a: int, b: int, stats: dict[int, S] = stats, at: dict[int, P] = at) -> float:
+                    return model.expected_loglik(stats[a], at[b])
+
+                result[i, j] = mixed(q, step)
+    return (result + result.T) / 2.0, float(np.abs(result - result.T).max(initial=0.0))
+
+
+def curvature(
+    model: Model[P, S, C],
+    source: Source[C],
+    stats: S,
+    frame: Frame,
+    held: tuple[int, ...],
+    chunk_map: Map,
+    unresolved: float,
+) -> Curvature | None:
+    """Score and information at `frame`, in 4f passes; None where float64 does not resolve them to `unresolved`.
+
+    References
+    ----------
+    Oakes (1999), J. R. Stat. Soc. B 61, 479-482, doi:10.1111/1467-9868.00188, eq. 2.
+    """
+    white = whiten(model, stats, frame)
+    if white is None:
+        return None
+    error = rounding(model, stats, white)
+    step = best_step(error)
+    noise = AMPLIFIED * error / step**2
+    if not noise < unresolved:
+        return None
+    complete = complete_information(model, stats, white, step)
+    missing, asymmetry = missing_information(model, source, white, step, chunk_map)
+    noise = max(noise, asymmetry)
+    if not (np.isfinite(complete).all() and np.isfinite(missing).all() and noise < unresolved):
+        return None
+    return Curvature(white, held, slope(model, stats, white, step), complete, complete - missing, noise, step)
+
+
+def natural_jacobian(model: Model[P, S, C], frame: Frame, step: float) -> dict[str, Floats]:
+    """Change of each natural parameter along each direction of `frame`, shape (entries, f), to fourth order."""
+
+    def at(i: int, k: int) -> dict[str, Floats]:
+        natural = model.natural(model.unpack(frame.moved(i, k * step)))
+        return {name: np.ravel(value) for name, value in natural.items()}
+
+    rows: list[dict[str, Floats]] = []
+    with np.errstate(all="ignore"):
+        for i in range(frame.n):
+            far_down, down, up, far_up = (at(i, k) for k in (-2, -1, 1, 2))
+            rows.append({n: (8.0 * (up[n] - down[n]) - (far_up[n] - far_down[n])) / (12.0 * step) for n in up})
+    return {name: np.column_stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def newton_gain(
+    model: Model[P, S, C],
+    source: Source[C],
+    start: S,
+    frame: Frame,
+    spread: Floats,
+    along: Floats,
+    step: float,
+    chunk_map: Map,
+    limits: Sequence[float],
+) -> tuple[float, Floats, int]:
+    """Gain to the top of the hill in nats, the way there along the directions, and passes spent.
+
+    Newton steps with one information matrix, each checked by a pass, until the gain still to come is a
+    hundredth of the whole; at small gaps none, for there the parabola is right.
+
+    Parameters
+    ----------
+    start
+        Statistics where the frame starts.
+    spread : ndarray, shape (f, r)
+        Root of the inverse information along what is identified.
+    along : ndarray, shape (r,)
+        ``spread.T @ score`` at the start.
+    limits : (small, settled, most)
+        Gap in nats below which no step is taken; share of the gain at which steps end; steps at most.
+    """
+    small, settled, most = limits
+    here = start.loglik + model.log_prior(model.unpack(frame.packed))
+    way: Floats = spread @ along
+    gained, left, spent = 0.0, 0.5 * float(along @ along), 0
+    while left > max(small, settled * gained) and spent < most:
+        spent += 1
+        packed = frame.along(way)
+        try:
+            with np.errstate(all="ignore"):
+                params = model.unpack(packed)
+                stats = total_stats(model, source, params, "soft", chunk_map)
+                rise = stats.loglik + model.log_prior(params) - here
+        except (np.linalg.LinAlgError, ArithmeticError):
+            break
+        if not rise > gained:
+            break
+        ahead = spread.T @ slope(model, stats, frame.at(packed), step)
+        if not np.isfinite(ahead).all() or 0.5 * float(ahead @ ahead) > left:
+            gained = max(gained, rise)
+            break
+        gained, left, way = rise, 0.5 * float(ahead @ ahead), way + spread @ ahead
+    return gained + left, way, spent
