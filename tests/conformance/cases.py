@@ -62,7 +62,7 @@ def weighted_rows(values: np.ndarray, counts: np.ndarray) -> tuple[Callable[[], 
 
 @case
 def linkage() -> Case:
-    from conformance.linkage import COUNTS, Linkage
+    from emtools.models.linkage import COUNTS, Linkage
 
     table = np.array([COUNTS, [30, 5, 4, 9], [61, 8, 11, 16], [14, 2, 2, 5]])
     weighted, replicated = weighted_rows(table, np.array([1, 3, 2, 1]))

@@ -6,14 +6,16 @@ import math
 
 import numpy as np
 import pytest
-from conformance.linkage import COUNTS, MLE, Linkage, LinkageParams
 
 from emtools.engine.certificate import certify, judge
 from emtools.engine.chunks import ArraySource, SequenceSource
 from emtools.engine.starts import fit
 from emtools.engine.stopping import Status
 from emtools.models.hmm import CategoricalHMM, HMMParams
+from emtools.models.linkage import COUNTS, Linkage, LinkageParams, exact_maximum
 from emtools.models.normal import MultivariateNormal, PatternSource
+
+MLE = exact_maximum(*COUNTS)
 
 
 def observed_information(t):
@@ -36,7 +38,7 @@ def test_standard_error_is_that_of_the_observed_information():
     assert certificate.kind == "maximum"
     assert certificate.n_held == 0
     expected = 1 / math.sqrt(observed_information(MLE))
-    assert certificate.standard_errors["recombination"][0] == pytest.approx(expected, rel=1e-4)
+    assert certificate.standard_errors["probability"][0] == pytest.approx(expected, rel=1e-4)
 
 
 def test_rate_is_the_missing_share_of_the_complete_information():

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conformance.linkage import COUNTS, MLE, Linkage, LinkageParams, LinkageStats
 
 from emtools.engine.chunks import ArraySource, ListSource, in_turn, tree_sum, workers
 from emtools.engine.loop import climb
@@ -16,6 +15,9 @@ from emtools.engine.result import number_optima
 from emtools.engine.starts import fit
 from emtools.engine.stopping import Status, fell, remaining_gain
 from emtools.errors import FitError, InputError
+from emtools.models.linkage import COUNTS, Linkage, LinkageParams, LinkageStats, exact_maximum
+
+MLE = exact_maximum(*COUNTS)
 
 # Rate of the EM map at the MLE: share of the information on the recombination that the split of
 # the first cell would add (Dempster, Laird & Rubin 1977, section 1).
@@ -29,7 +31,7 @@ def counts(chunk_rows=None):
 def test_linkage_reaches_the_closed_form():
     result = fit(Linkage(), counts(), tol=1e-12, parameter_tol=1e-12)
     assert result.status is Status.CONVERGED
-    assert result.params.recombination == pytest.approx(MLE, abs=1e-11)
+    assert result.params.probability == pytest.approx(MLE, abs=1e-11)
 
 
 def test_rate_is_the_fraction_of_missing_information():
@@ -64,13 +66,13 @@ class Falling(Linkage):
     name = "falling"
 
     def m_step(self, stats, params):
-        return LinkageParams(0.5 if params.recombination < 0.55 else 0.2)
+        return LinkageParams(0.5 if params.probability < 0.55 else 0.2)
 
 
 def test_a_fall_is_a_status_with_the_parameters_before_it():
     result = climb(Falling(), counts(), LinkageParams(0.6))
     assert result.status is Status.DECREASED
-    assert result.params.recombination == 0.6
+    assert result.params.probability == 0.6
     assert len(result.trace) == 1
 
 
@@ -79,13 +81,13 @@ class Exploding(Linkage):
 
     def e_step(self, params, chunk, assign="soft"):
         stats = super().e_step(params, chunk, assign)
-        return replace(stats, loglik=math.nan) if params.recombination > 0.6 else stats
+        return replace(stats, loglik=math.nan) if params.probability > 0.6 else stats
 
 
 def test_a_value_that_is_not_finite_stops_before_it():
     result = climb(Exploding(), counts(), LinkageParams(0.3))
     assert result.status is Status.NONFINITE
-    assert result.params.recombination < 0.6
+    assert result.params.probability < 0.6
     assert math.isfinite(result.loglik)
     with pytest.raises(FitError, match="none of 2 starts is usable"):
         fit(Exploding(), counts(), starts=2)
@@ -100,7 +102,7 @@ class Corner(Linkage):
         return LinkageParams(float(rng.choice([0.2, 0.9])))
 
     def degenerate(self, stats, params):
-        return "below one half" if params.recombination < 0.5 else None
+        return "below one half" if params.probability < 0.5 else None
 
 
 def test_degenerate_starts_are_reported_and_never_best():

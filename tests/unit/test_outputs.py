@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conformance.linkage import COUNTS, Linkage
 
 from emtools.branches.finish import recorded_command
 from emtools.engine.chunks import ArraySource
@@ -21,6 +20,7 @@ from emtools.io.config import PRODUCTS
 from emtools.io.console import Progress
 from emtools.io.fitfile import fit_record, plain, write_record
 from emtools.io.outputs import OWN, require_file, require_target, staged
+from emtools.models.linkage import COUNTS, Linkage
 
 
 def break_off(out):
@@ -155,7 +155,7 @@ def test_record_is_the_same_bytes_for_the_same_fit(tmp_path):
     read = json.loads((tmp_path / "a").read_text())
     assert read == record
     assert read["status"] == "converged"
-    assert read["parameters"]["recombination"]["shape"] == [1]
+    assert read["parameters"]["probability"]["shape"] == [1]
     assert len(read["trace"]) == read["passes"]
     assert len(read["starts"]) == 4
     assert read["inputs"][0]["sha256"].startswith("4355a46b")
