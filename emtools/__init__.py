@@ -24,6 +24,9 @@ _HOME = {
     "LaplaceUniform": "emtools.models.laplace_uniform",
     "CategoricalHMM": "emtools.models.hmm",
     "Motif": "emtools.models.motif",
+    "SeriesSource": "emtools.engine.series",
+    "GaussianHMM": "emtools.models.gaussian_hmm",
+    "PoissonHMM": "emtools.models.poisson_hmm",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -255,3 +255,73 @@ def motif_oops_both_strands() -> Case:
 @case
 def motif_zoops_one_strand() -> Case:
     return motif_case("zoops", "one", 0)
+
+
+def series_case(model: Any, counts: bool) -> Case:
+    """Series of very different lengths in two regimes, rows and cells not observed; gaps too wide to gain density."""
+    from emtools.engine.series import SeriesSource
+
+    rng = np.random.default_rng(12)
+    series = []
+    for length in (40, 1, 25, 2, 40, 33):
+        state = np.repeat(rng.integers(2, size=length // 6 + 1), 6)[:length]
+        if counts:
+            values = rng.poisson(np.array([[2.0, 7.0], [6.0, 3.0]])[state]).astype(float)
+        else:
+            spread = np.array([[3.0, 1.0], [0.0, 2.0]])
+            values = np.array([[40.0, -3.0], [46.0, 4.0]])[state] + rng.normal(size=(length, 2)) @ spread
+        values[rng.random(values.shape) < 0.1] = np.nan
+        series.append(values[:, : model.n_features])
+    series[2][4:7] = np.nan
+    repeats = np.array([1, 3, 2, 1, 2, 1])
+    total = sum(map(len, series))
+    return Case(
+        model,
+        lambda n: SeriesSource(series, chunk_rows=total if n == 1 else total // 6),
+        lambda: SeriesSource(series, repeats.astype(float)),
+        lambda: SeriesSource([s for s, n in zip(series, repeats, strict=True) for _ in range(n)]),
+    )
+
+
+@case
+def gaussian_hmm_full() -> Case:
+    from emtools.models.gaussian_hmm import GaussianHMM
+
+    return series_case(GaussianHMM(2, 2), counts=False)
+
+
+@case
+def gaussian_hmm_one_column() -> Case:
+    from emtools.models.gaussian_hmm import GaussianHMM
+
+    return series_case(GaussianHMM(2, 1, "diagonal", pseudocount=0.5), counts=False)
+
+
+@case
+def gaussian_hmm_tied_with_prior() -> Case:
+    from emtools.models.gaussian_hmm import GaussianHMM
+    from emtools.models.mixture import CovariancePrior
+
+    prior = CovariancePrior(5.0, np.array([[9.0, 2.0], [2.0, 6.0]]))
+    return series_case(GaussianHMM(2, 2, "tied", prior, pseudocount=0.5), counts=False)
+
+
+@case
+def gaussian_hmm_spherical() -> Case:
+    from emtools.models.gaussian_hmm import GaussianHMM
+
+    return series_case(GaussianHMM(3, 2, "spherical"), counts=False)
+
+
+@case
+def poisson_hmm() -> Case:
+    from emtools.models.poisson_hmm import PoissonHMM
+
+    return series_case(PoissonHMM(2, 2, pseudocount=0.5), counts=True)
+
+
+@case
+def poisson_hmm_one_column() -> Case:
+    from emtools.models.poisson_hmm import PoissonHMM
+
+    return series_case(PoissonHMM(2, 1), counts=True)

@@ -1,0 +1,239 @@
+"""What hidden Markov models of numbers share: states of a series, parameters of its chain, and starts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import xlogy
+
+from emtools.engine.protocol import Assign, Floats, Source
+from emtools.engine.series import Series
+from emtools.errors import InputError
+from emtools.kernels.chain import best_states, expected_states
+from emtools.kernels.markov import POSSIBLE
+from emtools.models.hmm import from_log_odds, impossible, shares, to_log_odds
+from emtools.models.mixture_starts import draw_seeds
+
+MOST_STATES = 100
+MOST_WINDOWS = 20_000
+# Shortest and longest expected stay of a random start, in rows.
+STAYS = (3.0, 200.0)
+
+
+class Chain(Protocol):
+    """Anything with a start (K,) and transitions (K, K): the parameters of a model."""
+
+    @property
+    def start(self) -> Floats: ...
+
+    @property
+    def transition(self) -> Floats: ...
+
+
+@dataclass(frozen=True)
+class States:
+    """Expected states of a chunk.
+
+    Parameters
+    ----------
+    shares : ndarray, shape (n_total, K)
+        Posterior of the states times the weight of the series; 0 or the weight where hard.
+    n_start, n_transition : ndarray, shapes (K,) and (K, K)
+        Weighted expected counts.
+    loglik, entropy : float
+        Weighted sums, nats.
+    """
+
+    shares: Floats
+    n_start: Floats
+    n_transition: Floats
+    loglik: float
+    entropy: float
+
+
+def check_chain(n_states: int, n_features: int, pseudocount: float) -> None:
+    """Refuse sizes and pseudo-counts that cannot be used."""
+    if not 1 <= n_states <= MOST_STATES:
+        raise InputError("states", str(n_states), f"1 to {MOST_STATES}")
+    if n_features < 1:
+        raise InputError("features", str(n_features), "at least 1")
+    if not 0.0 <= pseudocount < math.inf:
+        raise InputError("pseudocount", str(pseudocount), "a number of at least 0")
+
+
+def find_states(params: Chain, log_emission: Floats, chunk: Series, assign: Assign) -> States:
+    """Expected states of `chunk`, or those of the best path where hard.
+
+    Parameters
+    ----------
+    params : Chain
+        Start and transitions.
+    log_emission : ndarray, shape (n_total, K)
+        Log density of each row in each state; NaN gives a log-likelihood of NaN.
+    chunk : Series
+        Data, for offsets, weights and messages.
+    assign : {"soft", "hard"}
+        Expectation, or the best path.
+
+    Returns
+    -------
+    States
+
+    Raises
+    ------
+    InputError
+        If a series has probability zero.
+    """
+    if np.isnan(log_emission).any():
+        k = len(params.start)
+        return States(np.zeros_like(log_emission), np.zeros(k), np.zeros((k, k)), math.nan, math.nan)
+    arguments = (log_emission, chunk.offsets, chunk.weights, params.start, params.transition)
+    weights, entropy = chunk.row_weights, 0.0
+    if assign == "hard":
+        path, n_start, n_transition, loglik, series, position = best_states(*arguments)
+        held = np.zeros(log_emission.shape)
+        used = np.flatnonzero(path >= 0)
+        held[used, path[used]] = weights[used]
+    else:
+        posterior, n_start, n_transition, loglik, entropy, series, position = expected_states(*arguments)
+        held = posterior * weights[:, None]
+    if position != POSSIBLE:
+        raise impossible(f"series {chunk.first + series + 1}", position)
+    return States(held, n_start, n_transition, loglik, entropy)
+
+
+def best_path(params: Chain, log_emission: Floats, chunk: Series) -> npt.NDArray[np.intp]:
+    """The most probable path of the states of one series, shape (T,), from 0."""
+    path: npt.NDArray[np.intp] = find_states(params, log_emission, chunk, "hard").shares.argmax(axis=1)
+    return path
+
+
+def one_series(values: npt.ArrayLike, n_features: int) -> Series:
+    """A chunk of one series, for decoding."""
+    table = np.asarray(values, dtype=np.float64)
+    table = table[:, None] if table.ndim == 1 else table
+    if table.ndim != 2 or table.shape[1] != n_features or not len(table) or np.isinf(table).any():
+        got = f"array of shape {table.shape}"
+        raise InputError("series", got, f"finite numbers or NaN, at least one row and {n_features} columns")
+    return Series(table, np.array([0, len(table)]), np.ones(1))
+
+
+def next_chain(n_start: Floats, n_transition: Floats, params: Chain, pseudocount: float) -> tuple[Floats, Floats]:
+    """Start and transitions from expected counts; a row without any count stays as it was."""
+    start = shares(n_start[None, :], pseudocount, params.start[None, :])[0]
+    return start, shares(n_transition, pseudocount, params.transition)
+
+
+def chain_loglik(n_start: Floats, n_transition: Floats, params: Chain) -> float:
+    """Part of Q that belongs to the chain, nats."""
+    return float(xlogy(n_start, params.start).sum() + xlogy(n_transition, params.transition).sum())
+
+
+def chain_prior(params: Chain, pseudocount: float) -> float:
+    """Log density of Dirichlet(1 + pseudocount) priors on the start and each row, without constants, nats."""
+    return float(xlogy(pseudocount, params.start).sum() + xlogy(pseudocount, params.transition).sum())
+
+
+def pack_chain(params: Chain) -> Floats:
+    """Log-odds of each outcome against those after it, shape (K² - 1,)."""
+    return np.concatenate([to_log_odds(table).ravel() for table in (params.start[None, :], params.transition)])
+
+
+def unpack_chain(vector: Floats, n_states: int) -> tuple[Floats, Floats]:
+    """Inverse of `pack_chain`."""
+    m = n_states - 1
+    return from_log_odds(vector[:m].reshape(1, m))[0], from_log_odds(vector[m:].reshape(n_states, m))
+
+
+@dataclass(frozen=True)
+class ChainStart:
+    """What a start knows of the states before any emission is fitted.
+
+    Parameters
+    ----------
+    start, transition : ndarray, shapes (K,) and (K, K)
+        Probabilities.
+    values, weights : ndarray, shapes (n, d) and (n,)
+        Rows with something observed, and the weights of their series.
+    labels : ndarray of int, shape (n,)
+        A state for each of them.
+    """
+
+    start: Floats
+    transition: Floats
+    values: Floats
+    weights: Floats
+    labels: npt.NDArray[np.intp]
+
+
+def start_chain(
+    data: Source[Series], n_states: int, n_features: int, rng: np.random.Generator, strategy: str
+) -> ChainStart:
+    """States to start from.
+
+    ``"windows"`` cuts the series into windows of a random length, draws K of them that differ (k-means++ on their
+    means), gives each window to the nearest, and reads the transitions from that. ``"random"`` draws rows as centres,
+    gives each row to the nearest, and draws how long a state lasts.
+
+    Raises
+    ------
+    InputError
+        If the number of columns is wrong, or fewer windows or rows differ than there are states.
+    """
+    rows, weights, windows, switches = read_windows(data, n_features, rng, 1 if strategy == "random" else 0, n_states)
+    centre = np.nanmean(rows, axis=0)
+    spread = np.nanstd(rows, axis=0)
+    scale = np.where(spread > 0.0, spread, 1.0)
+    n_windows = int(windows[-1]) + 1
+    filled = np.where(np.isnan(rows), centre, rows)
+    size = np.bincount(windows, minlength=n_windows)
+    means = np.column_stack([np.bincount(windows, column, n_windows) / size for column in (filled - centre).T])
+    heights: Floats = np.bincount(windows, weights, n_windows).astype(np.float64)
+    _, nearest = draw_seeds(means / scale, heights, n_states, rng, strategy)
+    labels = nearest[windows]
+    others = rng.dirichlet(np.full(max(n_states - 1, 1), 5.0), size=n_states)
+    if strategy == "random":
+        longest = max(2.0 * STAYS[0], min(STAYS[1], len(rows) / n_states))
+        away = np.full(n_states, 1.0 / math.exp(rng.uniform(math.log(STAYS[0]), math.log(longest))))
+    else:
+        left = (labels[1:] != labels[:-1]) & ~switches[1:]
+        leaving = np.bincount(labels[:-1][left], minlength=n_states)
+        away = np.clip((leaving + 1.0) / (np.bincount(labels, minlength=n_states) + 2.0), 1e-3, 0.5)
+    transition = np.diag(1.0 - away) if n_states > 1 else np.ones((1, 1))
+    for i in range(n_states):
+        transition[i, np.arange(n_states) != i] = away[i] * others[i, : n_states - 1]
+    transition /= transition.sum(axis=1, keepdims=True)
+    seen = ~np.isnan(rows).all(axis=1)
+    return ChainStart(rng.dirichlet(np.full(n_states, 10.0)), transition, rows[seen], weights[seen], labels[seen])
+
+
+def read_windows(
+    data: Source[Series], n_features: int, rng: np.random.Generator, width: int, n_states: int
+) -> tuple[Floats, Floats, npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+    """Rows of positive weight, their weights, the window of each, and whether it is the first of its series.
+
+    A `width` of 0 draws one, log-uniform from 1 to a tenth of the rows of a state.
+    """
+    chunks = [data.chunk(index) for index in range(data.n_chunks)]
+    for chunk in chunks:
+        if chunk.values.shape[1] != n_features:
+            raise InputError("series", f"{chunk.values.shape[1]} columns", f"{n_features}")
+    weights = np.concatenate([chunk.row_weights for chunk in chunks])
+    firsts = []
+    for chunk in chunks:
+        first = np.zeros(len(chunk.values), dtype=np.bool_)
+        first[chunk.offsets[:-1]] = True
+        firsts.append(first)
+    used = weights > 0.0
+    rows, first = np.concatenate([chunk.values for chunk in chunks])[used], np.concatenate(firsts)[used]
+    if not width:
+        top = max(1.0, len(rows) / (10.0 * n_states))
+        width = max(1, round(math.exp(rng.uniform(0.0, math.log(top)))), -(-len(rows) // MOST_WINDOWS))
+    begins = np.flatnonzero(first)
+    place = np.arange(len(rows)) - np.repeat(begins, np.diff(np.append(begins, len(rows))))
+    windows = np.cumsum(first | (place % width == 0)) - 1
+    return rows, weights[used], windows, first
