@@ -129,8 +129,8 @@ def finish(
         accuracy.to_csv(folder / "accuracy.tsv", sep="\t", index=False)
     certificate = certificate or certificate_of(fit, source, options.threads)
     if certificate is not None:
-        fit = judge(fit, certificate)
-        print(f"emtools {branch}: {certificate.sentence}", file=sys.stderr)
+        fit = judge(fit, certificate, labels)
+        print(f"emtools {branch}: {certificate.tell(labels)}", file=sys.stderr)
     record = fit_record(
         fit,
         branch=branch,

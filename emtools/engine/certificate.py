@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 from scipy import linalg
 
 from emtools.engine.chunks import Map, in_turn, total_stats
@@ -24,6 +25,7 @@ NEAR = 0.05  # gap in nats beyond which a place is part of the climb, not its en
 SMALL, SETTLED, STEPS = 1e-4, 1e-2, 4  # gap in nats from which Newton steps check it; when they end; most of them
 # With held coordinates: an error so small beside the largest value of its array belongs to what is held.
 VANISHED = 1e-9
+EDGE = 1e-3  # size of what is at an edge, in units of its change when the held coordinate is moved to 0
 LEAKS = 1e-3  # share of a parameter's movement along unidentified directions that costs it its error
 LARGEST = 10  # eigenvalues that are kept
 # What a direction is named by: least share of the movement of the first, least rate worth naming, parameters told.
@@ -33,9 +35,12 @@ TOLD = 3
 INFORMATION, KRYLOV = "observed information", "krylov estimate"
 
 
+Labels = Mapping[str, Sequence[Sequence[str]]]
+
+
 @dataclass(frozen=True)
-class Move:
-    """How a natural parameter moves along a direction.
+class Entry:
+    """One number of a natural parameter.
 
     Parameters
     ----------
@@ -43,35 +48,40 @@ class Move:
         Natural parameter.
     index : tuple of int
         Which of its entries, from 0; empty for a single number.
-    share : float
-        Share of its complete-data standard error, in [-1, 1].
+
+    Examples
+    --------
+    >>> Entry("transition", (0, 1)).called(), Entry("means", (0, 1)).called({"means": [["a", "b"], ["CRP", "IL6"]]})
+    ('transition [1, 2]', 'means [a, IL6]')
     """
 
     name: str
     index: tuple[int, ...]
+
+    def called(self, labels: Labels | None = None) -> str:
+        """Its name for a reader: entries by the labels along each axis, else counted from 1."""
+        axes = (labels or {}).get(self.name, ())
+        words = [str(axes[axis][i]) if axis < len(axes) else str(i + 1) for axis, i in enumerate(self.index)]
+        return f"{self.name} [{', '.join(words)}]" if words else self.name
+
+
+@dataclass(frozen=True)
+class Move(Entry):
+    """How one number moves along a direction.
+
+    Parameters
+    ----------
+    share : float
+        Share of its complete-data standard error, in [-1, 1].
+    """
+
     share: float
 
-    def called(self, labels: Mapping[str, Sequence[Sequence[str]]] | None = None) -> str:
-        """Its name for a reader: entries by label, else counted from 1."""
-        return called(self.name, self.index, (labels or {}).get(self.name, ()))
 
-
-def called(name: str, index: Iterable[int], labels: Sequence[Sequence[str]] = ()) -> str:
-    """Name of an entry of a natural parameter, such as ``weights [2]``.
-
-    Examples
-    --------
-    >>> called("transition", (0, 1)), called("means", (0, 1), [["a", "b"], ["CRP", "IL6"]])
-    ('transition [1, 2]', 'means [a, IL6]')
-    """
-    words = [str(labels[axis][i]) if axis < len(labels) else str(i + 1) for axis, i in enumerate(index)]
-    return f"{name} [{', '.join(words)}]" if words else name
-
-
-def listed(names: Sequence[str], most: int = TOLD) -> str:
-    """The first few of some names, and how many more there are."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+def listed(entries: Sequence[Entry], labels: Labels | None, most: int = TOLD) -> str:
+    """Names of the first few, and how many more there are."""
+    more = len(entries) - most
+    return ", ".join(entry.called(labels) for entry in entries[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 @dataclass(frozen=True)
@@ -112,8 +122,8 @@ class Certificate:
         Ends of 95 % Wald intervals, mapped back from the scale on which they are symmetric.
     scale : dict of str to ndarray of str
         That scale: "value", "log" for positive numbers, "log odds" for probabilities, "Fisher z" for correlations.
-    held, flat : tuple of str
-        Natural parameters at an edge; those that move along directions which are not identified.
+    held, flat : tuple of Entry
+        What is at an edge of its range; what moves along directions which are not identified.
     passes : int
         Passes over the data that it took.
     """
@@ -133,58 +143,67 @@ class Certificate:
     lower: dict[str, Floats] = field(default_factory=dict)
     upper: dict[str, Floats] = field(default_factory=dict)
     scale: dict[str, Words] = field(default_factory=dict)
-    held: tuple[str, ...] = ()
-    flat: tuple[str, ...] = ()
+    held: tuple[Entry, ...] = ()
+    flat: tuple[Entry, ...] = ()
     passes: int = 0
 
-    @property
-    def towards(self) -> str:
+    def towards(self, labels: Labels | None = None) -> str:
         """The top direction in words: what moves one way, against what moves the other."""
         if not self.direction:
             return ""
         sides: list[list[str]] = [[], []]
         for move in self.direction:
-            sides[move.share * self.direction[0].share < 0.0].append(move.called())
+            sides[move.share < 0.0].append(move.called(labels))
         return " against ".join(" and ".join(side) for side in sides if side)
 
     @property
     def sentence(self) -> str:
         """What a reader should know of it."""
-        held = f" Held fixed at the edge of its range: {listed(self.held)}." if self.held else ""
-        towards = f", mostly {self.towards}" if self.direction and self.rate >= VISIBLE else ""
-        guess = ", an estimate" if self.method == KRYLOV else ""
+        return self.tell()
+
+    def tell(self, labels: Labels | None = None) -> str:
+        """What a reader should know of it, entries by their labels.
+
+        Parameters
+        ----------
+        labels : mapping, optional
+            For a natural parameter, the names along each of its axes.
+        """
+        held = f" Held fixed at the edge of its range: {listed(self.held, labels)}." if self.held else ""
+        along = self.towards(labels)
+        mostly = f", mostly {along}" if along and self.rate >= VISIBLE else ""
+        guess = " (an estimate)" if self.method == KRYLOV else ""
         match self.kind:
             case "saddle":
-                where = f" Uphill lies a change of {self.towards}." if self.direction else ""
+                where = f" Uphill lies a change of {along}." if along else ""
                 return (
-                    f"This is a saddle, not a maximum (rate {self.rate:.4g} > 1{guess}).{where} Use more starts.{held}"
+                    f"This is a saddle, not a maximum (rate {self.rate:.4g} > 1){guess}.{where} Use more starts.{held}"
                 )
             case "unknown":
                 return "The curvature could not be computed, so there are no standard errors."
             case "climbing":
                 left = "an unknown number of" if math.isnan(self.gap) else f"about {self.gap:.2g}"
-                return (
-                    f"This is not the top: {left} nats are left{towards and f', slowest along {self.towards}'}.{held}"
-                )
+                slowest = f", slowest along {along}" if mostly else ""
+                return f"This is not the top: {left} nats are left{guess}{slowest}.{held}"
             case "flat":
-                what = f" Not identified by these data: {listed(self.flat)}." if self.flat else ""
+                what = f" Not identified by these data: {listed(self.flat, labels)}." if self.flat else ""
                 return f"The likelihood is flat here, or nearly, along some direction.{what}{held}"
         errors = "" if math.isnan(self.worst_error) else f" ({self.worst_error:.1e} standard errors)"
-        missing = f"{100 * self.rate:.3g} % of the information is missing about what is hardest to see{towards}{guess}"
+        missing = f"{100 * self.rate:.3g} % of the information is missing about what is hardest to see{mostly}{guess}"
         return f"By the score, {self.gap:.1e} nats{errors} are left; {missing}.{held}"
 
 
-def judge(fit: Fit[P, S], certificate: Certificate) -> Fit[P, S]:
+def judge(fit: Fit[P, S], certificate: Certificate, labels: Labels | None = None) -> Fit[P, S]:
     """The fit with what its certificate adds to the verdict; a climb that ended on a saddle has not converged.
 
     A fit that did not converge keeps its verdict: away from the top the curvature tells nothing of it.
     """
     if not fit.converged:
         return fit
-    verdict = f"{fit.verdict} {certificate.sentence}"
+    told = certificate.tell(labels)
     if certificate.kind == "saddle":
-        return replace(fit, status=Status.SADDLE, gap=math.nan, rate=certificate.rate, verdict=certificate.sentence)
-    return replace(fit, verdict=verdict)
+        return replace(fit, status=Status.SADDLE, gap=math.nan, rate=certificate.rate, verdict=told)
+    return replace(fit, verdict=f"{fit.verdict} {told}")
 
 
 def certify(
@@ -227,7 +246,7 @@ def certify(
     packed = model.pack(params)
     stats = total_stats(model, source, params, "soft", chunk_map)
     frame, fixed = free_frame(model, stats, packed)
-    held = held_names(model, packed, fixed)
+    held = held_entries(model, packed, fixed)
     unknown = replace(no_errors(model, params, len(fixed)), held=held, passes=1)
     if not frame.n:
         return unknown
@@ -243,20 +262,28 @@ def no_errors(model: Model[P, S, C], params: P, n_held: int) -> Certificate:
     return Certificate("unknown", math.nan, math.nan, math.nan, nothing, n_held)
 
 
-def held_names(model: Model[P, S, C], packed: Floats, held: Sequence[int]) -> tuple[str, ...]:
-    """Natural parameters at an edge: those that a held packed parameter, moved to 0, takes off it."""
+def held_entries(model: Model[P, S, C], packed: Floats, held: Sequence[int]) -> tuple[Entry, ...]:
+    """What is at an edge: what a held packed parameter, moved to 0, takes off it."""
     natural = model.natural(model.unpack(packed))
-    names: dict[str, None] = {}
+    entries: dict[Entry, None] = {}
     for i in held:
         moved = packed.copy()
         moved[i] = 0.0
         with np.errstate(all="ignore"):
             after = model.natural(model.unpack(moved))
-        for name, value in natural.items():
-            here, there = np.abs(value), np.abs(np.asarray(after[name]))
-            off = np.argwhere(here <= VANISHED * there) if here.ndim else np.zeros((int(here <= VANISHED * there), 0))
-            names.update((called(name, map(int, index)), None) for index in off if np.any(there > 0.0))
-    return tuple(names)
+            change = {name: np.abs(after[name] - value) for name, value in natural.items()}
+            sizes = {name: np.abs(value) / change[name] for name, value in natural.items()}
+        least = min(float(np.nanmin(size, initial=math.inf)) for size in sizes.values())
+        for name, size in sizes.items():
+            entries.update(dict.fromkeys(chosen(name, (size <= max(EDGE, least)) & (change[name] > 0.0))))
+    return tuple(entries)
+
+
+def chosen(name: str, mask: npt.NDArray[np.bool_]) -> list[Entry]:
+    """The entries of a natural parameter that are True, of a symmetric matrix one of each pair."""
+    twins = mask.ndim >= 2 and mask.shape[-1] == mask.shape[-2] and np.array_equal(mask, np.swapaxes(mask, -1, -2))
+    indices = [tuple(map(int, index)) for index in np.argwhere(mask)]
+    return [Entry(name, index) for index in indices if not (twins and index[-2] > index[-1])]
 
 
 def read_information(
@@ -276,12 +303,14 @@ def read_information(
     rows = natural_jacobian(model, frame, found.step)
     root = linalg.cholesky(linalg.inv(found.complete), lower=True)
     sizes = {name: np.sqrt(((row @ root) ** 2).sum(axis=1)) for name, row in rows.items()}
+    direction = moves(rows, sizes, vectors[:, 0], shapes)
+    upward = math.copysign(1.0, direction[0].share) if direction else 1.0
     told = replace(
         unknown,
         rate=float(1.0 - shares[0]),
         spectrum=1.0 - shares[:LARGEST],
-        direction=moves(rows, sizes, vectors[:, 0], shapes),
-        along=frame.directions @ vectors[:, 0],
+        direction=tuple(replace(move, share=upward * move.share) for move in direction),
+        along=upward * (frame.directions @ vectors[:, 0]),
         complete_errors={n: nonzero(size, natural[n], unknown.n_held).reshape(shapes[n]) for n, size in sizes.items()},
         passes=1 + 4 * frame.n,
     )
@@ -311,7 +340,7 @@ def read_information(
         kind="climbing" if gap > NEAR else kind,
         gap=gap,
         worst_error=worst,
-        flat=tuple(entry_names({name: leak.reshape(shapes[name]) for name, leak in leaking.items()})),
+        flat=tuple(entry for name, leak in leaking.items() for entry in chosen(name, leak.reshape(shapes[name]))),
         passes=told.passes + spent,
     )
     return with_errors(model, params, told, errors, np.sqrt((frame.directions**2).sum(axis=1)))
@@ -340,22 +369,6 @@ def nonzero(errors: Floats, values: Floats, n_held: int) -> Floats:
     """Errors with NaN for what does not move, and with held coordinates for what hardly moves."""
     least = VANISHED * float(np.abs(values).max(initial=0.0)) if n_held else 0.0
     return np.where((errors > 0.0) & (errors >= least), errors, math.nan)
-
-
-def entry_names(chosen: Mapping[str, Floats]) -> list[str]:
-    """Names of the entries that are True, of a symmetric matrix one of each pair."""
-    names = []
-    for name, mask in chosen.items():
-        for index in np.argwhere(mask) if mask.ndim else [()] * int(mask):
-            entry = tuple(int(i) for i in index)
-            if not (repeated(entry, mask.shape) and np.array_equal(mask, np.swapaxes(mask, -1, -2))):
-                names.append(called(name, entry))
-    return names
-
-
-def repeated(index: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    """Whether an entry lies below the diagonal of a square matrix."""
-    return len(shape) >= 2 and shape[-1] == shape[-2] and index[-2] > index[-1]
 
 
 def moves(

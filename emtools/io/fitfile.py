@@ -18,6 +18,13 @@ from emtools.engine.result import Fit
 from emtools.io.outputs import sha256
 
 SCHEMA = "emtools-fit-1"
+# Keys of a parameter and the fields of the certificate that they hold.
+PER_PARAMETER = {
+    "se_complete": "complete_errors",
+    "missing": "missing",
+    "lower": "lower",
+    "upper": "upper",
+}
 PACKAGES = ("emtools", "numpy", "scipy", "numba")
 
 
@@ -47,6 +54,27 @@ def package_versions() -> dict[str, str]:
 
             versions[name] = __version__ if name == "emtools" else "absent"
     return versions
+
+
+def one_word(words: Any) -> Any:
+    """The words of an array, or the one word that all its entries share."""
+    return words.flat[0] if words is not None and words.size and (words == words.flat[0]).all() else words
+
+
+def certificate_record(
+    certificate: Certificate | None, labels: Mapping[str, Sequence[Sequence[str]]]
+) -> dict[str, Any]:
+    """What the curvature says of the fit as a whole; null where there is no certificate."""
+    keys = ("kind", "gap", "worst_error", "rate", "spectrum", "n_held")
+    record: dict[str, Any] = {key: getattr(certificate, key, None) for key in keys}
+    record["method"] = certificate.method if certificate and certificate.kind != "unknown" else "trace"
+    record["direction"] = [
+        {"parameter": move.called(labels), "share": move.share} for move in getattr(certificate, "direction", ())
+    ]
+    for key in ("held", "flat"):
+        record[key] = [entry.called(labels) for entry in getattr(certificate, key, ())]
+    record["passes"] = certificate.passes if certificate else 0
+    return record
 
 
 def fit_record(
@@ -86,11 +114,17 @@ def fit_record(
     """
     labels, units = labels or {}, units or {}
     errors = certificate.standard_errors if certificate else {}
+    scale = certificate.scale if certificate else {}
+    beside: dict[str, Mapping[str, Any]] = {
+        key: getattr(certificate, field, {}) for key, field in PER_PARAMETER.items()
+    }
     measured = certificate is not None and certificate.kind != "unknown"
     parameters = {
         name: {
             "value": array,
             "se": errors.get(name),
+            **{key: table.get(name) for key, table in beside.items()},
+            "interval": one_word(scale.get(name)),
             "shape": list(np.shape(array)),
             "unit": units.get(name, "1"),
             **({"labels": labels[name]} if name in labels else {}),
@@ -107,14 +141,7 @@ def fit_record(
         "objective": fit.objective,
         "gap": certificate.gap if certificate and measured else fit.gap,
         "rate": certificate.rate if certificate and measured else fit.rate,
-        "certificate": {
-            "kind": certificate.kind if certificate else None,
-            "method": "observed information" if measured else "trace",
-            "worst_error": certificate.worst_error if certificate else None,
-            "n_held": certificate.n_held if certificate else None,
-            "trace_gap": fit.gap,
-            "trace_rate": fit.rate,
-        },
+        "certificate": certificate_record(certificate, labels) | {"trace_gap": fit.gap, "trace_rate": fit.rate},
         "n_units": fit.stats.n,
         "passes": fit.passes,
         "parameters": parameters,

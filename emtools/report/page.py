@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
@@ -21,6 +22,7 @@ LARGEST_SVG = 250_000
 LONGEST_TABLE = 200
 PROBABILITY = "probability"
 LEAST_PROBABILITY = 1e-6
+FULL = 15  # digits of a float
 
 
 @dataclass(frozen=True)
@@ -90,23 +92,59 @@ def show_value(value: Any) -> str:
     return str(value)
 
 
-def estimate_rows(record: Mapping[str, Any]) -> list[tuple[str, float | str, float | None, str]]:
-    """One row per number: name with the labels along its axes, value, standard error, unit.
+class Estimate(NamedTuple):
+    """A row of the table of estimates; None or NaN where there is nothing to show."""
+
+    name: str
+    value: float | str
+    se: float | None
+    unit: str
+    lower: float | None = None
+    upper: float | None = None
+    missing: float | None = None
+
+
+def show_beside(value: Any, width: float | None) -> str:
+    """A number with digits enough to be told from another at this distance; as `show_value` where there is none."""
+    if not isinstance(value, float) or not width or not math.isfinite(width) or not math.isfinite(value) or not value:
+        return show_value(value)
+    digits = 2 + math.ceil(math.log10(abs(value) / width))
+    return f"{value:.{min(digits, FULL)}g}" if digits > 4 else show_value(value)
+
+
+def show_interval(row: Estimate) -> str:
+    """Both ends of the interval, an empty cell where there is none."""
+    if row.lower is None or row.upper is None or math.isnan(row.lower):
+        return ""
+    return " to ".join(show_beside(end, row.upper - row.lower) for end in (row.lower, row.upper))
+
+
+def show_percent(value: Any) -> str:
+    """A share in percent to three digits, an empty cell for what is missing."""
+    return "" if value is None or value != value else f"{100.0 * value:.3g} %" if value >= 1e-4 else "0 %"
+
+
+def estimate_rows(record: Mapping[str, Any]) -> list[Estimate]:
+    """One row per number: name with the labels along its axes, value, standard error, unit, interval, missing share.
 
     A probability below 1e-6 is shown as such, without a standard error.
     """
-    rows: list[tuple[str, float | str, float | None, str]] = []
+    rows: list[Estimate] = []
     for name, parameter in record["parameters"].items():
         value = np.asarray(parameter["value"], dtype=float)
-        se = np.full(value.shape, np.nan) if parameter["se"] is None else np.asarray(parameter["se"], dtype=float)
+        se, lower, upper, missing = (
+            np.full(value.shape, np.nan) if parameter.get(key) is None else np.asarray(parameter[key], dtype=float)
+            for key in ("se", "lower", "upper", "missing")
+        )
         labels = parameter.get("labels", [])
         for index in np.ndindex(value.shape):
             words = [str(labels[axis][i]) if axis < len(labels) else str(i + 1) for axis, i in enumerate(index)]
             where = f"{name} [{', '.join(words)}]" if words else name
             if parameter["unit"] == PROBABILITY and 0.0 < value[index] < LEAST_PROBABILITY:
-                rows.append((where, f"<{LEAST_PROBABILITY:g}".replace("e-0", "e-"), None, PROBABILITY))
+                rows.append(Estimate(where, f"<{LEAST_PROBABILITY:g}".replace("e-0", "e-"), None, PROBABILITY))
             else:
-                rows.append((where, float(value[index]), float(se[index]), parameter["unit"]))
+                numbers = (float(part[index]) for part in (lower, upper, missing))
+                rows.append(Estimate(where, float(value[index]), float(se[index]), parameter["unit"], *numbers))
     return rows
 
 
@@ -123,6 +161,9 @@ def templates() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(source), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     environment.filters["show"] = show_value
+    environment.filters["beside"] = show_beside
+    environment.filters["interval"] = show_interval
+    environment.filters["percent"] = show_percent
     environment.filters["unbroken"] = unbroken_exponents
     return environment
 

@@ -116,5 +116,5 @@ def test_a_held_zero_has_no_standard_error():
     assert np.isnan(emission[3])
     assert certificate.n_held == 1
     assert certificate.kind == "boundary"
-    assert certificate.held == ("emission [1, 4]",)
+    assert [entry.called() for entry in certificate.held] == ["emission [1, 4]"]
     assert "Held fixed at the edge of its range: emission [1, 4]." in certificate.sentence
