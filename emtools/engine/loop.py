@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
+from typing import Generic
 
 import numpy as np
 
+from emtools.engine.accelerate import Accelerator
 from emtools.engine.chunks import Map, in_turn, total_stats
-from emtools.engine.protocol import Assign, C, Floats, Model, P, S, Source
-from emtools.engine.result import Climb, Pass
-from emtools.engine.stopping import TOL, Remaining, Status, fell, remaining_gain
+from emtools.engine.protocol import Assign, C, Floats, Model, P, S, Source, is_smooth
+from emtools.engine.result import Climb, Event, Pass
+from emtools.engine.spectrum import Look, look, units
+from emtools.engine.stopping import ROUNDING, TOL, VISIBLE, Remaining, Status, fell, remaining_gain
+from emtools.errors import EmtoolsError
 
 OnPass = Callable[[Pass], None]
+OnState = Callable[["State[P, S]"], None]
+
+LOOK_PASSES = 12  # passes that a look at the EM map may take before "converged" is said
+FIRST_RATE = 0.99  # rate that is assumed until a look has been taken
+SADDLE = 1e-3  # a rate beyond 1 by more is a saddle; within it, the likelihood is flat to second order
+STEPS_OFF = (1.0, -1.0, 0.25, -0.25, 4.0, -4.0)  # steps from a saddle, in complete-data standard errors
+MOST_STEPS_OFF = 5
+REST = 20  # kept passes without a gain beyond rounding, after which a look is taken whatever the residual
 
 
 def largest_change(before: Floats, after: Floats) -> float:
@@ -21,6 +35,60 @@ def largest_change(before: Floats, after: Floats) -> float:
     with np.errstate(invalid="ignore"):
         difference = np.where(before == after, 0.0, np.abs(after - before))
     return float(difference.max(initial=0.0))
+
+
+@dataclass(frozen=True)
+class Point(Generic[P, S]):
+    """A place in the parameter space and what one pass over the data tells of it."""
+
+    params: P
+    packed: Floats
+    stats: S
+    objective: float
+
+
+@dataclass
+class State(Generic[P, S]):
+    """All that a climb needs to go on: what a checkpoint holds.
+
+    Parameters
+    ----------
+    point : Point or None
+        Where it stands; None before the first pass.
+    params, packed : Params, ndarray
+        Where the next pass is taken.
+    proposed : bool
+        Whether that is a proposal, which may be refused, or the EM image of `point`.
+    accelerator : Accelerator or None
+        None for plain EM.
+    trace, events, objectives : list
+        Passes, what happened on the way, and the objective of each kept pass.
+    remaining : Remaining
+        What is known of the gain to come.
+    rate : float
+        Largest rate that a look has found.
+    bar : float
+        Gain of Q by an EM step, in nats, below which a look is taken.
+    change : float
+        Largest change of a packed parameter by the last EM step.
+    unit : ndarray or None
+        Scale of each packed parameter.
+    """
+
+    params: P
+    packed: Floats
+    accelerator: Accelerator | None
+    bar: float
+    point: Point[P, S] | None = None
+    image: tuple[P, Floats] | None = None
+    proposed: bool = False
+    trace: list[Pass] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    objectives: list[float] = field(default_factory=list)
+    remaining: Remaining = field(default_factory=lambda: Remaining(math.inf, math.nan))
+    rate: float = math.nan
+    change: float = math.nan
+    unit: Floats | None = None
 
 
 def climb(
@@ -35,8 +103,16 @@ def climb(
     restart: int = 0,
     chunk_map: Map = in_turn,
     on_pass: OnPass | None = None,
+    accelerate: bool = True,
+    warm: Sequence[Assign] = (),
+    state: State[P, S] | None = None,
+    on_state: OnState[P, S] | None = None,
 ) -> Climb[P, S]:
     """Climb from one start until the estimated remaining gain is below `tol`.
+
+    A smooth model under soft assignment is accelerated in its packed space; a proposal is kept only where the
+    objective does not fall. Before such a climb is called converged, the EM map is looked at around its end
+    (`emtools.engine.spectrum`): the gain to come is read from the map itself, and from a saddle the climb steps off.
 
     Parameters
     ----------
@@ -44,12 +120,12 @@ def climb(
         What is fitted to what.
     start : Params
         First parameters.
-    assign : {"soft", "hard"}
+    assign : Assign
         Expectation, or the single best assignment.
     tol : float
         Remaining gain in nats at which to stop.
     parameter_tol : float
-        Largest change of a packed parameter at which to stop; both must hold.
+        Largest change of a packed parameter by an EM step at which to stop; both must hold.
     max_passes : int
         Budget in passes over the data, at least 1.
     restart : int
@@ -58,48 +134,292 @@ def climb(
         Ordered map over chunk numbers.
     on_pass : callable, optional
         Called with each `Pass`.
+    accelerate : bool
+        False for plain EM.
+    warm : sequence of Assign
+        Assignments of the first passes, which need not climb: annealing, or draws (stochastic EM).
+    state : State, optional
+        Where an interrupted climb stood.
+    on_state : callable, optional
+        Called with the `State` between passes.
 
     Returns
     -------
     Climb
         After a fall or a value that is not finite, with the parameters before it.
     """
-    params = start
-    trace: list[Pass] = []
-    objectives: list[float] = []
-    kept: tuple[P, S, float, float] | None = None
-    packed = model.pack(params)
-    remaining = Remaining(math.inf, math.nan)
-    change = math.nan
+    smooth = assign == "soft" and is_smooth(model)
+    climber = Climber(model, source, assign, tol, parameter_tol, max_passes, restart, chunk_map, on_pass, smooth)
+    if state is None:
+        accelerator = Accelerator() if accelerate and smooth else None
+        bar = 0.5 * tol * (1.0 - FIRST_RATE)
+        state = State(start, model.pack(start), accelerator, bar)
+    while True:
+        ended = climber.warm_up(state, warm[len(state.trace)]) if len(state.trace) < len(warm) else climber.step(state)
+        if ended is not None:
+            return ended
+        if on_state is not None:
+            on_state(state)
 
-    def ended(status: Status, reason: str = "") -> Climb[P, S]:
-        p, s, loglik, objective = kept if kept is not None else (params, stats, stats.loglik, math.nan)
-        return Climb(restart, p, s, status, reason, loglik, objective, remaining.gap, remaining.rate, tuple(trace))
 
-    for number in range(max_passes):
+@dataclass(frozen=True)
+class Climber(Generic[P, S, C]):
+    """What stays the same during a climb; the arguments of `climb`."""
+
+    model: Model[P, S, C]
+    source: Source[C]
+    assign: Assign
+    tol: float
+    parameter_tol: float
+    max_passes: int
+    restart: int
+    chunk_map: Map
+    on_pass: OnPass | None
+    smooth: bool
+
+    def evaluate(self, params: P, packed: Floats) -> Point[P, S]:
+        """One pass over the data."""
+        stats = total_stats(self.model, self.source, params, self.assign, self.chunk_map)
+        return Point(params, packed, stats, stats.loglik + self.model.log_prior(params))
+
+    def record(self, state: State[P, S], kind: str, objective: float, gain: float, began: float) -> None:
+        """Enter a pass into the trace."""
+        number = len(state.trace)
+        seconds = perf_counter() - began
+        row = Pass(self.restart, number, objective, gain, state.remaining.gap, state.change, seconds, kind)
+        state.trace.append(row)
+        if self.on_pass is not None:
+            self.on_pass(row)
+
+    def end(self, state: State[P, S], status: Status, reason: str = "") -> Climb[P, S]:
+        point = state.point
+        assert point is not None
+        trace, events = tuple(state.trace), tuple(state.events)
+        objective = point.objective if math.isfinite(point.objective) else math.nan
+        gap, rate = state.remaining.gap, state.remaining.rate
+        arguments = (self.restart, point.params, point.stats, status, reason, point.stats.loglik, objective)
+        return Climb(*arguments, gap, rate, trace, events)
+
+    def spent(self, state: State[P, S]) -> bool:
+        """Whether the budget is used up."""
+        return len(state.trace) >= self.max_passes
+
+    def warm_up(self, state: State[P, S], assign: Assign) -> Climb[P, S] | None:
+        """A pass under another assignment, which need not climb."""
         began = perf_counter()
-        stats = total_stats(model, source, params, assign, chunk_map)
-        objective = stats.loglik + model.log_prior(params)
-        if not math.isfinite(objective):
-            return ended(Status.NONFINITE, f"objective {objective} at pass {number}")
-        if objectives and fell(objectives[-1], objective):
-            return ended(Status.DECREASED, f"by {objectives[-1] - objective:.3g} nats at pass {number}")
-        gain = objective - objectives[-1] if objectives else math.nan
-        objectives.append(objective)
-        remaining = remaining_gain(objectives)
-        kept = (params, stats, stats.loglik, objective)
-        row = Pass(restart, number, objective, gain, remaining.gap, change, perf_counter() - began)
-        trace.append(row)
-        if on_pass is not None:
-            on_pass(row)
-        reason = model.degenerate(stats, params)
+        stats = total_stats(self.model, self.source, state.params, assign, self.chunk_map)
+        state.point = Point(state.params, state.packed, stats, stats.loglik + self.model.log_prior(state.params))
+        self.record(state, "warm", state.point.objective, math.nan, began)
+        if not math.isfinite(state.point.objective):
+            return self.end(state, Status.NONFINITE, f"objective {state.point.objective} in the warm-up")
+        state.params = self.model.m_step(stats, state.params)
+        state.packed = self.model.pack(state.params)
+        return self.end(state, Status.BUDGET) if self.spent(state) else None
+
+    def step(self, state: State[P, S]) -> Climb[P, S] | None:
+        """One pass and what follows from it; the `Climb` where it ends."""
+        began = perf_counter()
+        if state.proposed:
+            return self.try_proposal(state, began)
+        point = self.evaluate(state.params, state.packed)
+        number = len(state.trace)
+        before = state.point
+        first = not state.objectives
+        if not math.isfinite(point.objective):
+            if first:
+                state.point = point
+                reason = self.model.degenerate(point.stats, point.params)
+                if reason is not None:
+                    return self.end(state, Status.DEGENERATE, reason)
+            return self.end(state, Status.NONFINITE, f"objective {point.objective} at pass {number}")
+        if not first and before is not None and fell(before.objective, point.objective):
+            fall = before.objective - point.objective
+            return self.end(state, Status.DECREASED, f"by {fall:.3g} nats at pass {number}")
+        return self.arrive(state, point, began)
+
+    def try_proposal(self, state: State[P, S], began: float) -> Climb[P, S] | None:
+        """Take a proposal, or go back and take the EM image instead."""
+        assert state.point is not None
+        assert state.image is not None
+        point = self.attempt(state.packed)
+        state.proposed = False
+        kept = point is not None and not point.objective < state.point.objective
+        if state.accelerator is not None:
+            state.accelerator.accepted(kept)
+        if point is not None and kept:
+            return self.arrive(state, point, began)
+        self.record(state, "refused", state.point.objective, 0.0, began)
+        state.params, state.packed = state.image
+        return self.end(state, Status.BUDGET) if self.spent(state) else None
+
+    def attempt(self, packed: Floats) -> Point[P, S] | None:
+        """A pass at a place that may lie outside the space; None there, and where a component collapses."""
+        with np.errstate(all="ignore"):
+            try:
+                params = self.model.unpack(packed)
+                point = self.evaluate(params, packed)
+                if not math.isfinite(point.objective) or self.model.degenerate(point.stats, params) is not None:
+                    return None
+            except (EmtoolsError, ArithmeticError, np.linalg.LinAlgError):
+                return None
+        return point
+
+    def arrive(self, state: State[P, S], point: Point[P, S], began: float) -> Climb[P, S] | None:
+        """Keep a point: test it, and choose where the next pass is taken."""
+        gain = point.objective - state.objectives[-1] if state.objectives else math.nan
+        state.point = point
+        state.objectives.append(point.objective)
+        reason = self.model.degenerate(point.stats, point.params)
+        if reason is None:
+            params = self.model.m_step(point.stats, point.params)
+            state.image = (params, self.model.pack(params))
+            state.change = largest_change(point.packed, state.image[1])
+        rise = self.estimate(state) if reason is None else math.nan
+        self.record(state, "step", point.objective, gain, began)
         if reason is not None:
-            return ended(Status.DEGENERATE, reason)
-        if remaining.within(tol) and not change > parameter_tol:
-            return ended(Status.CONVERGED)
-        params = model.m_step(stats, params)
-        packed, before = model.pack(params), packed
-        change = largest_change(before, packed)
-        if math.isnan(change):
-            return ended(Status.NONFINITE, f"parameters after pass {number}")
-    return ended(Status.BUDGET)
+            return self.end(state, Status.DEGENERATE, reason)
+        if math.isnan(state.change):
+            return self.end(state, Status.NONFINITE, f"parameters after pass {len(state.trace) - 1}")
+        if not self.smooth:
+            if state.remaining.within(self.tol) and not state.change > self.parameter_tol:
+                return self.end(state, Status.CONVERGED)
+        elif self.worth_a_look(state, rise):
+            ended = self.take_a_look(state, rise)
+            if ended is not None or state.proposed or state.point is not point:
+                return ended
+        if self.spent(state):
+            return self.end(state, Status.BUDGET)
+        self.choose_next(state)
+        return None
+
+    def estimate(self, state: State[P, S]) -> float:
+        """Update what is known of the gain to come; the rise of Q by the EM step, in nats."""
+        assert state.point is not None
+        assert state.image is not None
+        if state.accelerator is None or not self.smooth:
+            state.remaining = remaining_gain(state.objectives)
+        if not self.smooth:
+            return math.nan
+        point, model = state.point, self.model
+        here = model.expected_loglik(point.stats, point.params) + model.log_prior(point.params)
+        there = model.expected_loglik(point.stats, state.image[0]) + model.log_prior(state.image[0])
+        rise = abs(there - here)
+        if state.accelerator is not None and math.isfinite(state.rate) and state.rate < 1.0:
+            state.remaining = Remaining(rise / (1.0 - state.rate), state.rate)
+        return rise
+
+    def worth_a_look(self, state: State[P, S], rise: float) -> bool:
+        """Whether the end may be near: an EM step gains next to nothing, or the objective is at rest."""
+        if state.change > self.parameter_tol:
+            return False
+        if state.accelerator is None and state.remaining.within(self.tol):
+            return True
+        floor = ROUNDING * (1.0 + abs(state.objectives[-1]))
+        recent = state.objectives[-REST:]
+        return rise < max(state.bar, floor / 10.0) or (len(recent) == REST and recent[-1] - recent[0] <= floor)
+
+    def take_a_look(self, state: State[P, S], rise: float) -> Climb[P, S] | None:
+        """Look at the EM map: end here, go on along the way that it shows, or step off a saddle."""
+        point, image = state.point, state.image
+        assert point is not None
+        assert image is not None
+        left = self.max_passes - len(state.trace)
+        if left < 1:
+            return self.end(state, Status.BUDGET)
+        seen = self.look_around(state, min(LOOK_PASSES, left))
+        state.rate = seen.rate
+        resolution = VISIBLE * ROUNDING * (1.0 + abs(point.objective))
+        state.remaining = Remaining(seen.gap, seen.rate, resolution)
+        if seen.rate > 1.0 - SADDLE and len(state.events) < MOST_STEPS_OFF:
+            ended = self.step_off(state, seen)
+            if ended is not None or state.point is not point:
+                return ended
+        if seen.rate > 1.0 + SADDLE:
+            return self.end(state, Status.SADDLE, f"rate {seen.rate:.4g}")
+        if seen.rate >= 1.0 - SADDLE and not math.isfinite(seen.gap):
+            state.remaining = Remaining(rise / SADDLE, seen.rate, resolution)
+        if state.remaining.within(self.tol):
+            return self.end(state, Status.CONVERGED)
+        if self.spent(state):
+            return self.end(state, Status.BUDGET)
+        state.bar = min(state.bar / 4.0, rise * self.tol / (2.0 * state.remaining.gap))
+        if state.accelerator is not None and np.isfinite(seen.way).all():
+            state.packed, state.proposed = point.packed + seen.way, True
+        return None
+
+    def look_around(self, state: State[P, S], limit: int) -> Look:
+        """Take a look, its passes entered into the trace."""
+        point, image = state.point, state.image
+        assert point is not None
+        assert image is not None
+        if state.unit is None:
+            state.unit = units(self.model, point.stats, point.packed)
+
+        def em_map(packed: Floats) -> Floats | None:
+            began = perf_counter()
+            there = self.attempt(packed)
+            self.record(state, "look", point.objective, 0.0, began)
+            if there is None:
+                return None
+            moved = self.model.pack(self.model.m_step(there.stats, there.params))
+            return moved if np.isfinite(moved).all() else None
+
+        return look(self.model, point.stats, point.packed, image[1], state.unit, em_map, limit)
+
+    def step_off(self, state: State[P, S], seen: Look) -> Climb[P, S] | None:
+        """Try both ways along the direction of the largest rate, and go on from the better one if it is higher."""
+        start = state.point
+        assert start is not None
+        floor = max(self.tol, 10.0 * ROUNDING * (1.0 + abs(start.objective)))
+        best: Point[P, S] | None = None
+        began = perf_counter()
+        for step in STEPS_OFF:
+            if self.spent(state):
+                break
+            began = perf_counter()
+            there = self.attempt(start.packed + step * seen.directions[:, 0])
+            self.record(state, "look", start.objective, 0.0, began)
+            if there is not None and there.objective > start.objective + floor:
+                best = there if best is None or there.objective > best.objective else best
+            if best is not None and step < 0.0:
+                break
+        if best is None:
+            return None
+        moved = best.packed - start.packed
+        kind = "saddle" if seen.rate > 1.0 + SADDLE else "flat"
+        state.events.append(Event(len(state.trace) - 1, kind, seen.rate, start.params, best.params, moved))
+        if state.accelerator is not None:
+            state.accelerator.forget()
+        state.bar = 0.5 * self.tol * (1.0 - FIRST_RATE)
+        state.rate, state.remaining = math.nan, Remaining(math.inf, math.nan)
+        state.objectives.clear()
+        return self.resume_from(state, best)
+
+    def resume_from(self, state: State[P, S], point: Point[P, S]) -> Climb[P, S] | None:
+        """Go on from a point that a look has found."""
+        state.point = point
+        state.objectives.append(point.objective)
+        params = self.model.m_step(point.stats, point.params)
+        state.image = (params, self.model.pack(params))
+        state.params, state.packed, state.proposed = params, state.image[1], False
+        return self.end(state, Status.BUDGET) if self.spent(state) else None
+
+    def choose_next(self, state: State[P, S]) -> None:
+        """Where the next pass is taken: a longer step where the accelerator proposes one, else the EM image."""
+        point, image = state.point, state.image
+        assert point is not None
+        assert image is not None
+        state.params, state.packed = image
+        if state.accelerator is None:
+            return
+        if state.unit is None and state.accelerator.calls >= state.accelerator.squarem_passes:
+            state.unit = units(self.model, point.stats, point.packed)
+        proposal = state.accelerator.propose(point.packed, image[1], partial(unit_of, state))
+        if proposal is not None:
+            state.packed, state.proposed = proposal, True
+
+
+def unit_of(state: State[P, S]) -> Floats:
+    """Scale of each packed parameter."""
+    assert state.unit is not None
+    return state.unit

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Generic
 
-from emtools.engine.protocol import Assign, P, S
+from emtools.engine.protocol import Assign, Floats, P, S
 from emtools.engine.stopping import Status
 
 SAME_OPTIMUM = 1e-3
@@ -32,6 +32,9 @@ class Pass:
         Largest change of a packed parameter since the pass before; NaN at the first.
     seconds : float
         Wall time of the pass.
+    kind : {"step", "refused", "look", "warm"}
+        Whether the pass was kept, a proposal that lowered the objective, one that only looked at the map
+        around the point, or part of a warm-up. All but the last carry the objective of the point that is kept.
     """
 
     restart: int
@@ -41,6 +44,33 @@ class Pass:
     gap: float
     parameter_change: float
     seconds: float
+    kind: str = "step"
+
+
+@dataclass(frozen=True)
+class Event:
+    """A stationary point that a climb left.
+
+    Parameters
+    ----------
+    number : int
+        Pass at which it was left.
+    kind : {"saddle", "flat"}
+        Whether a rate above 1 showed it, or a rate of 1 with a rise further out.
+    rate : float
+        Largest eigenvalue of the EM rate matrix there.
+    params, landed : Params
+        The stationary point, and where the climb went on.
+    moved : ndarray, shape (p,)
+        The step in the packed space.
+    """
+
+    number: int
+    kind: str
+    rate: float
+    params: Any
+    landed: Any
+    moved: Floats
 
 
 @dataclass(frozen=True)
@@ -57,6 +87,7 @@ class Climb(Generic[P, S]):
     gap: float
     rate: float
     trace: tuple[Pass, ...]
+    events: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True)

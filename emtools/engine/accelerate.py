@@ -1,0 +1,156 @@
+"""Longer steps than EM's, from the steps that EM has taken: SQUAREM first, then damped Anderson mixing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from emtools.engine.protocol import Floats
+
+SQUAREM_PASSES = 20
+ORDER = 10  # differences that Anderson mixing remembers
+# Damping of the mixing: 1 / (1 + GROWTH ** (PATIENCE - trust)) of the squared length of the undamped solution is
+# kept; an accepted step adds one to the trust, a rejected one takes off as many as there are differences.
+GROWTH = 1.2
+PATIENCE = 10
+DISTRUST = 2 * ORDER
+HALVINGS = 60
+RANK = 1e-10  # smallest singular value used, relative to the largest
+
+
+@dataclass
+class Accelerator:
+    """Proposals in the packed space; the loop keeps one only where the objective does not fall.
+
+    Each call of `propose` gives the place ``x``, its EM image ``g`` and, where the map was taken as it is
+    before, learns the difference of both. SQUAREM (scheme S3) is used for the first passes, where the map is
+    far from linear, and then Anderson mixing with the damping of DAAREM, but with a sliding memory: restarts
+    every ``ORDER`` steps took twice as many passes on the Poisson mixture of docs/design/acceleration.md.
+
+    References
+    ----------
+    Varadhan & Roland (2008), Scand. J. Stat. 35, 335-353, doi:10.1111/j.1467-9469.2007.00585.x, eqs 8-10;
+    Henderson & Varadhan (2019), J. Comput. Graph. Stat. 28, 834-846, doi:10.1080/10618600.2019.1594835,
+    eqs 5-9; Anderson (1965), J. ACM 12, 547-560, doi:10.1145/321296.321305.
+    """
+
+    squarem_passes: int = SQUAREM_PASSES
+    order: int = ORDER
+    calls: int = 0
+    trust: int = 0
+    unit: Floats | None = None
+    before: tuple[Floats, Floats] | None = None
+    anchor: tuple[Floats, Floats] | None = None
+    moves: list[Floats] = field(default_factory=list)
+    changes: list[Floats] = field(default_factory=list)
+
+    def learn(self, x: Floats, residual: Floats) -> None:
+        """Remember how the residual ``g - x`` changed with the last move."""
+        if self.before is not None:
+            self.moves.append(x - self.before[0])
+            self.changes.append(residual - self.before[1])
+            limit = min(self.order, x.size)
+            del self.moves[:-limit], self.changes[:-limit]
+        self.before = (x, residual)
+
+    def propose(self, x: Floats, image: Floats, unit: Callable[[], Floats]) -> Floats | None:
+        """The next place to try, or None for the EM image itself.
+
+        Parameters
+        ----------
+        x, image : ndarray, shape (p,)
+            Packed parameters and their EM image.
+        unit : callable
+            Gives the scale of each coordinate, shape (p,); asked once, when mixing begins.
+        """
+        self.calls += 1
+        residual = image - x
+        self.learn(x, residual)
+        if self.calls <= self.squarem_passes:
+            proposal = self.squarem(x, image)
+        else:
+            if self.unit is None:
+                self.unit = unit()
+            proposal = self.mix(x, residual, 1.0 / (1.0 + GROWTH ** (PATIENCE - self.trust)))
+        return proposal if proposal is not None and np.isfinite(proposal).all() else None
+
+    def squarem(self, x: Floats, image: Floats) -> Floats | None:
+        """Every second time, the squared extrapolation of the last two EM steps."""
+        if self.anchor is None or not np.array_equal(self.anchor[1], x):
+            self.anchor = (x, image)
+            return None
+        start, _ = self.anchor
+        self.anchor = None
+        first = x - start
+        second = (image - x) - first
+        length = float(np.linalg.norm(second))
+        ratio = float(np.linalg.norm(first)) / length if length > 0.0 else 1.0
+        return start + 2.0 * ratio * first + ratio * ratio * second if ratio > 1.0 else None
+
+    def mix(self, x: Floats, residual: Floats, kept: float) -> Floats | None:
+        """Anderson mixing: the place where the remembered differences would cancel the residual.
+
+        Parameters
+        ----------
+        x, residual : ndarray, shape (p,)
+            Packed parameters, and their EM image minus them.
+        kept : float
+            Share of the squared length of the undamped solution that is kept; 1.0 for no damping.
+        """
+        if not self.moves:
+            return None
+        unit = self.unit if self.unit is not None else np.ones_like(x)
+        changes, moves = np.column_stack(self.changes), np.column_stack(self.moves)
+        scaled = changes / unit[:, None]
+        lengths = np.linalg.norm(scaled, axis=0)
+        used = lengths > 0.0
+        if not used.any():
+            return None
+        weights = damped(scaled[:, used] / lengths[used], residual / unit, kept) / lengths[used]
+        mixed: Floats = x + residual - (moves + changes)[:, used] @ weights
+        return mixed
+
+    def accepted(self, kept: bool) -> None:
+        """Learn whether the last proposal was kept."""
+        if self.calls > self.squarem_passes:
+            self.trust = self.trust + 1 if kept else max(self.trust - max(1, len(self.moves)), -DISTRUST)
+
+    def forget(self) -> None:
+        """Start anew after a jump."""
+        self.before = self.anchor = None
+        self.moves, self.changes = [], []
+        self.trust = 0
+
+
+def damped(matrix: Floats, target: Floats, kept: float) -> Floats:
+    """Ridge solution of ``matrix @ w = target`` whose squared length is `kept` of that of least squares.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (p, m)
+        Columns of length one.
+    target : ndarray, shape (p,)
+        Right-hand side.
+    kept : float
+        In (0, 1].
+
+    Returns
+    -------
+    ndarray, shape (m,)
+    """
+    left, values, right = np.linalg.svd(matrix, full_matrices=False)
+    seen = values > RANK * values[0]
+    left, values, right = left[:, seen], values[seen], right[seen]
+    projected = left.T @ target
+    weights = projected / values
+    wanted = kept * float(weights @ weights)
+    if kept < 1.0 and wanted > 0.0:
+        low, high = 0.0, float(np.linalg.norm(projected * values)) / wanted**0.5
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2.0
+            weights = values * projected / (values**2 + middle)
+            low, high = (middle, high) if weights @ weights > wanted else (low, middle)
+    solution: Floats = right.T @ weights
+    return solution

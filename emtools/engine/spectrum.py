@@ -1,0 +1,195 @@
+"""A look at the EM map around a point, in a few passes: its largest rates, and the way and gain to the top."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from emtools.engine.protocol import C, Floats, Model, P, S
+
+STEP = 1e-4  # of differences of the EM map, in complete-data standard errors
+PROBE = 1e-2  # second difference of Q, in nats, over which the length of a direction is measured
+PROBES = 40
+SLOPE_STEP = 2e-2  # of differences of Q, in complete-data standard errors
+SETTLED = 0.05  # relative change of the gap that ends the look
+DEPENDENT = 1e-8  # length of what is new in a direction, below which it adds nothing
+LARGEST_PROBED = 500  # coordinates whose unit is measured one by one
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at the EM map tells.
+
+    Parameters
+    ----------
+    rates : ndarray, shape (m,)
+        Largest eigenvalues of the EM rate matrix, as far as `passes` passes tell, descending.
+    directions : ndarray, shape (p, m)
+        Their directions in the packed space, each a complete-data standard error long.
+    way : ndarray, shape (p,)
+        Estimated step to the top of the hill in the packed space.
+    gap : float
+        Estimated gain along it in nats; infinite where a rate is not below 1.
+    passes : int
+        Passes over the data that the look took.
+    complete : bool
+        Whether all directions were looked at, so that nothing is left to chance.
+    """
+
+    rates: Floats
+    directions: Floats
+    way: Floats
+    gap: float
+    passes: int
+    complete: bool
+
+    @property
+    def rate(self) -> float:
+        """Largest rate found."""
+        return float(self.rates[0]) if self.rates.size else 0.0
+
+
+def units(model: Model[P, S, C], stats: S, packed: Floats) -> Floats:
+    """Rough complete-data standard error of each packed parameter, without a pass over the data.
+
+    From the second difference of Q along each coordinate; 1.0 for those beyond the first
+    ``LARGEST_PROBED``, and along those where Q is level or not finite.
+
+    Returns
+    -------
+    ndarray, shape (p,)
+    """
+    result = np.ones(packed.size)
+
+    def q(vector: Floats) -> float:
+        at = model.unpack(vector)
+        return model.expected_loglik(stats, at) + model.log_prior(at)
+
+    with np.errstate(all="ignore"):
+        here = q(packed)
+        for i in range(min(packed.size, LARGEST_PROBED)):
+            step = np.zeros(packed.size)
+            step[i] = 1e-4 * (1.0 + abs(packed[i]))
+            curvature = (2.0 * here - q(packed + step) - q(packed - step)) / step[i] ** 2
+            if math.isfinite(curvature) and curvature > 0.0:
+                result[i] = curvature**-0.5
+    return result
+
+
+def length_of(model: Model[P, S, C], stats: S, packed: Floats, direction: Floats) -> float:
+    """Factor that makes `direction` one complete-data standard error long; 0.0 where Q is level or walled off."""
+
+    def q(step: float) -> float:
+        at = model.unpack(packed + step * direction)
+        return model.expected_loglik(stats, at) + model.log_prior(at)
+
+    with np.errstate(all="ignore"):
+        here, step = q(0.0), 1e-2
+        for _ in range(PROBES):
+            drop = 2.0 * here - q(step) - q(-step)
+            if math.isnan(drop) or drop > 100.0 * PROBE:
+                step /= 8.0
+            elif drop < PROBE / 100.0:
+                step *= 8.0
+            else:
+                return step / math.sqrt(drop)
+    return 0.0
+
+
+def slope_along(model: Model[P, S, C], stats: S, packed: Floats, way: Floats) -> float:
+    """Derivative of the objective along `way` in nats, by differences of Q at its own point (Fisher's identity)."""
+    unit = length_of(model, stats, packed, way)
+    if unit == 0.0:
+        return math.nan
+
+    def q(step: float) -> float:
+        at = model.unpack(packed + step * unit * way)
+        return model.expected_loglik(stats, at) + model.log_prior(at)
+
+    with np.errstate(all="ignore"):
+        near, far = (q(k * SLOPE_STEP) - q(-k * SLOPE_STEP) for k in (1, 2))
+    return (8.0 * near - far) / (12.0 * SLOPE_STEP * unit)
+
+
+def look(
+    model: Model[P, S, C],
+    stats: S,
+    packed: Floats,
+    image: Floats,
+    unit: Floats,
+    em_map: Callable[[Floats], Floats | None],
+    limit: int,
+    seed: int = 0,
+) -> Look:
+    """Krylov subspace of the EM map around a point, from its residual and a random direction.
+
+    The residual ``f = image - packed`` holds what separates the point from the top, the random direction
+    what a symmetric point hides. With J the Jacobian of the map, the way to the top is ``(I - J)^-1 f``
+    and the gain along it half the slope of the objective along it.
+
+    Parameters
+    ----------
+    model, stats
+        The model, and its expected statistics at the point.
+    packed, image : ndarray, shape (p,)
+        The point and its EM image.
+    unit : ndarray, shape (p,)
+        Scale of each coordinate.
+    em_map : callable
+        Packed image of a packed point, one pass over the data; None where there is none.
+    limit : int
+        Passes at most, at least 1.
+    seed : int
+        Of the random direction.
+
+    References
+    ----------
+    Saad (2011), Numerical Methods for Large Eigenvalue Problems, section 6.2 (Arnoldi); Dempster, Laird &
+    Rubin (1977), J. R. Stat. Soc. B 39, 1-38, doi:10.1111/j.2517-6161.1977.tb01600.x, section 3 (rate matrix).
+    """
+    p = packed.size
+    residual = (image - packed) / unit
+    rng = np.random.default_rng(np.random.SeedSequence([seed, p]))
+    basis = np.zeros((p, 0))
+    products = np.zeros((p, 0))
+    queue = [residual, rng.standard_normal(p)]
+    passes, gap, settled = 0, math.inf, 0
+    rates, directions, way = np.zeros(0), np.zeros((p, 0)), image - packed
+    while passes < min(limit, p) and queue:
+        fresh = queue.pop(0)
+        size = float(np.linalg.norm(fresh))
+        for _ in range(2):
+            fresh = fresh - basis @ (basis.T @ fresh)
+        new = float(np.linalg.norm(fresh))
+        if not new > DEPENDENT * size:
+            if not queue and basis.shape[1] < p:
+                queue.append(rng.standard_normal(p))
+            continue
+        direction = fresh / new
+        length = length_of(model, stats, packed, direction * unit)
+        step = STEP * (length or 1.0)
+        moved = em_map(packed + step * direction * unit)
+        passes += 1
+        if moved is None:
+            continue
+        product = (moved - image) / (step * unit)
+        basis, products = np.column_stack([basis, direction]), np.column_stack([products, product])
+        queue.append(product)
+        values, vectors = np.linalg.eig(basis.T @ products)
+        order = np.argsort(-values.real)
+        rates = values.real[order]
+        directions = np.real(basis @ vectors[:, order]) * unit[:, None]
+        if rates[0] >= 1.0:
+            gap = math.inf
+            continue
+        small = np.linalg.solve(np.eye(basis.shape[1]) - basis.T @ products, basis.T @ residual)
+        way = (basis @ small) * unit
+        before, gap = gap, max(0.0, 0.5 * slope_along(model, stats, packed, way)) if way.any() else 0.0
+        settled = settled + 1 if abs(gap - before) <= SETTLED * gap else 0
+        if settled >= 4 and passes >= 8:
+            break
+    lengths = [length_of(model, stats, packed, directions[:, i]) for i in range(directions.shape[1])]
+    return Look(rates, directions * np.array(lengths), way, gap, passes, basis.shape[1] == p)
