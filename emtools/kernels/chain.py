@@ -1,8 +1,9 @@
 """Hidden Markov chains over any emission: forward-backward, entropy of the path and Viterbi, in log space.
 
 What was observed enters as a table of log densities, shape (T, K), in nats: a row of zeros is a place where nothing
-was observed. Every step is normalised by its own largest term, so that no distance between an observation and the
-states can make a path disappear. `emtools.kernels.markov` does the same for letters, faster.
+was observed. State probabilities are kept as logarithms and summed as numbers; a sum so small that a term of it may
+have vanished is taken again about its own largest term, so that no distance between an observation and the states can
+make a path disappear. `emtools.kernels.markov` does the same for letters, faster.
 """
 
 from __future__ import annotations
@@ -18,6 +19,23 @@ from emtools.kernels.markov import POSSIBLE, log_table
 Floats = npt.NDArray[np.float64]
 Offsets = npt.NDArray[np.int64]
 Path = npt.NDArray[np.int64]
+
+# A sum of products of probabilities below this may have lost a term that matters.
+SMALL = 1e-200
+
+
+@njit(cache=True, nogil=True)
+def log_sum_of(one: Floats, two: Floats) -> float:
+    """``log Σ exp(one + two)`` about the largest term; minus infinity where every term is zero."""
+    highest = -math.inf
+    for i in range(one.size):
+        highest = max(highest, one[i] + two[i])
+    if highest == -math.inf:
+        return highest
+    total = 0.0
+    for i in range(one.size):
+        total += math.exp(one[i] + two[i] - highest)
+    return highest + math.log(total)
 
 
 @njit(cache=True, nogil=True)
@@ -51,28 +69,26 @@ def forward(
     doi:10.1109/TIT.2005.850223, the recursion of section III.
     """
     n, n_states = log_emission.shape
+    transition = np.exp(log_transition)
     path_entropy = np.zeros(n_states)
     carried = np.zeros(n_states)
+    alpha = np.zeros(n_states)
     predicted = log_start.copy()
     loglik = 0.0
     for t in range(n):
         if t > 0:
             for j in range(n_states):
-                highest = -math.inf
-                for i in range(n_states):
-                    highest = max(highest, log_alpha[t - 1, i] + log_transition[i, j])
-                predicted[j] = highest
-                carried[j] = 0.0
-                if highest == -math.inf:
-                    continue
                 total = 0.0
                 for i in range(n_states):
-                    total += math.exp(log_alpha[t - 1, i] + log_transition[i, j] - highest)
-                predicted[j] = highest + math.log(total)
+                    total += alpha[i] * transition[i, j]
+                careful = total < SMALL
+                predicted[j] = log_sum_of(log_alpha[t - 1], log_transition[:, j]) if careful else math.log(total)
+                carried[j] = 0.0
                 for i in range(n_states):
                     log_share = log_alpha[t - 1, i] + log_transition[i, j] - predicted[j]
-                    if log_share > -math.inf:
-                        carried[j] += math.exp(log_share) * (path_entropy[i] - log_share)
+                    if log_share > -math.inf and predicted[j] > -math.inf:
+                        share = math.exp(log_share) if careful else alpha[i] * transition[i, j] / total
+                        carried[j] += share * (path_entropy[i] - log_share)
             path_entropy, carried = carried, path_entropy
         highest = -math.inf
         for j in range(n_states):
@@ -82,10 +98,12 @@ def forward(
             return -math.inf, 0.0, t
         total = 0.0
         for j in range(n_states):
-            total += math.exp(log_alpha[t, j] - highest)
+            alpha[j] = math.exp(log_alpha[t, j] - highest)
+            total += alpha[j]
         scale = highest + math.log(total)
         for j in range(n_states):
             log_alpha[t, j] -= scale
+            alpha[j] /= total
         loglik += scale
     entropy = 0.0
     for j in range(n_states):
@@ -124,41 +142,42 @@ def backward(
     Rabiner (1989), doi:10.1109/5.18626, eqs. 25, 27 and 37.
     """
     n, n_states = log_emission.shape
+    transition = np.exp(log_transition)
     log_beta = np.zeros(n_states)
     log_ahead = np.empty(n_states)
+    ahead = np.empty(n_states)
+    reach = np.empty(n_states)
     for j in range(n_states):
         posterior[n - 1, j] = math.exp(log_alpha[n - 1, j])
     for t in range(n - 2, -1, -1):
+        highest = -math.inf
         for j in range(n_states):
             log_ahead[j] = log_emission[t + 1, j] + log_beta[j]
-        highest = -math.inf
-        for i in range(n_states):
-            for j in range(n_states):
-                highest = max(highest, log_alpha[t, i] + log_transition[i, j] + log_ahead[j])
-        total = 0.0
-        for i in range(n_states):
-            posterior[t, i] = 0.0
-            for j in range(n_states):
-                posterior[t, i] += math.exp(log_alpha[t, i] + log_transition[i, j] + log_ahead[j] - highest)
-            total += posterior[t, i]
-        norm = highest + math.log(total)
+            highest = max(highest, log_ahead[j])
+        for j in range(n_states):
+            log_ahead[j] -= highest
+            ahead[j] = math.exp(log_ahead[j])
         top = -math.inf
         for i in range(n_states):
-            posterior[t, i] /= total
-            reach = -math.inf
+            reach[i] = 0.0
             for j in range(n_states):
-                log_step = log_transition[i, j] + log_ahead[j]
-                reach = max(reach, log_step)
-                n_transition[i, j] += weight * math.exp(log_alpha[t, i] + log_step - norm)
-            log_beta[i] = reach
-            if reach > -math.inf:
-                spread = 0.0
-                for j in range(n_states):
-                    spread += math.exp(log_transition[i, j] + log_ahead[j] - reach)
-                log_beta[i] = reach + math.log(spread)
-            top = max(top, log_beta[i])
+                reach[i] += transition[i, j] * ahead[j]
+            log_beta[i] = log_sum_of(log_transition[i], log_ahead) if reach[i] < SMALL else math.log(reach[i])
+            top = max(top, log_alpha[t, i] + log_beta[i])
+        total = 0.0
         for i in range(n_states):
-            log_beta[i] -= top
+            posterior[t, i] = math.exp(log_alpha[t, i] + log_beta[i] - top)
+            total += posterior[t, i]
+        for i in range(n_states):
+            posterior[t, i] /= total
+            if posterior[t, i] == 0.0:
+                continue
+            share = weight * posterior[t, i]
+            for j in range(n_states):
+                if reach[i] < SMALL:
+                    n_transition[i, j] += share * math.exp(log_transition[i, j] + log_ahead[j] - log_beta[i])
+                else:
+                    n_transition[i, j] += share * transition[i, j] * ahead[j] / reach[i]
     for i in range(n_states):
         n_start[i] += weight * posterior[0, i]
 

@@ -208,7 +208,7 @@ class GaussianHMM:
             values[whole], states.shares[whole], params.means, n=0.0, loglik=states.loglik, entropy=states.entropy
         )
         counts, first, second, entropy = base.counts.copy(), base.first.copy(), base.second.copy(), base.entropy
-        for rows in group_rows(seen & ~whole[:, None]):
+        for rows in grouped(seen, ~whole):
             added = self.complete(params, values[rows], seen[rows[0]], states.shares[rows], hard)
             counts += added[0]
             first += added[1]
@@ -243,10 +243,13 @@ class GaussianHMM:
         ndarray, shape (n, K)
             Nats; 0 where nothing was observed, NaN where a covariance is not positive definite.
         """
-        seen = ~np.isnan(values)
+        seen = np.asarray(~np.isnan(values))
         table = np.zeros((len(values), self.n_states))
         covariances = self.emissions.covariance_matrices(self.mixture(params))
-        for rows in group_rows(seen):
+        whole = np.asarray(seen.all(axis=1))
+        for rows in [np.flatnonzero(whole), *grouped(seen, ~whole)]:
+            if not rows.size:
+                continue
             o, m = np.flatnonzero(seen[rows[0]]), np.flatnonzero(~seen[rows[0]])
             held = values[np.ix_(rows, o)]
             for k, covariance in enumerate(covariances):
@@ -377,6 +380,12 @@ class GaussianHMM:
         """The most probable path of states given what was observed, shape (T,), from 0; errors as in `posterior`."""
         chunk = one_series(values, self.n_features)
         return best_path(params, self.log_emission(params, chunk.values), chunk)
+
+
+def grouped(seen: npt.NDArray[np.bool_], gaps: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.intp]]:
+    """Rows among those with `gaps`, one array for each pattern of what is `seen` (n, d); none for rows without any."""
+    rows = np.flatnonzero(gaps)
+    return [rows[group] for group in group_rows(seen[rows])] if rows.size else []
 
 
 def log_determinant_of(matrix: Floats) -> float:
