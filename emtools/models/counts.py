@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from emtools.engine.chunks import Rows
-from emtools.engine.protocol import Assign, Floats
+from emtools.engine.protocol import Assign, Floats, Source
 from emtools.errors import InputError
 from emtools.models.assignment import shared_rows
+from emtools.models.hmm import from_log_odds, to_log_odds
+from emtools.models.mixture_starts import draw_seeds
 
+TINY = 1e-300  # stands for zero in a packed vector
+START_SHARE = 0.1  # share of what all rows have in common in each component of a start
 LARGEST_COUNT = 2.0**53  # beyond it float64 does not know every whole number
 
 
@@ -111,3 +115,81 @@ def weigh_parts(n_by_part: Floats, word: str = "component") -> str | None:
         return None
     k = int(empty[0])
     return f"{word} {k + 1} holds {n_by_part[k]:.1f} points: use fewer than {len(n_by_part)} or other starts"
+
+
+def check_components(n_components: int, n_features: int) -> None:
+    """Refuse a mixture without a component or a feature.
+
+    Raises
+    ------
+    InputError
+        If either number is below 1.
+    """
+    if n_components < 1 or n_features < 1:
+        raise InputError("mixture", f"{n_components} components in {n_features} features", "at least one of each")
+
+
+def total_counts(data: Source[Rows], n_features: int) -> Floats:
+    """Weighted total of the first `n_features` columns of checked data, shape (n_features,).
+
+    Raises
+    ------
+    InputError
+        As `check_counts`, or if every count is zero.
+    """
+    totals = np.zeros(n_features)
+    for index in range(data.n_chunks):
+        chunk = data.chunk(index)
+        check_counts(Rows(chunk.values[:, :n_features], chunk.weights, chunk.first), n_features)
+        totals += chunk.weights @ chunk.values[:, :n_features]
+    check_total(float(totals.sum()))
+    return totals
+
+
+def draw_groups(places: Floats, weights: Floats, n_groups: int, rng: np.random.Generator) -> Floats:
+    """Groups about rows drawn far from each other, as shares (n, K) of 0 and 1 times the weights of the rows.
+
+    Parameters
+    ----------
+    places : ndarray, shape (n, d)
+        Rows, in units in which distances make sense: square roots of counts.
+    weights : ndarray, shape (n,)
+        Positive.
+    n_groups : int
+        Number of groups K.
+    rng : Generator
+        Source of randomness.
+
+    Returns
+    -------
+    ndarray, shape (n, K)
+    """
+    _, nearest = draw_seeds(places, weights, n_groups, rng, "kmeans++")
+    shares = np.zeros((len(places), n_groups))
+    shares[np.arange(len(places)), nearest] = weights
+    return shares
+
+
+def pack_weights(weights: Floats) -> Floats:
+    """Log odds of each of K shares against those after it, shape (K - 1,)."""
+    log_odds: Floats = to_log_odds(weights[None, :])[0]
+    return log_odds
+
+
+def unpack_weights(vector: Floats) -> Floats:
+    """Inverse of `pack_weights`, shape (K,)."""
+    weights: Floats = from_log_odds(vector[None, :])[0]
+    return weights
+
+
+def pack_positive(values: Floats) -> Floats:
+    """Logarithms in one row; zero is one number far out."""
+    logs: Floats = np.log(np.maximum(values, TINY)).ravel()
+    return logs
+
+
+def unpack_positive(vector: Floats, shape: tuple[int, ...]) -> Floats:
+    """Inverse of `pack_positive`; zero where it met a zero."""
+    with np.errstate(over="ignore"):
+        values = np.exp(vector.reshape(shape))
+    return np.where(values < 10.0 * TINY, 0.0, values)

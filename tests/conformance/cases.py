@@ -325,3 +325,87 @@ def poisson_hmm_one_column() -> Case:
     from emtools.models.poisson_hmm import PoissonHMM
 
     return series_case(PoissonHMM(2, 1), counts=True)
+
+
+@case
+def kmeans_far() -> Case:
+    """Rows tens of standard deviations from every mean: their densities underflow."""
+    from emtools.models.mixture import kmeans
+
+    values, counts = three_groups()
+    weighted, replicated = weighted_rows(50.0 * values, counts)
+    return Case(kmeans(3, 2), lambda n: ArraySource(50.0 * values, chunk_rows=60 // n), weighted, replicated)
+
+
+@case
+def abo() -> Case:
+    from emtools.models.abo import ABO
+
+    table = np.array(
+        [[186.0, 38.0, 13.0, 284.0], [40.0, 12.0, 5.0, 50.0], [9.0, 3.0, 1.0, 17.0], [25.0, 8.0, 2.0, 31.0]]
+    )
+    weighted, replicated = weighted_rows(table, np.array([1, 3, 2, 1]))
+    return Case(ABO(), lambda n: ArraySource(table, chunk_rows=4 // n), weighted, replicated)
+
+
+def counted(model: Any, values: np.ndarray) -> Case:
+    weighted, replicated = weighted_rows(values, np.random.default_rng(5).integers(0, 4, size=len(values)))
+    return Case(model, lambda n: ArraySource(values, chunk_rows=len(values) // n), weighted, replicated)
+
+
+def spread_counts(dispersion: float, n: int = 120) -> np.ndarray:
+    """Rows of two counts in two groups, with gamma-distributed rates."""
+    rng = np.random.default_rng(8)
+    means = np.array([[1.5, 6.0], [7.0, 2.0]])[rng.permutation(np.arange(n) % 3 // 2)]
+    rates = means * rng.gamma(1.0 / dispersion, dispersion, size=means.shape)
+    return rng.poisson(rates).astype(float)
+
+
+@case
+def poisson_mixture() -> Case:
+    from emtools.models.count_mixture import PoissonMixture
+
+    return counted(PoissonMixture(3, 2), spread_counts(0.2))
+
+
+@case
+def poisson_mixture_with_exposure() -> Case:
+    from emtools.models.count_mixture import PoissonMixture
+
+    exposures = np.random.default_rng(2).uniform(0.5, 3.0, size=(120, 1))
+    return counted(PoissonMixture(2, 2, exposure=True), np.hstack([spread_counts(0.2), exposures]))
+
+
+@case
+def negative_binomial_mixture() -> Case:
+    from emtools.models.negative_binomial import NegativeBinomialMixture
+
+    return counted(NegativeBinomialMixture(2, 2), spread_counts(0.5))
+
+
+@case
+def negative_binomial() -> Case:
+    from emtools.models.negative_binomial import NegativeBinomialMixture
+
+    return counted(NegativeBinomialMixture(1), spread_counts(0.5)[:, :1])
+
+
+def category_counts() -> np.ndarray:
+    """Forty rows of about twelve counts in four categories, from two groups."""
+    rng = np.random.default_rng(9)
+    groups = np.array([[0.5, 0.3, 0.1, 0.1], [0.2, 0.2, 0.4, 0.2]])[rng.permutation(np.arange(40) % 2)]
+    return np.stack([rng.multinomial(rng.integers(8, 16), group) for group in groups]).astype(float)
+
+
+@case
+def multinomial_mixture() -> Case:
+    from emtools.models.count_mixture import MultinomialMixture
+
+    return counted(MultinomialMixture(2, 4), category_counts())
+
+
+@case
+def multinomial_mixture_with_prior() -> Case:
+    from emtools.models.count_mixture import MultinomialMixture
+
+    return counted(MultinomialMixture(3, 4, pseudocount=0.5), category_counts())

@@ -1,0 +1,196 @@
+"""Probabilities of counts, exact down to where a rate, a probability or a dispersion is zero."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import brentq
+from scipy.special import digamma, gammaln, xlogy
+
+Floats = npt.NDArray[np.float64]
+
+LARGE = 20.0  # argument from which four terms of Stirling's series are exact in float64
+SMALL = 0.02  # argument up to which nine terms of the series of log(1 + y) - y are
+NEAR_POISSON = 1e9  # size, over 1 + mean, at which a negative binomial is a Poisson distribution in float64
+STEP = 2.0  # first width, in nats, of the bracket about a size
+
+
+def log_powers(counts: Floats, bases: Floats) -> Floats:
+    """``Σ_j counts[i, j] log bases[k, j]``, in which 0 log 0 is 0.
+
+    Parameters
+    ----------
+    counts : ndarray, shape (n, d)
+        At least 0.
+    bases : ndarray, shape (K, d)
+        At least 0.
+
+    Returns
+    -------
+    ndarray, shape (n, K)
+        Minus infinity where a count is positive and its base zero.
+    """
+    zero = bases == 0.0
+    powers: Floats = counts @ np.log(np.where(zero, 1.0, bases)).T
+    if zero.any():
+        powers = np.where((counts > 0.0).astype(np.float64) @ zero.T > 0.0, -np.inf, powers)
+    return powers
+
+
+def log_factorials(counts: Floats) -> Floats:
+    """``Σ_j log counts[i, j]!``, shape (n,) from (n, d)."""
+    total: Floats = gammaln(counts + 1.0).sum(axis=1)
+    return total
+
+
+def stirling_rest(values: Floats) -> Floats:
+    """``log Γ(z) - [(z - ½) log z - z + ½ log 2π]`` for z of at least `LARGE`."""
+    inverse = 1.0 / values
+    square = inverse * inverse
+    return inverse * (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square / 1680)))
+
+
+def log_minus(values: Floats) -> Floats:
+    """``log(1 + y) - y`` for y of at least 0, without cancellation."""
+    small = np.minimum(values, SMALL)
+    series = np.zeros_like(small)
+    for power in range(10, 1, -1):
+        series = small * series + (-1.0) ** (power - 1) / power
+    return np.where(values <= SMALL, small * small * series, np.log1p(values) - values)
+
+
+def log_rising(counts: Floats, size: float) -> Floats:
+    """``log Γ(x + r) - log Γ(r) - x log r``, the log of ``Π_{j<x} (1 + j / r)``.
+
+    Parameters
+    ----------
+    counts : ndarray, shape (h,)
+        Counts x.
+    size : float
+        r, positive.
+
+    Returns
+    -------
+    ndarray, shape (h,)
+        At least 0.
+    """
+    if size < LARGE:
+        direct: Floats = gammaln(counts + size) - gammaln(size) - counts * np.log(size)
+        return direct
+    ratio = counts / size
+    rest = stirling_rest(counts + size) - stirling_rest(np.asarray(size))
+    rising: Floats = size * log_minus(ratio) + (counts - 0.5) * np.log1p(ratio) + rest
+    return rising
+
+
+def rising_slope(counts: Floats, size: float) -> Floats:
+    """Derivative of `log_rising` in r, ``ψ(x + r) - ψ(r) - x / r``; at most 0."""
+    if size < LARGE:
+        direct: Floats = digamma(counts + size) - digamma(size) - counts / size
+        return direct
+    far, near = 1.0 / (counts + size), 1.0 / size
+    slope: Floats = log_minus(counts / size) + digamma_rest(far) - digamma_rest(np.asarray(near))
+    return slope
+
+
+def digamma_rest(inverse: Floats) -> Floats:
+    """``ψ(z) - log z`` from 1 / z, for z of at least `LARGE`."""
+    square = inverse * inverse
+    return -inverse / 2 - square * (1 / 12 - square * (1 / 120 - square * (1 / 252 - square / 240)))
+
+
+def log_negative_binomial(counts: Floats, means: Floats, dispersions: Floats) -> Floats:
+    """Log probability of counts under negative binomials with variance ``m + a m²``; a = 0 is the Poisson.
+
+    ``log Γ(x + r) - log Γ(r) - log x! + x log(m / (r + m)) - r log(1 + m / r)`` with ``r = 1 / a``.
+
+    Parameters
+    ----------
+    counts : ndarray, shape (h,)
+        Counts x.
+    means, dispersions : ndarray, shape (K,)
+        m and a, at least 0.
+
+    Returns
+    -------
+    ndarray, shape (h, K)
+        Nats.
+
+    References
+    ----------
+    Lawless (1987), Can. J. Stat. 15, 209-225, section 2.
+
+    Examples
+    --------
+    >>> np.exp(log_negative_binomial(np.array([0.0, 1.0]), np.array([1.0]), np.array([1.0]))).round(6).ravel().tolist()
+    [0.5, 0.25]
+    """
+    table = np.empty((len(counts), len(means)))
+    for k, (mean, dispersion) in enumerate(zip(means.tolist(), dispersions.tolist(), strict=True)):
+        if mean == 0.0:
+            table[:, k] = np.where(counts > 0.0, -np.inf, 0.0)
+        elif dispersion * (1.0 + mean) * NEAR_POISSON < 1.0:
+            table[:, k] = counts * np.log(mean) - mean
+        else:
+            size = 1.0 / dispersion
+            grown = np.log1p(mean * dispersion)
+            table[:, k] = log_rising(counts, size) + counts * (np.log(mean) - grown) - size * grown
+    return table - np.where(np.isneginf(table), 0.0, gammaln(counts + 1.0)[:, None])
+
+
+def best_dispersion(counts: Floats, weights: Floats, start: float) -> float:
+    """Dispersion a that maximises ``Σ weights log NB(counts; mean, a)`` at the mean of the counts, which is the best mean.
+
+    Zero, the Poisson, where the variance is not above the mean; else the one root of the score in r = 1 / a.
+
+    Parameters
+    ----------
+    counts : ndarray, shape (h,)
+        Counts x.
+    weights : ndarray, shape (h,)
+        At least 0, with a positive sum.
+    start : float
+        Where to look first, at least 0.
+
+    Returns
+    -------
+    float
+        At least 0.
+
+    References
+    ----------
+    Aragón, Eberly & Eberly (1992), Stat. Probab. Lett. 15, 375-379, doi:10.1016/0167-7152(92)90157-Z: the likelihood
+    equations have one solution exactly where the variance is above the mean.
+
+    Examples
+    --------
+    >>> round(best_dispersion(np.arange(4.0), np.array([8.0, 4.0, 2.0, 2.0]), 1.0), 3)
+    0.442
+    """
+    total = float(weights.sum())
+    mean = float(weights @ counts) / total
+    if not float(weights @ (counts - mean) ** 2) > total * mean:
+        return 0.0
+    highest = np.log(NEAR_POISSON * (1.0 + mean))
+
+    def score(log_size: float) -> float:
+        size = float(np.exp(log_size))
+        slope = float(weights @ rising_slope(counts, size)) - total * float(log_minus(np.asarray(mean / size)))
+        return slope * size * (size + 1.0) / total
+
+    centre = -np.log(start) if start > 0.0 else 0.0
+    low, width = min(centre, highest) - STEP, STEP
+    while score(low) <= 0.0:
+        low, width = low - width, 2.0 * width
+    high, width = low + STEP, STEP
+    while score(high) > 0.0:
+        if high > highest:
+            return 0.0
+        high, width = high + width, 2.0 * width
+    return float(np.exp(-brentq(score, low, high, xtol=1e-14, rtol=1e-14)))
+
+
+def poisson_constant(counts: Floats, exposures: Floats) -> Floats:
+    """What no rate enters of the log probability of rows (n, d) seen for `exposures` (n,), shape (n,)."""
+    constant: Floats = xlogy(counts.sum(axis=1), exposures) - log_factorials(counts)
+    return constant
