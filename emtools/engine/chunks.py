@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,8 @@ class Map(Protocol):
 
 
 VALUES_PER_CHUNK = 2**19
+REAL = "fiub"  # kinds of numpy types that are cast to float64
+AHEAD = 2  # chunks a worker may have waiting
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class ArraySource:
     Parameters
     ----------
     values : array, shape (n, d)
-        Data; a 1-d array is one column.
+        Data of any real type, kept as it is: a chunk is cast to float64 when it is read. A 1-d array is one column.
     weights : array, shape (n,), optional
         Non-negative weights; 1 by default.
     chunk_rows : int, optional
@@ -79,16 +82,19 @@ class ArraySource:
     Raises
     ------
     InputError
-        If there is no row, a weight is negative or not finite, all are zero, or their number is wrong.
+        If there is no row, the values are no numbers, a weight is negative or not finite, all are zero, or their
+        number is wrong.
     """
 
-    def __init__(self, values: Floats, weights: Floats | None = None, chunk_rows: int | None = None) -> None:
-        array = np.asarray(values, dtype=np.float64)
-        self.values = array[:, None] if array.ndim == 1 else array
+    def __init__(self, values: npt.NDArray[Any], weights: Floats | None = None, chunk_rows: int | None = None) -> None:
+        array = np.asarray(values)
+        if array.dtype.kind not in REAL:
+            raise InputError("data", f"values of type {array.dtype}", "numbers")
+        self.values: npt.NDArray[Any] = array[:, None] if array.ndim == 1 else array
         if self.values.ndim != 2 or not self.values.size:
             raise InputError("data", f"array of shape {array.shape}", "a table with at least one row and column")
         n, d = self.values.shape
-        self.weights = check_weights(weights, n)
+        self.weights = None if weights is None else check_weights(weights, n)
         self.chunk_rows = chunk_rows or max(1, VALUES_PER_CHUNK // d)
 
     @property
@@ -101,7 +107,8 @@ class ArraySource:
 
     def chunk(self, index: int) -> Rows:
         rows = slice(index * self.chunk_rows, (index + 1) * self.chunk_rows)
-        return Rows(self.values[rows], self.weights[rows], rows.start)
+        values: Floats = self.values[rows].astype(np.float64, copy=False)
+        return Rows(values, np.ones(len(values)) if self.weights is None else self.weights[rows], rows.start)
 
 
 class ListSource(Generic[C]):
@@ -227,32 +234,35 @@ def weighted_sequences(data: Source[Sequences]) -> list[Sequences]:
     return parts
 
 
-def tree_sum(items: Sequence[S]) -> S:
-    """Sum in a balanced tree whose shape depends on ``len(items)`` alone."""
-    level = list(items)
-    while len(level) > 1:
-        pairs = [a + b for a, b in zip(level[::2], level[1::2], strict=False)]
-        level = pairs + level[len(level) - len(level) % 2 :]
-    return level[0]
+def tree_sum(items: Iterable[S]) -> S:
+    """Sum in a balanced tree whose shape depends on the number of items alone.
 
+    Items are added as they come, so that no more than one partial sum for each level of the tree is held.
 
-def in_turn(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """Map in the calling thread."""
-    return [function(item) for item in items]
+    Parameters
+    ----------
+    items : iterable of Stats
+        At least one.
 
+    Returns
+    -------
+    Stats
 
-@contextmanager
-def workers(threads: int) -> Iterator[Map]:
-    """A map over `threads` threads that keeps the order of its items."""
-    if threads <= 1:
-        yield in_turn
-        return
-    with ThreadPoolExecutor(threads) as pool:
-
-        def in_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-            return list(pool.map(function, items))
-
-        yield in_threads
+    Examples
+    --------
+    >>> tree_sum(range(1, 8))
+    28
+    """
+    waiting: list[tuple[int, S]] = []
+    for item in items:
+        total, height = item, 0
+        while waiting and waiting[-1][0] == height:
+            total, height = waiting.pop()[1] + total, height + 1
+        waiting.append((height, total))
+    total = waiting.pop()[1]
+    while waiting:
+        total = waiting.pop()[1] + total
+    return total
 
 
 @dataclass(frozen=True)
@@ -265,11 +275,131 @@ class ChunkStep(Generic[P, S, C]):
     assign: Assign
 
     def __call__(self, index: int) -> S:
-        return self.model.e_step(self.params, self.source.chunk(index), self.assign)
+        return self.on(self.source.chunk(index))
+
+    def on(self, chunk: C) -> S:
+        """The E-step of a chunk that was read already."""
+        return self.model.e_step(self.params, chunk, self.assign)
+
+
+def is_read(source: Source[C]) -> bool:
+    """Whether a chunk of `source` takes time to get, so that a thread should read ahead: its attribute ``reads``."""
+    return bool(getattr(source, "reads", False))
+
+
+def in_window(submit: Callable[[T], Any], items: Iterable[T], limit: int) -> Iterator[Any]:
+    """Results of jobs in the order of `items`, with no more than `limit` jobs waiting beside the one that is taken.
+
+    Parameters
+    ----------
+    submit : callable
+        Starts the job of an item and returns a future, with ``result()`` and ``cancel()``.
+    items : iterable
+        Items.
+    limit : int
+        At least 0.
+    """
+    window: deque[Any] = deque()
+    try:
+        for item in items:
+            window.append(submit(item))
+            if len(window) > limit:
+                yield window.popleft().result()
+        while window:
+            yield window.popleft().result()
+    finally:
+        for future in window:
+            future.cancel()
+
+
+def read_ahead(source: Source[C], indices: Sequence[int]) -> Iterator[C]:
+    """Chunks in order, those of a file read by a thread of their own, at most `AHEAD` before the one in use."""
+    if not is_read(source) or len(indices) < 2:
+        yield from map(source.chunk, indices)
+        return
+    with ThreadPoolExecutor(1) as reader:
+        yield from in_window(lambda index: reader.submit(source.chunk, index), indices, AHEAD)
+
+
+class InTurn:
+    """Work in the calling thread."""
+
+    def __call__(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        return [function(item) for item in items]
+
+    def sums(self, step: ChunkStep[P, S, C], indices: Sequence[int]) -> Iterator[S]:
+        """Statistics of each chunk, in order."""
+        return map(step.on, read_ahead(step.source, indices))
+
+
+in_turn = InTurn()
+
+
+class Threads:
+    """Work in threads; one more reads ahead where chunks come from a file.
+
+    Parameters
+    ----------
+    pool : ThreadPoolExecutor
+        The threads.
+    threads : int
+        Their number.
+    """
+
+    def __init__(self, pool: ThreadPoolExecutor, threads: int) -> None:
+        self.pool = pool
+        self.threads = threads
+
+    def __call__(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        return list(self.pool.map(function, items))
+
+    def sums(self, step: ChunkStep[P, S, C], indices: Sequence[int]) -> Iterator[S]:
+        """Statistics of each chunk, in order; at most `AHEAD` chunks a thread are read or summed before their turn."""
+        with ThreadPoolExecutor(1) if is_read(step.source) else nullcontext() as reader:
+
+            def submit(index: int) -> Future[S]:
+                if reader is None:
+                    return self.pool.submit(step, index)
+                read: Future[C] = reader.submit(step.source.chunk, index)
+                return self.pool.submit(lambda: step.on(read.result()))
+
+            yield from in_window(submit, indices, AHEAD * self.threads)
+
+
+@contextmanager
+def workers(threads: int) -> Iterator[InTurn | Threads]:
+    """A map over `threads` threads that keeps the order of its items."""
+    if threads <= 1:
+        yield in_turn
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield Threads(pool, threads)
 
 
 def total_stats(
     model: Model[P, S, C], source: Source[C], params: P, assign: Assign = "soft", chunk_map: Map = in_turn
 ) -> S:
-    """One pass over the data: the total of the expected statistics at `params`."""
-    return tree_sum(chunk_map(ChunkStep(model, source, params, assign), range(source.n_chunks)))
+    """One pass over the data: the total of the expected statistics at `params`.
+
+    Parameters
+    ----------
+    model, source
+        What is fitted to what.
+    params : Params
+        Parameters of the E-step.
+    assign : Assign
+        Assignment of the E-step.
+    chunk_map : Map
+        Ordered map over chunk numbers. One that has a method ``sums(step, indices)``, as those of
+        `emtools.engine.executors.executor` have, gives the statistics one after another, in blocks whose size is a
+        power of two, and they are added as they come.
+
+    Returns
+    -------
+    Stats
+        The same to the last bit for every executor: the sum has the shape of a balanced tree over the chunks.
+    """
+    step, indices = ChunkStep(model, source, params, assign), range(source.n_chunks)
+    sums = getattr(chunk_map, "sums", None)
+    parts: Iterable[S] = chunk_map(step, indices) if sums is None else sums(step, indices)
+    return tree_sum(parts)
