@@ -31,6 +31,7 @@ __all__ = [
     "Subject",
     "check_model",
     "examinations",
+    "examine_all",
 ]
 
 Floats = npt.NDArray[np.float64]

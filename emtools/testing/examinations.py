@@ -34,6 +34,7 @@ from emtools.testing.subject import (
 
 PASSES = 25  # passes that the climbs take
 SEEDS = 3  # starts that climb
+DIRECTIONS = 20  # drawn at random, along which Q falls away from its top, beside the axes
 SLOPE = 1e-5  # error of a slope, relative to the largest, or in nats per standard error where none is expected
 LARGEST = 20  # parameters up to which standard errors are compared
 ERRORS = 2e-3  # relative error of a standard error
@@ -121,28 +122,34 @@ def check_score(subject: Subject) -> Iterator[str]:
 @examination("top", "the M-step, or a log prior or Q that is not the one it uses")
 def check_top(subject: Subject) -> Iterator[str]:
     """The M-step is the top of Q plus log prior; a generalised one does not go down."""
-    model, rng, old = subject.model, np.random.default_rng(1), subject.inner()
-    stats = subject.stats(old)
-    new = model.m_step(stats, old)
-    before, top = subject.q_plus_prior(stats, old), subject.q_plus_prior(stats, new)
-    if not top >= before - EXACT * (1 + abs(top)):
-        yield f"the M-step takes Q plus log prior from {before:.12g} down to {top:.12g}"
-    if not subject.maximises:
-        return
-    packed = model.pack(new)
-    units = subject.units(stats, packed)
-    lengths = np.where(np.isfinite(units), units, 1.0)
-    for size in (0.3, 1e-2):
-        for _ in range(20):
-            direction = rng.normal(size=packed.size)
-            moved = packed + size * lengths * direction / np.linalg.norm(direction)
-            value = subject.q_plus_prior(stats, model.unpack(moved))
-            if not value <= top + EXACT * (1 + abs(top)):
-                yield f"{size} standard errors away, Q plus log prior is higher by {value - top:.3g} nats"
-    if subject.smooth:
-        slopes = gradient(lambda v: subject.q_plus_prior(stats, model.unpack(v)), packed, units)
-        if not np.abs(slopes).max(initial=0.0) <= SLOPE:
-            yield f"Q plus log prior still rises there, by {np.abs(slopes).max():.3g} nats per standard error"
+    model, rng = subject.model, np.random.default_rng(1)
+    for old in (subject.inner(), *(subject.start(seed) for seed in range(SEEDS))):
+        stats = subject.stats(old)
+        new = model.m_step(stats, old)
+        before, top = subject.q_plus_prior(stats, old), subject.q_plus_prior(stats, new)
+        if not top >= before - EXACT * (1 + abs(top)):
+            yield f"the M-step takes Q plus log prior from {before:.12g} down to {top:.12g}"
+        if not subject.maximises or model.degenerate(stats, old) is not None:
+            continue
+        packed = model.pack(new)
+        units = subject.units(stats, packed)
+        lengths = np.where(np.isfinite(units), units, 1.0)
+        axes = np.eye(packed.size)
+        chosen = rng.normal(size=(DIRECTIONS, packed.size))
+        for direction in (*axes, *-axes, *(chosen / np.linalg.norm(chosen, axis=1, keepdims=True))):
+            for size in (0.3, 1e-2):
+                value = subject.q_plus_prior(stats, model.unpack(packed + size * lengths * direction))
+                if not value <= top + EXACT * (1 + abs(top)):
+                    yield f"{size} standard errors away, Q plus log prior is higher by {value - top:.3g} nats"
+        if subject.smooth:
+            slopes = gradient(partial(q_at_packed, subject, stats), packed, units)
+            if not np.abs(slopes).max(initial=0.0) <= SLOPE:
+                yield f"Q plus log prior still rises there, by {np.abs(slopes).max():.3g} nats per standard error"
+
+
+def q_at_packed(subject: Subject, stats: Any, packed: Floats) -> float:
+    """Q plus log prior at packed parameters, in nats."""
+    return subject.q_plus_prior(stats, subject.model.unpack(packed))
 
 
 @examination("ascent", "the M-step, if 'identity' and 'score' hold; else the E-step")
@@ -236,19 +243,27 @@ def check_additive(subject: Subject) -> Iterator[str]:
 
 @examination("scaled", "Stats.scaled or Stats.__add__ of a field that is no plain sum")
 def check_scaled(subject: Subject) -> Iterator[str]:
-    """Scaling statistics by 2 is adding them to themselves."""
+    """Q is linear in the statistics: they add, those of two E-steps too, and scale."""
     stats = subject.stats(subject.inner())
     doubled, summed = stats.scaled(2.0), stats + stats
     told = difference(summed, doubled)
     if told:
         yield told
-    params = subject.start()
-    one, two = (subject.model.expected_loglik(s, params) for s in (summed, doubled))
-    if not abs(one - two) <= EXACT * (1 + abs(one)):
-        yield f"Q of their sum is {one:.12g}, of the scaled statistics {two:.12g}"
-    one, two = subject.model.expected_loglik(stats.scaled(0.25) + stats.scaled(0.75), params), one / 2.0
-    if not abs(one - two) <= EXACT * (1 + abs(one)):
-        yield f"Q of a quarter plus three quarters is {one:.12g}, of the whole {two:.12g}"
+    elsewhere = subject.stats(subject.start())
+    for params in (subject.start(), subject.start(1)):
+
+        def q(stats: Any, params: Any = params) -> float:
+            return float(subject.model.expected_loglik(stats, params))
+
+        expected = q(stats) + q(elsewhere)
+        pairs = [
+            ("twice the statistics", q(doubled), 2.0 * q(stats)),
+            ("a quarter plus three quarters", q(stats.scaled(0.25) + stats.scaled(0.75)), q(stats)),
+            ("the sum of statistics of two E-steps at different parameters", q(stats + elsewhere), expected),
+        ]
+        for words, found, wanted in pairs:
+            if math.isfinite(wanted) and not abs(found - wanted) <= EXACT * (1 + abs(wanted)):
+                yield f"Q of {words} is {found:.12g}, not {wanted:.12g}"
 
 
 @examination("weights", "the E-step leaves the weights out of a statistic")
@@ -290,13 +305,15 @@ def check_pack(subject: Subject) -> Iterator[str]:
 @examination("canonical", "canonical")
 def check_canonical(subject: Subject) -> Iterator[str]:
     """Canonical order is the same distribution, and stays when taken again."""
-    model, params = subject.model, subject.inner()
-    ordered = model.canonical(params)
-    one, two = subject.stats(params).loglik, subject.stats(ordered).loglik
-    if not abs(one - two) <= EXACT * (1 + abs(one)):
-        yield f"loglik is {one:.12g} before and {two:.12g} after"
-    if not np.array_equal(model.pack(model.canonical(ordered)), model.pack(ordered)):
-        yield "taken twice it gives another order"
+    model = subject.model
+    starts = [subject.start(seed) for seed in range(SEEDS)]
+    for params in (subject.inner(), *(model.m_step(subject.stats(start), start) for start in starts)):
+        ordered = model.canonical(params)
+        one, two = subject.stats(params).loglik, subject.stats(ordered).loglik
+        if not abs(one - two) <= EXACT * (1 + abs(one)):
+            yield f"loglik is {one:.12g} before and {two:.12g} after"
+        if not np.array_equal(model.pack(model.canonical(ordered)), model.pack(ordered)):
+            yield "taken twice it gives another order"
 
 
 @examination("threads", "an E-step with state of its own, or random numbers of its own")
@@ -389,7 +406,7 @@ def check_errors(subject: Subject) -> Iterator[str]:
     if certificate.n_held or not np.isfinite(units).all():
         raise NotExaminedError("the maximum lies at an edge")
     information = -hessian(subject.objective, packed, units)
-    complete = -hessian(lambda v: subject.q_plus_prior(stats, model.unpack(v)), packed, units)
+    complete = -hessian(partial(q_at_packed, subject, stats), packed, units)
     rate = float(np.linalg.eigvals(np.eye(packed.size) - np.linalg.solve(complete, information)).real.max())
     if certificate.kind != "maximum":
         lowest = {"flat": 0.99, "saddle": 1.0}.get(certificate.kind, math.inf)

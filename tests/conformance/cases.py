@@ -409,3 +409,73 @@ def multinomial_mixture_with_prior() -> Case:
     from emtools.models.count_mixture import MultinomialMixture
 
     return counted(MultinomialMixture(3, 4, pseudocount=0.5), category_counts())
+
+
+def factor_case(model: Any) -> Case:
+    """Rows of five columns and two factors with gaps, far from the origin, and their counts."""
+    from emtools.models.normal import PatternSource
+
+    rng = np.random.default_rng(21)
+    loadings = np.array([[2.0, 1.5, -1.0, 0.5, 1.0], [0.2, -0.8, 1.0, 1.5, -1.2]])[: model.n_factors]
+    values = rng.normal(size=(90, model.n_factors)) @ loadings + 0.8 * rng.normal(size=(90, 5)) + 40.0
+    values = values[:, : model.n_features]
+    values[30:45, 0] = np.nan
+    values[45:60, 2:4] = np.nan
+    values[60:70, 1] = np.nan
+    values[75] = np.nan
+    counts = rng.integers(1, 4, size=90)
+    return Case(
+        model,
+        lambda n: PatternSource(values, chunk_patterns=4 // n),
+        lambda: PatternSource(values, counts.astype(float)),
+        lambda: PatternSource(np.repeat(values, counts, axis=0)),
+    )
+
+
+@case
+def factor_analysis_one() -> Case:
+    from emtools.models.factor_analysis import FactorAnalysis
+
+    return factor_case(FactorAnalysis(4, 1))
+
+
+@case
+def factor_analysis_two() -> Case:
+    from emtools.models.factor_analysis import FactorAnalysis
+
+    return factor_case(FactorAnalysis(5, 2))
+
+
+@case
+def probabilistic_components() -> Case:
+    from emtools.models.factor_analysis import FactorAnalysis
+
+    return factor_case(FactorAnalysis(5, 2, "isotropic", least_noise=1e-3))
+
+
+def student_case(model: Any) -> Case:
+    """Correlated rows of which some are far out."""
+    rng = np.random.default_rng(6)
+    values = rng.normal(size=(60, 2)) @ np.array([[2.0, 0.7], [0.0, 0.5]]) / np.sqrt(rng.gamma(1.2, 1 / 1.2, (60, 1)))
+    return counted(model, np.array([30.0, -4.0]) + values)
+
+
+@case
+def student_t() -> Case:
+    from emtools.models.student_t import StudentT
+
+    return student_case(StudentT(2))
+
+
+@case
+def student_t_not_expanded() -> Case:
+    from emtools.models.student_t import StudentT
+
+    return student_case(StudentT(2, expanded=False))
+
+
+@case
+def cauchy() -> Case:
+    from emtools.models.student_t import StudentT
+
+    return student_case(StudentT(2, df=1.0))

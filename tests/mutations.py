@@ -1,0 +1,425 @@
+"""Defects injected into the E- and M-steps of the gallery: does the conformance suite catch every one?
+
+``python tests/mutations.py`` prints which examinations caught which defect, and exits 1 if one survives. A defect is
+an edit of a source text, made in memory while the module is imported; no file is touched. An edit whose place is gone
+is an error, so that the list cannot rot.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+sys.path.insert(0, str(Path(__file__).parent))
+
+import numba  # noqa: E402
+from conformance.cases import CASES  # noqa: E402
+from conformance.subjects import subject_of  # noqa: E402
+
+from emtools.testing import examine_all  # noqa: E402
+
+RELOADED = ("emtools.models", "emtools.kernels")
+
+
+@dataclass(frozen=True)
+class Defect:
+    """An edit of a module that a case depends on.
+
+    Parameters
+    ----------
+    words : str
+        What is wrong.
+    case : str
+        Name in `CASES`.
+    module : str
+        Module under ``emtools``.
+    old, new : str
+        Text, which must be there once, and what replaces it.
+    """
+
+    words: str
+    case: str
+    module: str
+    old: str
+    new: str
+
+
+MIXTURE, VALUES, LOGSPACE, NORMAL, MISSING, HMM, MARKOV = (
+    "models.mixture",
+    "models.mixture_values",
+    "kernels.logspace",
+    "models.normal",
+    "kernels.missing",
+    "models.hmm",
+    "kernels.markov",
+)
+
+DEFECTS = (
+    Defect(
+        "responsibilities without the weights of the components",
+        "mixture_diagonal",
+        MIXTURE,
+        "return log_density + log_weights",
+        "return log_density",
+    ),
+    Defect(
+        "moments without the weights of the rows",
+        "mixture_tied",
+        MIXTURE,
+        "shares * chunk.weights[:, None],",
+        "shares,",
+    ),
+    Defect(
+        "log-likelihood without the weights of the rows",
+        "mixture_spherical_equal_weights",
+        LOGSPACE,
+        "return shares, float(weights @ log_sums) / power",
+        "return shares, float(log_sums.sum()) / power",
+    ),
+    Defect("entropy of the wrong sign", "mixture_diagonal", LOGSPACE, "Floats = -np.einsum(", "Floats = np.einsum("),
+    Defect(
+        "log-sum-exp without the maximum",
+        "kmeans_far",
+        LOGSPACE,
+        "shift = np.where(np.isneginf(highest), 0.0, highest)",
+        "shift = np.zeros_like(highest)",
+    ),
+    Defect(
+        "responsibilities normalised over the rows",
+        "mixture_tied",
+        LOGSPACE,
+        "return log_values - log_sums[:, None], log_sums",
+        "return log_values - logsumexp_rows(log_values.T), log_sums",
+    ),
+    Defect(
+        "hard shares in the soft step",
+        "mixture_tied",
+        MIXTURE,
+        "shares * chunk.weights[:, None],",
+        "(shares >= shares.max(axis=1, keepdims=True)) * chunk.weights[:, None],",
+    ),
+    Defect(
+        "first moments of the first call",
+        "mixture_diagonal",
+        MIXTURE,
+        "first[j] = shared.sum(axis=0)",
+        "first[j] = type(self).__dict__['boundaries'].__dict__.setdefault(j, shared.sum(axis=0))",
+    ),
+    Defect(
+        "products summed in float32",
+        "mixture_tied",
+        MIXTURE,
+        "second += shared.T @ deviations",
+        "second += shared.T.astype(np.float32) @ deviations.astype(np.float32)",
+    ),
+    Defect(
+        "cross products on one side of the diagonal only",
+        "mixture_full",
+        "kernels.mixture",
+        "second[k, j, i] = second[k, i, j]",
+        "second[k, j, i] = 0.0",
+    ),
+    Defect(
+        "a component's share without the row's weight",
+        "mixture_full",
+        "kernels.mixture",
+        "log_joint[k, t] = share * weights[t]",
+        "log_joint[k, t] = share",
+    ),
+    Defect(
+        "variance about the old mean",
+        "mixture_diagonal",
+        MIXTURE,
+        "summed = stats.scatters(means)",
+        "summed = stats.scatters(params.means)",
+    ),
+    Defect(
+        "weights that do not sum to one",
+        "mixture_diagonal",
+        MIXTURE,
+        "weights = counts / counts.sum()",
+        "weights = counts / (counts.sum() + 1.0)",
+    ),
+    Defect(
+        "the M-step keeps the means",
+        "mixture_tied",
+        MIXTURE,
+        "np.where(filled[:, None], ",
+        "np.where(counts[:, None] < 0.0, ",
+    ),
+    Defect(
+        "a variance floor after the M-step",
+        "mixture_diagonal",
+        MIXTURE,
+        "covariances = np.where(divisors > 0.0, summed / divisors, params.covariances)",
+        "covariances = 1e-2 + np.where(divisors > 0.0, summed / divisors, params.covariances)",
+    ),
+    Defect(
+        "prior counted twice in the M-step",
+        "mixture_full_with_prior",
+        MIXTURE,
+        "summed = summed + self.prior.added_scatter(self.family)",
+        "summed = summed + 2.0 * self.prior.added_scatter(self.family)",
+    ),
+    Defect(
+        "prior missing from the objective",
+        "mixture_spherical_with_prior",
+        MIXTURE,
+        "return self.prior.log_density(params.covariances, self.family)",
+        "return 0.0",
+    ),
+    Defect(
+        "constant of the density missing from Q",
+        "mixture_tied",
+        "kernels.gaussian",
+        "return -0.5 * n * d * LOG_2PI - n",
+        "return -n",
+    ),
+    Defect(
+        "the M-step changes the old parameters",
+        "mixture_tied",
+        MIXTURE,
+        "summed = stats.scatters(means)",
+        "summed = stats.scatters(means); params.means[:] = means",
+    ),
+    Defect(
+        "random numbers of its own",
+        "mixture_diagonal",
+        MIXTURE,
+        "return log_density + log_weights",
+        "return log_density + log_weights + 1e-7 * np.random.default_rng().normal()",
+    ),
+    Defect(
+        "starts that ignore the seed",
+        "mixture_diagonal",
+        MIXTURE,
+        "/ scale, weights, k, rng, strategy)",
+        "/ scale, weights, k, np.random.default_rng(), strategy)",
+    ),
+    Defect(
+        "components reordered but for their means",
+        "mixture_spherical_equal_weights",
+        MIXTURE,
+        "MixtureParams(params.weights[order], params.means[order], covariances)",
+        "MixtureParams(params.weights[order], params.means, covariances)",
+    ),
+    Defect(
+        "pack drops digits",
+        "mixture_diagonal",
+        MIXTURE,
+        "parts.append(np.log(params.covariances).ravel())",
+        "parts.append(np.log(params.covariances).ravel().round(7))",
+    ),
+    Defect(
+        "unpack in another order than pack",
+        "mixture_diagonal",
+        MIXTURE,
+        'np.exp(rest.reshape(k, d) if self.family == "diagonal" else rest)',
+        'np.exp(rest.reshape(d, k).T if self.family == "diagonal" else rest)',
+    ),
+    Defect(
+        "an origin that scales with the statistics",
+        "mixture_tied",
+        VALUES,
+        "        return self\n\n\n",
+        "        return Origin(self.points * factor, self.tied)\n\n\n",
+    ),
+    Defect(
+        "statistics about two origins added as they are",
+        "mixture_diagonal",
+        VALUES,
+        "        other = other.about(self.origin)\n",
+        "",
+    ),
+    Defect(
+        "conditional covariance forgotten",
+        "normal",
+        MISSING,
+        "second[np.ix_(m, m)] += weight * residual",
+        "second += 0.0",
+    ),
+    Defect("weight missing from the sum", "normal", MISSING, "first += weight * rows[0]", "first += rows[0]"),
+    Defect(
+        "means filled in without regression",
+        "normal",
+        MISSING,
+        "rows[0, m] = mean[m] + away @ slopes",
+        "rows[0, m] = mean[m]",
+    ),
+    Defect(
+        "entropy without its constant",
+        "normal",
+        MISSING,
+        "weight * (m.size * (1.0 + LOG_2PI)",
+        "weight * (m.size * LOG_2PI",
+    ),
+    Defect("divisor n - 1", "normal", NORMAL, "/ (stats.n + pseudo)", "/ (stats.n - 1.0 + pseudo)"),
+    Defect(
+        "degrees of the prior without the dimension",
+        "normal_with_prior",
+        NORMAL,
+        "pseudo = self.prior.degrees + self.n_features + 1",
+        "pseudo = self.prior.degrees",
+    ),
+    Defect(
+        "first step of each chain not counted",
+        "hmm",
+        MARKOV,
+        "for t in range(last - 1, -1, -1):",
+        "for t in range(last - 1, 0, -1):",
+    ),
+    Defect(
+        "transition counts without the transition",
+        "hmm",
+        MARKOV,
+        "n_transition[i, j] = n_transition[i, j] * transition[i, j] if",
+        "n_transition[i, j] = n_transition[i, j] if",
+    ),
+    Defect(
+        "weight of a sequence missing from its counts",
+        "hmm_with_prior",
+        MARKOV,
+        "share = weight / evidence if",
+        "share = 1.0 / evidence if",
+    ),
+    Defect(
+        "first step of the best path not counted",
+        "hmm",
+        MARKOV,
+        "            if t > 0:\n                n_transition[path",
+        "            if t > 1:\n                n_transition[path",
+    ),
+    Defect(
+        "rows normalised as columns",
+        "hmm_with_prior",
+        HMM,
+        "totals = raised.sum(axis=1, keepdims=True)",
+        "totals = raised.sum(axis=0, keepdims=True)",
+    ),
+    Defect(
+        "pseudo-counts missing from the log prior",
+        "hmm_with_prior",
+        HMM,
+        "float(sum(xlogy(self.pseudocount, table)",
+        "float(sum(xlogy(0.0, table)",
+    ),
+    Defect(
+        "scale about the old location",
+        "laplace_uniform",
+        "models.laplace_uniform",
+        "np.abs(sample.values - location)) / stats.n_laplace",
+        "np.abs(sample.values - params.location)) / stats.n_laplace",
+    ),
+    Defect(
+        "mean in place of the median",
+        "laplace_uniform",
+        "models.laplace_uniform",
+        "location = weighted_median(sample.values, sample.laplace)",
+        "location = float(np.average(sample.values, weights=sample.laplace))",
+    ),
+    Defect(
+        "pseudo-counts of the motif taken twice",
+        "motif_zoops_one_strand",
+        "models.motif",
+        "counts = stats.counts + self.prior_counts",
+        "counts = stats.counts + 2.0 * self.prior_counts",
+    ),
+    Defect(
+        "one sequence too many in the occurrence rate",
+        "motif_zoops_one_strand",
+        "models.motif",
+        "/ (stats.n_rooms + self.pseudocount)",
+        "/ (stats.n_rooms + 1.0 + self.pseudocount)",
+    ),
+)
+
+
+class EditedLoader(importlib.machinery.SourceFileLoader):
+    """Imports a file with its text edited on the way."""
+
+    def __init__(self, name: str, path: str, defects: Sequence[Defect]) -> None:
+        super().__init__(name, path)
+        self.defects = defects
+
+    def get_code(self, fullname: str):
+        text = Path(self.path).read_text(encoding="utf-8")
+        for defect in self.defects:
+            if text.count(defect.old) != 1:
+                raise LookupError(f"{fullname}: {text.count(defect.old)} places for {defect.old!r}")
+            text = text.replace(defect.old, defect.new)
+        return compile(text, self.path, "exec")
+
+
+class EditedFinder(importlib.abc.MetaPathFinder):
+    """Finds the edited modules before anybody else does."""
+
+    def __init__(self, defects: Sequence[Defect]) -> None:
+        self.defects = defects
+
+    def find_spec(self, fullname, path, target=None):
+        mine = [defect for defect in self.defects if f"emtools.{defect.module}" == fullname]
+        if not mine:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path)
+        return importlib.util.spec_from_file_location(
+            fullname, spec.origin, loader=EditedLoader(fullname, spec.origin, mine)
+        )
+
+
+@contextmanager
+def infected(*defects: Defect) -> Iterator[None]:
+    """Models and kernels imported anew with `defects`; everything as before at the end."""
+    package = sys.modules["emtools"]
+    kept = {name: sys.modules.pop(name) for name in list(sys.modules) if name.startswith(RELOADED)}
+    finder, jit = EditedFinder(defects), numba.config.DISABLE_JIT
+    sys.meta_path.insert(0, finder)
+    # Compiled kernels are cached by file: a defect in one of them shows only in plain Python.
+    numba.config.DISABLE_JIT = any(defect.module in ("kernels.markov", "kernels.mixture") for defect in defects)
+    try:
+        yield
+    finally:
+        numba.config.DISABLE_JIT = jit
+        sys.meta_path.remove(finder)
+        for name in [name for name in sys.modules if name.startswith(RELOADED)]:
+            del sys.modules[name]
+        sys.modules.update(kept)
+        for name in RELOADED:
+            if name in kept:
+                setattr(package, name.partition(".")[2], kept[name])
+
+
+def caught_by(case: str, *defects: Defect) -> tuple[str, ...]:
+    """Names of the examinations that a case fails with `defects`."""
+    with infected(*defects), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return examine_all(subject_of(CASES[case]())).broken
+
+
+def main() -> int:
+    """Print the table; 1 if a defect survives or a sound model is blamed."""
+    survivors = blamed = 0
+    width = max(len(defect.words) for defect in DEFECTS)
+    for defect in DEFECTS:
+        caught = caught_by(defect.case, defect)
+        survivors += not caught
+        print(f"{defect.words:<{width}}  {defect.case:<32}  {', '.join(caught) or 'SURVIVES'}", flush=True)
+    for case in sorted({defect.case for defect in DEFECTS}):
+        caught = caught_by(case)
+        blamed += bool(caught)
+        print(f"{'no defect':<{width}}  {case:<32}  {', '.join(caught) or 'nothing, as it should be'}", flush=True)
+    print(f"{len(DEFECTS) - survivors} of {len(DEFECTS)} defects caught; {blamed} sound models blamed")
+    return int(survivors > 0 or blamed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
