@@ -11,7 +11,8 @@ import numpy.typing as npt
 from scipy import linalg
 
 from emtools.engine.chunks import Map, in_turn, total_stats
-from emtools.engine.information import Curvature, curvature, free_frame, natural_jacobian, newton_gain
+from emtools.engine.estimate import Estimate, estimate
+from emtools.engine.information import Curvature, Frame, curvature, free_frame, natural_jacobian, newton_gain
 from emtools.engine.information import coordinate_unit as coordinate_unit
 from emtools.engine.intervals import Words, intervals, scales
 from emtools.engine.protocol import C, Floats, Model, P, S, Source
@@ -27,6 +28,8 @@ SMALL, SETTLED, STEPS = 1e-4, 1e-2, 4  # gap in nats from which Newton steps che
 VANISHED = 1e-9
 EDGE = 1e-3  # size of what is at an edge, in units of its change when the held coordinate is moved to 0
 LEAKS = 1e-3  # share of a parameter's movement along unidentified directions that costs it its error
+ESTIMATED = 1e-3  # error of a rate that is estimated: within it of 1, a direction counts as flat
+NATURAL_STEP = 1e-2  # of differences of natural parameters along an estimated direction, in standard errors
 LARGEST = 10  # eigenvalues that are kept
 # What a direction is named by: least share of the movement of the first, least rate worth naming, parameters told.
 TELLING = 0.5
@@ -250,6 +253,9 @@ def certify(
     unknown = replace(no_errors(model, params, len(fixed)), held=held, passes=1)
     if not frame.n:
         return unknown
+    if frame.n > limit:
+        guess = estimate(model, source, stats, frame, chunk_map, seed)
+        return unknown if guess is None else read_estimate(model, params, frame, guess, unknown)
     found = curvature(model, source, stats, frame, fixed, chunk_map, UNRESOLVED)
     if found is None:
         return unknown
@@ -344,6 +350,40 @@ def read_information(
         passes=told.passes + spent,
     )
     return with_errors(model, params, told, errors, np.sqrt((frame.directions**2).sum(axis=1)))
+
+
+def read_estimate(model: Model[P, S, C], params: P, frame: Frame, guess: Estimate, unknown: Certificate) -> Certificate:
+    """Kind, gap, rate, direction, errors and intervals from a few directions of the EM map."""
+    natural = {name: np.asarray(value, dtype=np.float64) for name, value in model.natural(params).items()}
+    shapes = {name: value.shape for name, value in natural.items()}
+    top = guess.directions[:, :1]
+    rows = natural_jacobian(model, Frame(frame.packed, top), NATURAL_STEP)
+    direction = moves(rows, guess.complete, np.ones(1), shapes)
+    upward = math.copysign(1.0, direction[0].share) if direction else 1.0
+
+    def shaped(errors: dict[str, Floats]) -> dict[str, Floats]:
+        return {n: nonzero(error, natural[n], unknown.n_held).reshape(shapes[n]) for n, error in errors.items()}
+
+    rate, gap = guess.look.rate, guess.look.gap
+    kind = "boundary" if unknown.n_held else "maximum"
+    if rate > 1.0 - ESTIMATED:
+        kind = "saddle" if rate > 1.0 + ESTIMATED else "flat"
+    told = replace(
+        unknown,
+        kind="climbing" if guess.step_gain > NEAR or NEAR < gap < math.inf else kind,
+        gap=gap if math.isfinite(gap) else math.nan,
+        worst_error=math.sqrt(2.0 * gap) if math.isfinite(gap) else math.nan,
+        rate=rate,
+        method=KRYLOV,
+        spectrum=guess.look.rates[:LARGEST],
+        direction=tuple(replace(move, share=upward * move.share) for move in direction),
+        along=upward * top[:, 0],
+        complete_errors=shaped(guess.complete),
+        passes=unknown.passes + guess.passes,
+    )
+    if told.kind in ("saddle", "flat") or math.isnan(told.gap):
+        return told
+    return with_errors(model, params, told, shaped(guess.errors), np.abs(frame.directions).sum(axis=1))
 
 
 def with_errors(

@@ -123,6 +123,7 @@ def look(
     em_map: Callable[[Floats], Floats | None],
     limit: int,
     seed: int = 0,
+    rate_change: float = math.inf,
 ) -> Look:
     """Krylov subspace of the EM map around a point, from its residual and a random direction.
 
@@ -144,6 +145,8 @@ def look(
         Passes at most, at least 1.
     seed : int
         Of the random direction.
+    rate_change : float
+        Change of the largest rate, relative to its distance from 1, that ends the look together with a settled gap.
 
     References
     ----------
@@ -180,6 +183,7 @@ def look(
         queue.append(product)
         values, vectors = np.linalg.eig(basis.T @ products)
         order = np.argsort(-values.real)
+        before_rate = float(rates[0]) if rates.size else -math.inf
         rates = values.real[order]
         directions = np.real(basis @ vectors[:, order]) * unit[:, None]
         if rates[0] >= 1.0:
@@ -188,7 +192,8 @@ def look(
         small = np.linalg.solve(np.eye(basis.shape[1]) - basis.T @ products, basis.T @ residual)
         way = (basis @ small) * unit
         before, gap = gap, max(0.0, 0.5 * slope_along(model, stats, packed, way)) if way.any() else 0.0
-        settled = settled + 1 if abs(gap - before) <= SETTLED * gap else 0
+        steady = not rates[0] - before_rate > rate_change * (1.0 - rates[0])
+        settled = settled + 1 if abs(gap - before) <= SETTLED * gap and steady else 0
         if settled >= 4 and passes >= 8:
             break
     lengths = [length_of(model, stats, packed, directions[:, i]) for i in range(directions.shape[1])]

@@ -108,7 +108,7 @@ def show_beside(value: Any, width: float | None) -> str:
     """A number with digits enough to be told from another at this distance; as `show_value` where there is none."""
     if not isinstance(value, float) or not width or not math.isfinite(width) or not math.isfinite(value) or not value:
         return show_value(value)
-    digits = 2 + math.ceil(math.log10(abs(value) / width))
+    digits = 1 + math.ceil(math.log10(abs(value) / width))
     return f"{value:.{min(digits, FULL)}g}" if digits > 4 else show_value(value)
 
 
