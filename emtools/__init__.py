@@ -29,9 +29,12 @@ _HOME = {
     "PoissonMixture": "emtools.models.count_mixture",
     "MultinomialMixture": "emtools.models.count_mixture",
     "NegativeBinomialMixture": "emtools.models.negative_binomial",
+    "StudentT": "emtools.models.student_t",
     "SeriesSource": "emtools.engine.series",
     "GaussianHMM": "emtools.models.gaussian_hmm",
     "PoissonHMM": "emtools.models.poisson_hmm",
+    "FactorAnalysis": "emtools.models.factor_analysis",
+    "VariationalGaussianMixture": "emtools.models.variational_mixture",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -412,12 +412,12 @@ def multinomial_mixture_with_prior() -> Case:
 
 
 def factor_case(model: Any) -> Case:
-    """Rows of five columns and two factors with gaps, far from the origin, and their counts."""
+    """Rows of up to six columns and two factors with gaps, far from the origin, and their counts."""
     from emtools.models.normal import PatternSource
 
     rng = np.random.default_rng(21)
-    loadings = np.array([[2.0, 1.5, -1.0, 0.5, 1.0], [0.2, -0.8, 1.0, 1.5, -1.2]])[: model.n_factors]
-    values = rng.normal(size=(90, model.n_factors)) @ loadings + 0.8 * rng.normal(size=(90, 5)) + 40.0
+    loadings = np.array([[2.0, 1.5, -1.0, 0.5, 1.0, 1.2], [0.2, -0.8, 1.0, 1.5, -1.2, 0.9]])[: model.n_factors]
+    values = rng.normal(size=(90, model.n_factors)) @ loadings + 0.8 * rng.normal(size=(90, 6)) + 40.0
     values = values[:, : model.n_features]
     values[30:45, 0] = np.nan
     values[45:60, 2:4] = np.nan
@@ -443,7 +443,7 @@ def factor_analysis_one() -> Case:
 def factor_analysis_two() -> Case:
     from emtools.models.factor_analysis import FactorAnalysis
 
-    return factor_case(FactorAnalysis(5, 2))
+    return factor_case(FactorAnalysis(6, 2))
 
 
 @case
