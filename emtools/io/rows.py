@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,7 @@ class DaskArrayTable:
     name = "Dask array"
 
     def __init__(self, array: Any) -> None:
+        refuse_persisted(self.name, array)
         if any(np.isnan(size) for size in array.shape):
             array = array.compute_chunk_sizes()
         n, self.n_columns = shape_of(self.name, array.shape, array.dtype)
@@ -237,6 +239,7 @@ class DaskFrameTable:
     name = "Dask DataFrame"
 
     def __init__(self, frame: Any) -> None:
+        refuse_persisted(self.name, frame)
         self.frame = frame
         self.n_columns = len(frame.columns)
         for column, dtype in frame.dtypes.items():
@@ -250,6 +253,16 @@ class DaskFrameTable:
         part = self.frame.partitions[int(self.partitions[index])].compute(scheduler="synchronous")
         values: Array = part.to_numpy(dtype=np.float64, na_value=np.nan)
         return values
+
+
+def refuse_persisted(where: str, collection: Any) -> None:
+    """Refuse a collection whose blocks lie on the workers of a cluster: a chunk could not be computed elsewhere."""
+    if "distributed" in sys.modules:
+        from distributed import futures_of
+
+        if futures_of(collection):
+            remedy = "give it as it was before persist(), or write it to Parquet or zarr"
+            raise InputError(where, "it is persisted on a cluster", "blocks that any worker can compute", remedy)
 
 
 def is_dask_frame(data: Any) -> bool:

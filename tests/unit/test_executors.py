@@ -150,9 +150,13 @@ def processes():
 @pytest.fixture(scope="module")
 def chunk_maps(cluster, processes):
     """Every executor by name."""
-    with executor("serial") as serial, executor("threads", 2) as two, executor("threads", 4) as four:
-        with executor(cluster) as dask:
-            yield {"serial": serial, "2 threads": two, "4 threads": four, "processes": processes, "Dask": dask}
+    with (
+        executor("serial") as serial,
+        executor("threads", 2) as two,
+        executor("threads", 4) as four,
+        executor(cluster) as dask,
+    ):
+        yield {"serial": serial, "2 threads": two, "4 threads": four, "processes": processes, "Dask": dask}
 
 
 def test_every_executor_gives_the_same_bits(tmp_path, chunk_maps):
@@ -309,6 +313,8 @@ def test_a_dask_collection_on_its_own_workers(cluster):
     with executor(cluster) as chunk_map:
         got = total_stats(model, source, params, chunk_map=chunk_map)
     assert bits(got) == bits(total_stats(model, ArraySource(values, chunk_rows=50), params))
+    with pytest.raises(InputError, match=r"Dask array: it is persisted on a cluster.*before persist\(\)"):
+        rows_source(da.from_array(values, chunks=(50, 5)).persist())
 
 
 SCRIPT = """

@@ -1,0 +1,111 @@
+"""The blocked E-step of full mixtures against its readable version, at every edge of a block and of the arithmetic."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from emtools.engine.chunks import Rows
+from emtools.kernels import gaussian
+from emtools.kernels.logspace import entropy_rows, normalise_rows
+from emtools.kernels.mixture import BLOCK, soft_moments
+from emtools.models.mixture import GaussianMixture, MixtureParams
+
+
+def draw(n, d, k, seed=0):
+    """Rows, weights (some 0) and parameters."""
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(k, d, 2 * d))
+    params = MixtureParams(rng.dirichlet(np.ones(k)), rng.normal(size=(k, d)), root @ root.transpose(0, 2, 1) / d)
+    return rng.normal(size=(n, d)) * 1.5, rng.integers(0, 3, size=n).astype(float), params
+
+
+def readable(values, weights, params):
+    """Log-likelihood, entropy, counts and moments, one component after another."""
+    with np.errstate(divide="ignore"):
+        log_weights = np.log(params.weights)
+    factors = gaussian.cholesky_factors(params.covariances)
+    log_shares, log_sums = normalise_rows(gaussian.log_density_full(values, params.means, factors) + log_weights)
+    shares = np.exp(log_shares)
+    weighted = shares * weights[:, None]
+    deviations = [values - mean for mean in params.means]
+    first = np.array([weighted[:, j] @ x for j, x in enumerate(deviations)])
+    second = np.array([(x * weighted[:, j : j + 1]).T @ x for j, x in enumerate(deviations)])
+    return weights @ log_sums, weights @ entropy_rows(shares, log_shares), weighted.sum(axis=0), first, second
+
+
+def fast(values, weights, params):
+    """The same from the E-step of the model."""
+    model = GaussianMixture(*params.means.shape)
+    stats = model.e_step(params, Rows(values, weights))
+    return stats.loglik, stats.entropy, stats.counts, stats.first, stats.second
+
+
+def assert_same(values, weights, params, rtol=1e-13):
+    for got, expected in zip(fast(values, weights, params), readable(values, weights, params), strict=True):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(got, expected, rtol=0.0, atol=rtol * max(scale, len(values)))
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 8, 11])
+def test_every_number_of_features(d):
+    assert_same(*draw(200, d, 3, seed=d))
+
+
+@pytest.mark.parametrize("n", [1, 2, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7])
+def test_every_end_of_a_block(n):
+    assert_same(*draw(n, 6, 4, seed=n))
+
+
+def test_one_component_of_many_features():
+    assert_same(*draw(300, 40, 1))
+
+
+def test_a_dropped_row_is_seen():
+    values, weights, params = draw(BLOCK + 1, 3, 2)
+    weights[-1] = 1.0
+    (loglik, *_), (fewer, *_) = fast(values, weights, params), readable(values[:-1], weights[:-1], params)
+    assert abs(loglik - fewer) > 0.1
+
+
+def test_a_component_of_weight_zero_gets_nothing():
+    values, weights, params = draw(200, 3, 3)
+    params = MixtureParams(np.array([0.4, 0.0, 0.6]), params.means, params.covariances)
+    assert_same(values, weights, params)
+    assert fast(values, weights, params)[2][1] == 0.0
+
+
+def test_rows_far_from_every_component():
+    values, weights, params = draw(200, 3, 3)
+    assert_same(values * 1e4, weights, params)
+
+
+def test_components_much_tighter_than_their_distance():
+    rng = np.random.default_rng(1)
+    means = np.array([[0.0, 0.0], [1e5, 1e5]])
+    values = means[rng.integers(2, size=400)] + rng.normal(size=(400, 2))
+    params = MixtureParams(np.array([0.5, 0.5]), means, np.repeat(np.eye(2)[None], 2, axis=0))
+    assert_same(values, np.ones(400), params)
+    near = values[values[:, 0] < 50.0]
+    np.testing.assert_allclose(fast(values, np.ones(400), params)[4][0], near.T @ near, rtol=1e-13, atol=1e-12)
+
+
+def test_nothing_finite_comes_of_what_is_not():
+    values, weights, params = draw(200, 3, 3)
+    weights[:] = 1.0
+    values[150, 1] = np.nan
+    assert math.isnan(fast(values, weights, params)[0])
+    values[150, 1] = np.inf
+    assert not math.isfinite(fast(values, weights, params)[0])
+    values, weights, params = draw(200, 3, 3)
+    params.covariances[1] = -np.eye(3)
+    assert math.isnan(fast(values, weights, params)[0])
+
+
+def test_a_row_that_no_component_can_have_made():
+    values, _, params = draw(5, 2, 2)
+    inverses = np.linalg.inv(np.linalg.cholesky(params.covariances))
+    loglik, *_ = soft_moments(values, np.ones(5), params.means, inverses, np.full(2, -np.inf))
+    assert loglik == -math.inf
