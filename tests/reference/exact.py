@@ -317,7 +317,7 @@ def london_times() -> Problem:
     )
 
 
-def cauchy() -> Problem:
+def cauchy(expanded: bool) -> Problem:
     values = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
 
     def loglik(x: Vector) -> mpf:
@@ -326,18 +326,22 @@ def cauchy() -> Problem:
         return -mp.fsum(terms)
 
     def em_map(x: Vector) -> Vector:
+        """Over the sum of the weights where the hidden scale is expanded, over n where not."""
         weights = [2 / (1 + (v - x[0]) ** 2 / x[1]) for v in values]
         location = mp.fsum(w * v for w, v in zip(weights, values, strict=True)) / mp.fsum(weights)
-        return [location, mp.fsum(w * (v - location) ** 2 for w, v in zip(weights, values, strict=True)) / len(values)]
+        divisor = mp.fsum(weights) if expanded else len(values)
+        return [location, mp.fsum(w * (v - location) ** 2 for w, v in zip(weights, values, strict=True)) / divisor]
 
     return Problem(
         "Differences of heights of crossed and self-fertilised maize in eighths of an inch: Darwin (1876), by Fisher "
-        "(1935), The Design of Experiments, section 17; Student's t with one degree of freedom",
+        "(1935), The Design of Experiments, section 17; Student's t with one degree of freedom"
+        + ", the hidden scale expanded as by Meng & van Dyk (1997), J. R. Stat. Soc. B 59, 511-567"
+        * expanded,
         values,
         [25, 200],
         loglik,
         em_map,
-        lambda x: {"location": [x[0]], "squared_scale": [[x[1]]]},
+        lambda x: {"location": [x[0]], "scatter": [[x[1]]]},
         200,
     )
 
@@ -515,7 +519,8 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "murray_negative": lambda: murray(-0.6),
     "murray_saddle": lambda: murray(0.0),
     "london_times": london_times,
-    "cauchy": cauchy,
+    "cauchy": lambda: cauchy(False),
+    "cauchy_expanded": lambda: cauchy(True),
     "laplace_uniform": laplace_uniform,
     "old_faithful": old_faithful,
     "hmm": hmm,
