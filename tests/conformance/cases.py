@@ -479,3 +479,17 @@ def cauchy() -> Case:
     from emtools.models.student_t import StudentT
 
     return student_case(StudentT(2, df=1.0))
+
+
+@case
+def variational_mixture() -> Case:
+    from emtools.models.variational_mixture import VariationalGaussianMixture, vague_prior
+
+    return mixture_case(VariationalGaussianMixture(2, 2, vague_prior(three_groups()[0], 2)))
+
+
+@case
+def variational_mixture_sticks() -> Case:
+    from emtools.models.variational_mixture import VariationalGaussianMixture, vague_prior
+
+    return mixture_case(VariationalGaussianMixture(3, 2, vague_prior(three_groups()[0], 3), "stick_breaking"))
