@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from emtools.branches.finish import RunOptions, certificate_of, finish
+from emtools.branches.finish import RunOptions, finish
 from emtools.engine.chunks import ArraySource
 from emtools.engine.protocol import Floats
 from emtools.engine.result import Fit
@@ -188,8 +188,7 @@ def run(options: Options) -> int:
         unit="cells" if table is None else "rows",
     )
     expression = express(options, cells, finding, table)
-    certificate = certificate_of(fitted, source, options.threads)
-    errors = certificate.standard_errors.get("weights") if certificate else None
+    errors = fitted.certificate.standard_errors.get("weights") if fitted.certificate else None
     whole = errors is not None and bool(np.isfinite(errors).all())
     errors = np.asarray(errors) if whole else share_errors(finding.responsibilities)
     shares = share_table(finding, errors)
@@ -231,7 +230,6 @@ def run(options: Options) -> int:
             labels=axes,
             units={} if table is None else {"means": "SD", "covariances": "SD²", "variances": "SD²"},
             accuracy=accuracy,
-            certificate=certificate,
         )
 
 
@@ -296,6 +294,7 @@ def hard_clusters(options: Options, values: Floats, source: ArraySource) -> Any:
             max_passes=options.max_passes,
             seed=options.seed,
             threads=options.threads,
+            certificate=False,
         )
     except FitError:
         return None

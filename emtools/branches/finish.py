@@ -10,16 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from emtools.engine.certificate import Certificate, certify, judge
-from emtools.engine.chunks import in_turn, workers
-from emtools.engine.protocol import Source
+from emtools.engine.certificate import judge
 from emtools.engine.result import Fit
 from emtools.io.fitfile import fit_record, write_record
 from emtools.io.outputs import files_in
 from emtools.report.page import Page, write_page
 
 NOT_CONVERGED = 3
-LARGEST_CERTIFIED = 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,19 +69,6 @@ def recorded_command(command: Sequence[str]) -> list[str]:
     return kept
 
 
-def certificate_of(fit: Fit[Any, Any], source: Source[Any] | None, threads: int) -> Certificate | None:
-    """Standard errors where the fit converged, the model is small enough for 4p passes, and the assignment is soft."""
-    if (
-        source is None
-        or not fit.converged
-        or fit.assign != "soft"
-        or fit.model.pack(fit.params).size > LARGEST_CERTIFIED
-    ):
-        return None
-    with workers(threads) as pool:
-        return certify(fit.model, source, fit.params, pool if source.n_chunks > 1 else in_turn)
-
-
 def finish(
     folder: Path,
     fit: Fit[Any, Any],
@@ -97,8 +81,6 @@ def finish(
     units: Mapping[str, str] | None = None,
     accuracy: pd.DataFrame | None = None,
     extra: Mapping[str, Any] | None = None,
-    source: Source[Any] | None = None,
-    certificate: Certificate | None = None,
 ) -> int:
     """Write what every fit has into `folder` and give the exit code.
 
@@ -112,10 +94,6 @@ def finish(
         As in `fit_record`.
     accuracy : DataFrame, optional
         Columns ``method, metric, value``, against a known truth; also written as accuracy.tsv.
-    source : Source, optional
-        The data of the fit, for standard errors; leave out where the model has corners.
-    certificate : Certificate, optional
-        Of the fit, where the branch has made it already.
 
     Returns
     -------
@@ -127,16 +105,14 @@ def finish(
     rows = [] if accuracy is None else accuracy.to_dict("records")
     if accuracy is not None:
         accuracy.to_csv(folder / "accuracy.tsv", sep="\t", index=False)
-    certificate = certificate or certificate_of(fit, source, options.threads)
-    if certificate is not None:
-        fit = judge(fit, certificate, labels)
-        print(f"emtools {branch}: {certificate.tell(labels)}", file=sys.stderr)
+    if fit.certificate is not None:
+        fit = judge(fit, fit.certificate, labels)
+        print(f"emtools {branch}: {fit.certificate.tell(labels)}", file=sys.stderr)
     record = fit_record(
         fit,
         branch=branch,
         inputs=inputs,
         command=recorded_command(options.command),
-        certificate=certificate,
         labels=labels,
         units=units,
         accuracy=rows,

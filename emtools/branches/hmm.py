@@ -134,7 +134,6 @@ def run(options: Options) -> int:
             labels=labels,
             units=dict.fromkeys(labels, PROBABILITY),
             extra=extra,
-            source=source,
         )
 
 

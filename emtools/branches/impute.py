@@ -135,7 +135,6 @@ def run(options: Options) -> int:
             options,
             branch="impute",
             inputs=[options.input, *([options.truth] if options.truth else [])],
-            source=source,
             labels={"mean": [names], "covariance": [names, names]},
             units={"mean": "units of the table, log where modelled so", "covariance": "products of these units"},
             accuracy=accuracy,

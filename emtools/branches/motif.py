@@ -13,7 +13,7 @@ import pandas as pd
 from emtools.branches.finish import RunOptions, finish
 from emtools.engine.chunks import SequenceSource
 from emtools.engine.result import Fit
-from emtools.engine.starts import fit, join
+from emtools.engine.starts import fit, join, with_certificate
 from emtools.errors import FitError, InputError
 from emtools.io.console import Progress
 from emtools.io.fasta import Record, decode, read_fasta
@@ -165,7 +165,6 @@ def run(options: Options) -> int:
             inputs=[path for path in (options.input, options.regions, options.truth) if path is not None],
             labels={"matrix": [[str(w + 1) for w in range(options.width)], list("ACGT")]},
             accuracy=accuracy,
-            source=source,
             extra={
                 "consensus": letters,
                 "information": model.information(fitted.params),
@@ -260,6 +259,7 @@ def climb_and_shift(model: Motif, source: SequenceSource, options: Options, prog
         starts=options.starts,
         **options.climbing,
         on_pass=progress,
+        certificate=False,
     )
     reach = max(1, options.width // SHIFTS_OF_WIDTH)
     moved = [model.shifted(first.params, by) for by in range(-reach, reach + 1) if by]
@@ -269,8 +269,9 @@ def climb_and_shift(model: Motif, source: SequenceSource, options: Options, prog
         init=moved,
         **options.climbing,
         on_pass=progress,
+        certificate=False,
     )
-    return join(first, second, "best, shifted")
+    return with_certificate(join(first, second, "best, shifted"), source, options.threads)
 
 
 def site_intervals(finding: Finding, options: Options) -> list[Interval]:

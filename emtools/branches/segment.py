@@ -197,7 +197,6 @@ def run(options: Options) -> int:
             units={"means": "√intensity", "covariances": "intensity", "variances": "intensity"},
             accuracy=accuracy,
             extra=record(pixels, methods),
-            source=source,
         )
 
 
@@ -308,7 +307,8 @@ def fitted_or_none(
     """A rival for the comparison; None where none of its starts is usable."""
     try:
         assign: Assign = "soft" if model.fixed_variance is None else "hard"
-        return fit(model, source, init=init, starts=options.starts, assign=assign, **options.climbing)
+        more: dict[str, Any] = {"assign": assign, "certificate": False, **options.climbing}
+        return fit(model, source, init=init, starts=options.starts, **more)
     except FitError as error:
         print(f"segment: left out of the comparison: {error}", file=sys.stderr)
         return None

@@ -9,13 +9,19 @@ import numpy as np
 
 from emtools.engine.protocol import Floats
 
-SQUAREM_PASSES = 20
+SQUAREM_PASSES = 12
 ORDER = 10  # differences that Anderson mixing remembers
 # Damping of the mixing: 1 / (1 + GROWTH ** (PATIENCE - trust)) of the squared length of the undamped solution is
 # kept; an accepted step adds one to the trust, a rejected one takes off as many as there are differences.
 GROWTH = 1.2
 PATIENCE = 10
 DISTRUST = 2 * ORDER
+# Refusals, less steps kept, after which SQUAREM takes over for some passes: on a plateau the residual grows, and
+# mixing looks for the stationary point behind.
+DOUBTS = 4
+RETREAT = 8  # passes of the first retreat; each further one is twice as long until mixing holds again
+SHORTEST = 2.0  # bounds of the step ratio of SQUAREM, and its growth after a step at the bound
+LENGTHEN = 4.0
 HALVINGS = 60
 RANK = 1e-10  # smallest singular value used, relative to the largest
 
@@ -36,9 +42,12 @@ class Accelerator:
     eqs 5-9; Anderson (1965), J. ACM 12, 547-560, doi:10.1145/321296.321305.
     """
 
-    squarem_passes: int = SQUAREM_PASSES
     order: int = ORDER
-    calls: int = 0
+    squarem_left: int = field(default_factory=lambda: SQUAREM_PASSES)
+    doubt: int = 0
+    retreat: int = field(default_factory=lambda: RETREAT)
+    longest: float = field(default_factory=lambda: LENGTHEN)
+    taken: float = 0.0
     trust: int = 0
     unit: Floats | None = None
     before: tuple[Floats, Floats] | None = None
@@ -65,10 +74,10 @@ class Accelerator:
         unit : callable
             Gives the scale of each coordinate, shape (p,); asked once, when mixing begins.
         """
-        self.calls += 1
         residual = image - x
         self.learn(x, residual)
-        if self.calls <= self.squarem_passes:
+        if self.squarem_left > 0:
+            self.squarem_left -= 1
             proposal = self.squarem(x, image)
         else:
             if self.unit is None:
@@ -86,7 +95,8 @@ class Accelerator:
         first = x - start
         second = (image - x) - first
         length = float(np.linalg.norm(second))
-        ratio = float(np.linalg.norm(first)) / length if length > 0.0 else 1.0
+        ratio = min(float(np.linalg.norm(first)) / length, self.longest) if length > 0.0 else 1.0
+        self.taken = ratio
         return start + 2.0 * ratio * first + ratio * ratio * second if ratio > 1.0 else None
 
     def mix(self, x: Floats, residual: Floats, kept: float) -> Floats | None:
@@ -114,8 +124,20 @@ class Accelerator:
 
     def accepted(self, kept: bool) -> None:
         """Learn whether the last proposal was kept."""
-        if self.calls > self.squarem_passes:
-            self.trust = self.trust + 1 if kept else max(self.trust - max(1, len(self.moves)), -DISTRUST)
+        if self.taken > 0.0:
+            if not kept:
+                self.longest = max(SHORTEST, self.taken / LENGTHEN)
+            elif self.taken == self.longest:
+                self.longest *= LENGTHEN
+            self.taken = 0.0
+            return
+        self.trust = self.trust + 1 if kept else max(self.trust - max(1, len(self.moves)), -DISTRUST)
+        self.doubt = max(0, self.doubt - 1) if kept else self.doubt + 1
+        if self.doubt >= DOUBTS:
+            self.squarem_left, self.doubt, self.anchor = self.retreat, 0, None
+            self.retreat *= 2
+        elif self.trust > ORDER:
+            self.retreat = RETREAT
 
     def forget(self) -> None:
         """Start anew after a jump."""

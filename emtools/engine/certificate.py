@@ -206,7 +206,7 @@ def judge(fit: Fit[P, S], certificate: Certificate, labels: Labels | None = None
     told = certificate.tell(labels)
     if certificate.kind == "saddle":
         return replace(fit, status=Status.SADDLE, gap=math.nan, rate=certificate.rate, verdict=told)
-    return replace(fit, verdict=f"{fit.verdict} {told}")
+    return replace(fit, verdict=f"{fit.summary} {told}")
 
 
 def certify(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
 from typing import Generic
@@ -12,8 +12,8 @@ from typing import Generic
 import numpy as np
 
 from emtools.engine.accelerate import Accelerator
-from emtools.engine.chunks import Map, in_turn, total_stats
-from emtools.engine.protocol import Assign, C, Floats, Model, P, S, Source, is_smooth
+from emtools.engine.chunks import Map, in_turn, total_stats, tree_sum
+from emtools.engine.protocol import Assign, C, Floats, Incremental, Model, Online, P, S, Source, Warm, is_smooth
 from emtools.engine.result import Climb, Event, Pass
 from emtools.engine.spectrum import Look, look, units
 from emtools.engine.stopping import ROUNDING, TOL, VISIBLE, Remaining, Status, fell, remaining_gain
@@ -73,6 +73,10 @@ class State(Generic[P, S]):
         Largest change of a packed parameter by the last EM step.
     unit : ndarray or None
         Scale of each packed parameter.
+    memory, turns : list of Stats, int
+        Of online and incremental passes.
+    safe : tuple or None
+        The point before the last proposal that was kept, its EM image, and the lengths of `trace` and `objectives`.
     """
 
     params: P
@@ -89,6 +93,9 @@ class State(Generic[P, S]):
     rate: float = math.nan
     change: float = math.nan
     unit: Floats | None = None
+    memory: list[S] = field(default_factory=list)
+    turns: int = 0
+    safe: tuple[Point[P, S], tuple[P, Floats], int, int] | None = None
 
 
 def climb(
@@ -104,7 +111,7 @@ def climb(
     chunk_map: Map = in_turn,
     on_pass: OnPass | None = None,
     accelerate: bool = True,
-    warm: Sequence[Assign] = (),
+    warm: Sequence[Warm] = (),
     state: State[P, S] | None = None,
     on_state: OnState[P, S] | None = None,
 ) -> Climb[P, S]:
@@ -136,8 +143,8 @@ def climb(
         Called with each `Pass`.
     accelerate : bool
         False for plain EM.
-    warm : sequence of Assign
-        Assignments of the first passes, which need not climb: annealing, or draws (stochastic EM).
+    warm : sequence of Warm
+        What the first passes do, which need not climb: annealing, draws (stochastic EM), online or incremental EM.
     state : State, optional
         Where an interrupted climb stood.
     on_state : callable, optional
@@ -204,17 +211,39 @@ class Climber(Generic[P, S, C]):
         """Whether the budget is used up."""
         return len(state.trace) >= self.max_passes
 
-    def warm_up(self, state: State[P, S], assign: Assign) -> Climb[P, S] | None:
-        """A pass under another assignment, which need not climb."""
+    def warm_up(self, state: State[P, S], warm: Warm) -> Climb[P, S] | None:
+        """A pass that need not climb."""
         began = perf_counter()
-        stats = total_stats(self.model, self.source, state.params, assign, self.chunk_map)
+        if isinstance(warm, Online | Incremental):
+            stats, params = self.chunk_by_chunk(state, warm)
+        else:
+            stats = total_stats(self.model, self.source, state.params, warm, self.chunk_map)
+            params = self.model.m_step(stats, state.params)
         state.point = Point(state.params, state.packed, stats, stats.loglik + self.model.log_prior(state.params))
         self.record(state, "warm", state.point.objective, math.nan, began)
         if not math.isfinite(state.point.objective):
             return self.end(state, Status.NONFINITE, f"objective {state.point.objective} in the warm-up")
-        state.params = self.model.m_step(stats, state.params)
-        state.packed = self.model.pack(state.params)
+        state.params, state.packed = params, self.model.pack(params)
         return self.end(state, Status.BUDGET) if self.spent(state) else None
+
+    def chunk_by_chunk(self, state: State[P, S], warm: Online | Incremental) -> tuple[S, P]:
+        """A pass with an M-step after each chunk; its statistics, each at the parameters of its turn."""
+        model, source, params, memory = self.model, self.source, state.params, state.memory
+        if isinstance(warm, Incremental) and not memory:
+            memory.extend(model.e_step(params, source.chunk(i)) for i in range(source.n_chunks))
+            params = model.m_step(tree_sum(memory), params)
+        for i in range(source.n_chunks):
+            stats = model.e_step(params, source.chunk(i))
+            if isinstance(warm, Incremental):
+                memory[i] = stats
+                params = model.m_step(tree_sum(memory), params)
+            elif stats.n > 0.0:
+                state.turns += 1
+                weight = (state.turns + 1.0) ** -warm.forgetting if memory else 1.0
+                fresh = stats.scaled(weight * source.n_units / stats.n)
+                memory[:] = [memory[0].scaled(1.0 - weight) + fresh if memory else fresh]
+                params = model.m_step(memory[0], params)
+        return tree_sum(memory), params
 
     def step(self, state: State[P, S]) -> Climb[P, S] | None:
         """One pass and what follows from it; the `Climb` where it ends."""
@@ -225,6 +254,9 @@ class Climber(Generic[P, S, C]):
         number = len(state.trace)
         before = state.point
         first = not state.objectives
+        lost = not math.isfinite(point.objective) or (before is not None and fell(before.objective, point.objective))
+        if lost and not first and state.safe is not None:
+            return self.go_back(state, began)
         if not math.isfinite(point.objective):
             if first:
                 state.point = point
@@ -237,6 +269,22 @@ class Climber(Generic[P, S, C]):
             return self.end(state, Status.DECREASED, f"by {fall:.3g} nats at pass {number}")
         return self.arrive(state, point, began)
 
+    def go_back(self, state: State[P, S], began: float) -> Climb[P, S] | None:
+        """Undo the last proposal, after which EM itself fell, and go on without acceleration.
+
+        A proposal can lead to where the likelihood is computed with large errors: to a nearly singular covariance.
+        """
+        assert state.safe is not None
+        state.point, state.image, passes, kept = state.safe
+        state.trace[passes:] = [
+            replace(row, kind="refused", objective=state.point.objective, gain=0.0) for row in state.trace[passes:]
+        ]
+        del state.objectives[kept:]
+        state.accelerator = state.safe = None
+        state.params, state.packed = state.image
+        self.record(state, "refused", state.point.objective, 0.0, began)
+        return self.end(state, Status.BUDGET) if self.spent(state) else None
+
     def try_proposal(self, state: State[P, S], began: float) -> Climb[P, S] | None:
         """Take a proposal, or go back and take the EM image instead."""
         assert state.point is not None
@@ -247,6 +295,7 @@ class Climber(Generic[P, S, C]):
         if state.accelerator is not None:
             state.accelerator.accepted(kept)
         if point is not None and kept:
+            state.safe = (state.point, state.image, len(state.trace), len(state.objectives))
             return self.arrive(state, point, began)
         self.record(state, "refused", state.point.objective, 0.0, began)
         state.params, state.packed = state.image
@@ -387,7 +436,8 @@ class Climber(Generic[P, S, C]):
             return None
         moved = best.packed - start.packed
         kind = "saddle" if seen.rate > 1.0 + SADDLE else "flat"
-        state.events.append(Event(len(state.trace) - 1, kind, seen.rate, start.params, best.params, moved))
+        state.events.append(Event(len(state.trace) - 1, kind, seen.rate, what_moved(self.model, start.packed, moved)))
+        state.safe = None
         if state.accelerator is not None:
             state.accelerator.forget()
         state.bar = 0.5 * self.tol * (1.0 - FIRST_RATE)
@@ -412,11 +462,24 @@ class Climber(Generic[P, S, C]):
         state.params, state.packed = image
         if state.accelerator is None:
             return
-        if state.unit is None and state.accelerator.calls >= state.accelerator.squarem_passes:
+        if state.unit is None and state.accelerator.squarem_left == 0:
             state.unit = units(self.model, point.stats, point.packed)
         proposal = state.accelerator.propose(point.packed, image[1], partial(unit_of, state))
         if proposal is not None:
             state.packed, state.proposed = proposal, True
+
+
+def what_moved(model: Model[P, S, C], packed: Floats, moved: Floats, most: int = 2) -> tuple[str, ...]:
+    """Names of the natural parameters that a small step along `moved` changes most, relative to their size."""
+    here, there = model.natural(model.unpack(packed)), model.natural(model.unpack(packed + 1e-3 * moved))
+    changes = []
+    for name, value in here.items():
+        size = np.abs(value).max(initial=0.0) or 1.0
+        for index in np.ndindex(np.shape(value)):
+            label = f"{name} [{', '.join(str(i + 1) for i in index)}]" if index else name
+            changes.append((float(np.abs(there[name][index] - value[index]) / size), label))
+    changes.sort(key=lambda change: -change[0])
+    return tuple(label for change, label in changes[:most] if change > 0.1 * changes[0][0])
 
 
 def unit_of(state: State[P, S]) -> Floats:

@@ -55,6 +55,41 @@ Assign = Literal["soft", "hard"] | Annealed | Sampled
 
 
 @dataclass(frozen=True)
+class Online:
+    """A pass in which parameters follow every chunk: the statistics are a running mean that forgets.
+
+    After chunk t the mean moves by ``(t + 1) ** -forgetting`` towards the statistics of the chunk, so that
+    chunks should be alike: rows in random order.
+
+    Parameters
+    ----------
+    forgetting : float
+        In (0.5, 1].
+
+    References
+    ----------
+    Cappé & Moulines (2009), J. R. Stat. Soc. B 71, 593-613, doi:10.1111/j.1467-9868.2009.00698.x, eq. 14.
+    """
+
+    forgetting: float = 0.6
+
+
+@dataclass(frozen=True)
+class Incremental:
+    """A pass in which parameters follow every chunk: its old statistics give way to the new ones.
+
+    Holds the statistics of every chunk. Raises the objective's lower bound at each chunk.
+
+    References
+    ----------
+    Neal & Hinton (1998), in Learning in Graphical Models, 355-368, doi:10.1007/978-94-011-5014-9_12, section 4.
+    """
+
+
+Warm = Assign | Online | Incremental
+
+
+@dataclass(frozen=True)
 class Stats:
     """Expected sufficient statistics of some units; those of two chunks add.
 
@@ -185,3 +220,8 @@ def assigns_of(model: Any) -> tuple[str, ...]:
 def is_smooth(model: Any) -> bool:
     """Whether Q and the EM map are differentiable: the attribute ``smooth`` of the model, by default True."""
     return bool(getattr(model, "smooth", True))
+
+
+def has_errors(model: Any) -> bool:
+    """Whether standard errors from the curvature mean anything: the attribute ``errors``, by default True."""
+    return bool(getattr(model, "errors", True))

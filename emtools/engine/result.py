@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
-from emtools.engine.protocol import Assign, Floats, P, S
+import numpy as np
+
+from emtools.engine.protocol import Assign, Floats, Model, P, S
 from emtools.engine.stopping import Status
 
 SAME_OPTIMUM = 1e-3
+SLOW = 0.99  # fraction of missing information from which a verdict says "slow"
 
 
 @dataclass(frozen=True)
@@ -59,18 +64,19 @@ class Event:
         Whether a rate above 1 showed it, or a rate of 1 with a rise further out.
     rate : float
         Largest eigenvalue of the EM rate matrix there.
-    params, landed : Params
-        The stationary point, and where the climb went on.
-    moved : ndarray, shape (p,)
-        The step in the packed space.
+    along : tuple of str
+        What moved most, natural parameters by name and index.
     """
 
     number: int
     kind: str
     rate: float
-    params: Any
-    landed: Any
-    moved: Floats
+    along: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        what = f" along {' and '.join(self.along)}" if self.along else ""
+        name = "saddle" if self.kind == "saddle" else "level saddle"
+        return f"{name} (rate {self.rate:.4g}) left at pass {self.number + 1}{what}"
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,8 @@ class Start:
     optimum : int or None
         Optimum that it reached, 1 for the best; None where it did not converge. Starts within
         1e-3 nats of one another, or twice the tolerance, count as one optimum.
+    saddles : int
+        Saddles that it left on its way.
     """
 
     restart: int
@@ -117,6 +125,33 @@ class Start:
     objective: float
     passes: int
     optimum: int | None
+    saddles: int = 0
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """A row of the map of optima.
+
+    Parameters
+    ----------
+    number : int
+        1 for the best.
+    objective : float
+        In nats.
+    hits : int
+        Starts that reached it.
+    first : int
+        The first of these.
+    apart : float
+        Largest difference of a packed parameter from the best optimum, both in canonical order, in complete-data
+        standard errors.
+    """
+
+    number: int
+    objective: float
+    hits: int
+    first: int
+    apart: float
 
 
 @dataclass(frozen=True)
@@ -152,6 +187,14 @@ class Fit(Generic[P, S]):
         Assignment at the end of the climb.
     seed : int
         Root of all random numbers.
+    summary : str
+        The verdict without what the certificate adds.
+    certificate : Certificate or None
+        Standard errors and missing information; None for hard assignment and models with corners.
+    optima : tuple of Optimum
+        Map of the optima reached.
+    events : tuple of Event
+        Saddles that the best start left on its way.
     """
 
     model: Any
@@ -168,11 +211,20 @@ class Fit(Generic[P, S]):
     starts: tuple[Start, ...]
     assign: Assign
     seed: int
+    summary: str = ""
+    certificate: Any = None
+    optima: tuple[Optimum, ...] = ()
+    events: tuple[Event, ...] = ()
 
     @property
     def converged(self) -> bool:
         """Whether the best start reached its top."""
         return self.status is Status.CONVERGED
+
+    @property
+    def unseen(self) -> float:
+        """Chance that one more start would reach an optimum not yet seen; NaN for one start."""
+        return unseen_mass(self.starts)
 
     @property
     def best_restart(self) -> int:
@@ -196,12 +248,55 @@ def number_optima(objectives: list[float | None], same: float = SAME_OPTIMUM) ->
     return ids
 
 
+def unseen_mass(starts: Sequence[Start]) -> float:
+    """Probability that another start reaches an optimum not seen before: the share of optima seen once.
+
+    References
+    ----------
+    Good (1953), Biometrika 40, 237-264, doi:10.1093/biomet/40.3-4.237, eq. 9.
+    """
+    hits = Counter(s.optimum for s in starts if s.optimum is not None)
+    return sum(n == 1 for n in hits.values()) / hits.total() if hits.total() > 1 else math.nan
+
+
+def map_optima(
+    model: Model[P, S, Any], climbs: Sequence[Climb[P, S]], starts: Sequence[Start], best: P, unit: Floats
+) -> tuple[Optimum, ...]:
+    """The optima that the starts reached, and how far they lie from the best.
+
+    Parameters
+    ----------
+    model : Model
+        Puts components in order, and packs.
+    climbs, starts : sequence
+        The starts and their table.
+    best : Params
+        Best parameters in canonical order.
+    unit : ndarray, shape (p,)
+        Complete-data standard error of each packed parameter.
+    """
+    found: dict[int, list[Climb[P, S]]] = {}
+    for end, start in zip(climbs, starts, strict=True):
+        if start.optimum is not None:
+            found.setdefault(start.optimum, []).append(end)
+    packed = model.pack(best)
+    rows = []
+    for number, ends in sorted(found.items()):
+        with np.errstate(invalid="ignore"):
+            there = model.pack(model.canonical(ends[0].params))
+            apart = np.where(there == packed, 0.0, np.abs(there - packed) / unit)
+        top = max(end.objective for end in ends)
+        rows.append(Optimum(number, top, len(ends), ends[0].restart, float(apart.max(initial=0.0))))
+    return tuple(rows)
+
+
 def write_verdict(best: Climb[P, S], starts: tuple[Start, ...]) -> str:
     """One sentence: did it converge, how far is the top, did other starts agree."""
     passes = len(best.trace)
     match best.status:
         case Status.CONVERGED:
-            text = f"Converged in {passes} passes: by the trace, about {max(best.gap, 1e-16):.1g} nats are left on this hill"
+            slow = ", slow" if best.rate > SLOW else ""
+            text = f"Converged{slow}, in {passes} passes: about {max(best.gap, 1e-16):.1g} nats are left on this hill"
         case Status.BUDGET:
             left = f"about {best.gap:.2g} nats" if best.gap < float("inf") else "an unknown number of nats"
             text = f"Not converged: the budget of {passes} passes was reached with {left} left; raise --max-passes"
@@ -212,7 +307,9 @@ def write_verdict(best: Climb[P, S], starts: tuple[Start, ...]) -> str:
         case Status.DEGENERATE:
             text = f"Degenerate: {best.reason}"
         case Status.SADDLE:
-            text = "Not converged: the climb ended on a saddle"
+            text = f"Not converged: the climb ended on a saddle ({best.reason})"
+    if best.events:
+        text = f"{text}, after a {'; a '.join(map(str, best.events))}"
     return f"{text}. {tell_starts(starts)}"
 
 
@@ -234,4 +331,7 @@ def tell_starts(starts: tuple[Start, ...]) -> str:
     spoiled = len(starts) - out_of_passes - counts[Status.CONVERGED]
     if spoiled:
         told.append(f"{spoiled} start{'s' * (spoiled != 1)} set aside as unusable")
+    unseen = unseen_mass(starts)
+    if unseen > 0.0:
+        told.append(f"another start would find a new one with a chance of about {unseen:.2g}")
     return f"{'; '.join(told)}."

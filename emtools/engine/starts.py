@@ -3,20 +3,80 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from typing import Any, Generic
 
 import numpy as np
 
-from emtools.engine.chunks import in_turn, total_stats, workers
+from emtools.engine.certificate import Certificate, certify, judge
+from emtools.engine.checkpoint import Checkpoint
+from emtools.engine.chunks import Map, in_turn, total_stats
+from emtools.engine.executors import executor as make_executor
 from emtools.engine.loop import OnPass, climb
-from emtools.engine.protocol import Assign, C, Model, P, S, Source
-from emtools.engine.result import SAME_OPTIMUM, Climb, Fit, Start, number_optima, write_verdict
+from emtools.engine.protocol import (
+    Annealed,
+    Assign,
+    C,
+    Incremental,
+    Model,
+    Online,
+    P,
+    S,
+    Sampled,
+    Source,
+    Warm,
+    assigns_of,
+    has_errors,
+    is_smooth,
+)
+from emtools.engine.result import SAME_OPTIMUM, Climb, Event, Fit, Start, map_optima, number_optima, write_verdict
+from emtools.engine.spectrum import units
 from emtools.engine.stopping import TOL, Status
 from emtools.errors import FitError, InputError
 
 USABLE = (Status.CONVERGED, Status.BUDGET)
+WARM = ("annealed", "sampled", "online", "incremental")
+COLDEST = 0.2  # first power of annealing
+SHORT_PASSES = 10
+SIDEWAYS = (0.25, -0.25)  # steps from a saddle that the certificate has found, in complete-data standard errors
+ROUNDS = 3  # further climbs at most where the certificate sees a way up that the climb did not
+
+
+@dataclass(frozen=True)
+class Plan(Generic[P, S, C]):
+    """Arguments of `fit` that every start shares."""
+
+    model: Model[P, S, C]
+    source: Source[C]
+    strategy: str
+    init: Sequence[P]
+    seed: int
+    warm: str | None
+    warm_passes: int
+
+    def first(self, restart: int) -> P:
+        """First parameters of a start."""
+        if self.init:
+            return self.init[restart]
+        rng = np.random.default_rng(np.random.SeedSequence([self.seed, restart]))
+        return self.model.initial_params(self.source, rng, self.strategy)
+
+    def warming(self, restart: int) -> list[Warm]:
+        """What the first passes of a start do."""
+        passes = range(self.warm_passes)
+        match self.warm:
+            case "annealed":
+                return [Annealed(COLDEST ** (1.0 - k / self.warm_passes)) for k in passes]
+            case "sampled":
+                return [Sampled((self.seed, restart, k)) for k in passes]
+            case "online":
+                return [Online() for _ in passes]
+            case "incremental":
+                return [Incremental() for _ in passes]
+        return []
 
 
 def fit(
@@ -33,6 +93,13 @@ def fit(
     seed: int = 0,
     threads: int = 1,
     on_pass: OnPass | None = None,
+    accelerate: bool = True,
+    short_runs: int = 0,
+    warm: str | None = None,
+    warm_passes: int = 10,
+    executor: Any = "threads",
+    checkpoint: Path | str | None = None,
+    certificate: bool = True,
 ) -> Fit[P, S]:
     """Fit `model` to `source` from several starts and keep the best usable one.
 
@@ -46,20 +113,37 @@ def fit(
         One of ``model.strategies``; by default its first.
     init : sequence of Params, optional
         Parameters to start from instead.
-    assign : {"soft", "hard"}
+    assign : Assign
         Expectation, or the single best assignment (as K-means does).
     tol : float
         Estimated remaining gain, in nats, at which a start stops.
     parameter_tol : float
-        Largest change of a packed parameter at which a start stops; both must hold.
+        Largest change of a packed parameter by an EM step at which a start stops; both must hold.
     max_passes : int
         Passes over the data that a start may take.
     seed : int
         Start `i` draws from ``SeedSequence([seed, i])``, so its result does not depend on the others.
     threads : int
-        Threads over chunks, or over starts where there is one chunk; cannot change the result.
+        Workers over chunks, or over starts where there is one chunk; cannot change the result.
     on_pass : callable, optional
         Called with each `Pass`, from the thread that made it.
+    accelerate : bool
+        False for plain EM. Hard assignment and models with corners are never accelerated.
+    short_runs : int
+        Runs of ten passes of plain EM from as many starts, of which the best `starts` go on; 0 for none (Biernacki,
+        Celeux & Govaert 2003, doi:10.1016/S0167-9473(02)00163-9, "em-EM").
+    warm : {"annealed", "sampled", "online", "incremental"}, optional
+        What the first `warm_passes` passes of each start do: powers of the conditional distribution that rise to 1,
+        draws instead of expectations (stochastic EM), or an M-step after each chunk.
+    warm_passes : int
+        At least 1.
+    executor : {"serial", "threads", "processes"} or distributed.Client
+        Where the chunks are worked on; cannot change the result.
+    checkpoint : path, optional
+        File from which an interrupted fit goes on, to the same bytes; deleted when the fit is done. Only read your
+        own: it is a pickle, though one from which nothing but values is read.
+    certificate : bool
+        Whether to read standard errors and missing information from the curvature at the end.
 
     Returns
     -------
@@ -68,7 +152,7 @@ def fit(
     Raises
     ------
     InputError
-        If `strategy` is unknown or a number is out of range.
+        If `strategy` is unknown or a number is out of range, or the checkpoint belongs to another fit.
     FitError
         If no start ended with usable parameters.
     """
@@ -76,21 +160,45 @@ def fit(
     if strategy not in model.strategies:
         raise InputError("starts", f"strategy {strategy!r}", f"one of {', '.join(model.strategies)}")
     count = len(init) or starts
-    if count < 1 or max_passes < 1 or not tol > 0 or not parameter_tol > 0:
+    if count < 1 or max_passes < 1 or not tol > 0 or not parameter_tol > 0 or warm_passes < 1 or short_runs < 0:
         raise InputError("fit", f"starts={count}, max_passes={max_passes}, tol={tol}", "positive numbers")
+    check_assignment(model, assign, warm)
+    plan = Plan(model, source, strategy, init, seed, warm, warm_passes)
+    limits: dict[str, Any] = {"assign": assign, "tol": tol, "parameter_tol": parameter_tol, "max_passes": max_passes}
 
-    with workers(threads) as pool:
+    with make_executor(executor, threads) as pool:
         wide = source.n_chunks > 1
-        chunk_map, start_map = (pool, in_turn) if wide else (in_turn, pool)
+        chunk_map: Map = pool if wide or executor != "threads" else in_turn
+        start_map: Map = in_turn if chunk_map is pool else pool
+        run: Callable[..., Climb[P, S]] = partial(
+            climb, model, source, chunk_map=chunk_map, on_pass=on_pass, accelerate=accelerate, **limits
+        )
+        n_short = 0
+        if short_runs > count and not init:
+            plan, n_short = after_short_runs(plan, count, short_runs, assign, start_map, chunk_map)
+        saved, resumed = None, {}
+        if checkpoint is not None:
+            identity = (model.name, dict(model.hyperparameters), strategy, limits, accelerate, seed, warm, warm_passes)
+            package = type(model).__module__.split(".")[0]
+            shape = (count, short_runs, source.n_units, source.n_chunks)
+            first = [model.pack(params).tolist() for params in init]
+            saved = Checkpoint(Path(checkpoint), (*identity, *shape, first), package)
+            resumed = saved.load()
+            check_data(model, source, assign, resumed, chunk_map, Path(checkpoint))
 
         def one(restart: int) -> Climb[P, S]:
-            rng = np.random.default_rng(np.random.SeedSequence([seed, restart]))
-            first = init[restart] if init else model.initial_params(source, rng, strategy)
-            run = partial(climb, assign=assign, tol=tol, parameter_tol=parameter_tol, max_passes=max_passes)
-            return run(model, source, first, restart=restart, chunk_map=chunk_map, on_pass=on_pass)
+            before = resumed.get(restart)
+            if isinstance(before, Climb):
+                return before
+            on_state = None if saved is None else partial(saved.save, restart)
+            start = before.params if before is not None else plan.first(restart)
+            more: dict[str, Any] = {"state": before, "on_state": on_state, "warm": plan.warming(restart)}
+            ended: Climb[P, S] = run(start, restart=restart, **more)
+            if saved is not None:
+                saved.save(restart, ended, now=True)
+            return ended
 
         climbs: list[Climb[P, S]] = start_map(one, range(count))
-        table = summarise(climbs, "given" if init else strategy, max(SAME_OPTIMUM, 2.0 * tol))
         usable = [c for c in climbs if c.status in USABLE]
         if not usable:
             reasons = "; ".join(dict.fromkeys(c.reason for c in climbs if c.reason))
@@ -98,32 +206,147 @@ def fit(
                 "fit", f"none of {count} starts is usable ({reasons})", "", "use fewer components or a prior"
             )
         best = max(usable, key=lambda c: (c.objective, -c.restart))
+        seen = None
+        if certificate and assign == "soft" and is_smooth(model) and has_errors(model):
+            best, seen = certified(model, source, best, run, chunk_map, tol, seed)
+            climbs = [best if c.restart == best.restart else c for c in climbs]
         params = model.canonical(best.params)
         stats = best.stats if params is best.params else total_stats(model, source, params, assign, chunk_map)
 
-    return Fit(
+    name = "given" if init else f"{strategy}, best of {short_runs} short runs" if n_short else strategy
+    table = summarise(climbs, name, max(SAME_OPTIMUM, 2.0 * tol))
+    unit = units(model, stats, model.pack(params)) if is_smooth(model) else np.ones(model.pack(params).size)
+    fitted = Fit(
         model=model,
         params=params,
         stats=replace(stats, loglik=best.loglik),
         status=best.status,
         verdict=write_verdict(best, table),
+        summary=write_verdict(best, table),
         loglik=best.loglik,
         objective=best.objective,
         gap=best.gap,
         rate=best.rate,
-        passes=sum(len(c.trace) for c in climbs),
+        passes=n_short + sum(len(c.trace) for c in climbs),
         trace=tuple(row for c in climbs for row in c.trace),
         starts=table,
         assign=assign,
         seed=seed,
+        certificate=seen,
+        events=best.events,
+        optima=map_optima(model, climbs, table, params, unit),
     )
+    if saved is not None:
+        saved.remove()
+    return fitted if seen is None else judge(fitted, seen)
+
+
+def check_assignment(model: Any, assign: Assign, warm: str | None) -> None:
+    """Refuse what the model does not offer.
+
+    Raises
+    ------
+    InputError
+        If `assign` or `warm` is unknown to the model.
+    """
+    offered = assigns_of(model)
+    asked = {Annealed: "annealed", Sampled: "sampled"}.get(type(assign), assign)
+    if asked not in offered or (warm in ("annealed", "sampled") and warm not in offered):
+        wrong = asked if asked not in offered else warm
+        raise InputError("fit", f"assignment {wrong!r}", f"one of {', '.join(offered)} for {model.name}")
+    if warm is not None and warm not in WARM:
+        raise InputError("fit", f"warm {warm!r}", f"one of {', '.join(WARM)}")
+
+
+def check_data(
+    model: Model[P, S, C],
+    source: Source[C],
+    assign: Assign,
+    resumed: dict[int, Any],
+    chunk_map: Map,
+    path: Path,
+) -> None:
+    """Refuse a checkpoint whose log-likelihood is not that of these data, by one pass.
+
+    Raises
+    ------
+    InputError
+        If it differs.
+    """
+    for before in resumed.values():
+        point = before if isinstance(before, Climb) else before.point
+        if point is None or any(row.kind == "warm" for row in before.trace):
+            continue
+        now = total_stats(model, source, point.params, assign, chunk_map).loglik
+        if now != point.stats.loglik:
+            got = f"a log-likelihood of {point.stats.loglik}, {now} with these data"
+            raise InputError(str(path), got, "the checkpoint of these data", "delete it to start anew")
+        return
+
+
+def after_short_runs(
+    plan: Plan[P, S, C], count: int, short_runs: int, assign: Assign, start_map: Map, chunk_map: Map
+) -> tuple[Plan[P, S, C], int]:
+    """The plan that goes on from the best of many short runs, and the passes that these took."""
+
+    def brief(restart: int) -> Climb[P, S]:
+        first = plan.first(restart)
+        short: dict[str, Any] = {"max_passes": SHORT_PASSES, "accelerate": False, "chunk_map": chunk_map}
+        return climb(plan.model, plan.source, first, assign=assign, restart=restart, **short)
+
+    runs = start_map(brief, range(short_runs))
+    usable = sorted((c for c in runs if c.status in USABLE), key=lambda c: (-c.objective, c.restart))
+    chosen = [c.params for c in (usable or runs)[:count]]
+    chosen += [plan.first(short_runs + i) for i in range(count - len(chosen))]
+    return replace(plan, init=chosen), sum(len(c.trace) for c in runs)
+
+
+def certified(
+    model: Model[P, S, C],
+    source: Source[C],
+    best: Climb[P, S],
+    run: Callable[..., Climb[P, S]],
+    chunk_map: Map,
+    tol: float,
+    seed: int,
+) -> tuple[Climb[P, S], Certificate]:
+    """The best climb with the certificate of its parameters in canonical order; it goes on where that sees a way up."""
+    seen = certify(model, source, model.canonical(best.params), chunk_map, seed=seed)
+    for round_ in range(ROUNDS):
+        short = seen.kind == "climbing" or seen.gap > 2.0 * max(tol, best.gap)
+        if best.status is not Status.CONVERGED or not (short or seen.kind == "saddle"):
+            break
+        on = model.canonical(best.params)
+        if seen.kind == "saddle" and seen.along.size:
+            packed = model.pack(on)
+            ways = [model.unpack(packed + step * seen.along) for step in SIDEWAYS]
+            on = max(ways, key=lambda p: total_stats(model, source, p, "soft", chunk_map).loglik + model.log_prior(p))
+        more = run(on, restart=best.restart, tol=tol / 10.0 ** (round_ + 1))
+        if more.status not in USABLE or more.objective < best.objective:
+            break
+        left = (Event(len(best.trace), "saddle", seen.rate),) if seen.kind == "saddle" else ()
+        ahead = len(best.trace)
+        trace = best.trace + tuple(replace(row, number=row.number + ahead) for row in more.trace)
+        best = replace(more, trace=trace, events=best.events + left + more.events)
+        seen = certify(model, source, model.canonical(best.params), chunk_map, seed=seed)
+    return best, seen
+
+
+def with_certificate(fitted: Fit[P, S], source: Source[C], threads: int = 1) -> Fit[P, S]:
+    """The fit with the certificate of its parameters, for one that was made without."""
+    model = fitted.model
+    if fitted.assign != "soft" or not (is_smooth(model) and has_errors(model)):
+        return fitted
+    with make_executor("threads", threads) as pool:
+        seen = certify(model, source, fitted.params, pool if source.n_chunks > 1 else in_turn, seed=fitted.seed)
+    return judge(replace(fitted, certificate=seen), seen)
 
 
 def summarise(climbs: Sequence[Climb[P, S]], strategy: str, same: float) -> tuple[Start, ...]:
     """Table of starts with the optimum that each reached."""
     optima = number_optima([c.objective if c.status is Status.CONVERGED else None for c in climbs], same)
     return tuple(
-        Start(c.restart, strategy, c.status, c.objective, len(c.trace), optimum)
+        Start(c.restart, strategy, c.status, c.objective, len(c.trace), optimum, len(c.events))
         for c, optimum in zip(climbs, optima, strict=True)
     )
 
@@ -162,4 +385,5 @@ def join(first: Fit[P, S], second: Fit[P, S], strategy: str) -> Fit[P, S]:
         tuple(row for row in trace if row.restart == restart),
     )
     verdict = write_verdict(climb_of_best, starts)
-    return replace(better, verdict=verdict, passes=len(trace), trace=trace, starts=starts)
+    joined = replace(better, verdict=verdict, summary=verdict, passes=len(trace), trace=trace, starts=starts, optima=())
+    return joined if joined.certificate is None else judge(joined, joined.certificate)

@@ -7,6 +7,7 @@ import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,6 @@ def fit_record(
     branch: str,
     inputs: Sequence[Path],
     command: Sequence[str],
-    certificate: Certificate | None = None,
     labels: Mapping[str, Sequence[Sequence[str]]] | None = None,
     units: Mapping[str, str] | None = None,
     accuracy: Sequence[Mapping[str, Any]] = (),
@@ -101,8 +101,6 @@ def fit_record(
         Files that were read; written relative to the working folder.
     command : sequence of str
         Command line without threads and output folder, which cannot change the numbers.
-    certificate : Certificate, optional
-        Standard errors and what the curvature says; without it, gap and rate come from the trace.
     labels : mapping, optional
         For a parameter, the names along each of its axes.
     units : mapping, optional
@@ -113,6 +111,7 @@ def fit_record(
         What only this branch has to say.
     """
     labels, units = labels or {}, units or {}
+    certificate: Certificate | None = fit.certificate
     errors = certificate.standard_errors if certificate else {}
     scale = certificate.scale if certificate else {}
     beside: dict[str, Mapping[str, Any]] = {
@@ -155,13 +154,18 @@ def fit_record(
                 "objective": s.objective,
                 "passes": s.passes,
                 "optimum": s.optimum,
+                "saddles": s.saddles,
             }
             for s in fit.starts
         ],
+        "optima": [asdict(optimum) for optimum in fit.optima],
+        "unseen_optima": fit.unseen,
+        "saddles_left": [asdict(event) for event in fit.events],
         "trace": [
             {
                 "restart": row.restart,
                 "pass": row.number,
+                "kind": row.kind,
                 "objective": row.objective,
                 "gain": row.gain,
                 "gap": row.gap,
@@ -183,7 +187,7 @@ def write_record(record: Mapping[str, Any], path: Path) -> None:
     """Write fit.json: one line per parameter, start and pass."""
     lines = []
     for key, value in record.items():
-        if key in ("trace", "starts", "accuracy", "inputs") and value:
+        if key in ("trace", "starts", "optima", "accuracy", "inputs") and value:
             body = ",\n  ".join(json.dumps(row, allow_nan=False) for row in value)
             text = f"[\n  {body}\n ]"
         elif key in ("parameters", "extra") and value:
