@@ -13,8 +13,7 @@ from emtools.engine.chunks import Rows
 from emtools.engine.protocol import Assign, Floats, Source, Stats
 from emtools.kernels.logspace import log_or_minus_infinity
 from emtools.models.assignment import EVERY_KIND
-from emtools.models.counts import check_total, column_totals, split_cells
-from emtools.models.hmm import from_log_odds, to_log_odds
+from emtools.models.counts import check_total, column_totals, pack_weights, split_cells, unpack_weights
 
 LOG_2 = float(np.log(2.0))
 # Alleles A, B, O of the genotypes AA, AO, BB, BO, AB, OO.
@@ -126,12 +125,11 @@ class ABO:
 
     def pack(self, params: ABOParams) -> Floats:
         """Log odds of A against B and O, and of B against O."""
-        log_odds: Floats = to_log_odds(params.allele[None, :])[0]
-        return log_odds
+        return pack_weights(params.allele)
 
     def unpack(self, vector: Floats) -> ABOParams:
         """Inverse of `pack`."""
-        return ABOParams(from_log_odds(vector[None, :])[0])
+        return ABOParams(unpack_weights(vector))
 
     def natural(self, params: ABOParams) -> dict[str, Floats]:
         """Frequencies of A, B and O."""

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import expit, logit, xlogy
+from scipy.special import xlogy
 
 from emtools.engine.chunks import Rows
 from emtools.engine.protocol import Assign, Floats, Source, Stats
 from emtools.errors import InputError
 from emtools.kernels.logspace import log_or_minus_infinity
 from emtools.models.assignment import EVERY_KIND
-from emtools.models.counts import check_total, column_totals, split_cells
+from emtools.models.counts import check_total, column_totals, pack_weights, split_cells, unpack_weights
 
 COUNTS = (125.0, 18.0, 20.0, 34.0)
 LOG_HALF, LOG_QUARTER = np.log(0.5), np.log(0.25)
@@ -127,11 +127,11 @@ class Linkage:
 
     def pack(self, params: LinkageParams) -> Floats:
         """Log odds of t."""
-        return np.array([logit(params.probability)], dtype=np.float64)
+        return pack_weights(np.array([params.probability, 1.0 - params.probability]))
 
     def unpack(self, vector: Floats) -> LinkageParams:
         """Inverse of `pack`."""
-        return LinkageParams(float(expit(vector[0])))
+        return LinkageParams(float(unpack_weights(vector)[0]))
 
     def natural(self, params: LinkageParams) -> dict[str, Floats]:
         """The probability t."""

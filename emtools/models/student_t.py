@@ -328,12 +328,11 @@ class StudentT:
         return np.concatenate(parts if self.df is not None else [*parts, [math.log(params.df)]])
 
     def unpack(self, vector: Floats) -> StudentTParams:
-        """Inverse of `pack`."""
+        """Inverse of `pack`; df ends at its bounds."""
         d = self.n_features
         if self.df is not None:
             return StudentTParams(vector[:d], unpack_cholesky(vector[d:]), self.df)
-        with np.errstate(over="ignore"):
-            df = float(np.exp(vector[-1]))
+        df = math.exp(min(max(float(vector[-1]), math.log(LOWEST_DF)), math.log(HIGHEST_DF)))
         return StudentTParams(vector[:d], unpack_cholesky(vector[d:-1]), df)
 
     def natural(self, params: StudentTParams) -> dict[str, Floats]:
