@@ -16,6 +16,7 @@ from reference import exact
 
 from emtools.engine.certificate import certify
 from emtools.engine.chunks import ArraySource, SequenceSource
+from emtools.engine.loop import climb
 from emtools.engine.starts import fit
 from emtools.models.abo import ABO, ABOParams
 from emtools.models.count_mixture import PoissonMixture, PoissonParams
@@ -33,6 +34,10 @@ LOGLIK = 1e-10  # relative
 MLE = 1e-7  # standard errors
 RATE = 1e-6  # absolute
 ERRORS = 1e-5  # relative
+GAP = 0.1  # relative, once the true gap is below `GAP_BELOW` nats
+GAP_BELOW = (0.05, 1e-2, 1e-4, 1e-7)
+# The hill between Murray's saddle and either maximum is 0.059 nats high in all; near its foot no quadratic tells its height.
+GAP_BELOW_MURRAY = (4e-3, 1e-4, 1e-7)
 
 
 @dataclass(frozen=True)
@@ -174,6 +179,28 @@ def test_standard_errors(name):
         np.testing.assert_allclose(errors, known.reshape(errors.shape), rtol=ERRORS, atol=0.0, err_msg=own)
 
 
+@pytest.mark.parametrize("name", REFERENCES)
+def test_gap_is_the_true_gain_to_come(name):
+    """Along plain EM, at the first point below each level."""
+    reference, top = REFERENCES[name](), float(EXACT[name]["loglik"])
+    levels = list(GAP_BELOW_MURRAY if name.startswith("murray") else GAP_BELOW)
+    points = []
+
+    def look(state: Any) -> None:
+        left = top - state.point.objective
+        if levels and left < levels[0]:
+            points.append((left, state.point.params))
+            levels[:] = [level for level in levels if level < left]
+
+    climb(
+        reference.model, reference.source, reference.start, accelerate=False, tol=1e-9, on_state=look, max_passes=9999
+    )
+    assert points
+    for left, params in points:
+        said = certify(reference.model, reference.source, params)
+        assert said.gap == pytest.approx(left, rel=GAP, abs=0.0)
+
+
 def test_murrays_saddle_by_its_rate():
     """Zero correlation is a fixed point; its rate is 16 / 15."""
     saddle = EXACT["murray_saddle"]
@@ -185,15 +212,44 @@ def test_murrays_saddle_by_its_rate():
 
 
 def test_laplace_uniform():
-    """Starts at every pair of bounds in the outer quarters find the profiled maximum, its corner included."""
+    """Starts at pairs of bounds in the outer quarters find the profiled maximum, corners included."""
     known = EXACT["laplace_uniform"]
     model, source = LaplaceUniform(), ArraySource(table("laplace_uniform"))
-    top = fit(model, source, init=model.profile_starts(source, 30), tol=1e-12, parameter_tol=1e-12)
+    top = fit(model, source, init=model.profile_starts(source), tol=1e-12, parameter_tol=1e-12)
     assert top.loglik == pytest.approx(float(known["loglik"]), rel=LOGLIK, abs=0.0)
     for name, value in model.natural(top.params).items():
         error = known["standard_errors"][name]
         tolerance = MLE * float(error) if error else 0.0
         assert value[0] == pytest.approx(float(known["parameters"][name]), rel=0.0, abs=tolerance), name
+
+
+@dataclass(frozen=True)
+class HeldPlaces(LaplaceUniform):
+    """Laplace + Uniform with location and bounds held: what is left, weight and scale, is smooth."""
+
+    places: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    smooth = True
+
+    def pack(self, params):
+        return super().pack(params)[[0, 2]]
+
+    def unpack(self, vector):
+        location, lower, upper = self.places
+        return super().unpack(np.array([vector[0], location, vector[1], lower, upper]))
+
+    def natural(self, params):
+        return {name: value for name, value in super().natural(params).items() if name in ("weight", "scale")}
+
+
+def test_rate_and_errors_of_laplace_uniform_given_its_corners():
+    known = EXACT["laplace_uniform"]
+    places = tuple(float(known["parameters"][name]) for name in ("location", "lower", "upper"))
+    model, source = HeldPlaces(places), ArraySource(table("laplace_uniform"))
+    top = fit(model, source, init=[model.unpack(np.array([0.0, 2.0]))], tol=1e-12, parameter_tol=1e-12)
+    said = certify(model, source, top.params)
+    assert said.rate == pytest.approx(float(known["rate"]), rel=0.0, abs=RATE)
+    for name, error in said.standard_errors.items():
+        assert error[0] == pytest.approx(float(known["standard_errors"][name]), rel=ERRORS), name
 
 
 def test_closed_forms():
