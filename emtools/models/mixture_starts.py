@@ -50,9 +50,8 @@ def sample_rows(data: Source[Rows], rng: np.random.Generator, n_features: int) -
     total = sum(sizes)
     if total == 0:
         raise InputError("weights", "all are zero", "at least one positive weight")
-    chosen = np.arange(total)
-    if total > SAMPLE_ROWS:
-        chosen = np.sort(rng.choice(total, SAMPLE_ROWS, replace=False))
+    every = total <= SAMPLE_ROWS
+    chosen = np.arange(total) if every else np.sort(rng.choice(total, SAMPLE_ROWS, replace=False))
     edges = np.searchsorted(chosen, np.concatenate([[0], np.cumsum(sizes)]))
     values, weights, before = [], [], 0
     for index, size in enumerate(sizes):

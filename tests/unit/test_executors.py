@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -424,3 +425,14 @@ def test_rows_in_any_memory_order_give_the_same_bits():
     assert bits(plain) == bits(columns)
     wide = np.repeat(values, 2, axis=1)[:, ::2]
     assert bits(model.e_step(params, Rows(wide, ones))) == bits(plain)
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_how_to_run(tmp_path, monkeypatch, capsys):
+    page = (Path(__file__).parents[2] / "docs/howto/big_data.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, flags=re.M | re.S)
+    monkeypatch.chdir(tmp_path)
+    exec(compile("\n".join(blocks), "big_data.md", "exec"), {"__name__": "__main__"})
+    verdict, in_threads, on_dask = capsys.readouterr().out.splitlines()
+    assert verdict.startswith("Converged")
+    assert in_threads == on_dask
