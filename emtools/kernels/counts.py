@@ -12,6 +12,7 @@ Floats = npt.NDArray[np.float64]
 LARGE = 20.0  # argument from which four terms of Stirling's series are exact in float64
 SMALL = 0.02  # argument up to which nine terms of the series of log(1 + y) - y are
 NEAR_POISSON = 1e9  # size, over 1 + mean, at which a negative binomial is a Poisson distribution in float64
+HALF_LOG_2PI = 0.5 * float(np.log(2.0 * np.pi))
 STEP = 2.0  # first width, in nats, of the bracket about a size
 
 
@@ -43,24 +44,27 @@ def log_factorials(counts: Floats) -> Floats:
     return total
 
 
-def stirling_rest(values: Floats) -> Floats:
-    """``log Γ(z) - [(z - ½) log z - z + ½ log 2π]`` for z of at least `LARGE`."""
-    inverse = 1.0 / values
-    square = inverse * inverse
-    return inverse * (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square / 1680)))
-
-
 def log_minus(values: Floats) -> Floats:
-    """``log(1 + y) - y`` for y of at least 0, without cancellation."""
-    small = np.minimum(values, SMALL)
+    """``log(1 + y) - y`` for y above -1, without cancellation; at most 0."""
+    small = np.clip(values, -SMALL, SMALL)
     series = np.zeros_like(small)
     for power in range(10, 1, -1):
         series = small * series + (-1.0) ** (power - 1) / power
-    return np.where(values <= SMALL, small * small * series, np.log1p(values) - values)
+    return np.where(np.abs(values) <= SMALL, small * small * series, np.log1p(values) - values)
 
 
-def log_rising(counts: Floats, size: float) -> Floats:
-    """``log Γ(x + r) - log Γ(r) - x log r``, the log of ``Π_{j<x} (1 + j / r)``.
+def stirling_error(values: Floats) -> Floats:
+    """``log Γ(z + 1) - [(z + ½) log z - z + ½ log 2π]`` for z above 0, to the last digit."""
+    inverse = 1.0 / np.maximum(values, LARGE)
+    square = inverse * inverse
+    series = inverse * (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square / 1680)))
+    small = np.minimum(values, LARGE)
+    direct = gammaln(small + 1.0) - (small + 0.5) * np.log(small) + small - HALF_LOG_2PI
+    return np.where(values >= LARGE, series, direct)
+
+
+def rising_slope(counts: Floats, size: float) -> Floats:
+    """``ψ(x + r) - ψ(r) - x / r``, the derivative in r of ``log Γ(x + r) - log Γ(r) - x log r``; at most 0.
 
     Parameters
     ----------
@@ -72,19 +76,7 @@ def log_rising(counts: Floats, size: float) -> Floats:
     Returns
     -------
     ndarray, shape (h,)
-        At least 0.
     """
-    if size < LARGE:
-        direct: Floats = gammaln(counts + size) - gammaln(size) - counts * np.log(size)
-        return direct
-    ratio = counts / size
-    rest = stirling_rest(counts + size) - stirling_rest(np.asarray(size))
-    rising: Floats = size * log_minus(ratio) + (counts - 0.5) * np.log1p(ratio) + rest
-    return rising
-
-
-def rising_slope(counts: Floats, size: float) -> Floats:
-    """Derivative of `log_rising` in r, ``ψ(x + r) - ψ(r) - x / r``; at most 0."""
     if size < LARGE:
         direct: Floats = digamma(counts + size) - digamma(size) - counts / size
         return direct
@@ -102,7 +94,11 @@ def digamma_rest(inverse: Floats) -> Floats:
 def log_negative_binomial(counts: Floats, means: Floats, dispersions: Floats) -> Floats:
     """Log probability of counts under negative binomials with variance ``m + a m²``; a = 0 is the Poisson.
 
-    ``log Γ(x + r) - log Γ(r) - log x! + x log(m / (r + m)) - r log(1 + m / r)`` with ``r = 1 / a``.
+    With ``r = 1 / a``, ``n = x + r``, the error s of Stirling's formula and ``D(y) = y - log(1 + y)`` it is
+
+    ``log(r / n) + s(n) - s(r) - s(x) - r D((x - m) / (r + m)) - x D(r (m - x) / (x (r + m))) + ½ log(n / (2π r x))``,
+
+    in which no large terms cancel, so that counts in the hundred thousands keep their digits.
 
     Parameters
     ----------
@@ -118,7 +114,8 @@ def log_negative_binomial(counts: Floats, means: Floats, dispersions: Floats) ->
 
     References
     ----------
-    Lawless (1987), Can. J. Stat. 15, 209-225, section 2.
+    Lawless (1987), Can. J. Stat. 15, 209-225, section 2; the form by deviances is that of Loader (2000), Fast and
+    Accurate Computation of Binomial Probabilities, for the binomial distribution.
 
     Examples
     --------
@@ -126,16 +123,24 @@ def log_negative_binomial(counts: Floats, means: Floats, dispersions: Floats) ->
     [0.5, 0.25]
     """
     table = np.empty((len(counts), len(means)))
+    some = counts > 0.0
+    x = counts[some]
     for k, (mean, dispersion) in enumerate(zip(means.tolist(), dispersions.tolist(), strict=True)):
         if mean == 0.0:
-            table[:, k] = np.where(counts > 0.0, -np.inf, 0.0)
-        elif dispersion * (1.0 + mean) * NEAR_POISSON < 1.0:
-            table[:, k] = counts * np.log(mean) - mean
-        else:
-            size = 1.0 / dispersion
-            grown = np.log1p(mean * dispersion)
-            table[:, k] = log_rising(counts, size) + counts * (np.log(mean) - grown) - size * grown
-    return table - np.where(np.isneginf(table), 0.0, gammaln(counts + 1.0)[:, None])
+            table[:, k] = np.where(some, -np.inf, 0.0)
+            continue
+        base = -HALF_LOG_2PI - 0.5 * np.log(x) - stirling_error(x)
+        if dispersion * (1.0 + mean) * NEAR_POISSON < 1.0:
+            table[~some, k] = -mean
+            table[some, k] = base + x * log_minus((mean - x) / x)
+            continue
+        size = 1.0 / dispersion
+        n = x + size
+        base += stirling_error(n) - stirling_error(np.asarray(size)) + 0.5 * np.log(size / n)
+        far = size * log_minus((x - mean) / (size + mean)) + x * log_minus(size * (mean - x) / (x * (size + mean)))
+        table[~some, k] = -size * np.log1p(mean * dispersion)
+        table[some, k] = base + far
+    return table
 
 
 def best_dispersion(counts: Floats, weights: Floats, start: float) -> float:

@@ -35,6 +35,8 @@ from emtools.models.counts import (
 )
 from emtools.models.mixture_starts import sample_rows
 
+WITHIN = 0.3  # share of the dispersion of all rows in that of a component of a start
+
 Places = npt.NDArray[np.intp]
 
 
@@ -157,7 +159,7 @@ class NegativeBinomialMixture:
     def initial_params(self, data: Source[Rows], rng: np.random.Generator, strategy: str) -> NegativeBinomialParams:
         """``"kmeans++"`` draws rows far from each other on the square-root scale and takes the means of the groups about
         them; ``"random"`` multiplies the means of all rows by gamma draws of mean 1 and variance 1/4. The
-        dispersions are those of all rows by moments, at least 0.1, times a gamma draw of mean 1 and variance 1/4.
+        dispersions are 0.3 of that of all rows by moments, at least 0.1, times gamma draws of mean 1 and variance 1/4.
 
         Raises
         ------
@@ -170,7 +172,7 @@ class NegativeBinomialMixture:
         overall = np.average(values, axis=0, weights=row_weights)
         variance = np.average((values - overall) ** 2, axis=0, weights=row_weights)
         positive = np.where(overall > 0.0, overall, 1.0)
-        dispersion = np.maximum((variance - overall) / positive**2, 0.1)
+        dispersion = np.maximum(WITHIN * (variance - overall) / positive**2, 0.1)
         dispersions = dispersion * rng.gamma(4.0, 0.25, size=(k, d))
         if strategy == "random":
             means = overall * rng.gamma(4.0, 0.25, size=(k, d))

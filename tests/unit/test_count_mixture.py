@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from mpmath import mp
 from scipy import stats as dist
 from scipy.optimize import minimize_scalar
 
@@ -14,7 +15,7 @@ from emtools.engine.loop import climb
 from emtools.engine.starts import fit
 from emtools.engine.stopping import Status
 from emtools.errors import InputError
-from emtools.kernels.counts import best_dispersion, log_minus, log_negative_binomial, log_rising, rising_slope
+from emtools.kernels.counts import best_dispersion, log_minus, log_negative_binomial, rising_slope, stirling_error
 from emtools.models.count_mixture import MultinomialMixture, MultinomialParams, PoissonMixture, PoissonParams
 from emtools.models.negative_binomial import Histogram, NegativeBinomialMixture, NegativeBinomialParams
 
@@ -113,19 +114,29 @@ def test_without_dispersion_it_is_the_poisson():
     np.testing.assert_allclose(near, ours[:, 1], atol=1e-5)
 
 
-def test_rising_factorials_by_their_product():
-    for size in (0.2, 3.0, 19.9, 20.1, 1e4, 1e9):
-        for x in (0, 1, 2, 17, 300):
-            terms = np.log1p(np.arange(x) / size)
-            assert log_rising(np.array([float(x)]), size)[0] == pytest.approx(math.fsum(terms), rel=1e-11, abs=1e-13)
-            slopes = [-(j / size) / (size + j) for j in range(x)]
-            assert rising_slope(np.array([float(x)]), size)[0] == pytest.approx(math.fsum(slopes), rel=1e-8, abs=1e-15)
-    small = np.array([1e-9, 1e-4, 0.0199, 0.0201, 3.0])
-    np.testing.assert_allclose(
-        log_minus(small),
-        [-0.5e-18, -4.9996667e-09, np.log1p(0.0199) - 0.0199, np.log1p(0.0201) - 0.0201, math.log(4) - 3],
-        rtol=1e-7,
-    )
+def test_large_counts_keep_their_digits():
+    """Against 40 digits."""
+    with mp.workdps(40):
+        for x, mean, dispersion in ((3e5, 2.9e5, 0.4), (123456.0, 2e4, 1e-3), (7.0, 2e4, 3.0), (1e6, 1e6, 1e-7)):
+            r = 1 / mp.mpf(dispersion)
+            exact = mp.loggamma(x + r) - mp.loggamma(r) - mp.loggamma(x + 1) - r * mp.log(1 + mean / r)
+            exact -= x * mp.log(1 + r / mean)
+            ours = log_negative_binomial(np.array([x]), np.array([mean]), np.array([dispersion]))[0, 0]
+            assert ours == pytest.approx(float(exact), rel=1e-13, abs=1e-13)
+
+
+def test_pieces_of_the_negative_binomial_against_many_digits():
+    with mp.workdps(40):
+        for y in (-0.9, -0.0201, -0.0199, -1e-9, 1e-9, 1e-4, 0.0199, 0.0201, 3.0):
+            assert log_minus(np.array([y]))[0] == pytest.approx(float(mp.log(1 + mp.mpf(y)) - mp.mpf(y)), rel=2e-13)
+        for z in (0.01, 0.7, 1.0, 19.9, 20.1, 1e6):
+            exact = mp.loggamma(mp.mpf(z) + 1) - (mp.mpf(z) + 0.5) * mp.log(z) + mp.mpf(z) - mp.log(2 * mp.pi) / 2
+            assert stirling_error(np.array([z]))[0] == pytest.approx(float(exact), rel=1e-13, abs=2e-14)
+        for size in (0.2, 3.0, 19.9, 20.1, 1e4, 1e9):
+            for x in (0.0, 1.0, 2.0, 17.0, 300.0, 1e6):
+                r = mp.mpf(size)
+                exact = mp.digamma(x + r) - mp.digamma(r) - x / r
+                assert rising_slope(np.array([x]), size)[0] == pytest.approx(float(exact), rel=1e-10, abs=1e-15)
 
 
 def test_best_dispersion_is_the_best_of_a_search():
