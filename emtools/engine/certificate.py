@@ -17,9 +17,11 @@ from emtools.engine.information import coordinate_unit as coordinate_unit
 from emtools.engine.intervals import Words, intervals, scales
 from emtools.engine.protocol import C, Floats, Model, P, S, Source
 from emtools.engine.result import Fit
+from emtools.engine.spectrum import units
 from emtools.engine.stopping import Status
 
-LIMIT = 150  # packed parameters above which 4p passes give way to an estimate
+LIMIT = 100  # packed parameters above which 4p passes give way to an estimate
+MOST = 1500  # packed parameters above which that estimate has no standard errors
 FLAT = 1e-4  # share of the information left along a direction, below which it counts as not identified
 UNRESOLVED = 1e-2  # error of such a share beyond which nothing is said
 NEAR = 0.05  # gap in nats beyond which a place is part of the climb, not its end
@@ -248,14 +250,19 @@ def certify(
     """
     packed = model.pack(params)
     stats = total_stats(model, source, params, "soft", chunk_map)
+    if packed.size > MOST:
+        rough = np.where(np.isfinite(packed), units(model, stats, packed), 0.0)
+        guess = estimate(model, source, stats, packed, rough, chunk_map, seed, errors=False)
+        unknown = replace(no_errors(model, params, int(np.sum(rough == 0.0))), passes=1)
+        return unknown if guess is None else read_estimate(model, params, rough, guess, unknown)
     frame, fixed = free_frame(model, stats, packed)
-    held = held_entries(model, packed, fixed)
-    unknown = replace(no_errors(model, params, len(fixed)), held=held, passes=1)
+    unknown = replace(no_errors(model, params, len(fixed)), held=held_entries(model, packed, fixed), passes=1)
     if not frame.n:
         return unknown
     if frame.n > limit:
-        guess = estimate(model, source, stats, frame, chunk_map, seed)
-        return unknown if guess is None else read_estimate(model, params, frame, guess, unknown)
+        lengths = np.abs(frame.directions).sum(axis=1)
+        guess = estimate(model, source, stats, packed, lengths, chunk_map, seed)
+        return unknown if guess is None else read_estimate(model, params, lengths, guess, unknown)
     found = curvature(model, source, stats, frame, fixed, chunk_map, UNRESOLVED)
     if found is None:
         return unknown
@@ -352,12 +359,14 @@ def read_information(
     return with_errors(model, params, told, errors, np.sqrt((frame.directions**2).sum(axis=1)))
 
 
-def read_estimate(model: Model[P, S, C], params: P, frame: Frame, guess: Estimate, unknown: Certificate) -> Certificate:
+def read_estimate(
+    model: Model[P, S, C], params: P, lengths: Floats, guess: Estimate, unknown: Certificate
+) -> Certificate:
     """Kind, gap, rate, direction, errors and intervals from a few directions of the EM map."""
     natural = {name: np.asarray(value, dtype=np.float64) for name, value in model.natural(params).items()}
     shapes = {name: value.shape for name, value in natural.items()}
     top = guess.directions[:, :1]
-    rows = natural_jacobian(model, Frame(frame.packed, top), NATURAL_STEP)
+    rows = natural_jacobian(model, Frame(model.pack(params), top), NATURAL_STEP)
     direction = moves(rows, guess.complete, np.ones(1), shapes)
     upward = math.copysign(1.0, direction[0].share) if direction else 1.0
 
@@ -383,7 +392,7 @@ def read_estimate(model: Model[P, S, C], params: P, frame: Frame, guess: Estimat
     )
     if told.kind in ("saddle", "flat") or math.isnan(told.gap):
         return told
-    return with_errors(model, params, told, shaped(guess.errors), np.abs(frame.directions).sum(axis=1))
+    return with_errors(model, params, told, shaped(guess.errors), lengths)
 
 
 def with_errors(

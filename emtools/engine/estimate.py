@@ -17,9 +17,9 @@ import numpy as np
 from scipy import linalg
 
 from emtools.engine.chunks import Map, total_stats
-from emtools.engine.information import Frame, best_step, natural_jacobian, q_at, rounding, whiten
+from emtools.engine.information import ROUGH, Frame, best_step, natural_jacobian, q_at, rounding, whiten
 from emtools.engine.protocol import C, Floats, Model, P, S, Source
-from emtools.engine.spectrum import Look, look
+from emtools.engine.spectrum import Look, look, slope_along
 
 PASSES = 25  # of the look at the EM map, at most
 RATE_CHANGE = 0.01  # of the largest rate, relative to its distance from 1, at which it counts as settled
@@ -27,10 +27,10 @@ LOOKS = 4  # random directions for the mean rates of the blocks, two passes each
 KEPT = 10  # directions of the subspace that enter the errors
 HIGHEST = 0.999  # mean rate of a block, at most
 WORST = 1e-3  # eigenvalue of the Gram matrix of the directions, relative to its first entry, at least
-# Blocks: change of a natural parameter, relative to the largest of its array, that counts; sum of squared sizes at most;
+# Blocks: change of a natural parameter, relative to the largest of its array, that counts; sum of squared sizes, times p, at most;
 # information shared with all else, in complete-data standard errors, that spoils one; looks at that.
 MOVES = 1e-9
-BUDGET = 40_000
+BUDGET = 12_000_000
 COUPLED = 0.05
 TRIALS = 3
 
@@ -44,7 +44,7 @@ class Estimate:
     look : Look
         Rates and gap; ways and directions in the free packed parameters.
     step_gain : float
-        Gain of the next EM step in nats, roughly.
+        Gain of the next EM step in nats, roughly, and what is left uphill along rates above 1.
     directions : ndarray, shape (p, m)
         Directions of the rates in the whole packed space, each a complete-data standard error long.
     complete, errors : dict of str to ndarray, shape (entries,)
@@ -89,22 +89,38 @@ class Reduced(Generic[P, S, C]):
 
 
 def estimate(
-    model: Model[P, S, C], source: Source[C], stats: S, frame: Frame, chunk_map: Map, seed: int
+    model: Model[P, S, C],
+    source: Source[C],
+    stats: S,
+    packed: Floats,
+    units: Floats,
+    chunk_map: Map,
+    seed: int,
+    errors: bool = True,
 ) -> Estimate | None:
-    """Rates, gap and standard errors at `frame`, one direction a free coordinate; None where there is no EM image.
+    """Rates, gap and standard errors; None where there is no EM image.
+
+    Parameters
+    ----------
+    stats
+        Expected statistics at `packed`.
+    packed, units : ndarray, shape (p,)
+        Where; complete-data standard error of each packed parameter, or so, 0 where it is held.
+    seed : int
+        Root of the random directions.
+    errors : bool
+        Whether standard errors are looked for.
 
     References
     ----------
     Dempster, Laird & Rubin (1977), J. R. Stat. Soc. B 39, 1-38, doi:10.1111/j.2517-6161.1977.tb01600.x, section 3;
     Hutchinson (1990), Commun. Stat. Simul. 19, 433-450, doi:10.1080/03610919008812866, for the mean rates.
     """
-    free = tuple(int(i) for i in np.flatnonzero(frame.directions.any(axis=1)))
-    reduced = Reduced(model, frame.packed, free)
-    units = np.abs(frame.directions).max(axis=1)[list(free)]
-    here = frame.packed[list(free)]
+    free = np.flatnonzero(units)
+    reduced = Reduced(model, packed, tuple(free.tolist()))
 
     def em_image(params: P, expected: S) -> Floats:
-        return model.pack(model.m_step(expected, params))[list(free)]
+        return model.pack(model.m_step(expected, params))[free]
 
     def em_map(vector: Floats) -> Floats | None:
         try:
@@ -115,15 +131,25 @@ def estimate(
             return None
         return image if np.isfinite(image).all() else None
 
-    image = em_image(model.unpack(frame.packed), stats)
+    image = em_image(model.unpack(packed), stats)
     if not np.isfinite(image).all():
         return None
-    step_gain = 0.5 * float(np.sum(((image - here) / units) ** 2))
-    seen = look(cast("Any", reduced), stats, here, image, units, em_map, PASSES, seed, RATE_CHANGE)
-    directions = np.zeros((frame.packed.size, seen.directions.shape[1]))
-    directions[list(free)] = seen.directions
-    complete, errors, spent = block_errors(model, source, stats, frame, seen.rates, directions, chunk_map, seed)
-    return Estimate(seen, step_gain, directions, complete, errors, seen.passes + spent)
+    step_gain = 0.5 * float(np.sum(((image - packed[free]) / units[free]) ** 2))
+    seen = look(
+        cast("Any", reduced), stats, packed[free], image, units[free], em_map, PASSES, seed, rate_change=RATE_CHANGE
+    )
+    directions = np.zeros((packed.size, seen.directions.shape[1]))
+    directions[free] = seen.directions
+    for k in np.flatnonzero(seen.rates > 1.0):
+        pull = slope_along(model, stats, packed, directions[:, k])
+        step_gain += 0.5 * pull**2 / float(seen.rates[k] - 1.0)
+    if errors:
+        frame = Frame(packed, np.diag(units)[:, free])
+        complete, observed, spent = block_errors(model, source, stats, frame, seen.rates, directions, chunk_map, seed)
+    else:
+        complete, spent = {n: np.full(np.size(v), np.nan) for n, v in model.natural(model.unpack(packed)).items()}, 0
+        observed = complete
+    return Estimate(seen, step_gain, directions, complete, observed, seen.passes + spent)
 
 
 def blocks_of(model: Model[P, S, C], frame: Frame) -> list[tuple[list[int], set[tuple[str, int]]]]:
@@ -192,7 +218,7 @@ def block_errors(
     def q(packed: Floats) -> float:
         return q_at(model, stats, packed)
 
-    kept, left = [], BUDGET
+    kept, left = [], BUDGET // frame.packed.size
     for columns, rows in blocks_of(model, frame):
         left -= len(columns) ** 2
         if left < 0:
@@ -205,7 +231,7 @@ def block_errors(
             for _ in range(TRIALS)
         ):
             continue
-        white = whiten(model, stats, own, step)
+        white = whiten(model, stats, own, ROUGH, rough=True)
         if white is None:
             continue
         own, information = white
@@ -237,8 +263,7 @@ def block_errors(
 
 def signs(rng: np.random.Generator, n: int) -> Floats:
     """Random signs."""
-    result: Floats = rng.integers(0, 2, size=n) * 2.0 - 1.0
-    return result
+    return rng.choice(np.array([-1.0, 1.0]), size=n)
 
 
 def orthonormal(q: Callable[[Floats], float], packed: Floats, ways: Floats, step: float) -> Floats:

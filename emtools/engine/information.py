@@ -214,10 +214,12 @@ def complete_information(model: Model[P, S, C], stats: S, frame: Frame, step: fl
     return result
 
 
-def whiten(model: Model[P, S, C], stats: S, frame: Frame, step: float) -> tuple[Frame, Floats] | None:
+def whiten(
+    model: Model[P, S, C], stats: S, frame: Frame, step: float, rough: bool = False
+) -> tuple[Frame, Floats] | None:
     """Directions along which the complete-data information is near the identity, and that information.
 
-    None where there are none.
+    None where there are none. With `rough`, to second order only.
     """
     complete = complete_information(model, stats, frame, ROUGH, rough=True)
     for _ in range(ROUNDS):
@@ -226,7 +228,7 @@ def whiten(model: Model[P, S, C], stats: S, frame: Frame, step: float) -> tuple[
         values, vectors = linalg.eigh(complete)
         values = np.maximum(values, SMALLEST * values[-1])
         frame = replace(frame, directions=frame.directions @ (vectors / np.sqrt(values)))
-        complete = complete_information(model, stats, frame, step)
+        complete = complete_information(model, stats, frame, step, rough)
         if np.abs(complete - np.eye(frame.n)).max() < WHITE:
             return frame, complete
     return None
