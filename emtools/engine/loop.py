@@ -25,7 +25,11 @@ OnState = Callable[["State[P, S]"], None]
 LOOK_PASSES = 12  # passes that a look at the EM map may take before "converged" is said
 FIRST_RATE = 0.99  # rate that is assumed until a look has been taken
 SADDLE = 1e-3  # a rate beyond 1 by more is a saddle; within it, the likelihood is flat to second order
-STEPS_OFF = (1.0, -1.0, 0.25, -0.25, 4.0, -4.0)  # steps from a saddle, in complete-data standard errors
+STEPS_OFF = (1.0, -1.0, 0.25, -0.25)  # steps from a saddle, in complete-data standard errors
+# The same where the likelihood is level to second order, directions tried, and EM steps that follow.
+LEVEL_STEP = 8.0
+LEVEL_DIRECTIONS = 3
+FOLLOWING = 25
 MOST_STEPS_OFF = 5
 REST = 20  # kept passes without a gain beyond rounding, after which a look is taken whatever the residual
 
@@ -416,22 +420,20 @@ class Climber(Generic[P, S, C]):
         return look(self.model, point.stats, point.packed, image[1], state.unit, em_map, limit)
 
     def step_off(self, state: State[P, S], seen: Look) -> Climb[P, S] | None:
-        """Try both ways along the direction of the largest rate, and go on from the better one if it is higher."""
+        """Leave a stationary point along the directions that a look found not to fall, if something higher lies there.
+
+        Where a rate is above 1, the better one of both ways is taken. Where it is 1, the likelihood is level to second
+        order, and may rise only once the other parameters have followed: some EM steps are taken at either side.
+        """
         start = state.point
         assert start is not None
-        floor = max(self.tol, 10.0 * ROUNDING * (1.0 + abs(start.objective)))
         best: Point[P, S] | None = None
-        began = perf_counter()
-        for step in STEPS_OFF:
-            if self.spent(state):
-                break
-            began = perf_counter()
-            there = self.attempt(start.packed + step * seen.directions[:, 0])
-            self.record(state, "look", start.objective, 0.0, began)
-            if there is not None and there.objective > start.objective + floor:
-                best = there if best is None or there.objective > best.objective else best
-            if best is not None and step < 0.0:
-                break
+        if seen.rate > 1.0 + SADDLE:
+            found = [self.beyond(state, step * seen.directions[:, 0], 0) for step in STEPS_OFF]
+            best = max((point for point in found if point is not None), key=lambda point: point.objective, default=None)
+        for i in range(min(seen.level.shape[1], LEVEL_DIRECTIONS)):
+            if best is None:
+                best = self.beyond(state, LEVEL_STEP * seen.level[:, i], FOLLOWING)
         if best is None:
             return None
         moved = best.packed - start.packed
@@ -444,6 +446,23 @@ class Climber(Generic[P, S, C]):
         state.rate, state.remaining = math.nan, Remaining(math.inf, math.nan)
         state.objectives.clear()
         return self.resume_from(state, best)
+
+    def beyond(self, state: State[P, S], way: Floats, following: int) -> Point[P, S] | None:
+        """A place higher than the present one, at the end of `way` or at most `following` EM steps after; else None."""
+        start = state.point
+        assert start is not None
+        floor = start.objective + max(self.tol, 10.0 * ROUNDING * (1.0 + abs(start.objective)))
+        packed = start.packed + way
+        for _ in range(following + 1):
+            if self.spent(state):
+                return None
+            began = perf_counter()
+            there = self.attempt(packed)
+            self.record(state, "look", start.objective, 0.0, began)
+            if there is None or there.objective > floor:
+                return there
+            packed = self.model.pack(self.model.m_step(there.stats, there.params))
+        return None
 
     def resume_from(self, state: State[P, S], point: Point[P, S]) -> Climb[P, S] | None:
         """Go on from a point that a look has found."""

@@ -15,6 +15,7 @@ PROBE = 1e-2  # second difference of Q, in nats, over which the length of a dire
 PROBES = 40
 SLOPE_STEP = 2e-2  # of differences of Q, in complete-data standard errors
 SETTLED = 0.05  # relative change of the gap that ends the look
+LEVEL = 1e-3  # distance from 1 within which a rate may be 1
 DEPENDENT = 1e-8  # length of what is new in a direction, below which it adds nothing
 LARGEST_PROBED = 500  # coordinates whose unit is measured one by one
 
@@ -29,6 +30,8 @@ class Look:
         Largest eigenvalues of the EM rate matrix, as far as `passes` passes tell, descending.
     directions : ndarray, shape (p, m)
         Their directions in the packed space, each a complete-data standard error long.
+    level : ndarray, shape (p, l)
+        Directions along which the rate is 1, as far as one tells: the likelihood is level to second order there.
     way : ndarray, shape (p,)
         Estimated step to the top of the hill in the packed space.
     gap : float
@@ -41,6 +44,7 @@ class Look:
 
     rates: Floats
     directions: Floats
+    level: Floats
     way: Floats
     gap: float
     passes: int
@@ -196,5 +200,10 @@ def look(
         settled = settled + 1 if abs(gap - before) <= SETTLED * gap and steady else 0
         if settled >= 4 and passes >= 8:
             break
-    lengths = [length_of(model, stats, packed, directions[:, i]) for i in range(directions.shape[1])]
-    return Look(rates, directions * np.array(lengths), way, gap, passes, basis.shape[1] == p)
+    level = np.zeros((p, 0))
+    if rates.size and rates[0] > 1.0 - LEVEL:
+        _, singular, right = np.linalg.svd(basis.T @ products - np.eye(basis.shape[1]))
+        level = (basis @ right[singular < LEVEL].T) * unit[:, None]
+    for part in (directions, level):
+        part *= [length_of(model, stats, packed, part[:, i]) for i in range(part.shape[1])]
+    return Look(rates, directions, level, way, gap, passes, basis.shape[1] == p)
