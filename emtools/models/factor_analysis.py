@@ -20,9 +20,9 @@ from emtools.kernels.factors import factor_moments, factor_posterior
 from emtools.kernels.missing import LOG_2PI, factorise, group_rows
 from emtools.models.normal import PatternChunk
 
-# A uniqueness below this share of its column's variance, with no bound set, is on its way to zero (Heywood): the
-# factor is then nearly that column, and EM hardly moves. Isotropic noise is no such case until it is lost in rounding.
-HEYWOOD = 1e-5
+# A uniqueness below this share of its column's variance, with no bound set, counts as on its way to zero (Heywood):
+# EM would follow it for ever, ψ falling as one over the passes. Isotropic noise is no such case short of rounding.
+HEYWOOD = 1e-3
 NO_NOISE = 1e-13
 # Columns of loadings whose cosines are below this already lie along principal axes.
 ALIGNED = 1e-12
@@ -109,7 +109,7 @@ class FactorAnalysis:
         A variance for each column, or one for all.
     least_noise : float
         Lower bound of each variance, in squared units of the columns; the M-step maximises within it. At 0 a
-        variance that goes to zero (Heywood case) ends the climb as degenerate.
+        variance below 1e-3 of that of its column (Heywood case) ends the climb as degenerate.
     expand : bool
         Parameter-expanded EM: the factors may have any mean and covariance in the M-step and are standardised after
         it. Climbs the same likelihood in fewer passes, but its M-step does not maximise Q.

@@ -59,7 +59,7 @@ def test_every_pass_agrees_with_hmmlearn(name):
 def test_earthquakes_reach_the_published_maximum(n_states, loglik, rates):
     """Zucchini & MacDonald (2009), tables 4.1 and 4.2: free start, fitted by EM."""
     source = SeriesSource([np.array(STORED["earthquakes"])])
-    result = fit(PoissonHMM(n_states), source, starts=10, tol=1e-9, seed=2)
+    result = fit(PoissonHMM(n_states), source, starts=3, tol=1e-9, seed=2)
     assert result.converged
     assert result.loglik == pytest.approx(loglik, abs=5.1e-5 if n_states == 3 else 5.1e-6)
     np.testing.assert_allclose(result.params.rates.ravel(), rates, rtol=0, atol=5.1e-4)
@@ -68,7 +68,7 @@ def test_earthquakes_reach_the_published_maximum(n_states, loglik, rates):
 def test_the_nile_falls_once_after_1898():
     """Cobb (1978) places the change at 1898."""
     values = np.array(STORED["nile"])
-    result = fit(GaussianHMM(2), SeriesSource([values]), starts=10, seed=1)
+    result = fit(GaussianHMM(2), SeriesSource([values]), starts=4, seed=1)
     path = result.model.viterbi(result.params, values)
     assert (1871 + np.flatnonzero(np.diff(path))).tolist() == [1898]
     assert len({start.optimum for start in result.starts}) == 1

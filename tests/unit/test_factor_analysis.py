@@ -51,7 +51,9 @@ def test_isotropic_noise_reaches_the_closed_form(n_factors):
     noise = values[n_factors:].mean()
     logs = np.log(values[:n_factors]).sum() + (d - n_factors) * np.log(noise)
     loglik = -0.5 * len(WINE) * (d * np.log(2 * np.pi) + logs + d)
-    result = fit(FactorAnalysis(d, n_factors, "isotropic"), PatternSource(WINE), tol=1e-11, max_passes=20_000)
+    result = fit(
+        FactorAnalysis(d, n_factors, "isotropic"), PatternSource(WINE), tol=1e-11, max_passes=20_000, certificate=False
+    )
     assert result.loglik == pytest.approx(loglik, rel=1e-11)
     np.testing.assert_allclose(result.params.noise, noise, rtol=1e-5)
     loadings = vectors[:, :n_factors] * np.sqrt(values[:n_factors] - noise)
@@ -62,7 +64,9 @@ def test_isotropic_noise_reaches_the_closed_form(n_factors):
 @pytest.mark.parametrize("n_factors", [1, 3])
 def test_complete_data_agree_with_scikit_learn(n_factors):
     peer = Peer(n_factors, tol=1e-13, max_iter=200_000, svd_method="lapack").fit(WINE)
-    result = fit(FactorAnalysis(WINE.shape[1], n_factors), PatternSource(WINE), starts=2, tol=1e-10, max_passes=20_000)
+    result = fit(
+        FactorAnalysis(WINE.shape[1], n_factors), PatternSource(WINE), tol=1e-10, max_passes=20_000, certificate=False
+    )
     assert result.loglik == pytest.approx(peer.score(WINE) * len(WINE), rel=1e-10)
     np.testing.assert_allclose(result.model.covariance(result.params), peer.get_covariance(), rtol=0, atol=1e-4)
 
@@ -75,8 +79,8 @@ def test_enough_factors_are_the_normal_distribution(model, columns):
     values[rng.random(values.shape) < 0.15] = np.nan
     source = PatternSource(values[:, :columns])
     assert model.n_free_parameters == MultivariateNormal(columns).n_free_parameters
-    normal = fit(MultivariateNormal(columns), source, tol=1e-11, max_passes=20_000)
-    result = fit(model, source, tol=1e-11, max_passes=20_000)
+    normal = fit(MultivariateNormal(columns), source, tol=1e-11, max_passes=20_000, certificate=False)
+    result = fit(model, source, tol=1e-11, max_passes=20_000, certificate=False)
     assert result.loglik == pytest.approx(normal.loglik, rel=1e-9)
     np.testing.assert_allclose(model.covariance(result.params), normal.params.covariance, rtol=0, atol=1e-4)
 
@@ -156,13 +160,13 @@ def test_expansion_climbs_the_same_likelihood_in_fewer_passes():
         model = FactorAnalysis(d, 3, expand=expand)
         params = model.initial_params(source, np.random.default_rng(2), "random")
         values = []
-        for _ in range(150):
+        for _ in range(80):
             stats = total_stats(model, source, params)
             values.append(stats.loglik)
             params = model.m_step(stats, params)
         assert (np.diff(values) > -1e-9).all()
         passes[expand] = values
-    assert int(np.argmax(np.array(passes[True]) >= passes[False][-1])) < 75
+    assert int(np.argmax(np.array(passes[True]) >= passes[False][-1])) < 40
     assert passes[True][-1] - passes[False][-1] < 5.0
 
 

@@ -94,7 +94,7 @@ def test_the_bound_lies_below_the_evidence(weights):
         term = log_probability_of_labels([len(g) for g in groups], prior.concentration, weights)
         terms.append(term + sum(log_evidence_of_group(g, prior) for g in groups))
     evidence = logsumexp(terms)
-    best = fit(model, ArraySource(values), starts=8, tol=1e-10).objective
+    best = fit(model, ArraySource(values), starts=5, tol=1e-10, certificate=False).objective
     assert best < evidence
     assert evidence - best < 2.5
 
@@ -104,14 +104,14 @@ def test_no_optimiser_finds_a_higher_bound(weights):
     values = two_groups(40, 1) * np.array([2.0])
     model = VariationalGaussianMixture(2, 1, vague_prior(values, 2), weights)
     source = ArraySource(values)
-    result = fit(model, source, starts=10, tol=1e-11, max_passes=5000)
+    result = fit(model, source, starts=3, tol=1e-11, max_passes=5000, certificate=False)
     start = model.pack(result.params)
     away = start + 0.1 * np.random.default_rng(1).normal(size=start.size)
     found = optimize.minimize(lambda v: -objective(model, source, model.unpack(v)), away, method="BFGS")
     assert -found.fun == pytest.approx(result.objective, abs=1e-6)
     far = start + np.random.default_rng(2).normal(size=start.size)
     found = optimize.minimize(lambda v: -objective(model, source, model.unpack(v)), far, method="BFGS")
-    from_there = fit(model, source, init=[model.unpack(found.x)], tol=1e-11, max_passes=5000)
+    from_there = fit(model, source, init=[model.unpack(found.x)], tol=1e-11, max_passes=5000, certificate=False)
     assert from_there.objective == pytest.approx(-found.fun, abs=1e-6)
 
 
@@ -197,8 +197,8 @@ def test_scikit_learn_ends_at_the_same_posteriors():
 def test_components_that_are_not_needed_are_left_empty():
     values = two_groups(200)
     for weights in ("dirichlet", "stick_breaking"):
-        model = VariationalGaussianMixture(6, 2, vague_prior(values, 6), weights)
-        result = fit(model, ArraySource(values), starts=4, max_passes=5000)
+        model = VariationalGaussianMixture(4, 2, vague_prior(values, 4), weights)
+        result = fit(model, ArraySource(values), starts=3, max_passes=5000, certificate=False)
         shares = model.expected_weights(result.params)
         assert shares.sum() == pytest.approx(1.0, abs=1e-12)
         assert (shares > 0.02).sum() == 2
