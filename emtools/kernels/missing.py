@@ -258,3 +258,36 @@ def fill_conditional(values: Floats, mean: Floats, covariance: Floats) -> tuple[
         filled[np.ix_(rows, m)] = mean[m] + (values[np.ix_(rows, o)] - mean[o]) @ slopes
         sd[np.ix_(rows, m)] = np.sqrt(np.diagonal(residual))
     return filled, sd
+
+
+def log_density_observed(values: Floats, mean: Floats, covariance: Floats) -> Floats:
+    """Log density of what was observed of each row under a normal distribution.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, d)
+        NaN where missing.
+    mean : ndarray, shape (d,)
+    covariance : ndarray, shape (d, d)
+        Positive definite.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Nats; 0 for a row without any value.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If `covariance` is not positive definite.
+    """
+    densities = np.zeros(len(values))
+    observed = ~np.isnan(values)
+    for rows in group_rows(observed):
+        o = np.flatnonzero(observed[rows[0]])
+        factor = factorise(covariance[np.ix_(o, o)])
+        if factor is None:
+            raise np.linalg.LinAlgError("the covariance is not positive definite")
+        white = solve_lower(factor, (values[np.ix_(rows, o)] - mean[o]).T)
+        densities[rows] = -0.5 * (o.size * LOG_2PI + log_determinant(factor) + (white**2).sum(axis=0))
+    return densities

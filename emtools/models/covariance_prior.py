@@ -52,7 +52,7 @@ class CovariancePrior:
         return log_inverse_gamma(covariances, self.degrees, self.added_scatter(family))
 
 
-def data_prior(values: Floats, n_components: int, family: str) -> CovariancePrior:
+def data_prior(values: Floats, n_components: int, family: str, weights: Floats | None = None) -> CovariancePrior:
     """A weak prior from the data, so that no component can collapse.
 
     ``d + 2`` degrees of freedom and the covariance of the data over ``K^(2/d)``, the share of the
@@ -69,6 +69,8 @@ def data_prior(values: Floats, n_components: int, family: str) -> CovariancePrio
         Components K.
     family : {"full", "tied", "diagonal", "spherical"}
         Family of the mixture.
+    weights : ndarray, shape (n,), optional
+        Weights of the rows; a weight of 2 equals the row twice.
 
     Returns
     -------
@@ -92,8 +94,9 @@ def data_prior(values: Floats, n_components: int, family: str) -> CovariancePrio
     if not np.isfinite(values).all():
         raise InputError("data", "a value that is not a finite number", "finite numbers", "impute or drop it")
     d = values.shape[1]
-    deviations = values - values.mean(axis=0)
-    covariance = deviations.T @ deviations / max(1, len(values) - 1)
+    counts = np.ones(len(values)) if weights is None else weights
+    deviations = values - np.average(values, axis=0, weights=counts)
+    covariance = (deviations * counts[:, None]).T @ deviations / max(1.0, float(counts.sum()) - 1.0)
     variances = np.diagonal(covariance).copy()
     if not (variances > 0.0).all():
         column = int(np.argmin(variances > 0.0)) + 1
@@ -103,3 +106,38 @@ def data_prior(values: Floats, n_components: int, family: str) -> CovariancePrio
     if family == "tied":
         n_components = 1
     return CovariancePrior(float(d + 2), (covariance + 1e-6 * np.diag(variances)) / n_components ** (2.0 / d))
+
+
+def spread_prior(values: Floats, weights: Floats | None = None) -> CovariancePrior:
+    """A weak prior for a table with gaps: ``d + 2`` degrees of freedom, and the variances of what is observed.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, d)
+        NaN where missing; at least one value in each column.
+    weights : ndarray, shape (n,), optional
+        Weights of the rows; a weight of 2 equals the row twice.
+
+    Returns
+    -------
+    CovariancePrior
+
+    Raises
+    ------
+    InputError
+        If a column is constant.
+
+    Examples
+    --------
+    >>> spread_prior(np.array([[0.0, 1.0], [2.0, np.nan], [4.0, 3.0]])).scale.diagonal().round(2).tolist()
+    [2.67, 1.0]
+    """
+    observed = ~np.isnan(values)
+    counts = observed * (1.0 if weights is None else weights[:, None])
+    filled = np.where(observed, values, 0.0)
+    centre = (counts * filled).sum(axis=0) / counts.sum(axis=0)
+    variances = (counts * np.where(observed, values - centre, 0.0) ** 2).sum(axis=0) / counts.sum(axis=0)
+    if not (variances > 0.0).all():
+        column = int(np.argmin(variances > 0.0)) + 1
+        raise InputError("data", f"feature {column} is constant", "features that vary", "drop it")
+    return CovariancePrior(float(values.shape[1] + 2), np.diag(variances))
