@@ -285,3 +285,56 @@ def best_states(
             n_transition[path[t - 1], path[t]] += weights[s]
         n_start[path[first]] += weights[s]
     return path, n_start, n_transition, loglik, POSSIBLE, POSSIBLE
+
+
+@njit(cache=True, nogil=True)
+def drawn_states(
+    log_emission: Floats, offsets: Offsets, weights: Floats, start: Floats, transition: Floats, uniforms: Floats
+) -> tuple[Path, Floats, Floats, float, int, int]:
+    """One path of each series, drawn from its conditional distribution, and the counts along it.
+
+    Parameters and returns as in `best_states`; ``uniforms``, shape (n_total,), from 0 to 1, are what is drawn with.
+    States are drawn from the last to the first: p(z_t | z_{t+1}, x_1..x_t) is proportional to the filtered probability
+    times the transition.
+
+    References
+    ----------
+    Scott (2002), J. Am. Stat. Assoc. 97, 337-351, doi:10.1198/016214502753479464, eq. 9.
+    """
+    n_states = start.size
+    log_start = log_table(start.reshape(1, -1))[0]
+    log_transition = log_table(transition)
+    path = np.full(len(log_emission), -1, dtype=np.int64)
+    log_alpha = np.empty(log_emission.shape)
+    n_start = np.zeros(n_states)
+    n_transition = np.zeros((n_states, n_states))
+    loglik = 0.0
+    for s in range(weights.size):
+        if weights[s] == 0.0:
+            continue
+        first, end = offsets[s], offsets[s + 1]
+        rows = log_emission[first:end]
+        _, _, position = forward(rows, log_start, log_transition, log_alpha[first:end])
+        if position != POSSIBLE:
+            return path, n_start, n_transition, -math.inf, s, position
+        value = 0.0
+        for t in range(end - 1, first - 1, -1):
+            log_shares = log_alpha[t].copy()
+            if t < end - 1:
+                log_shares += log_transition[:, path[t + 1]]
+            shares = np.exp(log_shares - log_shares.max())
+            height = uniforms[t] * shares.sum()
+            state, reached = 0, shares[0]
+            while state < n_states - 1 and not height < reached:
+                state += 1
+                reached += shares[state]
+            while shares[state] == 0.0:
+                state -= 1
+            path[t] = state
+            value += log_emission[t, state]
+            if t < end - 1:
+                value += log_transition[state, path[t + 1]]
+                n_transition[state, path[t + 1]] += weights[s]
+        n_start[path[first]] += weights[s]
+        loglik += weights[s] * (value + log_start[path[first]])
+    return path, n_start, n_transition, loglik, POSSIBLE, POSSIBLE

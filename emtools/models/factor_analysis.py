@@ -18,6 +18,7 @@ from emtools.engine.protocol import Assign, Floats, Source, Stats
 from emtools.errors import InputError
 from emtools.kernels.factors import factor_moments, factor_posterior
 from emtools.kernels.missing import LOG_2PI, factorise, group_rows
+from emtools.models.assignment import kind_of
 from emtools.models.normal import PatternChunk
 
 # A uniqueness below this share of its column's variance, with no bound set, counts as on its way to zero (Heywood):
@@ -236,9 +237,10 @@ class FactorAnalysis:
         Raises
         ------
         InputError
-            If the number of columns is wrong.
+            If the number of columns is wrong, or the assignment is not soft.
         """
         self.check_columns(chunk)
+        kind_of(assign, self.assigns)
         params = self.anchored(params)
         m = factor_moments(chunk.patterns, params.mean - chunk.origin, params.loadings, params.noise)
         n = float(sum(p.weight for p in chunk.patterns))

@@ -12,11 +12,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from emtools.engine.protocol import Assign, Floats, Source
+from emtools.engine.protocol import Annealed, Assign, Floats, Sampled, Source
 from emtools.engine.series import Series
 from emtools.errors import InputError
 from emtools.kernels.gaussian import LOG_2PI
 from emtools.kernels.missing import condition, factorise, group_rows, log_determinant, solve_lower
+from emtools.models.assignment import EVERY_KIND, generator, kind_of
 from emtools.models.covariance_prior import CovariancePrior
 from emtools.models.hidden_chain import (
     best_path,
@@ -129,6 +130,7 @@ class GaussianHMM:
 
     name: ClassVar[str] = "gaussian_hmm"
     strategies: ClassVar[tuple[str, ...]] = ("windows", "random")
+    assigns: ClassVar[tuple[str, ...]] = EVERY_KIND
 
     def __post_init__(self) -> None:
         check_chain(self.n_states, self.n_features, self.pseudocount)
@@ -189,7 +191,7 @@ class GaussianHMM:
         )
 
     def e_step(self, params: GaussianHMMParams, chunk: Series, assign: Assign = "soft") -> GaussianHMMStats:
-        """Expected counts and moments of `chunk` about ``params.means``; along the best path where hard.
+        """Expected counts and moments of `chunk` about ``params.means`` under any assignment; along one path where hard or drawn.
 
         Raises
         ------
@@ -199,24 +201,29 @@ class GaussianHMM:
         values = chunk.values
         if values.shape[1] != self.n_features:
             raise InputError("series", f"{values.shape[1]} columns", f"{self.n_features}")
-        hard = assign == "hard"
-        log_emission = self.log_emission(params, values, at_mode=hard)
-        states = find_states(params, log_emission, chunk, assign)
+        kind_of(assign)
+        states = find_states(params, self.log_emission(params, values, assign), chunk, assign)
         seen = np.asarray(~np.isnan(values))
         whole = np.asarray(seen.all(axis=1))
         base = self.emissions.moments(
             values[whole], states.shares[whole], params.means, n=0.0, loglik=states.loglik, entropy=states.entropy
         )
-        counts, first, second, entropy = base.counts.copy(), base.first.copy(), base.second.copy(), base.entropy
+        counts, first, second = base.counts.copy(), base.first.copy(), base.second.copy()
+        loglik, entropy = base.loglik, base.entropy
+        draws = None
+        if isinstance(assign, Sampled):
+            draws = generator(Sampled((*assign.seed, 1)), chunk.first).normal(size=values.shape)
         for rows in grouped(seen, ~whole):
-            added = self.complete(params, values[rows], seen[rows[0]], states.shares[rows], hard)
+            drawn = None if draws is None else draws[rows]
+            added = self.complete(params, values[rows], seen[rows[0]], states.shares[rows], assign, drawn)
             counts += added[0]
             first += added[1]
             second += added[2]
-            entropy += added[3]
+            loglik += added[3]
+            entropy += added[4]
         return GaussianHMMStats(
             n=float(chunk.weights.sum()),
-            loglik=base.loglik,
+            loglik=loglik,
             entropy=entropy,
             counts=counts,
             first=first,
@@ -226,7 +233,7 @@ class GaussianHMM:
             n_transition=states.n_transition,
         )
 
-    def log_emission(self, params: GaussianHMMParams, values: Floats, at_mode: bool = False) -> Floats:
+    def log_emission(self, params: GaussianHMMParams, values: Floats, assign: Assign = "soft") -> Floats:
         """Log density of what was observed of each row in each state.
 
         Parameters
@@ -235,8 +242,9 @@ class GaussianHMM:
             Parameters.
         values : ndarray, shape (n, d)
             NaN where not observed.
-        at_mode : bool
-            Of rows with some gaps, the log density with what is missing at its mode.
+        assign : Assign
+            Where annealed with power b, the log of the density to the power b, summed over what is missing; where
+            hard, the log density with what is missing at its mode.
 
         Returns
         -------
@@ -260,9 +268,13 @@ class GaussianHMM:
                 factor, _, residual = parts
                 white = solve_lower(factor, (held - params.means[k, o]).T)
                 constant = o.size * LOG_2PI + log_determinant(factor)
-                if at_mode and m.size:
-                    constant += m.size * LOG_2PI + log_determinant_of(residual)
                 table[rows, k] = -0.5 * (np.einsum("in,in->n", white, white) + constant)
+                if isinstance(assign, Annealed):
+                    b = assign.power
+                    spread = log_determinant_of(residual) + m.size * LOG_2PI if m.size else 0.0
+                    table[rows, k] = b * table[rows, k] + 0.5 * ((1.0 - b) * spread - m.size * np.log(b))
+                elif assign == "hard" and m.size:
+                    table[rows, k] -= 0.5 * (m.size * LOG_2PI + log_determinant_of(residual))
         return table
 
     def complete(
@@ -271,28 +283,40 @@ class GaussianHMM:
         values: Floats,
         observed: npt.NDArray[np.bool_],
         shares: Floats,
-        at_mode: bool,
-    ) -> tuple[Floats, Floats, Floats, float]:
-        """Counts, first and second moments and entropy of rows (n, d) that share one pattern of gaps."""
+        assign: Assign,
+        draws: Floats | None = None,
+    ) -> tuple[Floats, Floats, Floats, float, float]:
+        """Counts, first and second moments, log-likelihood and entropy that rows (n, d) of one pattern of gaps add.
+
+        What is missing has its conditional mean and covariance (over the power where annealed), its mode where hard,
+        or one draw, made of the standard normal `draws` (n, d).
+        """
         k, d = params.means.shape
         o, m = np.flatnonzero(observed), np.flatnonzero(~observed)
+        power = assign.power if isinstance(assign, Annealed) else 1.0
         counts = shares.sum(axis=0)
-        first, second, entropy = np.zeros((k, d)), np.zeros((k, d, d)), 0.0
+        first, second, loglik, entropy = np.zeros((k, d)), np.zeros((k, d, d)), 0.0, 0.0
         for j, covariance in enumerate(self.emissions.covariance_matrices(self.mixture(params))):
             parts = condition(covariance, o, m)
             if parts is None:
-                return counts, first, self.in_family(second), np.nan
+                return counts, first, self.in_family(second), np.nan, np.nan
             _, slopes, residual = parts
             deviations = np.zeros((len(values), d))
             deviations[:, o] = values[:, o] - params.means[j, o]
             deviations[:, m] = deviations[:, o] @ slopes
+            if draws is not None:
+                root = factorise(residual)
+                deviations[:, m] += np.nan if root is None else draws[:, m] @ root.T
+                square = float(shares[:, j] @ (draws[:, m] ** 2).sum(axis=1))
+                loglik -= 0.5 * (counts[j] * (m.size * LOG_2PI + log_determinant_of(residual)) + square)
+            elif assign != "hard":
+                second[j][np.ix_(m, m)] += counts[j] * residual / power
+                spread = m.size * (1.0 + LOG_2PI - np.log(power)) + log_determinant_of(residual)
+                entropy += 0.5 * counts[j] * spread / power
             shared = deviations * shares[:, j : j + 1]
             first[j] = shared.sum(axis=0)
-            second[j] = shared.T @ deviations
-            if not at_mode:
-                second[j][np.ix_(m, m)] += counts[j] * residual
-                entropy += 0.5 * counts[j] * (m.size * (1.0 + LOG_2PI) + log_determinant_of(residual))
-        return counts, first, self.in_family(0.5 * (second + np.swapaxes(second, 1, 2))), float(entropy)
+            second[j] += shared.T @ deviations
+        return counts, first, self.in_family(0.5 * (second + np.swapaxes(second, 1, 2))), float(loglik), float(entropy)
 
     def in_family(self, second: Floats) -> Floats:
         """Products of deviations (K, d, d) in the shape that the family keeps."""

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import xlogy
 
-from emtools.engine.protocol import Assign, Floats, Source
+from emtools.engine.protocol import Annealed, Assign, Floats, Sampled, Source
 from emtools.engine.series import Series
 from emtools.errors import InputError
-from emtools.kernels.chain import best_states, expected_states
+from emtools.kernels.chain import best_states, drawn_states, expected_states
 from emtools.kernels.markov import POSSIBLE
+from emtools.models.assignment import generator, kind_of
 from emtools.models.hmm import from_log_odds, impossible, shares, to_log_odds
 from emtools.models.mixture_starts import draw_seeds
 
@@ -41,7 +42,7 @@ class States:
     Parameters
     ----------
     shares : ndarray, shape (n_total, K)
-        Posterior of the states times the weight of the series; 0 or the weight where hard.
+        Posterior of the states times the weight of the series; 0 or the weight along one path.
     n_start, n_transition : ndarray, shapes (K,) and (K, K)
         Weighted expected counts.
     loglik, entropy : float
@@ -66,18 +67,20 @@ def check_chain(n_states: int, n_features: int, pseudocount: float) -> None:
 
 
 def find_states(params: Chain, log_emission: Floats, chunk: Series, assign: Assign) -> States:
-    """Expected states of `chunk`, or those of the best path where hard.
+    """States of `chunk` under any assignment: expected, of the best path, annealed or drawn.
 
     Parameters
     ----------
     params : Chain
         Start and transitions.
     log_emission : ndarray, shape (n_total, K)
-        Log density of each row in each state; NaN gives a log-likelihood of NaN.
+        Log density of each row in each state; NaN gives a log-likelihood of NaN. Where annealed, the log of its power,
+        summed over what is missing of the row.
     chunk : Series
         Data, for offsets, weights and messages.
-    assign : {"soft", "hard"}
-        Expectation, or the best path.
+    assign : Assign
+        Any kind. Where annealed with power b the path probabilities are raised to b, and `loglik` and `entropy` are
+        those of the powers, over b.
 
     Returns
     -------
@@ -86,21 +89,30 @@ def find_states(params: Chain, log_emission: Floats, chunk: Series, assign: Assi
     Raises
     ------
     InputError
-        If a series has probability zero.
+        If a series has probability zero, or `assign` is unknown.
     """
+    kind = kind_of(assign)
     if np.isnan(log_emission).any():
         k = len(params.start)
         return States(np.zeros_like(log_emission), np.zeros(k), np.zeros((k, k)), math.nan, math.nan)
-    arguments = (log_emission, chunk.offsets, chunk.weights, params.start, params.transition)
+    table = (log_emission, chunk.offsets, chunk.weights)
     weights, entropy = chunk.row_weights, 0.0
-    if assign == "hard":
-        path, n_start, n_transition, loglik, series, position = best_states(*arguments)
+    if kind in ("soft", "annealed"):
+        b = assign.power if isinstance(assign, Annealed) else 1.0
+        posterior, n_start, n_transition, loglik, entropy, series, position = expected_states(
+            *table, params.start**b, params.transition**b
+        )
+        held, loglik, entropy = posterior * weights[:, None], loglik / b, entropy / b
+    else:
+        if isinstance(assign, Sampled):
+            uniforms = generator(assign, chunk.first).random(len(log_emission))
+            found = drawn_states(*table, params.start, params.transition, uniforms)
+        else:
+            found = best_states(*table, params.start, params.transition)
+        path, n_start, n_transition, loglik, series, position = found
         held = np.zeros(log_emission.shape)
         used = np.flatnonzero(path >= 0)
         held[used, path[used]] = weights[used]
-    else:
-        posterior, n_start, n_transition, loglik, entropy, series, position = expected_states(*arguments)
-        held = posterior * weights[:, None]
     if position != POSSIBLE:
         raise impossible(f"series {chunk.first + series + 1}", position)
     return States(held, n_start, n_transition, loglik, entropy)

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln, xlogy
 
-from emtools.engine.protocol import Assign, Floats, Source, Stats
+from emtools.engine.protocol import Annealed, Assign, Floats, Source, Stats
 from emtools.engine.series import Series
 from emtools.errors import InputError
+from emtools.models.assignment import EVERY_KIND
 from emtools.models.hidden_chain import (
     best_path,
     chain_loglik,
@@ -113,6 +114,7 @@ class PoissonHMM:
 
     name: ClassVar[str] = "poisson_hmm"
     strategies: ClassVar[tuple[str, ...]] = ("windows", "random")
+    assigns: ClassVar[tuple[str, ...]] = EVERY_KIND
 
     def __post_init__(self) -> None:
         check_chain(self.n_states, self.n_features, self.pseudocount)
@@ -170,7 +172,7 @@ class PoissonHMM:
         return table
 
     def e_step(self, params: PoissonHMMParams, chunk: Series, assign: Assign = "soft") -> PoissonHMMStats:
-        """Expected counts of `chunk`; along the best path where hard.
+        """Expected counts of `chunk` under any assignment; along one path where hard or sampled.
 
         Raises
         ------
@@ -178,7 +180,8 @@ class PoissonHMM:
             If a count is negative or no whole number, or a series has probability zero.
         """
         self.check_counts(chunk)
-        states = find_states(params, self.log_emission(params, chunk.values), chunk, assign)
+        power = assign.power if isinstance(assign, Annealed) else 1.0
+        states = find_states(params, power * self.log_emission(params, chunk.values), chunk, assign)
         seen = ~np.isnan(chunk.values)
         counts = np.where(seen, chunk.values, 0.0)
         log_factorials = float(chunk.row_weights @ gammaln(counts + 1.0).sum(axis=1))
