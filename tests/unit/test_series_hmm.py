@@ -10,11 +10,12 @@ import pytest
 from scipy import stats as law
 
 from emtools.engine.chunks import total_stats
+from emtools.engine.protocol import Annealed
 from emtools.engine.series import Series, SeriesSource
 from emtools.engine.starts import fit
 from emtools.engine.stopping import Status
 from emtools.errors import FitError, InputError
-from emtools.kernels.chain import best_states, expected_states
+from emtools.kernels.chain import best_states, drawn_states, expected_states
 from emtools.kernels.markov import POSSIBLE, expected_counts
 from emtools.models.covariance_prior import data_prior
 from emtools.models.gaussian_hmm import GaussianHMM, GaussianHMMParams
@@ -259,3 +260,47 @@ def test_a_series_of_weight_zero_is_not_looked_at():
     alone = model.e_step(params, Series(np.array([[1.0], [2.0]]), np.array([0, 2]), np.ones(1)))
     assert stats.loglik == alone.loglik
     np.testing.assert_array_equal(stats.second, alone.second)
+
+
+def test_drawn_paths_have_the_posterior_and_annealed_ones_its_power():
+    rng = np.random.default_rng(10)
+    table = rng.normal(scale=1.5, size=(4, 3))
+    joint, paths = enumerate_paths(table, START, TRANSITION)
+    share = np.exp(joint - np.logaddexp.reduce(joint))
+    counted = np.zeros(len(paths))
+    offsets = np.arange(0, 4 * 6001, 4)
+    path, n_start, _, loglik, _, _ = drawn_states(
+        np.tile(table, (6000, 1)), offsets, np.ones(6000), START, TRANSITION, rng.random(24_000)
+    )
+    numbers = path.reshape(-1, 4) @ [27, 9, 3, 1]
+    counted = np.bincount(numbers, minlength=81)
+    used = share * 6000 > 5
+    chi = ((counted[used] - 6000 * share[used]) ** 2 / (6000 * share[used])).sum()
+    assert law.chi2(used.sum()).sf(chi) > 1e-3
+    assert counted[share == 0.0].sum() == 0
+    assert n_start.sum() == 6000
+    assert loglik == pytest.approx(joint[numbers].sum(), rel=1e-12)
+    power = 0.4
+    _, _, _, value, entropy, _, _ = expected_states(
+        power * table, np.array([0, 4]), np.ones(1), START**power, TRANSITION**power
+    )
+    assert value == pytest.approx(float(np.logaddexp.reduce(power * joint)), rel=1e-12)
+    flat = np.exp(power * joint - value)
+    assert entropy == pytest.approx(-(flat[flat > 0] * np.log(flat[flat > 0])).sum(), rel=1e-11)
+
+
+def test_an_annealed_gap_is_the_integral_of_the_power():
+    model, power = GaussianHMM(1, 2), 0.6
+    params = GaussianHMMParams(np.ones(1), np.ones((1, 1)), MEANS[:1], COVARIANCES[:1])
+    row = np.array([[0.7, np.nan]])
+    grid = np.linspace(-25.0, 27.0, 20_001)
+    rows = np.column_stack([np.full_like(grid, 0.7), grid])
+    density = law.multivariate_normal(MEANS[0], COVARIANCES[0]).pdf(rows) ** power
+    expected = math.log(density.sum() * (grid[1] - grid[0]))
+    assert model.log_emission(params, row, Annealed(power))[0, 0] == pytest.approx(expected, rel=1e-9)
+
+
+def test_an_unknown_assignment_is_refused():
+    params = PoissonHMMParams(START, TRANSITION, np.ones((3, 1)))
+    with pytest.raises(InputError, match="assign"):
+        PoissonHMM(3).e_step(params, SeriesSource([[1.0]]).chunk(0), "loud")
