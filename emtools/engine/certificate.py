@@ -12,8 +12,7 @@ from scipy import linalg
 
 from emtools.engine.chunks import Map, in_turn, total_stats
 from emtools.engine.estimate import Estimate, estimate
-from emtools.engine.information import Curvature, Frame, curvature, free_frame, natural_jacobian, newton_gain
-from emtools.engine.information import coordinate_unit as coordinate_unit
+from emtools.engine.information import Curvature, Frame, curvature, free_frame, gain_to_the_top, natural_jacobian
 from emtools.engine.intervals import Words, intervals, scales
 from emtools.engine.protocol import C, Floats, Model, P, S, Source
 from emtools.engine.result import Fit
@@ -25,7 +24,7 @@ MOST = 1500  # packed parameters above which that estimate has no standard error
 FLAT = 1e-4  # share of the information left along a direction, below which it counts as not identified
 UNRESOLVED = 1e-2  # error of such a share beyond which nothing is said
 NEAR = 0.05  # gap in nats beyond which a place is part of the climb, not its end
-SMALL, SETTLED, STEPS = 1e-4, 1e-2, 4  # gap in nats from which Newton steps check it; when they end; most of them
+SMALL, SETTLED, STEPS = 1e-4, 1e-2, 12  # gap in nats from which steps check it; share left when they end; most of them
 # With held coordinates: an error so small beside the largest value of its array belongs to what is held.
 VANISHED = 1e-9
 EDGE = 1e-3  # size of what is at an edge, in units of its change when the held coordinate is moved to 0
@@ -41,6 +40,7 @@ INFORMATION, KRYLOV = "observed information", "krylov estimate"
 
 
 Labels = Mapping[str, Sequence[Sequence[str]]]
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -293,10 +293,20 @@ def held_entries(model: Model[P, S, C], packed: Floats, held: Sequence[int]) -> 
 
 
 def chosen(name: str, mask: npt.NDArray[np.bool_]) -> list[Entry]:
-    """The entries of a natural parameter that are True, of a symmetric matrix one of each pair."""
-    twins = mask.ndim >= 2 and mask.shape[-1] == mask.shape[-2] and np.array_equal(mask, np.swapaxes(mask, -1, -2))
-    indices = [tuple(map(int, index)) for index in np.argwhere(mask)]
-    return [Entry(name, index) for index in indices if not (twins and index[-2] > index[-1])]
+    """The entries of a natural parameter that are True."""
+    return [Entry(name, tuple(map(int, index))) for index in np.argwhere(mask)]
+
+
+def without_twins(entries: Sequence[Entry], rows: Mapping[str, Floats], shapes: Shapes) -> tuple[Entry, ...]:
+    """The entries without those that move as an earlier one does: the other half of a symmetric matrix."""
+    kept: list[Entry] = []
+    for entry in entries:
+        row = rows[entry.name].reshape(*shapes[entry.name], -1)
+        twin = Entry(entry.name, (*entry.index[:-2], *entry.index[:-3:-1]))
+        square = len(entry.index) >= 2 and shapes[entry.name][-1] == shapes[entry.name][-2]
+        if not (square and twin in kept and np.allclose(row[twin.index], row[entry.index], rtol=1e-6, atol=0.0)):
+            kept.append(entry)
+    return tuple(kept)
 
 
 def read_information(
@@ -335,7 +345,7 @@ def read_information(
     spread = vectors[:, seen] / np.sqrt(shares[seen])
     hidden = vectors[:, ~seen]
     along = spread.T @ found.score
-    gap, way, spent = newton_gain(
+    gap, way, spent = gain_to_the_top(
         model, source, stats, frame, spread, along, found.step, chunk_map, (SMALL, SETTLED, STEPS)
     )
     packed_errors = np.sqrt(((frame.directions @ spread) ** 2).sum(axis=1))
@@ -353,7 +363,11 @@ def read_information(
         kind="climbing" if gap > NEAR else kind,
         gap=gap,
         worst_error=worst,
-        flat=tuple(entry for name, leak in leaking.items() for entry in chosen(name, leak.reshape(shapes[name]))),
+        flat=without_twins(
+            [entry for name, leak in leaking.items() for entry in chosen(name, leak.reshape(shapes[name]))],
+            rows,
+            shapes,
+        ),
         passes=told.passes + spent,
     )
     return with_errors(model, params, told, errors, np.sqrt((frame.directions**2).sum(axis=1)))
@@ -421,7 +435,7 @@ def nonzero(errors: Floats, values: Floats, n_held: int) -> Floats:
 
 
 def moves(
-    rows: Mapping[str, Floats], sizes: Mapping[str, Floats], direction: Floats, shapes: Mapping[str, tuple[int, ...]]
+    rows: Mapping[str, Floats], sizes: Mapping[str, Floats], direction: Floats, shapes: Shapes
 ) -> tuple[Move, ...]:
     """What moves most along a direction, in complete-data standard errors; of twins only the first."""
     found: list[Move] = []

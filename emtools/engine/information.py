@@ -10,7 +10,7 @@ data nor collinear columns matter. Only a change of `a` costs a pass over the da
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -308,7 +308,7 @@ def natural_jacobian(model: Model[P, S, C], frame: Frame, step: float) -> dict[s
     return {name: np.column_stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def newton_gain(
+def gain_to_the_top(
     model: Model[P, S, C],
     source: Source[C],
     start: S,
@@ -317,12 +317,12 @@ def newton_gain(
     along: Floats,
     step: float,
     chunk_map: Map,
-    limits: Sequence[float],
+    limits: tuple[float, float, int],
 ) -> tuple[float, Floats, int]:
     """Gain to the top of the hill in nats, the way there along the directions, and passes spent.
 
-    Newton steps with one information matrix, each checked by a pass, until the gain still to come is a
-    hundredth of the whole; at small gaps none, for there the parabola is right.
+    At small gaps the parabola is right. Else quasi-Newton steps from the information at the start, each seen by
+    a pass, halved while they do not rise, until what is left is small beside the whole.
 
     Parameters
     ----------
@@ -332,28 +332,39 @@ def newton_gain(
         Root of the inverse information along what is identified.
     along : ndarray, shape (r,)
         ``spread.T @ score`` at the start.
-    limits : (small, settled, most)
-        Gap in nats below which no step is taken; share of the gain at which steps end; steps at most.
+    limits : tuple (small, settled, most)
+        Gap in nats below which no step is taken; share of the gain at which steps end; passes at most.
+
+    References
+    ----------
+    Nocedal & Wright (2006), Numerical Optimization, 2nd ed., eq. 6.17, for the update of the inverse information.
     """
     small, settled, most = limits
-    here = start.loglik + model.log_prior(model.unpack(frame.packed))
-    way: Floats = spread @ along
-    gained, left, spent = 0.0, 0.5 * float(along @ along), 0
+    base = start.loglik + model.log_prior(model.unpack(frame.packed))
+    place, pull, inverse = np.zeros(along.size), along, np.eye(along.size)
+    gained, damping, spent = 0.0, 1.0, 0
+    left = 0.5 * float(pull @ pull)
     while left > max(small, settled * gained) and spent < most:
+        move = damping * (inverse @ pull)
+        packed = frame.along(spread @ (place + move))
         spent += 1
-        packed = frame.along(way)
         try:
             with np.errstate(all="ignore"):
                 params = model.unpack(packed)
                 stats = total_stats(model, source, params, "soft", chunk_map)
-                rise = stats.loglik + model.log_prior(params) - here
+                rise = stats.loglik + model.log_prior(params) - base
         except (np.linalg.LinAlgError, ArithmeticError):
-            break
+            rise = math.nan
         if not rise > gained:
-            break
+            damping /= 2.0
+            continue
         ahead = spread.T @ slope(model, stats, frame.at(packed), step)
-        if not np.isfinite(ahead).all() or 0.5 * float(ahead @ ahead) > left:
-            gained = max(gained, rise)
+        if not np.isfinite(ahead).all():
             break
-        gained, left, way = rise, 0.5 * float(ahead @ ahead), way + spread @ ahead
-    return gained + left, way, spent
+        turn = pull - ahead
+        if (bend := float(turn @ move)) > 0.0:
+            keep = np.eye(along.size) - np.outer(move, turn) / bend
+            inverse = keep @ inverse @ keep.T + np.outer(move, move) / bend
+        place, pull, gained, damping = place + move, ahead, rise, 1.0
+        left = 0.5 * float(pull @ inverse @ pull)
+    return gained + left, spread @ (place + inverse @ pull), spent

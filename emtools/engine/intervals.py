@@ -13,9 +13,11 @@ from emtools.engine.protocol import C, Floats, Model, P, S
 Words = npt.NDArray[np.str_]
 
 COVERED = 1.959963984540054  # standard normal deviate of a two-sided 95 % interval
-# How far a packed parameter is moved to see what a natural one can become: times its own size, and in standard errors.
+# How far a packed parameter is moved to see what a natural one can become: times its own size, plus so many standard
+# errors, and, whatever its unit, far outside of (-1, 1).
 FAR = (0.5, 2.0, 4.0)
 WIDE = (2.0, 10.0, 40.0)
+OUTSIDE = (0.0, 3.0, 40.0)
 BESIDE = 1e-9  # rounding of a range
 REAL, POSITIVE, PROBABILITY, CORRELATION = "value", "log", "log odds", "Fisher z"
 
@@ -43,10 +45,10 @@ def scales(model: Model[P, S, C], packed: Floats, units: Floats) -> dict[str, Wo
     high = {name: value.copy() for name, value in first.items()}
     with np.errstate(all="ignore"):
         for i in np.flatnonzero(units > 0.0):
-            for far, wide in zip(FAR, WIDE, strict=True):
+            for far, wide, outside in zip(FAR, WIDE, OUTSIDE, strict=True):
                 for side in (-1.0, 1.0):
                     moved = packed.copy()
-                    moved[i] += side * (far * abs(packed[i]) + wide * units[i])
+                    moved[i] += side * (far * abs(packed[i]) + wide * units[i] + outside)
                     for name, value in model.natural(model.unpack(moved)).items():
                         low[name], high[name] = np.fmin(low[name], value), np.fmax(high[name], value)
     return {name: scale_of(low[name], high[name]) for name in first}

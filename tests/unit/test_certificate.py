@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from emtools.engine.certificate import certify, judge
+from emtools.engine.certificate import Entry, Move, certify, judge
 from emtools.engine.chunks import ArraySource, SequenceSource, total_stats
 from emtools.engine.starts import fit
 from emtools.engine.stopping import Status
+from emtools.io.fitfile import fit_record
 from emtools.models.hmm import CategoricalHMM, HMMParams
 from emtools.models.linkage import COUNTS, Linkage, LinkageParams, exact_maximum
-from emtools.models.normal import MultivariateNormal, PatternSource
+from emtools.models.mixture import GaussianMixture, MixtureParams
+from emtools.models.normal import MultivariateNormal, NormalParams, PatternSource
+from emtools.report.page import Estimate, estimate_rows, show_beside, show_interval
 
+FAITHFUL = Path(__file__).parents[1] / "reference" / "faithful.tsv"
 MLE = exact_maximum(*COUNTS)
 
 
@@ -121,3 +127,210 @@ def test_a_held_zero_has_no_standard_error():
     assert certificate.kind == "boundary"
     assert [entry.called() for entry in certificate.held] == ["emission [1, 4]"]
     assert "Held fixed at the edge of its range: emission [1, 4]." in certificate.sentence
+
+
+def test_errors_and_spectrum_against_closed_forms_to_nine_digits():
+    certificate = linkage_certificate(MLE)
+    observed, complete = observed_information(MLE), complete_information(MLE)
+    missing = 1 - observed / complete
+    assert certificate.rate == pytest.approx(missing, rel=0, abs=1e-9)
+    np.testing.assert_allclose(certificate.spectrum, [missing], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(certificate.standard_errors["probability"], observed**-0.5, rtol=1e-9, atol=0)
+    np.testing.assert_allclose(certificate.complete_errors["probability"], complete**-0.5, rtol=1e-9, atol=0)
+    np.testing.assert_allclose(certificate.missing["probability"], missing, rtol=0, atol=1e-9)
+    assert certificate.passes == 5
+
+
+def test_intervals_stay_in_the_range_of_their_parameter():
+    certificate = linkage_certificate(MLE)
+    assert certificate.scale["probability"].tolist() == ["log odds"]
+    half = 1.959963984540054 / math.sqrt(observed_information(MLE)) / (MLE * (1 - MLE))
+    odds = math.log(MLE / (1 - MLE))
+    expected = [1 / (1 + math.exp(-(odds + side * half))) for side in (-1, 1)]
+    ends = [certificate.lower["probability"][0], certificate.upper["probability"][0]]
+    np.testing.assert_allclose(ends, expected, rtol=1e-8, atol=0)
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_scales_of_a_mixture_are_seen_in_any_unit(unit):
+    values = np.loadtxt(FAITHFUL, skiprows=1) * unit
+    model, source = GaussianMixture(2, 2), ArraySource(values)
+    params = fit(model, source, starts=2, seed=1, certificate=False).params
+    scale = certify(model, source, params).scale
+    assert (scale["weights"] == "log odds").all()
+    assert (scale["means"] == "value").all()
+    assert (np.diagonal(scale["covariances"], axis1=1, axis2=2) == "log").all()
+    assert (scale["covariances"][:, 0, 1] == "value").all()
+
+
+def gaps(model, source, params, passes):
+    """True gain still to come, and the certificate, along a plain climb."""
+    path = [params]
+    for _ in range(5000):
+        path.append(model.m_step(total_stats(model, source, path[-1]), path[-1]))
+    heights = [total_stats(model, source, path[i]).loglik for i in (*passes, -1)]
+    return [(heights[-1] - height, certify(model, source, path[i])) for i, height in zip(passes, heights, strict=False)]
+
+
+def assert_gaps_are_true(pairs):
+    near = [(true, seen.gap) for true, seen in pairs if 1e-9 < true < 0.05]
+    assert len(near) >= 3
+    np.testing.assert_allclose([gap for _, gap in near], [true for true, _ in near], rtol=0.1, atol=0)
+    assert all(seen.kind == "climbing" for true, seen in pairs if true > 0.06)
+    assert all(seen.kind == "maximum" for true, seen in pairs if true < 0.04)
+
+
+def test_gap_of_a_normal_with_missing_values_along_the_climb():
+    values = np.random.default_rng(0).multivariate_normal([0, 0], [[1, 0.6], [0.6, 2]], size=40)
+    values[:10, 0] = values[10:22, 1] = np.nan
+    model, source = MultivariateNormal(2), PatternSource(values)
+    start = model.initial_params(source, np.random.default_rng(0), "moments")
+    assert_gaps_are_true(gaps(model, source, start, (0, 1, 2, 3, 5, 8, 12)))
+
+
+def test_gap_of_overlapping_components_along_the_climb():
+    values = np.concatenate([np.random.default_rng(0).normal(centre, 1.0, size=150) for centre in (0.0, 2.5)])
+    model, source = GaussianMixture(2, 1), ArraySource(values)
+    start = MixtureParams(np.array([0.6, 0.4]), np.array([[-0.5], [3.0]]), np.array([[[1.0]], [[1.0]]]))
+    assert_gaps_are_true(gaps(model, source, start, (0, 20, 120, 160, 200, 240, 300, 400)))
+
+
+def test_two_components_made_equal_are_flat_and_named():
+    source = ArraySource(np.loadtxt(FAITHFUL, skiprows=1))
+    one = fit(GaussianMixture(1, 2, "tied"), source).params
+    double = MixtureParams(np.array([0.7, 0.3]), np.repeat(one.means, 2, axis=0), one.covariances)
+    certificate = certify(GaussianMixture(2, 2, "tied"), source, double)
+    assert certificate.kind == "flat"
+    np.testing.assert_allclose(certificate.spectrum[:3], 1.0, rtol=0, atol=1e-7)
+    named = {entry.name for entry in certificate.flat}
+    assert named == {"weights", "means"}
+    assert "Not identified by these data: weights [1], weights [2], means [1, 1] and 3 more." in certificate.sentence
+    assert np.isnan(certificate.standard_errors["weights"]).all()
+    assert np.isfinite(certificate.standard_errors["covariances"]).all()
+
+
+def test_a_saddle_says_which_way_is_up():
+    """One normal split in two: along the first axis the data have two humps, and the rate is above 1."""
+    values = np.column_stack([np.repeat([-1.0, 1.0], 50), np.tile([-1.0, 0.0, 1.0, 0.0], 25)])
+    values += 0.3 * np.random.default_rng(0).normal(size=values.shape)
+    values = np.concatenate([values, -values])
+    source, model = ArraySource(values), GaussianMixture(2, 2, "spherical")
+    one = fit(GaussianMixture(1, 2, "spherical"), source).params
+    split = MixtureParams(np.full(2, 0.5), np.repeat(one.means, 2, axis=0), np.repeat(one.covariances, 2))
+    certificate = certify(model, source, split)
+    assert certificate.kind == "saddle"
+    # Without skewness the two means part by the variance along the principal axis over that of the model at each pass.
+    expected = np.linalg.eigvalsh(np.cov(values.T, bias=True))[-1] / one.covariances[0]
+    assert certificate.rate == pytest.approx(expected, rel=1e-7)
+    assert {(move.name, move.index[1]) for move in certificate.direction} == {("means", 0)}
+    assert "means [1, 1] against means [2, 1]" in certificate.sentence
+    heights = []
+    for step in (0.0, 0.3):
+        moved = model.unpack(model.pack(split) + step * certificate.along)
+        heights.append(total_stats(model, source, moved).loglik)
+    assert heights[1] > heights[0] + 0.01
+
+
+def test_labels_name_the_direction():
+    entry = Move("means", (0, 1), 1.0)
+    assert entry.called({"means": [["blast", "mono"], ["CRP", "IL6"]]}) == "means [blast, IL6]"
+    assert Entry("location", ()).called() == "location"
+
+
+@cache
+def crowded():
+    rng = np.random.default_rng(0)
+    values = np.concatenate(
+        [rng.normal(size=(150, 2)) @ rng.normal(size=(2, 2)) + 2 * rng.normal(size=2) for _ in "abc"]
+    )
+    model, source = GaussianMixture(3, 2), ArraySource(values, chunk_rows=120)
+    return model, source, fit(model, source, starts=3, seed=1, tol=1e-8, certificate=False).params
+
+
+def test_the_estimate_for_many_parameters_is_near_the_certificate_and_says_so():
+    model, source, params = crowded()
+    exact, guess = certify(model, source, params), certify(model, source, params, limit=0)
+    assert exact.method == "observed information"
+    assert guess.method == "krylov estimate"
+    assert "an estimate" in guess.sentence
+    assert guess.kind == exact.kind == "maximum"
+    assert guess.passes <= 34 < exact.passes
+    assert guess.rate == pytest.approx(exact.rate, abs=0.01)
+    for name, errors in exact.standard_errors.items():
+        np.testing.assert_allclose(guess.complete_errors[name], exact.complete_errors[name], rtol=1e-2, atol=0)
+        np.testing.assert_allclose(guess.standard_errors[name], errors, rtol=0.15, atol=0)
+        assert np.abs(guess.standard_errors[name] / errors - 1).max() < (errors / exact.complete_errors[name]).max() - 1
+    again = certify(model, source, params, limit=0)
+    np.testing.assert_array_equal(again.standard_errors["means"], guess.standard_errors["means"])
+
+
+def test_the_estimate_of_the_gap_and_of_a_saddle():
+    model, source, params = crowded()
+    packed = model.pack(params)
+    off = model.unpack(packed + 0.001)
+    exact, guess = certify(model, source, off), certify(model, source, off, limit=0)
+    assert 1e-4 < exact.gap < 0.05
+    assert guess.gap == pytest.approx(exact.gap, rel=0.1)
+    one = fit(GaussianMixture(1, 2), source).params
+    split = MixtureParams(np.full(3, 1 / 3), np.repeat(one.means, 3, axis=0), np.repeat(one.covariances, 3, axis=0))
+    exact, guess = certify(model, source, split), certify(model, source, split, limit=0)
+    assert exact.kind == guess.kind == "saddle"
+    assert guess.rate == pytest.approx(exact.rate, rel=0.01)
+
+
+def test_a_model_too_large_for_errors_still_has_its_rate(monkeypatch):
+    monkeypatch.setattr("emtools.engine.certificate.MOST", 5)
+    model, source, params = crowded()
+    certificate = certify(model, source, params)
+    assert certificate.method == "krylov estimate"
+    assert np.isnan(certificate.standard_errors["means"]).all()
+    assert certificate.rate == pytest.approx(certify(model, source, params, limit=0).rate, abs=0.02)
+
+
+class WrongScatter(MultivariateNormal):
+    """An E-step that believes half of the covariance: its statistics are not the expectation of its Q."""
+
+    def e_step(self, params, chunk, assign="soft"):
+        weaker = params.covariance * (0.5 + 0.5 * np.eye(len(params.mean)))
+        return super().e_step(NormalParams(params.mean, weaker), chunk, assign)
+
+
+def test_an_e_step_that_is_no_expectation_is_not_certified():
+    values = np.random.default_rng(0).multivariate_normal([0, 0], [[1, 0.6], [0.6, 2]], size=40)
+    values[:10, 0] = np.nan
+    source = PatternSource(values)
+    params = fit(MultivariateNormal(2), source).params
+    certificate = certify(WrongScatter(2), source, params)
+    assert certificate.kind == "unknown"
+    assert math.isnan(certificate.rate)
+
+
+def test_the_record_and_the_page_hold_the_certificate():
+    values = np.random.default_rng(0).multivariate_normal([5, 5], [[1, 0.6], [0.6, 2]], size=40)
+    values[:10, 0] = np.nan
+    model, source = MultivariateNormal(2), PatternSource(values)
+    fitted = fit(model, source)
+    certificate = fitted.certificate
+    labels = {"mean": [["CRP", "IL6"]]}
+    record = fit_record(fitted, branch="impute", inputs=[], command=[], labels=labels)
+    seen = record["certificate"]
+    assert (seen["kind"], seen["method"], seen["n_held"]) == ("maximum", "observed information", 0)
+    assert seen["spectrum"][0] == seen["rate"] == record["rate"] == certificate.rate
+    assert seen["direction"][0].keys() == {"parameter", "share"}
+    assert seen["passes"] == 21
+    mean = record["parameters"]["mean"]
+    assert mean["interval"] == "value"
+    assert record["parameters"]["covariance"]["interval"] == [["log", "value"], ["value", "log"]]
+    assert mean["missing"] == certificate.missing["mean"].tolist()
+    assert mean["se_complete"][0] < mean["se"][0]
+    row = estimate_rows(record)[0]
+    assert row.name == "mean [CRP]"
+    assert (row.lower, row.upper, row.missing) == (mean["lower"][0], mean["upper"][0], mean["missing"][0])
+    assert show_interval(row) == f"{row.lower:.4g} to {row.upper:.4g}"
+
+
+def test_numbers_near_one_are_shown_apart():
+    row = Estimate("p", 0.9998844, 6.8e-5, "probability", 0.999633, 0.999964)
+    assert show_interval(row) == "0.99963 to 0.99996"
+    assert show_beside(row.value, row.se) == "0.999884"
+    assert show_interval(Estimate("p", 1.0, None, "probability")) == ""
