@@ -101,6 +101,16 @@ def branch_parser(
         "--tol", type=positive_real, default=1e-6, help="remaining gain to stop at, nats (default %(default)g)"
     )
     common.add_argument("--max-passes", type=positive, default=2000, help="passes a start may take (default 2000)")
+    common.add_argument("--plain", dest="accelerate", action="store_false", help="plain EM, without acceleration")
+    common.add_argument(
+        "--executor",
+        metavar="WHERE",
+        default="threads",
+        help="threads (default), processes, or the address of a Dask scheduler; cannot change a result",
+    )
+    common.add_argument(
+        "--checkpoint", metavar="FILE", type=Path, help="file from which an interrupted fit goes on, to the same bytes"
+    )
     common.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     return parser
 

@@ -17,6 +17,8 @@ from emtools.io.outputs import files_in
 from emtools.report.page import Page, write_page
 
 NOT_CONVERGED = 3
+CLIMBING = ("tol", "max_passes", "seed", "threads", "accelerate", "executor")
+UNRECORDED = ("--threads", "--out", "--executor", "--checkpoint")  # options that cannot change the numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,12 @@ class RunOptions:
         Estimated remaining gain, in nats, at which a start stops.
     max_passes : int
         Passes over the data that a start may take.
+    accelerate : bool
+        False for plain EM.
+    executor : str
+        Where the chunks are worked on; cannot change a result.
+    checkpoint : Path, optional
+        File from which an interrupted fit goes on.
     command : tuple of str
         Command line as typed, for the record.
     """
@@ -47,24 +55,27 @@ class RunOptions:
     starts: int = 1
     tol: float = 1e-6
     max_passes: int = 2000
+    accelerate: bool = True
+    executor: str = "threads"
+    checkpoint: Path | None = None
     command: tuple[str, ...] = ()
 
     @property
     def climbing(self) -> dict[str, Any]:
         """What every start of a fit is told, as arguments of ``fit``."""
-        return {name: getattr(self, name) for name in ("tol", "max_passes", "seed", "threads")}
+        return {name: getattr(self, name) for name in CLIMBING}
 
 
 def recorded_command(command: Sequence[str]) -> list[str]:
-    """The command line without what cannot change the numbers: threads and the output folder."""
+    """The command line without what cannot change the numbers."""
     kept: list[str] = []
     skip = False
     for word in command:
         if skip:
             skip = False
-        elif word in ("--threads", "--out"):
+        elif word in UNRECORDED:
             skip = True
-        elif not word.startswith(("--threads=", "--out=")):
+        elif not word.startswith(tuple(f"{option}=" for option in UNRECORDED)):
             kept.append(word)
     return kept
 

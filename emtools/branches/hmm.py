@@ -76,6 +76,7 @@ def run(options: Options) -> int:
         source,
         starts=options.starts,
         **options.climbing,
+        checkpoint=options.checkpoint,
         on_pass=progress,
     )
     progress.close(result.verdict)

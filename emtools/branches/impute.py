@@ -112,6 +112,7 @@ def run(options: Options) -> int:
             starts=options.starts,
             strategy="moments" if options.starts == 1 else "random",
             **options.climbing,
+            checkpoint=options.checkpoint,
             on_pass=progress,
         )
     except FitError as error:

@@ -258,6 +258,7 @@ def climb_and_shift(model: Motif, source: SequenceSource, options: Options, prog
         source,
         starts=options.starts,
         **options.climbing,
+        checkpoint=options.checkpoint,
         on_pass=progress,
         certificate=False,
     )

@@ -288,7 +288,7 @@ def segmentations(
     n_ranked = options.starts - 1 if labels else options.starts
     labels += brightness_partitions(pixels.features[:, 2 * pixels.channel + 1], k, n_ranked)
     init = [chosen.from_labels(pixels.features, partition) for partition in labels]
-    best = fit(chosen, source, init=init, on_pass=progress, **options.climbing)
+    best = fit(chosen, source, init=init, on_pass=progress, checkpoint=options.checkpoint, **options.climbing)
     found = [by_fit(options, pixels, best)]
     if clusters is not None:
         found.append(by_fit(options, pixels, clusters))

@@ -25,10 +25,32 @@ from emtools.errors import EmtoolsError, InputError
 Kind = Literal["serial", "threads", "processes"]
 KINDS = ("serial", "threads", "processes")
 
+CONNECT = 20  # seconds to wait for a scheduler
 LARGEST_BLOCK = 16  # chunks that a worker adds before it sends their sum
 BLOCKS_PER_WORKER = 4  # at least, so that none is idle at the end of a pass
 SHIPMENTS = 4  # pairs of model and source that stay ready
 UNWARNED = "1 TB"  # size of a shipment from which Dask may warn
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Any]:
+    """A client of the Dask scheduler at `address`, closed at the end.
+
+    Raises
+    ------
+    InputError
+        If Dask is absent or no scheduler answers.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise InputError("executor", "distributed is not installed", "Dask", "pip install 'emtools[dask]'") from error
+    try:
+        client = Client(address, timeout=CONNECT)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise InputError("executor", f"no answer from {address} ({error})", "the address of a Dask scheduler") from error
+    with client:
+        yield client
 
 
 @contextmanager
@@ -39,7 +61,7 @@ def executor(kind: Kind | Any = "threads", n_workers: int = 1) -> Iterator[Map]:
 
     Parameters
     ----------
-    kind : {"serial", "threads", "processes"} or distributed.Client
+    kind : {"serial", "threads", "processes"}, address of a Dask scheduler, or distributed.Client
         Where the chunks are worked on. The workers of a client must see the files of the source under the same paths.
     n_workers : int
         Threads or processes, at least 1; a client has workers of its own.
@@ -70,6 +92,10 @@ def executor(kind: Kind | Any = "threads", n_workers: int = 1) -> Iterator[Map]:
     >>> in_threads.loglik == total_stats(model, source, params).loglik
     True
     """
+    if isinstance(kind, str) and "://" in kind:
+        with connected(kind) as client, executor(client) as chunk_map:
+            yield chunk_map
+        return
     is_client = not isinstance(kind, str) and hasattr(kind, "scheduler_info") and not kind.asynchronous
     if n_workers < 1 or not (is_client or kind in KINDS):
         got = f"{kind!r} with {n_workers} workers"
