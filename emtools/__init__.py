@@ -35,6 +35,12 @@ _HOME = {
     "PoissonHMM": "emtools.models.poisson_hmm",
     "FactorAnalysis": "emtools.models.factor_analysis",
     "VariationalGaussianMixture": "emtools.models.variational_mixture",
+    "check_model": "emtools.testing",
+    "write_report": "emtools.report.own",
+    "EMGaussianMixture": "emtools.estimators",
+    "EMKMeans": "emtools.estimators",
+    "EMImputer": "emtools.estimators",
+    "EMFactorAnalysis": "emtools.estimators",
 }
 
 __all__ = ["__version__", *_HOME]

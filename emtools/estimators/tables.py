@@ -208,7 +208,7 @@ class EMFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     >>> X = rng.normal(size=(300, 1)) * [2.0, 1.0, -1.0, 1.0] + 0.5 * rng.normal(size=(300, 4))
     >>> X[::7, 1] = np.nan
     >>> EMFactorAnalysis(1, random_state=0).fit(X).components_.round(1).tolist()
-    [[2.0, 1.1, -1.1, 1.0]]
+    [[2.0, 1.0, -1.0, 1.1]]
     """
 
     def __init__(

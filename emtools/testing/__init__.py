@@ -79,7 +79,7 @@ class Report:
 
 def likely_defect(broken: set[str]) -> str:
     """Where the defect is, from which promises are broken together."""
-    if broken & {"frozen", "pure", "picklable"}:
+    if broken & {"frozen", "pure"}:
         return "a step that changes its arguments or remembers, or a value that is not a frozen dataclass of arrays"
     if broken & {"weights"} and not broken & {"identity", "top"}:
         return "the E-step leaves the weights out of a statistic"
@@ -97,6 +97,8 @@ def likely_defect(broken: set[str]) -> str:
         return "the hard E-step"
     if broken & {"annealed", "sampled"}:
         return "the annealed or sampled E-step"
+    if "picklable" in broken:
+        return "the model, or something in it, lives in a session or a function: put its class into a module"
     return "see each finding"
 
 
