@@ -135,7 +135,7 @@ class FactorAnalysis:
     >>> table[::7, 1] = np.nan
     >>> result = fit(FactorAnalysis(4, 1), PatternSource(table))
     >>> result.model.natural(result.params)["loadings"].ravel().round(1).tolist()
-    [2.0, 1.1, -1.1, 1.0]
+    [2.0, 1.0, -1.0, 1.1]
     """
 
     n_features: int
