@@ -22,6 +22,7 @@ from emtools.engine.executors import LARGEST_BLOCK, OneBlasThread, Processes, Sh
 from emtools.engine.protocol import Stats
 from emtools.engine.starts import fit
 from emtools.errors import EmtoolsError, InputError
+from emtools.io.fitfile import fit_record, write_record
 from emtools.io.rows import rows_source
 from emtools.models.mixture import GaussianMixture
 from emtools.models.normal import MultivariateNormal, PatternSource
@@ -277,31 +278,43 @@ class Slow(ArraySource):
         return super().chunk(index)
 
 
+def fit_json(fitted, folder):
+    """The bytes of fit.json."""
+    record = fit_record(fitted, branch="mixture", inputs=[], command=["emtools"])
+    write_record(record, folder / "fit.json")
+    return (folder / "fit.json").read_bytes()
+
+
+def test_fit_json_has_the_same_bytes_for_every_executor(tmp_path, cluster):
+    np.save(tmp_path / "rows.npy", groups(1500, d=2, k=2).astype(np.float32))
+    source, model = rows_source(tmp_path / "rows.npy", chunk_rows=170), GaussianMixture(2, 2)
+    assert source.n_chunks == 9
+    kinds = [("serial", 1), ("threads", 1), ("threads", 2), ("threads", 4), ("processes", 2), (cluster, 1)]
+    written = [fit_json(fit(model, source, executor=kind, threads=threads), tmp_path) for kind, threads in kinds]
+    assert b'"converged"' in written[0]
+    assert b'"standard_error' in written[0] or b'"se"' in written[0]
+    assert len(set(written)) == 1
+
+
 @pytest.mark.parametrize("lost", ["one", pytest.param("both", marks=pytest.mark.slow)])
-def test_a_dask_worker_killed_in_mid_fit_loses_nothing(cluster, lost):
+def test_a_dask_worker_killed_in_mid_fit_loses_nothing(cluster, lost, tmp_path):
     cluster.wait_for_workers(2)
     values = groups(2000)
-    model, source = GaussianMixture(3, 5), Slow(values, chunk_rows=60)
-    start = model.initial_params(ArraySource(values), np.random.default_rng(0), "kmeans++")
-    expected, params = [], start
-    for _ in range(4):
-        stats = total_stats(model, ArraySource(values, chunk_rows=source.chunk_rows), params)
-        expected.append(bits(stats))
-        params = model.m_step(stats, params)
+    model, slow = GaussianMixture(3, 5), Slow(values, chunk_rows=60)
+    quick = ArraySource(values, chunk_rows=60)
+    options = {"init": [model.initial_params(quick, np.random.default_rng(0), "kmeans++")], "max_passes": 6}
     pids = list(cluster.run(os.getpid).values())
     victims = pids if lost == "both" else pids[:1]
-    got, params = [], start
-    with executor(cluster) as chunk_map:
-        for number in range(4):
-            killers = [threading.Timer(0.15, os.kill, (pid, signal.SIGKILL)) for pid in victims if number == 1]
-            for killer in killers:
-                killer.start()
-            stats = total_stats(model, source, params, chunk_map=chunk_map)
-            got.append(bits(stats))
-            params = model.m_step(stats, params)
-            for killer in killers:
-                killer.join()
-    assert got == expected
+
+    def on_pass(row):
+        if row.number == 1:
+            for pid in victims:
+                threading.Timer(0.1, os.kill, (pid, signal.SIGKILL)).start()
+
+    undisturbed = fit(model, quick, certificate=False, **options)
+    disturbed = fit(model, slow, certificate=False, executor=cluster, on_pass=on_pass, **options)
+    assert disturbed.passes > 3
+    assert fit_json(disturbed, tmp_path) == fit_json(undisturbed, tmp_path)
     cluster.wait_for_workers(2)
     assert not set(victims) & set(cluster.run(os.getpid).values()), "nobody was killed"
 
@@ -322,6 +335,7 @@ SCRIPT = """
 import numpy as np
 from emtools.engine.chunks import total_stats
 from emtools.engine.executors import executor
+from emtools.io.fitfile import fit_record, write_record
 from emtools.io.rows import rows_source
 from emtools.models.mixture import GaussianMixture
 
