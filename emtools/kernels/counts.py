@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.special import digamma, gammaln, xlogy
+from scipy.special import digamma, gammaln
 
 Floats = npt.NDArray[np.float64]
 
@@ -16,32 +16,64 @@ HALF_LOG_2PI = 0.5 * float(np.log(2.0 * np.pi))
 STEP = 2.0  # first width, in nats, of the bracket about a size
 
 
-def log_powers(counts: Floats, bases: Floats) -> Floats:
-    """``Σ_j counts[i, j] log bases[k, j]``, in which 0 log 0 is 0.
+def log_powers(counts: Floats, logs: Floats) -> Floats:
+    """``Σ_j counts[i, j] logs[k, j]``, in which zero times minus infinity is 0.
 
     Parameters
     ----------
     counts : ndarray, shape (n, d)
         At least 0.
-    bases : ndarray, shape (K, d)
-        At least 0.
+    logs : ndarray, shape (K, d)
+        Logarithms; minus infinity for zero.
 
     Returns
     -------
     ndarray, shape (n, K)
         Minus infinity where a count is positive and its base zero.
     """
-    zero = bases == 0.0
-    powers: Floats = counts @ np.log(np.where(zero, 1.0, bases)).T
+    zero = np.isneginf(logs)
+    powers: Floats = counts @ np.where(zero, 0.0, logs).T
     if zero.any():
         powers = np.where((counts > 0.0).astype(np.float64) @ zero.T > 0.0, -np.inf, powers)
     return powers
 
 
-def log_factorials(counts: Floats) -> Floats:
-    """``Σ_j log counts[i, j]!``, shape (n,) from (n, d)."""
-    total: Floats = gammaln(counts + 1.0).sum(axis=1)
-    return total
+def log_ratios(values: Floats, anchor: Floats) -> Floats:
+    """``log(values / anchor)``, exact where the two are close; minus infinity where a value is zero.
+
+    Parameters
+    ----------
+    values : ndarray, shape (K, d)
+        At least 0.
+    anchor : ndarray, shape (d,)
+        Positive.
+
+    Returns
+    -------
+    ndarray, shape (K, d)
+    """
+    with np.errstate(divide="ignore"):
+        logs: Floats = np.log1p((values - anchor) / anchor)
+    return logs
+
+
+def log_poisson(counts: Floats, means: Floats) -> Floats:
+    """Log probability of counts under Poisson distributions, by deviances, in which no large terms cancel.
+
+    Parameters
+    ----------
+    counts, means : ndarray, of one shape
+        Counts x and means m, the latter positive.
+
+    Returns
+    -------
+    ndarray, of the same shape
+        Nats.
+    """
+    some = counts > 0.0
+    x = np.where(some, counts, 1.0)
+    positive = x * log_minus((means - x) / x) - HALF_LOG_2PI - 0.5 * np.log(x) - stirling_error(x)
+    return np.where(some, positive, -means)
 
 
 def log_minus(values: Floats) -> Floats:
@@ -193,9 +225,3 @@ def best_dispersion(counts: Floats, weights: Floats, start: float) -> float:
             return 0.0
         high, width = high + width, 2.0 * width
     return float(np.exp(-brentq(score, low, high, xtol=1e-14, rtol=1e-14)))
-
-
-def poisson_constant(counts: Floats, exposures: Floats) -> Floats:
-    """What no rate enters of the log probability of rows (n, d) seen for `exposures` (n,), shape (n,)."""
-    constant: Floats = xlogy(counts.sum(axis=1), exposures) - log_factorials(counts)
-    return constant

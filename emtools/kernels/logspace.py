@@ -49,31 +49,32 @@ def logsumexp_rows(log_values: Floats) -> Floats:
     >>> logsumexp_rows(np.array([[0.0, -np.inf], [-np.inf, -np.inf]])).tolist()
     [0.0, -inf]
     """
-    highest = across(np.maximum, log_values)
-    shift = np.where(np.isneginf(highest), 0.0, highest)
-    with np.errstate(divide="ignore"):
-        log_sums: Floats = shift + np.log(across(np.add, np.exp(log_values - shift[..., None])))
-    return log_sums
+    return normalise_rows(log_values)[1]
 
 
 def normalise_rows(log_values: Floats) -> tuple[Floats, Floats]:
     """Divide each row by its sum, in log space.
 
+    The largest is taken off first, so that the shares sum to 1 to the last digit however large the logarithms are.
+
     Parameters
     ----------
-    log_values : ndarray, shape (n, K)
+    log_values : ndarray, shape (..., K)
         Logarithms of non-negative numbers.
 
     Returns
     -------
-    log_shares : ndarray, shape (n, K)
+    log_shares : ndarray, shape (..., K)
         Logarithms of shares that sum to 1 along a row; NaN where all of it is zero.
-    log_sums : ndarray, shape (n,)
+    log_sums : ndarray, shape (...,)
         Logarithms of the sums of the rows.
     """
-    log_sums = logsumexp_rows(log_values)
-    with np.errstate(invalid="ignore"):
-        return log_values - log_sums[:, None], log_sums
+    highest = across(np.maximum, log_values)
+    shift = np.where(np.isneginf(highest), 0.0, highest)
+    shifted = log_values - shift[..., None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_rest = np.log(across(np.add, np.exp(shifted)))
+        return shifted - log_rest[..., None], shift + log_rest
 
 
 def entropy_rows(shares: Floats, log_shares: Floats) -> Floats:

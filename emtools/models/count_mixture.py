@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from scipy.special import gammaln, xlogy
+from scipy.special import xlogy
 
 from emtools.engine.chunks import Rows
 from emtools.engine.protocol import Assign, Floats, Source, Stats
 from emtools.errors import InputError
-from emtools.kernels.counts import log_factorials, log_powers, poisson_constant
+from emtools.kernels.counts import log_poisson, log_powers, log_ratios
 from emtools.kernels.logspace import log_or_minus_infinity
 from emtools.models.assignment import EVERY_KIND, shared_rows
 from emtools.models.counts import (
@@ -49,6 +49,29 @@ class PoissonParams:
 
 
 @dataclass(frozen=True)
+class Anchor:
+    """Rates or probabilities that the logs of all components are taken relative to, so that large counts keep their digits.
+
+    Parameters
+    ----------
+    values : ndarray, shape (d,)
+        The mean over the components at the E-step; 1 where that is zero.
+    """
+
+    values: Floats
+
+    def scaled(self, factor: float) -> Anchor:
+        """The anchor itself: it is a place, not a sum."""
+        return self
+
+
+def anchor_at(weights: Floats, values: Floats) -> Anchor:
+    """The anchor of components with `weights` (K,) and `values` (K, d)."""
+    mean = weights @ values
+    return Anchor(np.where(mean > 0.0, mean, 1.0))
+
+
+@dataclass(frozen=True)
 class PoissonStats(Stats):
     """Expected sums of `PoissonMixture`.
 
@@ -61,13 +84,32 @@ class PoissonStats(Stats):
     exposures : ndarray, shape (K,)
         Sum of the exposures.
     constant : float
-        The part of Q that no parameter enters, in nats.
+        Log-likelihood in nats of all rows at the rates of the anchor.
+    anchor : Anchor
+        Statistics with two anchors add too: the second is moved to the first.
     """
 
     counts: Floats
     totals: Floats
     exposures: Floats
     constant: float
+    anchor: Anchor
+
+    def __add__(self, other: Self) -> Self:
+        mine, theirs = self.anchor.values, other.anchor.values
+        moved = other.constant + float(
+            other.totals.sum(axis=0) @ log_ratios(mine, theirs) - other.exposures.sum() * (mine - theirs).sum()
+        )
+        return replace(
+            self,
+            n=self.n + other.n,
+            loglik=self.loglik + other.loglik,
+            entropy=self.entropy + other.entropy,
+            counts=self.counts + other.counts,
+            totals=self.totals + other.totals,
+            exposures=self.exposures + other.exposures,
+            constant=self.constant + moved,
+        )
 
 
 @dataclass(frozen=True)
@@ -172,17 +214,11 @@ class PoissonMixture:
             raise InputError(where, f"{exposures[row]:g}", "a finite number above 0", "correct it or drop the row")
         return counts, exposures
 
-    def log_joint(self, params: PoissonParams, chunk: Rows) -> Floats:
-        """Log of weight times probability, in nats, shape (n, K).
-
-        Raises
-        ------
-        InputError
-            As `split`.
-        """
-        counts, exposures = self.split(chunk)
-        log_rates = log_powers(counts, params.rates) - np.outer(exposures, params.rates.sum(axis=1))
-        return log_rates + poisson_constant(counts, exposures)[:, None] + log_or_minus_infinity(params.weights)
+    def log_joint(self, params: PoissonParams, counts: Floats, exposures: Floats, anchor: Anchor) -> Floats:
+        """Log of weight times probability of rows (n, d), less that at the anchor, in nats, shape (n, K)."""
+        log_ratio = log_powers(counts, log_ratios(params.rates, anchor.values))
+        log_ratio -= np.outer(exposures, (params.rates - anchor.values).sum(axis=1))
+        return log_ratio + log_or_minus_infinity(params.weights)
 
     def e_step(self, params: PoissonParams, chunk: Rows, assign: Assign = "soft") -> PoissonStats:
         """Expected weight, counts and exposure of each component.
@@ -193,16 +229,20 @@ class PoissonMixture:
             If a value is no count, or `assign` is unknown.
         """
         counts, exposures = self.split(chunk)
-        given, loglik, entropy = shared_rows(self.log_joint(params, chunk), chunk.weights, assign, chunk.first)
+        anchor = anchor_at(params.weights, params.rates)
+        log_joint = self.log_joint(params, counts, exposures, anchor)
+        given, loglik, entropy = shared_rows(log_joint, chunk.weights, assign, chunk.first)
         expected = given * chunk.weights[:, None]
+        constant = float(chunk.weights @ log_poisson(counts, np.outer(exposures, anchor.values)).sum(axis=1))
         return PoissonStats(
             n=float(chunk.weights.sum()),
-            loglik=loglik,
+            loglik=loglik + constant,
             entropy=entropy,
             counts=expected.sum(axis=0),
             totals=expected.T @ counts,
             exposures=expected.T @ exposures,
-            constant=float(chunk.weights @ poisson_constant(counts, exposures)),
+            constant=constant,
+            anchor=anchor,
         )
 
     def m_step(self, stats: PoissonStats, params: PoissonParams) -> PoissonParams:
@@ -212,9 +252,11 @@ class PoissonMixture:
         return PoissonParams(stats.counts / stats.counts.sum(), np.where(filled[:, None], rates, params.rates))
 
     def expected_loglik(self, stats: PoissonStats, params: PoissonParams) -> float:
-        """``Σ counts log weights + Σ totals log rates - Σ exposures rates + constant`` in nats."""
-        mixed = xlogy(stats.counts, params.weights).sum() + xlogy(stats.totals, params.rates).sum()
-        return float(mixed - stats.exposures @ params.rates.sum(axis=1)) + stats.constant
+        """``Σ counts log weights + Σ totals log(rates / anchor) - Σ exposures (rates - anchor) + constant`` in nats."""
+        anchor = stats.anchor.values
+        mixed = xlogy(stats.counts, params.weights).sum()
+        mixed += np.trace(log_powers(stats.totals, log_ratios(params.rates, anchor)))
+        return float(mixed - stats.exposures @ (params.rates - anchor).sum(axis=1)) + stats.constant
 
     def log_prior(self, params: PoissonParams) -> float:
         """0.0: maximum likelihood."""
@@ -270,12 +312,27 @@ class MultinomialStats(Stats):
     totals : ndarray, shape (K, d)
         Sum of their counts in each category.
     constant : float
-        Log multinomial coefficients, in nats.
+        Log-likelihood in nats of all rows at the probabilities of the anchor.
+    anchor : Anchor
+        Statistics with two anchors add too: the second is moved to the first.
     """
 
     counts: Floats
     totals: Floats
     constant: float
+    anchor: Anchor
+
+    def __add__(self, other: Self) -> Self:
+        moved = float(other.totals.sum(axis=0) @ log_ratios(self.anchor.values, other.anchor.values))
+        return replace(
+            self,
+            n=self.n + other.n,
+            loglik=self.loglik + other.loglik,
+            entropy=self.entropy + other.entropy,
+            counts=self.counts + other.counts,
+            totals=self.totals + other.totals,
+            constant=self.constant + other.constant + moved,
+        )
 
 
 @dataclass(frozen=True)
@@ -364,17 +421,10 @@ class MultinomialMixture:
         weights = groups.sum(axis=0) / row_weights.sum()
         return MultinomialParams(weights, (1.0 - START_SHARE) * found + START_SHARE * overall)
 
-    def log_joint(self, params: MultinomialParams, chunk: Rows) -> Floats:
-        """Log of weight times probability, in nats, shape (n, K).
-
-        Raises
-        ------
-        InputError
-            If a value is no count.
-        """
-        check_counts(chunk, self.n_features)
-        log_probability = log_powers(chunk.values, params.probabilities) + log_coefficients(chunk.values)[:, None]
-        return log_probability + log_or_minus_infinity(params.weights)
+    def log_joint(self, params: MultinomialParams, counts: Floats, anchor: Anchor) -> Floats:
+        """Log of weight times probability of rows (n, d), less that at the anchor, in nats, shape (n, K)."""
+        log_ratio = log_powers(counts, log_ratios(params.probabilities, anchor.values))
+        return log_ratio + log_or_minus_infinity(params.weights)
 
     def e_step(self, params: MultinomialParams, chunk: Rows, assign: Assign = "soft") -> MultinomialStats:
         """Expected weight and counts of each component.
@@ -384,15 +434,20 @@ class MultinomialMixture:
         InputError
             If a value is no count, or `assign` is unknown.
         """
-        given, loglik, entropy = shared_rows(self.log_joint(params, chunk), chunk.weights, assign, chunk.first)
+        check_counts(chunk, self.n_features)
+        anchor = anchor_at(params.weights, params.probabilities)
+        log_joint = self.log_joint(params, chunk.values, anchor)
+        given, loglik, entropy = shared_rows(log_joint, chunk.weights, assign, chunk.first)
         expected = given * chunk.weights[:, None]
+        constant = float(chunk.weights @ log_multinomial(chunk.values, anchor.values))
         return MultinomialStats(
             n=float(chunk.weights.sum()),
-            loglik=loglik,
+            loglik=loglik + constant,
             entropy=entropy,
             counts=expected.sum(axis=0),
             totals=expected.T @ chunk.values,
-            constant=float(chunk.weights @ log_coefficients(chunk.values)),
+            constant=constant,
+            anchor=anchor,
         )
 
     def m_step(self, stats: MultinomialStats, params: MultinomialParams) -> MultinomialParams:
@@ -401,8 +456,9 @@ class MultinomialMixture:
         return MultinomialParams(stats.counts / stats.counts.sum(), probabilities)
 
     def expected_loglik(self, stats: MultinomialStats, params: MultinomialParams) -> float:
-        """``Σ counts log weights + Σ totals log probabilities + constant`` in nats."""
-        mixed = xlogy(stats.counts, params.weights).sum() + xlogy(stats.totals, params.probabilities).sum()
+        """``Σ counts log weights + Σ totals log(probabilities / anchor) + constant`` in nats."""
+        log_ratio = log_ratios(params.probabilities, stats.anchor.values)
+        mixed = xlogy(stats.counts, params.weights).sum() + np.trace(log_powers(stats.totals, log_ratio))
         return float(mixed) + stats.constant
 
     def log_prior(self, params: MultinomialParams) -> float:
@@ -433,7 +489,11 @@ class MultinomialMixture:
         return weigh_parts(stats.counts)
 
 
-def log_coefficients(counts: Floats) -> Floats:
-    """Log multinomial coefficient of each row, shape (n,) from (n, d)."""
-    coefficients: Floats = gammaln(counts.sum(axis=1) + 1.0) - log_factorials(counts)
-    return coefficients
+def log_multinomial(counts: Floats, bases: Floats) -> Floats:
+    """``log N! + Σ_j (x_j log bases_j - log x_j!)`` of each row x with sum N, shape (n,) from (n, d) and (d,)."""
+    sizes = counts.sum(axis=1, keepdims=True)
+    size = np.where(sizes > 0.0, sizes, 1.0)
+    means = size * bases
+    log_product = log_poisson(counts, means).sum(axis=1) + means.sum(axis=1)
+    log_probability: Floats = np.where(sizes[:, 0] > 0.0, log_product - log_poisson(size, size)[:, 0] - size[:, 0], 0.0)
+    return log_probability
