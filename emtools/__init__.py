@@ -38,6 +38,7 @@ _HOME = {
     "check_model": "emtools.testing",
     "write_report": "emtools.report.own",
     "EMGaussianMixture": "emtools.estimators",
+    "EMBayesianGaussianMixture": "emtools.estimators",
     "EMKMeans": "emtools.estimators",
     "EMImputer": "emtools.estimators",
     "EMFactorAnalysis": "emtools.estimators",

@@ -98,8 +98,8 @@ DEFECTS = (
         "responsibilities normalised over the rows",
         "mixture_tied",
         LOGSPACE,
-        "return log_values - log_sums[:, None], log_sums",
-        "return log_values - logsumexp_rows(log_values.T), log_sums",
+        "return shifted - log_rest[..., None], shift + log_rest",
+        "return shifted - np.log(np.exp(shifted).sum(axis=0)), shift + log_rest",
     ),
     Defect(
         "hard shares in the soft step",

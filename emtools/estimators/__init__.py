@@ -4,7 +4,8 @@
 a weight of 2 equals the row twice; what a fit reports belongs to the parameters that it returns.
 """
 
+from emtools.estimators.bayesian import EMBayesianGaussianMixture
 from emtools.estimators.mixture import EMGaussianMixture, EMKMeans
 from emtools.estimators.tables import EMFactorAnalysis, EMImputer
 
-__all__ = ["EMFactorAnalysis", "EMGaussianMixture", "EMImputer", "EMKMeans"]
+__all__ = ["EMBayesianGaussianMixture", "EMFactorAnalysis", "EMGaussianMixture", "EMImputer", "EMKMeans"]

@@ -18,12 +18,11 @@ from sklearn.base import (
 )
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics.pairwise import euclidean_distances
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from emtools.engine.chunks import ArraySource
-from emtools.estimators.shared import as_seed, checked, checked_rows, climb_to_top, merged, value_errors
-from emtools.kernels.logspace import logsumexp_rows
+from emtools.estimators.predictions import MixturePredictions
+from emtools.estimators.shared import as_seed, checked, checked_rows, climb_to_top, merged, one_of, value_errors
 from emtools.models.covariance_prior import CovariancePrior, data_prior
 from emtools.models.mixture import GaussianMixture, kmeans
 from emtools.models.mixture_values import MixtureParams
@@ -35,20 +34,7 @@ FAMILIES = {"full": "full", "tied": "tied", "diag": "diagonal", "spherical": "sp
 STRATEGIES = {"k-means++": "kmeans++", "random_from_data": "random"}
 
 
-def one_of(name: str, value: Any, choices: Any) -> Any:
-    """What `value` stands for among `choices`.
-
-    Raises
-    ------
-    ValueError
-        If it is not one of them.
-    """
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name}: {value!r}; one of {', '.join(choices)} is needed")
-    return choices[value]
-
-
-class EMGaussianMixture(DensityMixin, BaseEstimator):
+class EMGaussianMixture(MixturePredictions, DensityMixin, BaseEstimator):
     """Gaussian mixture with scikit-learn's parameters, and a verdict on its convergence.
 
     Parameters
@@ -229,34 +215,6 @@ class EMGaussianMixture(DensityMixin, BaseEstimator):
             )
         return starts
 
-    def log_joint(self, X: Any) -> Floats:
-        """Log of weight times density of each component, shape (n, n_components), nats."""
-        check_is_fitted(self)
-        return self.model_.log_joint(self.result_.params, checked_rows(self, X))
-
-    def predict(self, X: Any) -> Integers:
-        """The likeliest component of each row, shape (n,)."""
-        labels: Integers = self.log_joint(X).argmax(axis=1)
-        return labels
-
-    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Integers:
-        """`fit`, then `predict`."""
-        return self.fit(X, y, sample_weight).predict(X)
-
-    def predict_proba(self, X: Any) -> Floats:
-        """Probability of each component given each row, shape (n, n_components)."""
-        log_joint = self.log_joint(X)
-        shares: Floats = np.exp(log_joint - logsumexp_rows(log_joint)[:, None])
-        return shares
-
-    def score_samples(self, X: Any) -> Floats:
-        """Log density of each row, shape (n,), nats."""
-        return logsumexp_rows(self.log_joint(X))
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """Mean log density of the rows, nats."""
-        return float(self.score_samples(X).mean())
-
     def bic(self, X: Any) -> float:
         """Bayesian information criterion on rows; lower is better."""
         densities = self.score_samples(X)
@@ -265,30 +223,6 @@ class EMGaussianMixture(DensityMixin, BaseEstimator):
     def aic(self, X: Any) -> float:
         """Akaike information criterion on rows; lower is better."""
         return float(-2.0 * self.score_samples(X).sum() + 2.0 * self.model_.n_free_parameters)
-
-    def sample(self, n_samples: int = 1) -> tuple[Floats, Integers]:
-        """Rows drawn from the fitted mixture, and the component of each.
-
-        Parameters
-        ----------
-        n_samples : int
-            Rows, at least 1.
-
-        Returns
-        -------
-        X : ndarray, shape (n_samples, d)
-            Rows, component after component.
-        y : ndarray, shape (n_samples,)
-            Their components.
-        """
-        check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(f"n_samples: {n_samples}; at least 1 is needed")
-        rng = check_random_state(self.random_state)
-        counts = rng.multinomial(n_samples, self.weights_)
-        matrices = self.model_.covariance_matrices(self.result_.params)
-        drawn = [rng.multivariate_normal(*of, size=n) for *of, n in zip(self.means_, matrices, counts, strict=True)]
-        return np.concatenate(drawn), np.repeat(np.arange(len(counts)), counts)
 
 
 def inverses(matrices: Any, family: str) -> Floats:

@@ -62,6 +62,19 @@ def merged(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
     return values[first], np.add.reduceat(weights[order], np.flatnonzero(first))
 
 
+def one_of(name: str, value: Any, choices: Any) -> Any:
+    """What `value` stands for among `choices`.
+
+    Raises
+    ------
+    ValueError
+        If it is not one of them.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name}: {value!r}; one of {', '.join(choices)} is needed")
+    return choices[value]
+
+
 def as_seed(random_state: Any) -> int:
     """A seed from an int, a RandomState or None."""
     return int(check_random_state(random_state).randint(2**31 - 1))

@@ -14,16 +14,16 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
-from sklearn.mixture import GaussianMixture
+from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from emtools.estimators import EMFactorAnalysis, EMGaussianMixture, EMImputer, EMKMeans
+from emtools.estimators import EMBayesianGaussianMixture, EMFactorAnalysis, EMGaussianMixture, EMImputer, EMKMeans
 
 # On the pure noise of these checks diagonal factor analysis has its maximum at an edge (Heywood cases).
-FACES = [EMGaussianMixture(), EMKMeans(), EMImputer(), EMFactorAnalysis(noise="isotropic")]
+FACES = [EMGaussianMixture(), EMBayesianGaussianMixture(), EMKMeans(), EMImputer(), EMFactorAnalysis(noise="isotropic")]
 
 
 @parametrize_with_checks(FACES)
@@ -127,6 +127,20 @@ def test_unusable_parameters_of_the_mixture_are_named(groups, changes, words):
         EMGaussianMixture(**{"n_components": 2, **changes}).fit(groups)
 
 
+def test_posterior_agrees_with_scikit_learn_at_the_same_optimum(groups):
+    told = {"weight_concentration_prior_type": "dirichlet_distribution", "random_state": 0, "n_init": 5}
+    ours = EMBayesianGaussianMixture(3, tol=1e-10, **told).fit(groups)
+    theirs = BayesianGaussianMixture(n_components=3, tol=1e-12, max_iter=20_000, reg_covar=0.0, **told).fit(groups)
+    order = np.argsort(-theirs.weight_concentration_)
+    for name in ("weight_concentration_", "mean_precision_", "degrees_of_freedom_", "means_", "covariances_"):
+        np.testing.assert_allclose(
+            getattr(ours, name), getattr(theirs, name)[order], rtol=2e-3, atol=2e-3, err_msg=name
+        )
+    np.testing.assert_allclose(ours.predict_proba(groups), theirs.predict_proba(groups)[:, order], rtol=0, atol=1e-4)
+    assert ours.score(groups) == pytest.approx(theirs.score(groups), abs=1e-5)
+    assert ours.sample(10)[0].shape == (10, 2)
+
+
 def test_clusters_agree_with_scikit_learn_from_the_same_centres(groups):
     centres = groups[:3]
     ours = EMKMeans(3, init=centres).fit(groups)
@@ -139,7 +153,10 @@ def test_clusters_agree_with_scikit_learn_from_the_same_centres(groups):
     np.testing.assert_allclose(ours.transform(groups), theirs.transform(groups)[:, order], rtol=1e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize("face", [EMGaussianMixture(2, random_state=0), EMKMeans(3, random_state=0)])
+@pytest.mark.parametrize(
+    "face",
+    [EMGaussianMixture(2, random_state=0), EMBayesianGaussianMixture(3, random_state=0), EMKMeans(3, random_state=0)],
+)
 def test_weights_are_repeated_rows(groups, face):
     counts = np.random.default_rng(1).integers(0, 4, size=len(groups))
     repeated = np.repeat(groups, counts, axis=0)[::-1]
