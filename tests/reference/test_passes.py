@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from reference.passes import HERE, WITHIN, ours, passes_to, plain, table
 from reference.slow_problems import MAXIMUM, PROBLEMS, STARTS
+from reference.slow_problems import table as table_of
+from reference.stop_rules import ends
 from reference.test_exact import REFERENCES
+from sklearn.mixture import GaussianMixture as SklearnMixture
 
 from emtools.engine.loop import climb
 
@@ -76,6 +79,25 @@ def test_where_em_is_quick_little_is_lost(name):
         em = climb(model, source, start, tol=1e-9, max_passes=10_000, accelerate=False)
         counts = [passes_to(end.trace, max(row.objective for row in end.trace)) for end in (mine, em)]
         assert counts[0] <= 1.25 * counts[1] + 5
+
+
+def test_scikit_learns_rule_is_where_scikit_learn_stops():
+    """From the same starts: passes, and the nats left at what it returns."""
+    problem = PROBLEMS["overlap"]()
+    natural = problem.model.natural(problem.starts[0])
+    for start in problem.starts[:FEW]:
+        peer = SklearnMixture(
+            3,
+            reg_covar=0.0,
+            max_iter=1000,
+            weights_init=start.weights,
+            means_init=start.means,
+            precisions_init=1.0 / start.covariances,
+        ).fit(table_of("slow_overlap")[:, None])
+        stopped = ends(problem, start, natural, {name: np.ones(value.shape) for name, value in natural.items()})[0]
+        assert peer.n_iter_ == stopped.passes - 1
+        left = problem.maximum - 600 * peer.score(table_of("slow_overlap")[:, None])
+        assert stopped.left == pytest.approx(left, rel=0.0, abs=1e-8)
 
 
 def test_the_table_of_the_docs_has_a_row_for_each_problem():
