@@ -425,7 +425,61 @@ DEFECTS = (
         "np.cumsum(counts[::-1])[::-1][1:]",
         "np.cumsum(counts[::-1])[::-1][:-1]",
     ),
+    Defect(
+        "scales of the rows missing from the second moments",
+        "student_t",
+        "models.student_t",
+        "(deviations * scale[:, None]).T @ deviations",
+        "(deviations * chunk.weights[:, None]).T @ deviations",
+    ),
+    Defect(
+        "covariance of the factors forgotten",
+        "factor_analysis_two",
+        "kernels.factors",
+        "zz += scores.T @ scores + weight * spread",
+        "zz += scores.T @ scores",
+    ),
+    Defect(
+        "noise of missing cells forgotten",
+        "factor_analysis_one",
+        "kernels.factors",
+        ".sum(axis=1) + weight * noise[m]",
+        ".sum(axis=1)",
+    ),
+    Defect(
+        "two equal alleles counted once",
+        "abo",
+        "models.abo",
+        "counted = stats.genotype @ ALLELES\n        return ABOParams",
+        "counted = stats.genotype @ np.minimum(ALLELES, 1.0)\n        return ABOParams",
+    ),
+    Defect(
+        "rates per row instead of per exposure",
+        "poisson_mixture_with_exposure",
+        "models.count_mixture",
+        "rates = stats.totals / np.where(filled, stats.exposures, 1.0)[:, None]",
+        "rates = stats.totals / np.where(filled, stats.counts, 1.0)[:, None]",
+    ),
+    Defect(
+        "dispersion from the rows of all components",
+        "negative_binomial_mixture",
+        "models.negative_binomial",
+        "best_dispersion(values, held[:, k],",
+        "best_dispersion(values, held.sum(axis=1),",
+    ),
+    Defect(
+        "hidden class in the wrong cell",
+        "linkage",
+        "models.linkage",
+        "log_joint[0, 1] = LOG_HALF",
+        "log_joint[3, 1] = LOG_HALF",
+    ),
 )
+
+
+def source_of(defect: Defect) -> Path:
+    """File of the module that a defect edits."""
+    return Path(__file__).parents[1] / "emtools" / f"{defect.module.replace('.', '/')}.py"
 
 
 class EditedLoader(importlib.machinery.SourceFileLoader):
@@ -468,7 +522,7 @@ def infected(*defects: Defect) -> Iterator[None]:
     finder, jit = EditedFinder(defects), numba.config.DISABLE_JIT
     sys.meta_path.insert(0, finder)
     # Compiled kernels are cached by file: a defect in one of them shows only in plain Python.
-    numba.config.DISABLE_JIT = any(defect.module in ("kernels.markov", "kernels.mixture") for defect in defects)
+    numba.config.DISABLE_JIT = any("njit" in source_of(defect).read_text(encoding="utf-8") for defect in defects)
     try:
         yield
     finally:
