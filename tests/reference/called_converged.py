@@ -1,9 +1,9 @@
 """What is left where a climb is called converged: ``cd tests && python -m reference.called_converged [starts]``.
 
-Every reference of test_exact.py and every slow problem, from random starts (a thousand in all by default; some minutes). A
-climb at the default tolerance that says converged goes on to 1e-12 nats; what it still gains there was left. Printed is a
-Markdown table; the exit status is 1 if a climb that was called converged had more than 1e-6 nats left, or ended at
-Murray's saddle.
+Every reference of test_exact.py and every slow problem, from random starts (a thousand by default; some minutes). A
+climb at the default tolerance that says converged goes on to 1e-12 nats; what it still gains there was left. Printed
+is a Markdown table; the exit status is 1 if a climb that was called converged had more than 1e-6 nats left, or ended
+at Murray's saddle.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Makes exact.json beside this file: python tests/reference/exact.py [name …] (half a minute; mpmath and numpy).
 
-Maximum log-likelihood, maximum-likelihood estimate, EM rate and standard errors of small classical problems to 30 digits,
-without emtools: log-likelihoods and EM maps are written here a second time, in the simplest way. A start by EM at 20
-digits is followed by Newton steps at 110 digits, where central differences with a step of 1e-33 give a gradient to about
-60 digits, those with 1e-26 a Hessian to about 50. The rate is the top eigenvalue of the Jacobian of the EM map,
-standard errors are the delta method on the inverse of the observed information. Every result must pass three checks to
-1e-35: the gradient again at another step, the EM map's fixed point, and the symmetry of I_o (1 - J)^-1, the
-complete-data information, which ties Hessian and Jacobian to each other (Dempster, Laird & Rubin 1977, eq. 3.15).
+Maximum log-likelihood, maximum-likelihood estimate, EM rate and standard errors of small classical problems to 30
+digits, without emtools: log-likelihoods and EM maps are written here a second time, in the simplest way. A start by
+EM at 20 digits is followed by Newton steps at 110 digits, where central differences with a step of 1e-33 give a
+gradient to about 60 digits, those with 1e-26 a Hessian to about 50. The rate is the top eigenvalue of the Jacobian of
+the EM map, standard errors are the delta method on the inverse of the observed information. Every result must pass
+three checks to 1e-35: the gradient again at another step, the EM map's fixed point, and the symmetry of I_o (1 -
+J)^-1, the complete-data information, which ties Hessian and Jacobian to each other (Dempster, Laird & Rubin 1977,
+section 3).
 """
 
 from __future__ import annotations
@@ -347,8 +348,8 @@ def cauchy(expanded: bool) -> Problem:
 
 
 NEWCOMB = (
-    "28 26 33 24 34 -44 27 16 40 -2 29 22 24 21 25 30 23 29 31 19 24 20 36 32 36 28 25 21 28 29 37 25 28 26 30 32 36 26 "
-    "30 22 36 23 27 27 28 27 31 27 26 33 26 32 32 24 39 28 24 25 32 25 29 27 28 29 16 23"
+    "28 26 33 24 34 -44 27 16 40 -2 29 22 24 21 25 30 23 29 31 19 24 20 36 32 36 28 25 21 28 29 37 25 28 26 30 32 36 "
+    "26 30 22 36 23 27 27 28 27 31 27 26 33 26 32 32 24 39 28 24 25 32 25 29 27 28 29 16 23"
 )
 
 

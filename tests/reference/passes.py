@@ -78,7 +78,7 @@ def table(measured: dict[str, dict[str, list[int | None]]]) -> str:
     squarem = json.loads((HERE / "squarem.json").read_text())
     of_r = {(row["problem"], row["control"]): row for row in squarem["results"]}
     lines = [
-        f"| problem | EM | SQUAREM {squarem['SQUAREM']}, default | its falls | SQUAREM, monotone | emtools | most beside EM |",
+        f"| problem | EM | SQUAREM {squarem['SQUAREM']}, default | its falls | monotone | emtools | most beside EM |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in MAXIMUM:
@@ -98,9 +98,7 @@ def table(measured: dict[str, dict[str, list[int | None]]]) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     lines.append("")
-    lines.append(
-        "Median / 95th percentile of 100 starts; the last column is the largest share of EM's passes from the same start."
-    )
+    lines.append("Median / 95th percentile of 100 starts; last column: largest share of EM's passes from one start.")
     return "\n".join(lines)
 
 

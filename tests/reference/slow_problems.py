@@ -1,4 +1,4 @@
-"""Three problems on which plain EM is slow: data, a hundred starts and the maximum of each, for ours, R and the stop rules.
+"""Three problems on which plain EM is slow: data, a hundred starts and the maximum of each.
 
 ``python tests/reference/slow_problems.py`` draws the data and starts again; they lie beside this
 file as slow_<name>.tsv and slow_<name>_starts.tsv, in natural parameters at full precision.
@@ -107,7 +107,7 @@ def draw_london_times() -> None:
 
 
 def draw_overlap() -> None:
-    """Normals of standard deviation 1 at 0, 2.8 and 5.6; starts take three rows as means and the variance of the data."""
+    """Normals of standard deviation 1 at 0, 2.8 and 5.6; starts: three rows as means, the variance of the data."""
     rng = np.random.default_rng(3)
     component = rng.choice(3, 600, p=[0.35, 0.3, 0.35])
     values = np.array([0.0, 2.8, 5.6])[component] + rng.normal(size=600)

@@ -1,11 +1,11 @@
 """Where the default stop rules of other packages end plain EM: ``cd tests && python -m reference.stop_rules [starts]``.
 
-The rules are applied to the trace of plain EM on slow_problems.py, each with the parameters that its package would return:
-scikit-learn's GaussianMixture (change of the mean log-likelihood of a row below 1e-3, then one more M-step), mclust
-(relative change below 1e-5) and hmmlearn (rise below 1e-2 nats, then one more M-step). Their limits on iterations (100,
-none, 10) are not applied. scikit-learn (test_passes.py) and mclust 6.0.0 (its `em` on slow_overlap.tsv, five starts) stop at
-the same pass with the same nats left. Printed is a Markdown table of nats left and standard errors off, median and worst
-of the starts.
+The rules are applied to the trace of plain EM on slow_problems.py, each with the parameters that its package would
+return: scikit-learn's GaussianMixture (change of the mean log-likelihood of a row below 1e-3, then one more M-step),
+mclust (relative change below 1e-5) and hmmlearn (rise below 1e-2 nats, then one more M-step). Their limits on
+iterations (100, none, 10) are not applied. scikit-learn (test_passes.py) and mclust 6.0.0 (its `em` on
+slow_overlap.tsv, five starts) stop at the same pass with the same nats left. Printed is a Markdown table of nats left
+and standard errors off, median and worst of the starts.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ RATE = 1e-6  # absolute
 ERRORS = 1e-5  # relative
 GAP = 0.1  # relative, once the true gap is below `GAP_BELOW` nats
 GAP_BELOW = (0.05, 1e-2, 1e-4, 1e-7)
-# The hill between Murray's saddle and either maximum is 0.059 nats high in all; near its foot no quadratic tells its height.
+# The hill from Murray's saddle to a maximum is 0.059 nats high in all; near its foot no quadratic tells its height.
 GAP_BELOW_MURRAY = (4e-3, 1e-4, 1e-7)
 
 
@@ -253,7 +253,7 @@ def test_rate_and_errors_of_laplace_uniform_given_its_corners():
 
 
 def test_closed_forms():
-    """What can be solved by hand: the linkage score is quadratic, and half of Murray's table gives a correlation of 1/2."""
+    """What can be solved by hand: the linkage score is quadratic, and Murray's maxima are at a correlation of 1/2."""
     with mp.workdps(40):
         linkage = mp.mpf(EXACT["linkage"]["parameters"]["probability"])
         assert abs(linkage - (15 + mp.sqrt(53809)) / 394) < mp.mpf(10) ** -29
