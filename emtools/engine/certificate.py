@@ -246,7 +246,7 @@ def certify(
     >>> model = MultivariateNormal(2)
     >>> certificate = certify(model, source, fit(model, source).params)
     >>> certificate.kind, certificate.missing["mean"].round(2).tolist()
-    ('maximum', [0.0, 0.08])
+    ('maximum', [0.0, 0.03])
     """
     packed = model.pack(params)
     stats = total_stats(model, source, params, "soft", chunk_map)

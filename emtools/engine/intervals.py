@@ -78,7 +78,7 @@ def intervals(values: Floats, errors: Floats, scale: Words) -> tuple[Floats, Flo
     --------
     >>> low, high = intervals(np.array([0.9]), np.array([0.1]), np.array(["log odds"]))
     >>> low.round(3), high.round(3)
-    (array([0.504]), array([0.988]))
+    (array([0.505]), array([0.988]))
     """
     values, errors = np.asarray(values, dtype=np.float64), np.asarray(errors, dtype=np.float64)
     with np.errstate(all="ignore"):
