@@ -264,6 +264,14 @@ def test_the_estimate_for_many_parameters_is_near_the_certificate_and_says_so():
     np.testing.assert_array_equal(again.standard_errors["means"], guess.standard_errors["means"])
 
 
+def test_what_lies_outside_of_the_subspace_is_inflated_too(monkeypatch):
+    monkeypatch.setattr("emtools.engine.estimate.KEPT", 1)
+    model, source, params = crowded()
+    exact, guess = certify(model, source, params), certify(model, source, params, limit=0)
+    ratios = [np.ravel(guess.standard_errors[n] / error) for n, error in exact.standard_errors.items()]
+    assert np.concatenate(ratios).mean() == pytest.approx(1.0, abs=0.05)
+
+
 def test_the_estimate_of_the_gap_and_of_a_saddle():
     model, source, params = crowded()
     packed = model.pack(params)
