@@ -58,7 +58,8 @@ def merged(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
         raise ValueError("sample_weight: all are zero; at least one positive weight is needed")
     order = np.lexsort(values.T[::-1])
     values = values[order]
-    first = np.concatenate([[True], (values[1:] != values[:-1]).any(axis=1)])
+    both_missing = np.isnan(values[1:]) & np.isnan(values[:-1])
+    first = np.concatenate([[True], ((values[1:] != values[:-1]) & ~both_missing).any(axis=1)])
     return values[first], np.add.reduceat(weights[order], np.flatnonzero(first))
 
 

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, OneToOn
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from emtools.estimators.shared import as_seed, checked, checked_rows, climb_to_top, value_errors
+from emtools.estimators.shared import as_seed, checked, checked_rows, climb_to_top, merged, value_errors
 from emtools.kernels.missing import group_rows, log_density_observed
 from emtools.models.covariance_prior import CovariancePrior, spread_prior
 from emtools.models.factor_analysis import FactorAnalysis
@@ -239,7 +239,7 @@ class EMFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if not 1 <= self.n_components < d:
             raise ValueError(f"n_components: {self.n_components}, with n_features={d}; 1 to n_features - 1 is needed")
         with value_errors():
-            source = PatternSource(X, weights)
+            source = PatternSource(*merged(X, weights))
             least = self.least_noise * float(np.diagonal(spread_prior(X, weights).scale).min())
             self.model_ = FactorAnalysis(d, self.n_components, self.noise, least)  # type: ignore[arg-type]
         seed = as_seed(self.random_state)
