@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -128,9 +129,9 @@ def test_jobs_wait_in_a_window_and_are_cancelled_after_a_failure():
     assert len(made) == 9
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    """Two workers that are processes of their own."""
+@contextmanager
+def local_cluster():
+    """Two workers that are processes of their own, and a client."""
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
@@ -138,6 +139,13 @@ def cluster():
         ) as local,
         distributed.Client(local) as client,
     ):
+        yield client, local
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A client of two workers that nobody kills."""
+    with local_cluster() as (client, _):
         yield client
 
 
@@ -296,27 +304,37 @@ def test_fit_json_has_the_same_bytes_for_every_executor(tmp_path, cluster):
     assert len(set(written)) == 1
 
 
+def is_dead(pid):
+    """Whether a process has ended."""
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
 @pytest.mark.parametrize("lost", ["one", pytest.param("both", marks=pytest.mark.slow)])
-def test_a_dask_worker_killed_in_mid_fit_loses_nothing(cluster, lost, tmp_path):
-    cluster.wait_for_workers(2)
+def test_a_dask_worker_killed_in_mid_fit_loses_nothing(lost, tmp_path):
+    """Where both are killed, model and source are lost with them, and two other workers join."""
     values = groups(2000)
     model, slow = GaussianMixture(3, 5), Slow(values, chunk_rows=60)
     quick = ArraySource(values, chunk_rows=60)
     options = {"init": [model.initial_params(quick, np.random.default_rng(0), "kmeans++")], "max_passes": 6}
-    pids = list(cluster.run(os.getpid).values())
-    victims = pids if lost == "both" else pids[:1]
-
-    def on_pass(row):
-        if row.number == 1:
-            for pid in victims:
-                threading.Timer(0.1, os.kill, (pid, signal.SIGKILL)).start()
-
     undisturbed = fit(model, quick, certificate=False, **options)
-    disturbed = fit(model, slow, certificate=False, executor=cluster, on_pass=on_pass, **options)
+    with local_cluster() as (client, local):
+        victims = list(client.run(os.getpid).values())[: 2 if lost == "both" else 1]
+
+        def kill():
+            for pid in victims:
+                os.kill(pid, signal.SIGKILL)
+            if lost == "both":
+                local.scale(4)
+
+        def on_pass(row):
+            if row.number == 1:
+                threading.Timer(0.1, kill).start()
+
+        disturbed = fit(model, slow, certificate=False, executor=client, on_pass=on_pass, **options)
+        assert all(map(is_dead, victims)), "nobody was killed"
     assert disturbed.passes > 3
     assert fit_json(disturbed, tmp_path) == fit_json(undisturbed, tmp_path)
-    cluster.wait_for_workers(2)
-    assert not set(victims) & set(cluster.run(os.getpid).values()), "nobody was killed"
 
 
 def test_a_dask_collection_on_its_own_workers(cluster):
