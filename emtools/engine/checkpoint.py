@@ -55,14 +55,11 @@ class Checkpoint:
         What fixes the fit besides its data, with a stable ``repr``.
     package : str
         Top-level package of the model.
-    seconds : float
-        Time between two writings at least.
     """
 
     path: Path
     identity: object
     package: str
-    seconds: float = SECONDS
     states: dict[int, Any] = field(default_factory=dict)
     lock: Lock = field(default_factory=Lock)
     written: float = -1e9
@@ -104,7 +101,7 @@ class Checkpoint:
         """Remember a state, and write all of them if it is time."""
         with self.lock:
             self.states[start] = state
-            if not now and monotonic() - self.written < self.seconds:
+            if not now and monotonic() - self.written < SECONDS:
                 return
             beside = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
             with beside.open("wb") as file:

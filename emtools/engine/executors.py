@@ -48,7 +48,9 @@ def connected(address: str) -> Iterator[Any]:
     try:
         client = Client(address, timeout=CONNECT)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
-        raise InputError("executor", f"no answer from {address} ({error})", "the address of a Dask scheduler") from error
+        raise InputError(
+            "executor", f"no answer from {address} ({error})", "the address of a Dask scheduler"
+        ) from error
     with client:
         yield client
 

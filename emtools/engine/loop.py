@@ -31,6 +31,9 @@ LEVEL_STEP = 8.0
 LEVEL_DIRECTIONS = 3
 FOLLOWING = 25
 MOST_STEPS_OFF = 5
+# Passes in a row that must find the end near where no look can be taken: a slow part of the climb may hide behind a
+# fast one, and shows once that has died down.
+CONFIRM = 4
 REST = 20  # kept passes without a gain beyond rounding, after which a look is taken whatever the residual
 
 
@@ -79,6 +82,8 @@ class State(Generic[P, S]):
         Scale of each packed parameter.
     memory, turns : list of Stats, int
         Of online and incremental passes.
+    near : int
+        Passes in a row after which the end seemed near.
     safe : tuple or None
         The point before the last proposal that was kept, its EM image, and the lengths of `trace` and `objectives`.
     """
@@ -99,6 +104,7 @@ class State(Generic[P, S]):
     unit: Floats | None = None
     memory: list[S] = field(default_factory=list)
     turns: int = 0
+    near: int = 0
     safe: tuple[Point[P, S], tuple[P, Floats], int, int] | None = None
 
 
@@ -334,7 +340,9 @@ class Climber(Generic[P, S, C]):
         if math.isnan(state.change):
             return self.end(state, Status.NONFINITE, f"parameters after pass {len(state.trace) - 1}")
         if not self.smooth:
-            if state.remaining.within(self.tol) and not state.change > self.parameter_tol:
+            near = state.remaining.within(self.tol) and not state.change > self.parameter_tol
+            state.near = state.near + 1 if near else 0
+            if state.near >= CONFIRM or (near and state.change == 0.0):
                 return self.end(state, Status.CONVERGED)
         elif self.worth_a_look(state, rise):
             ended = self.take_a_look(state, rise)
@@ -367,9 +375,13 @@ class Climber(Generic[P, S, C]):
             return False
         if state.accelerator is None and state.remaining.within(self.tol):
             return True
-        floor = ROUNDING * (1.0 + abs(state.objectives[-1]))
+        return rise < max(state.bar, ROUNDING * (1.0 + abs(state.objectives[-1])) / 10.0) or self.at_rest(state)
+
+    def at_rest(self, state: State[P, S]) -> bool:
+        """Whether the objective has not risen beyond rounding for many kept passes, or the EM image is the point."""
         recent = state.objectives[-REST:]
-        return rise < max(state.bar, floor / 10.0) or (len(recent) == REST and recent[-1] - recent[0] <= floor)
+        still = len(recent) == REST and recent[-1] - recent[0] <= ROUNDING * (1.0 + abs(recent[-1]))
+        return still or state.change <= ROUNDING
 
     def take_a_look(self, state: State[P, S], rise: float) -> Climb[P, S] | None:
         """Look at the EM map: end here, go on along the way that it shows, or step off a saddle."""
@@ -388,7 +400,10 @@ class Climber(Generic[P, S, C]):
             if ended is not None or state.point is not point:
                 return ended
         if seen.rate > 1.0 + SADDLE:
-            return self.end(state, Status.SADDLE, f"rate {seen.rate:.4g}")
+            if self.at_rest(state):
+                return self.end(state, Status.SADDLE, f"rate {seen.rate:.4g}")
+            state.bar /= 4.0
+            return self.end(state, Status.BUDGET) if self.spent(state) else None
         if seen.rate >= 1.0 - SADDLE and not math.isfinite(seen.gap):
             state.remaining = Remaining(rise / SADDLE, seen.rate, resolution)
         if state.remaining.within(self.tol):

@@ -283,10 +283,10 @@ def map_optima(
     rows = []
     for number, ends in sorted(found.items()):
         with np.errstate(invalid="ignore"):
-            there = model.pack(model.canonical(ends[0].params))
+            top = max(ends, key=lambda end: end.objective)
+            there = model.pack(model.canonical(top.params))
             apart = np.where(there == packed, 0.0, np.abs(there - packed) / unit)
-        top = max(end.objective for end in ends)
-        rows.append(Optimum(number, top, len(ends), ends[0].restart, float(apart.max(initial=0.0))))
+        rows.append(Optimum(number, top.objective, len(ends), ends[0].restart, float(apart.max(initial=0.0))))
     return tuple(rows)
 
 

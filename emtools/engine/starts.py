@@ -199,7 +199,7 @@ def fit(
             return ended
 
         climbs: list[Climb[P, S]] = start_map(one, range(count))
-        usable = [c for c in climbs if c.status in USABLE]
+        usable = [c for c in climbs if c.status in USABLE] or [c for c in climbs if c.status is Status.SADDLE]
         if not usable:
             reasons = "; ".join(dict.fromkeys(c.reason for c in climbs if c.reason))
             raise FitError(

@@ -1,0 +1,114 @@
+"""An interrupted fit goes on to the same bytes; a checkpoint of anything else is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from emtools.engine.chunks import ArraySource
+from emtools.engine.starts import fit
+from emtools.errors import InputError
+from emtools.io.fitfile import fit_record
+from emtools.models.mixture import GaussianMixture
+
+
+class Killed(Exception):
+    pass
+
+
+def rows(seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.permutation(np.concatenate([rng.normal(-1.2, 1, (80, 1)), rng.normal(1.2, 1, (80, 1))]))
+
+
+def run(path=None, kill_at=None, values=None, **options):
+    """A fit of two starts, killed at a pass where asked; its record as bytes."""
+    seen = []
+
+    def on_pass(row):
+        seen.append(row)
+        if len(seen) == kill_at:
+            raise Killed
+
+    source = ArraySource(rows() if values is None else values, chunk_rows=40)
+    arguments = {"starts": 2, "seed": 3, **options}
+    result = fit(GaussianMixture(3, 1), source, on_pass=on_pass, checkpoint=path, **arguments)
+    record = fit_record(result, branch="test", inputs=[], command=[])
+    return json.dumps(record).encode(), len(seen)
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    monkeypatch.setattr("emtools.engine.checkpoint.SECONDS", 0.0)
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"accelerate": False, "max_passes": 40}, {"warm": "incremental", "warm_passes": 3}]
+)
+def test_every_interruption_ends_in_the_same_bytes(tmp_path, eager, options):
+    undisturbed, n_passes = run(**options)
+    for kill_at in range(1, n_passes, max(1, n_passes // 7)):
+        path = tmp_path / f"{kill_at}.checkpoint"
+        with pytest.raises(Killed):
+            run(path, kill_at, **options)
+        again, n_again = run(path, **options)
+        assert again == undisturbed
+        assert n_again <= n_passes
+        assert not path.exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_resumed_fit_repeats_little(tmp_path, eager):
+    _, n_passes = run()
+    path = tmp_path / "fit.checkpoint"
+    with pytest.raises(Killed):
+        run(path, n_passes - 1)
+    _, n_again = run(path)
+    assert n_again < n_passes // 2
+
+
+def interrupted(path):
+    with pytest.raises(Killed):
+        run(path, 30)
+    return path
+
+
+def test_checkpoint_of_other_options_is_refused(tmp_path, eager):
+    path = interrupted(tmp_path / "fit.checkpoint")
+    with pytest.raises(InputError, match="another fit"):
+        run(path, seed=4)
+
+
+def test_checkpoint_of_other_data_is_refused(tmp_path, eager):
+    path = interrupted(tmp_path / "fit.checkpoint")
+    with pytest.raises(InputError, match="these data"):
+        run(path, values=rows(1))
+
+
+def test_damaged_checkpoint_is_refused(tmp_path, eager):
+    path = interrupted(tmp_path / "fit.checkpoint")
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match="unreadable"):
+        run(path)
+    path.write_text("not a checkpoint")
+    with pytest.raises(InputError, match="unreadable"):
+        run(path)
+
+
+class Malicious:
+    def __reduce__(self):
+        return os.mkdir, ("made_by_a_pickle",)
+
+
+def test_checkpoint_cannot_run_a_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "fit.checkpoint"
+    path.write_bytes(pickle.dumps(("key", {0: Malicious()})))
+    with pytest.raises(InputError, match="does not belong"):
+        run(path)
+    assert not (tmp_path / "made_by_a_pickle").exists()
