@@ -135,7 +135,7 @@ def local_cluster():
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
         ) as local,
         distributed.Client(local) as client,
     ):
@@ -390,7 +390,9 @@ def test_one_chunk_and_64_agree_after_a_whole_fit():
     values = groups(6400, scale=4.0) + 50.0
     model = GaussianMixture(3, 5)
     start = model.initial_params(ArraySource(values), np.random.default_rng(0), "kmeans++")
-    one, many = (fit(model, ArraySource(values, chunk_rows=c), init=[start], tol=1e-9) for c in (6400, 100))
+    one, many = (
+        fit(model, ArraySource(values, chunk_rows=c), init=[start], tol=1e-9, certificate=False) for c in (6400, 100)
+    )
     assert many.model is model
     assert one.loglik == pytest.approx(many.loglik, rel=1e-12, abs=0.0)
     assert_close(one.params, many.params, 1e-12)
@@ -408,7 +410,7 @@ def test_a_weighted_fit_is_the_replicated_fit():
     model = GaussianMixture(3, 5)
     start = model.initial_params(ArraySource(values), np.random.default_rng(0), "kmeans++")
     sources = ArraySource(values, times.astype(float)), ArraySource(np.repeat(values, times, axis=0))
-    weighted, replicated = (fit(model, source, init=[start], tol=1e-9) for source in sources)
+    weighted, replicated = (fit(model, source, init=[start], tol=1e-9, certificate=False) for source in sources)
     assert weighted.loglik == pytest.approx(replicated.loglik, rel=1e-12, abs=0.0)
     assert_close(weighted.params, replicated.params, 1e-12)
 
@@ -429,20 +431,20 @@ def test_an_offset_of_1e8_standard_deviations_costs_no_likelihood(family):
     model = GaussianMixture(3, 5, family)
     start = model.initial_params(ArraySource(near), np.random.default_rng(0), "kmeans++")
     moved = replace(start, means=start.means + OFFSET * np.nanstd(groups(2000), axis=0))
-    at_home, away = fit(model, ArraySource(near), init=[start]), fit(model, ArraySource(far), init=[moved])
+    at_home, away = (fit(model, ArraySource(x), init=[p], certificate=False) for x, p in ((near, start), (far, moved)))
     assert at_home.converged
     assert away.converged
     assert away.loglik == pytest.approx(at_home.loglik, rel=0.0, abs=1e-6)
-    own = fit(model, ArraySource(far), starts=1, seed=0)
+    own = fit(model, ArraySource(far), certificate=False)
     assert math.isfinite(own.loglik)
-    assert own.loglik == pytest.approx(fit(model, ArraySource(near), starts=1, seed=0).loglik, rel=0.0, abs=1e-6)
+    assert own.loglik == pytest.approx(fit(model, ArraySource(near), certificate=False).loglik, rel=0.0, abs=1e-6)
 
 
 def test_an_offset_costs_the_normal_with_gaps_nothing_either():
     values = groups(600) @ np.random.default_rng(1).normal(size=(5, 5))
     values[np.random.default_rng(2).random(values.shape) < 0.2] = np.nan
     far, near = shifted(values)
-    at_home, away = (fit(MultivariateNormal(5), PatternSource(table)) for table in (near, far))
+    at_home, away = (fit(MultivariateNormal(5), PatternSource(table), certificate=False) for table in (near, far))
     assert at_home.converged
     assert away.converged
     assert away.loglik == pytest.approx(at_home.loglik, rel=0.0, abs=1e-6)
@@ -459,7 +461,6 @@ def test_rows_in_any_memory_order_give_the_same_bits():
     assert bits(model.e_step(params, Rows(wide, ones))) == bits(plain)
 
 
-@pytest.mark.slow
 def test_the_examples_of_the_how_to_run(tmp_path, monkeypatch, capsys):
     page = (Path(__file__).parents[2] / "docs/howto/big_data.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", page, flags=re.M | re.S)
