@@ -47,10 +47,10 @@ $(RESULTS)/snakemake_report.html: $(RESULTS)/index.html $(RESULTS)/multiqc/multi
 	@PYTHONWARNINGS=ignore::RuntimeWarning $(SNAKEMAKE) --report $@ --quiet all
 
 test: $(READY)  ## quick tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto
 
 slow: $(READY)  ## long tests
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m slow -n auto
 
 lint: $(READY)  ## formatting, types, arrows between the rooms, workflow
 	$(BIN)/ruff check .

@@ -101,7 +101,9 @@ def branch_parser(
         "--tol", type=positive_real, default=1e-6, help="remaining gain to stop at, nats (default %(default)g)"
     )
     common.add_argument("--max-passes", type=positive, default=2000, help="passes a start may take (default 2000)")
-    common.add_argument("--plain", dest="accelerate", action="store_false", help="plain EM, without acceleration")
+    common.add_argument(
+        "--algorithm", choices=("accelerated", "em"), default="accelerated", help="em: plain EM (default %(default)s)"
+    )
     common.add_argument(
         "--executor",
         metavar="WHERE",

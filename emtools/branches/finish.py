@@ -17,7 +17,7 @@ from emtools.io.outputs import files_in
 from emtools.report.page import Page, write_page
 
 NOT_CONVERGED = 3
-CLIMBING = ("tol", "max_passes", "seed", "threads", "accelerate", "executor")
+CLIMBING = ("tol", "max_passes", "seed", "threads", "executor")
 UNRECORDED = ("--threads", "--out", "--executor", "--checkpoint")  # options that cannot change the numbers
 
 
@@ -39,8 +39,8 @@ class RunOptions:
         Estimated remaining gain, in nats, at which a start stops.
     max_passes : int
         Passes over the data that a start may take.
-    accelerate : bool
-        False for plain EM.
+    algorithm : {"accelerated", "em"}
+        The second is plain EM.
     executor : str
         Where the chunks are worked on; cannot change a result.
     checkpoint : Path, optional
@@ -55,7 +55,7 @@ class RunOptions:
     starts: int = 1
     tol: float = 1e-6
     max_passes: int = 2000
-    accelerate: bool = True
+    algorithm: str = "accelerated"
     executor: str = "threads"
     checkpoint: Path | None = None
     command: tuple[str, ...] = ()
@@ -63,7 +63,8 @@ class RunOptions:
     @property
     def climbing(self) -> dict[str, Any]:
         """What every start of a fit is told, as arguments of ``fit``."""
-        return {name: getattr(self, name) for name in CLIMBING}
+        told = {name: getattr(self, name) for name in CLIMBING}
+        return told | {"accelerate": self.algorithm == "accelerated"}
 
 
 def recorded_command(command: Sequence[str]) -> list[str]:

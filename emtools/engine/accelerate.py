@@ -9,6 +9,7 @@ import numpy as np
 
 from emtools.engine.protocol import Floats
 
+PLAIN_PASSES = 5  # of EM as it is: long steps from far away change the hill more often
 SQUAREM_PASSES = 12
 ORDER = 10  # differences that Anderson mixing remembers
 # Damping of the mixing: 1 / (1 + GROWTH ** (PATIENCE - trust)) of the squared length of the undamped solution is
@@ -20,6 +21,7 @@ DISTRUST = 2 * ORDER
 # mixing looks for the stationary point behind.
 DOUBTS = 4
 RETREAT = 8  # passes of the first retreat; each further one is twice as long until mixing holds again
+WORTH = 1.01  # step ratio below which EM's own step is as good
 SHORTEST = 2.0  # bounds of the step ratio of SQUAREM, and its growth after a step at the bound
 LENGTHEN = 4.0
 HALVINGS = 60
@@ -43,6 +45,7 @@ class Accelerator:
     """
 
     order: int = ORDER
+    plain_left: int = field(default_factory=lambda: PLAIN_PASSES)
     squarem_left: int = field(default_factory=lambda: SQUAREM_PASSES)
     doubt: int = 0
     retreat: int = field(default_factory=lambda: RETREAT)
@@ -76,6 +79,9 @@ class Accelerator:
         """
         residual = image - x
         self.learn(x, residual)
+        if self.plain_left > 0:
+            self.plain_left -= 1
+            return None
         if self.squarem_left > 0:
             self.squarem_left -= 1
             proposal = self.squarem(x, image)
@@ -97,7 +103,7 @@ class Accelerator:
         length = float(np.linalg.norm(second))
         ratio = min(float(np.linalg.norm(first)) / length, self.longest) if length > 0.0 else 1.0
         self.taken = ratio
-        return start + 2.0 * ratio * first + ratio * ratio * second if ratio > 1.0 else None
+        return start + 2.0 * ratio * first + ratio * ratio * second if ratio > WORTH else None
 
     def mix(self, x: Floats, residual: Floats, kept: float) -> Floats | None:
         """Anderson mixing: the place where the remembered differences would cancel the residual.

@@ -85,7 +85,7 @@ class State(Generic[P, S]):
     near : int
         Passes in a row after which the end seemed near.
     safe : tuple or None
-        The point before the last proposal that was kept, its EM image, and the lengths of `trace` and `objectives`.
+        The point before the first proposal that was kept, its EM image, and the lengths of `trace` and `objectives`.
     """
 
     params: P
@@ -280,9 +280,10 @@ class Climber(Generic[P, S, C]):
         return self.arrive(state, point, began)
 
     def go_back(self, state: State[P, S], began: float) -> Climb[P, S] | None:
-        """Undo the last proposal, after which EM itself fell, and go on without acceleration.
+        """Undo all proposals that were kept, and go on without acceleration.
 
-        A proposal can lead to where the likelihood is computed with large errors: to a nearly singular covariance.
+        They can lead to where the likelihood is computed with large errors, a nearly singular covariance, so that EM
+        itself falls after them; or to a collapsing component where EM alone would have found a sound hill.
         """
         assert state.safe is not None
         state.point, state.image, passes, kept = state.safe
@@ -291,6 +292,7 @@ class Climber(Generic[P, S, C]):
         ]
         del state.objectives[kept:]
         state.accelerator = state.safe = None
+        state.rate, state.remaining = math.nan, Remaining(math.inf, math.nan)
         state.params, state.packed = state.image
         self.record(state, "refused", state.point.objective, 0.0, began)
         return self.end(state, Status.BUDGET) if self.spent(state) else None
@@ -305,7 +307,7 @@ class Climber(Generic[P, S, C]):
         if state.accelerator is not None:
             state.accelerator.accepted(kept)
         if point is not None and kept:
-            state.safe = (state.point, state.image, len(state.trace), len(state.objectives))
+            state.safe = state.safe or (state.point, state.image, len(state.trace), len(state.objectives))
             return self.arrive(state, point, began)
         self.record(state, "refused", state.point.objective, 0.0, began)
         state.params, state.packed = state.image
@@ -329,6 +331,8 @@ class Climber(Generic[P, S, C]):
         state.point = point
         state.objectives.append(point.objective)
         reason = self.model.degenerate(point.stats, point.params)
+        if reason is not None and state.safe is not None:
+            return self.go_back(state, began)
         if reason is None:
             params = self.model.m_step(point.stats, point.params)
             state.image = (params, self.model.pack(params))

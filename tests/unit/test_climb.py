@@ -21,9 +21,20 @@ from emtools.models.normal import MultivariateNormal, NormalParams, PatternSourc
 
 NAN = math.nan
 MURRAY = np.array(
-    [[1, 1], [1, -1], [-1, 1], [-1, -1]]
-    + [[2, NAN], [-2, NAN], [NAN, 2], [NAN, -2]]
-    + [[2, NAN], [-2, NAN], [NAN, 2], [NAN, -2]]
+    [
+        [1, 1],
+        [1, -1],
+        [-1, 1],
+        [-1, -1],
+        [2, NAN],
+        [-2, NAN],
+        [NAN, 2],
+        [NAN, -2],
+        [2, NAN],
+        [-2, NAN],
+        [NAN, 2],
+        [NAN, -2],
+    ]
 )
 MURRAY_SADDLE = 16 / 15  # rate at zero correlation
 

@@ -122,7 +122,7 @@ def test_tight_far_components_keep_their_covariance(family):
     labels = np.repeat([0, 1], 50)
     values = np.array([[0.0, 0.0], [1e5, -1e5]])[labels] + rng.normal(size=(100, 2))
     model = GaussianMixture(2, 2, family, order_by=0)
-    result = fit(model, ArraySource(values), starts=3)
+    result = fit(model, ArraySource(values), starts=3, tol=1e-13, parameter_tol=1e-12)
     _, means, covariances = naive_m_step(family, values, np.eye(2)[labels])
     np.testing.assert_allclose(result.params.means, means, rtol=1e-12, atol=1e-10)
     np.testing.assert_allclose(result.params.covariances, covariances, rtol=1e-8)
