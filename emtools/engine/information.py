@@ -18,6 +18,7 @@ from scipy import linalg
 
 from emtools.engine.chunks import Map, total_stats
 from emtools.engine.protocol import C, Floats, Model, P, S, Source
+from emtools.engine.spectrum import units
 
 # Search for the unit of a coordinate: first step, wanted second difference of Q in nats, factor of a step, steps at most.
 FIRST = 1e-4
@@ -41,6 +42,7 @@ SAMPLED = 16  # directions along which rounding and symmetry are looked at
 TRUNCATION = 30.0
 SHORTEST, LONGEST = 5e-3, 0.1
 AMPLIFIED = 10.0  # error of an eigenvalue over that of a second difference
+LARGEST_SOUGHT = 100  # parameters whose edges are looked for before a climb ends
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,16 @@ def coordinate_unit(model: Model[P, S, C], stats: S, packed: Floats, i: int) -> 
     if not drop < WALL * PROBE or not lopsided < LOPSIDED * drop:
         return None
     return float(step / math.sqrt(drop))
+
+
+def free_units(model: Model[P, S, C], stats: S, packed: Floats) -> Floats:
+    """Complete-data standard error of each packed parameter; 0.0 for what is at an edge of its space.
+
+    With more than ``LARGEST_SOUGHT`` parameters edges are not looked for, and the errors are rough.
+    """
+    if packed.size > LARGEST_SOUGHT:
+        return units(model, stats, packed)
+    return np.array([coordinate_unit(model, stats, packed, i) or 0.0 for i in range(packed.size)])
 
 
 def free_frame(model: Model[P, S, C], stats: S, packed: Floats) -> tuple[Frame, tuple[int, ...]]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from emtools.engine.accelerate import Accelerator
 from emtools.engine.chunks import Map, in_turn, total_stats, tree_sum
+from emtools.engine.information import free_units
 from emtools.engine.protocol import Assign, C, Floats, Incremental, Model, Online, P, S, Source, Warm, is_smooth
 from emtools.engine.result import Climb, Event, Pass
 from emtools.engine.spectrum import Look, look, units
@@ -424,8 +425,6 @@ class Climber(Generic[P, S, C]):
         point, image = state.point, state.image
         assert point is not None
         assert image is not None
-        if state.unit is None:
-            state.unit = units(self.model, point.stats, point.packed)
 
         def em_map(packed: Floats) -> Floats | None:
             began = perf_counter()
@@ -436,7 +435,8 @@ class Climber(Generic[P, S, C]):
             moved = self.model.pack(self.model.m_step(there.stats, there.params))
             return moved if np.isfinite(moved).all() else None
 
-        return look(self.model, point.stats, point.packed, image[1], state.unit, em_map, limit)
+        unit = free_units(self.model, point.stats, point.packed)
+        return look(self.model, point.stats, point.packed, image[1], unit, em_map, limit)
 
     def step_off(self, state: State[P, S], seen: Look) -> Climb[P, S] | None:
         """Leave a stationary point along the directions that a look found not to fall, if something higher lies there.

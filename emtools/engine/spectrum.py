@@ -104,18 +104,26 @@ def length_of(model: Model[P, S, C], stats: S, packed: Floats, direction: Floats
 
 
 def slope_along(model: Model[P, S, C], stats: S, packed: Floats, way: Floats) -> float:
-    """Derivative of the objective along `way` in nats, by differences of Q at its own point (Fisher's identity)."""
-    unit = length_of(model, stats, packed, way)
-    if unit == 0.0:
-        return math.nan
+    """Derivative of the objective along `way` in nats, by differences of Q at its own point (Fisher's identity).
+
+    Near an edge of the space, Q is level on one side and a wall on the other: the step then ends before the wall.
+    """
 
     def q(step: float) -> float:
-        at = model.unpack(packed + step * unit * way)
+        at = model.unpack(packed + step * way)
         return model.expected_loglik(stats, at) + model.log_prior(at)
 
+    step = SLOPE_STEP * length_of(model, stats, packed, way)
     with np.errstate(all="ignore"):
-        near, far = (q(k * SLOPE_STEP) - q(-k * SLOPE_STEP) for k in (1, 2))
-    return (8.0 * near - far) / (12.0 * SLOPE_STEP * unit)
+        if step == 0.0:
+            here, step = q(0.0), 1.0
+            for _ in range(PROBES):
+                if abs(2.0 * here - q(step) - q(-step)) < PROBE:
+                    break
+                step /= 8.0
+        near, far = (q(k * step) - q(-k * step) for k in (1, 2))
+    slope = (8.0 * near - far) / (12.0 * step)
+    return slope if math.isfinite(slope) else near / (2.0 * step)
 
 
 def look(
@@ -142,7 +150,7 @@ def look(
     packed, image : ndarray, shape (p,)
         The point and its EM image.
     unit : ndarray, shape (p,)
-        Scale of each coordinate.
+        Scale of each coordinate; 0.0 for those that are held where they are.
     em_map : callable
         Packed image of a packed point, one pass over the data; None where there is none.
     limit : int
@@ -158,22 +166,26 @@ def look(
     Rubin (1977), J. R. Stat. Soc. B 39, 1-38, doi:10.1111/j.2517-6161.1977.tb01600.x, section 3 (rate matrix).
     """
     p = packed.size
-    residual = (image - packed) / unit
+    free = (unit > 0.0) & np.isfinite(packed) & np.isfinite(image)
+    unit = np.where(free, unit, 0.0)
+    per_unit = np.divide(1.0, unit, out=np.zeros(p), where=free)
+    n_free = int(free.sum())
+    residual = np.where(free, image - packed, 0.0) * per_unit
     rng = np.random.default_rng(np.random.SeedSequence([seed, p]))
     basis = np.zeros((p, 0))
     products = np.zeros((p, 0))
-    queue = [residual, rng.standard_normal(p)]
+    queue = [residual, rng.standard_normal(p) * free]
     passes, gap, settled = 0, math.inf, 0
-    rates, directions, way = np.zeros(0), np.zeros((p, 0)), image - packed
-    while passes < min(limit, p) and queue:
+    rates, directions, way = np.zeros(0), np.zeros((p, 0)), residual * unit
+    while passes < min(limit, n_free) and queue:
         fresh = queue.pop(0)
         size = float(np.linalg.norm(fresh))
         for _ in range(2):
             fresh = fresh - basis @ (basis.T @ fresh)
         new = float(np.linalg.norm(fresh))
         if not new > DEPENDENT * size:
-            if not queue and basis.shape[1] < p:
-                queue.append(rng.standard_normal(p))
+            if not queue and basis.shape[1] < n_free:
+                queue.append(rng.standard_normal(p) * free)
             continue
         direction = fresh / new
         length = length_of(model, stats, packed, direction * unit)
@@ -182,7 +194,7 @@ def look(
         passes += 1
         if moved is None:
             continue
-        product = (moved - image) / (step * unit)
+        product = np.where(free, moved - image, 0.0) * per_unit / step
         basis, products = np.column_stack([basis, direction]), np.column_stack([products, product])
         queue.append(product)
         values, vectors = np.linalg.eig(basis.T @ products)
@@ -195,7 +207,8 @@ def look(
             continue
         small = np.linalg.solve(np.eye(basis.shape[1]) - basis.T @ products, basis.T @ residual)
         way = (basis @ small) * unit
-        before, gap = gap, max(0.0, 0.5 * slope_along(model, stats, packed, way)) if way.any() else 0.0
+        slope = slope_along(model, stats, packed, way) if way.any() else 0.0
+        before, gap = gap, math.inf if math.isnan(slope) else max(0.0, 0.5 * slope)
         steady = not rates[0] - before_rate > rate_change * (1.0 - rates[0])
         settled = settled + 1 if abs(gap - before) <= SETTLED * gap and steady else 0
         if settled >= 4 and passes >= 8:
@@ -206,4 +219,4 @@ def look(
         level = (basis @ right[singular < LEVEL].T) * unit[:, None]
     for part in (directions, level):
         part *= [length_of(model, stats, packed, part[:, i]) for i in range(part.shape[1])]
-    return Look(rates, directions, level, way, gap, passes, basis.shape[1] == p)
+    return Look(rates, directions, level, way, gap, passes, basis.shape[1] == n_free)
