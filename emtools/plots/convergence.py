@@ -37,7 +37,8 @@ def draw_convergence(fit: Fit[Any, Any], folder: Path) -> Picture:
         caption = (
             "Distance in nats of the objective from the top of the best hill (its last value plus its estimated "
             "remaining gain) against passes over the data, on a log axis; the dark line is the start that was kept. A "
-            f"straight descent is healthy EM; the steeper, the less information is missing.{others}"
+            "straight descent is healthy; where it is level at its end, the climb only looked around before it was "
+            f"called done. Crosses: longer steps that were tried and refused.{others}"
         )
         return save(figure, folder, Picture("convergence", "How it converged", caption))
 
@@ -52,6 +53,8 @@ def draw_climbs(axis: Any, fit: Fit[Any, Any], climbs: dict[int, list[Pass]]) ->
         axis.semilogy(np.arange(1, len(rows) + 1), below, marker="." if len(rows) == 1 else None, **style)
         if restart == kept:
             axis.plot(len(rows), below[-1], "o", ms=4, color=INK, zorder=4, clip_on=False)
+            refused = [i for i, row in enumerate(rows) if row.kind == "refused"]
+            axis.plot([i + 1 for i in refused], below[refused], "x", ms=3.5, mew=0.8, color=PALETTE[5], zorder=5)
     longest = max(map(len, climbs.values()))
     if longest > LONG * len(climbs[kept]):
         axis.set_xscale("log")
