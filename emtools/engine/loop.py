@@ -25,11 +25,13 @@ OnState = Callable[["State[P, S]"], None]
 
 LOOK_PASSES = 12  # passes that a look at the EM map may take before "converged" is said
 FIRST_RATE = 0.99  # rate that is assumed until a look has been taken
+NEARBY = 1e-3  # gain of Q by an EM step, in nats, above which a place is far from stationary whatever the tolerance
 SADDLE = 1e-3  # a rate beyond 1 by more is a saddle; within it, the likelihood is flat to second order
 STEPS_OFF = (1.0, -1.0, 0.25, -0.25)  # steps from a saddle, in complete-data standard errors
 # The same where the likelihood is level to second order, directions tried, and EM steps that follow.
 LEVEL_STEP = 8.0
 LEVEL_DIRECTIONS = 3
+STALLED = 1e-4  # gain of one of these steps, relative to what they still lack, that ends them
 FOLLOWING = 25
 MOST_STEPS_OFF = 5
 # Passes in a row that must find the end near where no look can be taken: a slow part of the climb may hide behind a
@@ -83,6 +85,8 @@ class State(Generic[P, S]):
         Scale of each packed parameter.
     memory, turns : list of Stats, int
         Of online and incremental passes.
+    wait : int
+        Passes before which no look is taken but for the bar: as many again as the looks have taken.
     near : int
         Passes in a row after which the end seemed near.
     safe : tuple or None
@@ -105,6 +109,7 @@ class State(Generic[P, S]):
     unit: Floats | None = None
     memory: list[S] = field(default_factory=list)
     turns: int = 0
+    wait: int = 0
     near: int = 0
     safe: tuple[Point[P, S], tuple[P, Floats], int, int] | None = None
 
@@ -156,6 +161,7 @@ def climb(
         False for plain EM.
     warm : sequence of Warm
         What the first passes do, which need not climb: annealing, draws (stochastic EM), online or incremental EM.
+        The last pass of the budget is never one of them, since what they report belongs to no single place.
     state : State, optional
         Where an interrupted climb stood.
     on_state : callable, optional
@@ -167,10 +173,11 @@ def climb(
         After a fall or a value that is not finite, with the parameters before it.
     """
     smooth = assign == "soft" and is_smooth(model)
+    warm = tuple(warm)[: max_passes - 1]
     climber = Climber(model, source, assign, tol, parameter_tol, max_passes, restart, chunk_map, on_pass, smooth)
     if state is None:
         accelerator = Accelerator() if accelerate and smooth else None
-        bar = 0.5 * tol * (1.0 - FIRST_RATE)
+        bar = first_bar(tol)
         state = State(start, model.pack(start), accelerator, bar)
     while True:
         ended = climber.warm_up(state, warm[len(state.trace)]) if len(state.trace) < len(warm) else climber.step(state)
@@ -235,14 +242,14 @@ class Climber(Generic[P, S, C]):
         if not math.isfinite(state.point.objective):
             return self.end(state, Status.NONFINITE, f"objective {state.point.objective} in the warm-up")
         state.params, state.packed = params, self.model.pack(params)
-        return self.end(state, Status.BUDGET) if self.spent(state) else None
+        return None
 
     def chunk_by_chunk(self, state: State[P, S], warm: Online | Incremental) -> tuple[S, P]:
         """A pass with an M-step after each chunk; its statistics, each at the parameters of its turn."""
         model, source, params, memory = self.model, self.source, state.params, state.memory
         if isinstance(warm, Incremental) and not memory:
             memory.extend(model.e_step(params, source.chunk(i)) for i in range(source.n_chunks))
-            params = model.m_step(tree_sum(memory), params)
+            return tree_sum(memory), model.m_step(tree_sum(memory), params)
         for i in range(source.n_chunks):
             stats = model.e_step(params, source.chunk(i))
             if isinstance(warm, Incremental):
@@ -378,9 +385,12 @@ class Climber(Generic[P, S, C]):
         """Whether the end may be near: an EM step gains next to nothing, or the objective is at rest."""
         if state.change > self.parameter_tol:
             return False
-        if state.accelerator is None and state.remaining.within(self.tol):
+        if rise < state.bar:
             return True
-        return rise < max(state.bar, ROUNDING * (1.0 + abs(state.objectives[-1])) / 10.0) or self.at_rest(state)
+        if len(state.trace) < state.wait:
+            return False
+        near = state.accelerator is None and state.remaining.within(self.tol)
+        return near or rise < ROUNDING * (1.0 + abs(state.objectives[-1])) / 10.0 or self.at_rest(state)
 
     def at_rest(self, state: State[P, S]) -> bool:
         """Whether the objective has not risen beyond rounding for many kept passes, or the EM image is the point."""
@@ -400,10 +410,15 @@ class Climber(Generic[P, S, C]):
         state.rate = seen.rate
         resolution = VISIBLE * ROUNDING * (1.0 + abs(point.objective))
         state.remaining = Remaining(seen.gap, seen.rate, resolution)
+        unsure = seen.passes == left and not seen.complete
         if seen.rate > 1.0 - SADDLE and len(state.events) < MOST_STEPS_OFF:
             ended = self.step_off(state, seen)
             if ended is not None or state.point is not point:
                 return ended
+            unsure = self.spent(state)
+        if unsure:
+            return self.end(state, Status.BUDGET)
+        state.wait = len(state.trace) + sum(row.kind == "look" for row in state.trace)
         if seen.rate > 1.0 + SADDLE:
             if self.at_rest(state):
                 return self.end(state, Status.SADDLE, f"rate {seen.rate:.4g}")
@@ -415,7 +430,8 @@ class Climber(Generic[P, S, C]):
             return self.end(state, Status.CONVERGED)
         if self.spent(state):
             return self.end(state, Status.BUDGET)
-        state.bar = min(state.bar / 4.0, rise * self.tol / (2.0 * state.remaining.gap))
+        gap = state.remaining.gap
+        state.bar = min(state.bar / 4.0, rise * self.tol / (2.0 * gap) if math.isfinite(gap) else math.inf)
         if state.accelerator is not None and np.isfinite(seen.way).all():
             state.packed, state.proposed = point.packed + seen.way, True
         return None
@@ -432,11 +448,19 @@ class Climber(Generic[P, S, C]):
             self.record(state, "look", point.objective, 0.0, began)
             if there is None:
                 return None
-            moved = self.model.pack(self.model.m_step(there.stats, there.params))
-            return moved if np.isfinite(moved).all() else None
+            return self.image_of(there)
 
         unit = free_units(self.model, point.stats, point.packed)
         return look(self.model, point.stats, point.packed, image[1], unit, em_map, limit)
+
+    def image_of(self, point: Point[P, S]) -> Floats | None:
+        """Packed EM image of a place that may lie far from the climb; None where there is none."""
+        with np.errstate(all="ignore"):
+            try:
+                moved = self.model.pack(self.model.m_step(point.stats, point.params))
+            except (EmtoolsError, ArithmeticError, np.linalg.LinAlgError):
+                return None
+        return moved if np.isfinite(moved).all() else None
 
     def step_off(self, state: State[P, S], seen: Look) -> Climb[P, S] | None:
         """Leave a stationary point along the directions that a look found not to fall, if something higher lies there.
@@ -461,7 +485,7 @@ class Climber(Generic[P, S, C]):
         state.safe = None
         if state.accelerator is not None:
             state.accelerator.forget()
-        state.bar = 0.5 * self.tol * (1.0 - FIRST_RATE)
+        state.bar = first_bar(self.tol)
         state.rate, state.remaining = math.nan, Remaining(math.inf, math.nan)
         state.objectives.clear()
         return self.resume_from(state, best)
@@ -471,7 +495,7 @@ class Climber(Generic[P, S, C]):
         start = state.point
         assert start is not None
         floor = start.objective + max(self.tol, 10.0 * ROUNDING * (1.0 + abs(start.objective)))
-        packed = start.packed + way
+        packed, before = start.packed + way, -math.inf
         for _ in range(following + 1):
             if self.spent(state):
                 return None
@@ -480,7 +504,12 @@ class Climber(Generic[P, S, C]):
             self.record(state, "look", start.objective, 0.0, began)
             if there is None or there.objective > floor:
                 return there
-            packed = self.model.pack(self.model.m_step(there.stats, there.params))
+            if there.objective - before < STALLED * (floor - there.objective):
+                return None
+            before, image = there.objective, self.image_of(there)
+            if image is None:
+                return None
+            packed = image
         return None
 
     def resume_from(self, state: State[P, S], point: Point[P, S]) -> Climb[P, S] | None:
@@ -505,6 +534,11 @@ class Climber(Generic[P, S, C]):
         proposal = state.accelerator.propose(point.packed, image[1], partial(unit_of, state))
         if proposal is not None:
             state.packed, state.proposed = proposal, True
+
+
+def first_bar(tol: float) -> float:
+    """Gain of Q by an EM step, in nats, below which the first look is taken."""
+    return min(0.5 * tol * (1.0 - FIRST_RATE), NEARBY)
 
 
 def what_moved(model: Model[P, S, C], packed: Floats, moved: Floats, most: int = 2) -> tuple[str, ...]:

@@ -175,7 +175,7 @@ def look(
     basis = np.zeros((p, 0))
     products = np.zeros((p, 0))
     queue = [residual, rng.standard_normal(p) * free]
-    passes, gap, settled = 0, math.inf, 0
+    passes, gap, settled = 0, math.inf if n_free else 0.0, 0
     rates, directions, way = np.zeros(0), np.zeros((p, 0)), residual * unit
     while passes < min(limit, n_free) and queue:
         fresh = queue.pop(0)
