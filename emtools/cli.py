@@ -219,7 +219,6 @@ def build_parser() -> argparse.ArgumentParser:
         "emtools segment nuclei.tif --out results/nuclei --components 2",
         3,
     )
-    segment.set_defaults(tol=1e-2)
     segment.add_argument(
         "--components", type=whole(2, 16), default=2, metavar="K", help="number of classes (default 2)"
     )
