@@ -17,6 +17,8 @@ SLOPE_STEP = 2e-2  # of differences of Q, in complete-data standard errors
 SETTLED = 0.05  # relative change of the gap that ends the look
 LEVEL = 1e-3  # distance from 1 within which a rate may be 1
 DEPENDENT = 1e-8  # length of what is new in a direction, below which it adds nothing
+EDGE_STEP = 0.1  # of differences of Q along a coordinate at an edge
+INVISIBLE = 1e-15  # slope along it, relative to 1 + |Q|, that rounding can make
 LARGEST_PROBED = 500  # coordinates whose unit is measured one by one
 
 
@@ -126,6 +128,37 @@ def slope_along(model: Model[P, S, C], stats: S, packed: Floats, way: Floats) ->
     return slope if math.isfinite(slope) else near / (2.0 * step)
 
 
+def beyond_the_edge(model: Model[P, S, C], stats: S, packed: Floats, held: Floats) -> tuple[float, Floats]:
+    """Gain that coordinates at an edge still make on their way out, in nats, and a way that makes nearly all of it.
+
+    What is at an edge fades like ``exp(-x)`` in the packed coordinate x, as a probability does on the scale of log
+    odds: its slope is the gain to come. The gain is infinite where a slope leads back from the edge.
+    """
+    gain, way = 0.0, np.zeros(packed.size)
+    with np.errstate(all="ignore"):
+        here = q_of(model, stats, packed)
+        visible = INVISIBLE * (1.0 + abs(here))
+        for i in np.flatnonzero(held):
+            step = np.zeros(packed.size)
+            step[i] = EDGE_STEP
+            up, down = q_of(model, stats, packed + step) - here, q_of(model, stats, packed - step) - here
+            slope = (up - down) / (2.0 * EDGE_STEP)
+            if not abs(slope) > visible:
+                continue
+            outwards = -math.copysign(1.0, abs(up) - abs(down))
+            if slope * outwards < 0.0:
+                return math.inf, np.zeros(packed.size)
+            gain += abs(slope)
+            way[i] = outwards * max(1.0, math.log(abs(slope) / visible))
+    return gain, way
+
+
+def q_of(model: Model[P, S, C], stats: S, packed: Floats) -> float:
+    """Q plus log prior in nats."""
+    at = model.unpack(packed)
+    return model.expected_loglik(stats, at) + model.log_prior(at)
+
+
 def look(
     model: Model[P, S, C],
     stats: S,
@@ -176,6 +209,7 @@ def look(
     products = np.zeros((p, 0))
     queue = [residual, rng.standard_normal(p) * free]
     passes, gap, settled = 0, math.inf if n_free else 0.0, 0
+    edge_gain, edge_way = beyond_the_edge(model, stats, packed, ~free & np.isfinite(packed))
     rates, directions, way = np.zeros(0), np.zeros((p, 0)), residual * unit
     while passes < min(limit, n_free) and queue:
         fresh = queue.pop(0)
@@ -219,4 +253,4 @@ def look(
         level = (basis @ right[singular < LEVEL].T) * unit[:, None]
     for part in (directions, level):
         part *= [length_of(model, stats, packed, part[:, i]) for i in range(part.shape[1])]
-    return Look(rates, directions, level, way, gap, passes, basis.shape[1] == n_free)
+    return Look(rates, directions, level, way + edge_way, gap + edge_gain, passes, basis.shape[1] == n_free)
