@@ -21,7 +21,7 @@ from emtools.kernels.logspace import log_or_minus_infinity, logsumexp_rows, norm
 from emtools.kernels.mixture import soft_moments
 from emtools.models.assignment import EVERY_KIND, shared_rows
 from emtools.models.covariance_prior import CovariancePrior, data_prior
-from emtools.models.mixture_starts import draw_seeds, group_moments, sample_rows
+from emtools.models.mixture_starts import draw_seeds, group_moments, sample_rows, ward_groups
 from emtools.models.mixture_values import MixtureParams, MixtureStats, Origin
 
 Family = Literal["full", "tied", "diagonal", "spherical"]
@@ -87,7 +87,7 @@ class GaussianMixture:
     order_by: int | None = None
 
     name = "gaussian_mixture"
-    strategies = ("kmeans++", "random")
+    strategies = ("kmeans++", "random", "hierarchical")
     assigns = EVERY_KIND
 
     def __post_init__(self) -> None:
@@ -144,7 +144,8 @@ class GaussianMixture:
 
         ``"kmeans++"`` draws seeds far from each other, gives each row to its nearest seed, and starts
         all components from the covariance within these groups; ``"random"`` draws rows as means and
-        starts from the covariance of the data.
+        starts from the covariance of the data; ``"hierarchical"`` takes groups by Ward's method, always the same for at
+        most 2,000 rows.
 
         Raises
         ------
@@ -161,13 +162,19 @@ class GaussianMixture:
             column = int(np.argmin(spread > 0.0)) + 1
             raise InputError("data", f"feature {column} is constant", "features that vary", "drop it or set a prior")
         scale = np.ones_like(spread) if self.fixed_variance is not None else np.where(spread > 0.0, spread, 1.0)
-        seeds, nearest = draw_seeds((values - centre) / scale, weights, k, rng, strategy)
         even = np.full(k, 1.0 / k)
+        scaled = (values - centre) / scale
+        if strategy == "hierarchical":
+            groups = group_moments(values, weights, ward_groups(scaled, k, rng), k)
+            centres = groups.means
+        else:
+            seeds, nearest = draw_seeds(scaled, weights, k, rng, strategy)
+            groups = group_moments(values, weights, nearest, k)
+            centres = values[seeds]
         if self.fixed_variance is not None:
-            return MixtureParams(even, values[seeds], np.full(k, self.fixed_variance))
-        groups = group_moments(values, weights, nearest, k)
+            return MixtureParams(even, centres, np.full(k, self.fixed_variance))
         if strategy == "random":
-            return MixtureParams(even, values[seeds], self.as_family(self.with_prior(groups.total)))
+            return MixtureParams(even, centres, self.as_family(self.with_prior(groups.total)))
         covariance = (1.0 - START_SHARE) * groups.within + START_SHARE * groups.total
         shares = even if self.equal_weights else groups.counts / groups.counts.sum()
         return MixtureParams(shares, groups.means, self.as_family(self.with_prior(covariance)))

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.cluster import hierarchy
 
 from emtools.engine.chunks import Rows
 from emtools.engine.protocol import Floats, Source
 from emtools.errors import InputError
 
 SAMPLE_ROWS = 2**16
+WARD_ROWS = 2_000
 
 
 def sample_rows(data: Source[Rows], rng: np.random.Generator, n_features: int) -> tuple[Floats, Floats]:
@@ -118,6 +120,57 @@ def draw_seeds(
         nearest[nearer] = k
         distance = np.where(nearer, to_seed, distance)
     return seeds, nearest
+
+
+def ward_groups(values: Floats, n_groups: int, rng: np.random.Generator, most: int = WARD_ROWS) -> npt.NDArray[np.intp]:
+    """Group of each row by Ward's hierarchical clustering of at most `most` rows, the others to the nearest mean.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, d)
+        Rows, in units in which distances make sense.
+    n_groups : int
+        Groups, at most n.
+    rng : Generator
+        Chooses the rows where there are too many, so that starts differ; else the groups are always the same.
+    most : int
+        Rows clustered; time and memory grow with its square.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+
+    Raises
+    ------
+    InputError
+        If fewer than `n_groups` rows differ.
+
+    References
+    ----------
+    Ward (1963), J. Am. Stat. Assoc. 58, 236-244, doi:10.1080/01621459.1963.10500845; as starts of mixtures, Fraley (1998),
+    SIAM J. Sci. Comput. 20, 270-281, doi:10.1137/S1064827596311451.
+
+    Examples
+    --------
+    >>> ward_groups(np.array([[0.0], [0.1], [5.0], [5.2]]), 2, np.random.default_rng(0)).tolist()
+    [0, 0, 1, 1]
+    """
+    chosen = np.arange(len(values))
+    if len(values) > most:
+        chosen = np.sort(rng.choice(len(values), most, replace=False))
+    sample = values[chosen]
+    labels = np.zeros(1, dtype=np.intp)
+    if len(sample) > 1:
+        labels = hierarchy.fcluster(hierarchy.linkage(sample, "ward"), n_groups, "maxclust").astype(np.intp) - 1
+    found = int(labels.max()) + 1
+    if found < n_groups:
+        expected = f"at least one for each of {n_groups} components"
+        raise InputError("data", f"{found} distinct rows", expected, "use fewer components")
+    means = np.stack([sample[labels == k].mean(axis=0) for k in range(n_groups)])
+    distance = np.stack([((values - mean) ** 2).sum(axis=1) for mean in means], axis=1)
+    groups: npt.NDArray[np.intp] = distance.argmin(axis=1)
+    groups[chosen] = labels
+    return groups
 
 
 @dataclass(frozen=True)

@@ -332,3 +332,21 @@ def test_the_tied_prior_is_that_of_one_component_and_says_so():
 def test_rows_without_any_weight_are_refused_by_the_source():
     with pytest.raises(InputError, match="all are zero"):
         ArraySource(np.zeros((2, 1)), np.zeros(2))
+
+
+def test_hierarchical_starts_are_groups_by_ward_and_do_not_depend_on_the_seed():
+    rng = np.random.default_rng(6)
+    values = np.concatenate([rng.normal(c, 0.3, (20, 2)) for c in (0.0, 5.0, 10.0)])
+    model = GaussianMixture(3, 2, order_by=0)
+    one, two = (
+        model.initial_params(ArraySource(values), np.random.default_rng(seed), "hierarchical") for seed in (0, 1)
+    )
+    np.testing.assert_array_equal(model.pack(one), model.pack(two))
+    means = np.sort(one.means, axis=0)
+    expected = values.reshape(3, 20, 2).mean(axis=1)
+    np.testing.assert_allclose(means, expected, rtol=1e-12)
+    hard = kmeans(3, 2, order_by=0)
+    result = fit(hard, ArraySource(values), assign="hard", strategy="hierarchical")
+    np.testing.assert_allclose(result.params.means, expected, rtol=1e-12)
+    with pytest.raises(InputError, match="2 distinct rows"):
+        model.initial_params(ArraySource(np.repeat([[0.0, 1.0], [2.0, 3.0]], 5, axis=0)), rng, "hierarchical")
