@@ -13,6 +13,7 @@ import numpy as np
 
 from emtools.engine.accelerate import Accelerator
 from emtools.engine.chunks import Map, in_turn, total_stats, tree_sum
+from emtools.engine.defects import culprit
 from emtools.engine.information import free_units
 from emtools.engine.protocol import Assign, C, Floats, Incremental, Model, Online, P, S, Source, Warm, is_smooth
 from emtools.engine.result import Climb, Event, Pass
@@ -284,7 +285,8 @@ class Climber(Generic[P, S, C]):
             return self.end(state, Status.NONFINITE, f"objective {point.objective} at pass {number}")
         if not first and before is not None and fell(before.objective, point.objective):
             fall = before.objective - point.objective
-            return self.end(state, Status.DECREASED, f"by {fall:.3g} nats at pass {number}")
+            why = culprit(self.model, before.stats, before.params, state.params)
+            return self.end(state, Status.DECREASED, f"by {fall:.3g} nats at pass {number}; {why}")
         return self.arrive(state, point, began)
 
     def go_back(self, state: State[P, S], began: float) -> Climb[P, S] | None:

@@ -74,6 +74,21 @@ def test_a_fall_is_a_status_with_the_parameters_before_it():
     assert result.status is Status.DECREASED
     assert result.params.probability == 0.6
     assert len(result.trace) == 1
+    assert "M-step is at fault" in result.reason
+
+
+class Swapped(Linkage):
+    """An E-step whose statistics are those of other cells."""
+
+    def e_step(self, params, chunk, assign="soft"):
+        stats = super().e_step(params, chunk, assign)
+        return replace(stats, linked=stats.unlinked, unlinked=stats.linked)
+
+
+def test_a_wrong_e_step_is_told_from_a_wrong_m_step():
+    result = climb(Swapped(), counts(), LinkageParams(0.6), accelerate=False)
+    assert result.status is Status.DECREASED
+    assert "E-step is at fault: loglik is not Q plus entropy" in result.reason
 
 
 class Exploding(Linkage):
