@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from emtools.engine.protocol import C, Floats, Model, P, S
 
@@ -128,7 +129,9 @@ def slope_along(model: Model[P, S, C], stats: S, packed: Floats, way: Floats) ->
     return slope if math.isfinite(slope) else near / (2.0 * step)
 
 
-def beyond_the_edge(model: Model[P, S, C], stats: S, packed: Floats, held: Floats) -> tuple[float, Floats]:
+def beyond_the_edge(
+    model: Model[P, S, C], stats: S, packed: Floats, held: npt.NDArray[np.bool_]
+) -> tuple[float, Floats]:
     """Gain that coordinates at an edge still make on their way out, in nats, and a way that makes nearly all of it.
 
     What is at an edge fades like ``exp(-x)`` in the packed coordinate x, as a probability does on the scale of log

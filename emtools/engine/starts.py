@@ -275,7 +275,7 @@ def check_data(
     """
     for before in resumed.values():
         point = before if isinstance(before, Climb) else before.point
-        if point is None or any(row.kind == "warm" for row in before.trace):
+        if point is None or not math.isfinite(point.stats.loglik) or any(row.kind == "warm" for row in before.trace):
             continue
         now = total_stats(model, source, point.params, assign, chunk_map).loglik
         if now != point.stats.loglik:
