@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from reference.slow_problems import MAXIMUM, london_times
 
-from emtools.engine.chunks import ArraySource, SequenceSource
+from emtools.engine.chunks import ArraySource, SequenceSource, total_stats
 from emtools.engine.loop import climb
 from emtools.engine.result import Start, unseen_mass
 from emtools.engine.starts import fit
 from emtools.engine.stopping import FALL, Status
 from emtools.errors import InputError
+from emtools.models.count_mixture import MultinomialMixture, PoissonMixture
 from emtools.models.hmm import CategoricalHMM, HMMParams
 from emtools.models.mixture import GaussianMixture, MixtureParams
 from emtools.models.normal import MultivariateNormal, NormalParams, PatternSource
@@ -219,3 +220,55 @@ def test_map_of_optima_counts_hits_and_distances():
     assert best.objective == result.objective
     assert sum(optimum.hits for optimum in result.optima) == sum(s.status is Status.CONVERGED for s in result.starts)
     assert all(optimum.apart > 1.0 for optimum in result.optima[1:])
+
+
+def test_gap_counts_what_an_edge_still_gains():
+    """A Poisson mean that fades to zero is at an edge of the packed space; what it gains on its way is in the gap."""
+    values = np.random.default_rng(3).poisson(4, (300, 1)).astype(float)
+    model, source = PoissonMixture(3, 1), ArraySource(values)
+    top = climb(model, source, model.initial_params(source, np.random.default_rng(0), model.strategies[0]), tol=1e-12)
+    for seed in (1, 2, 3):
+        end = climb(model, source, model.initial_params(source, np.random.default_rng(seed), model.strategies[0]))
+        assert end.status is Status.CONVERGED
+        assert top.objective - end.objective < 1e-6
+        assert end.gap > 0.5 * (top.objective - end.objective)
+
+
+@pytest.mark.parametrize("warm", ["annealed", "sampled", "online", "incremental"])
+def test_a_warm_up_as_long_as_the_budget_leaves_a_pass_to_what_is_reported(warm):
+    values = np.random.default_rng(8).permutation(two_groups(1))
+    model, source = GaussianMixture(2, 1), ArraySource(values, chunk_rows=25)
+    result = fit(model, source, warm=warm, warm_passes=10, max_passes=4, certificate=False)
+    assert [row.kind for row in result.trace] == ["warm"] * 3 + ["step"]
+    assert result.status is Status.BUDGET
+    assert result.loglik == pytest.approx(total_stats(model, source, result.params, "soft").loglik, rel=1e-12)
+
+
+def test_a_look_that_the_budget_cuts_short_does_not_certify_a_saddle():
+    values = two_groups()
+    model, start = symmetric("full", values)
+    for budget in range(1, 9):
+        end = climb(model, ArraySource(values), start, max_passes=budget)
+        assert end.status is Status.BUDGET
+        assert len(end.trace) == budget
+
+
+@pytest.mark.parametrize("accelerate", [True, False])
+def test_looks_do_not_follow_pass_upon_pass(accelerate):
+    """Weights of 1e6 put the end below the rounding of the objective long before the gap is below the tolerance."""
+    problem = london_times()
+    days = problem.source.values if hasattr(problem.source, "values") else None
+    assert days is not None
+    source = ArraySource(days, np.full(len(days), 1e6))
+    end = climb(problem.model, source, problem.starts[0], accelerate=accelerate, max_passes=3000)
+    n_looks = sum(row.kind == "look" for row in end.trace)
+    assert n_looks <= len(end.trace) / 2 + 40
+
+
+def test_a_level_likelihood_takes_few_looks():
+    """Single draws from three categories do not tell two components apart: every mixture of them is a maximum."""
+    values = np.eye(3)[np.random.default_rng(3).integers(3, size=60)]
+    model, source = MultinomialMixture(2, 3), ArraySource(values)
+    end = climb(model, source, model.initial_params(source, np.random.default_rng(0), model.strategies[0]))
+    assert end.status is Status.CONVERGED
+    assert len(end.trace) <= 20
