@@ -208,7 +208,7 @@ def fit(
         best = max(usable, key=lambda c: (c.objective, -c.restart))
         seen = None
         if certificate and assign == "soft" and is_smooth(model) and has_errors(model):
-            best, seen = certified(model, source, best, run, chunk_map, tol, seed)
+            best, seen = certified(model, source, best, run, chunk_map, tol, seed, max_passes)
             climbs = [best if c.restart == best.restart else c for c in climbs]
         params = model.canonical(best.params)
         stats = best.stats if params is best.params else total_stats(model, source, params, assign, chunk_map)
@@ -309,25 +309,30 @@ def certified(
     chunk_map: Map,
     tol: float,
     seed: int,
+    max_passes: int,
 ) -> tuple[Climb[P, S], Certificate]:
-    """The best climb with the certificate of its parameters in canonical order; it goes on where that sees a way up."""
+    """The best climb with the certificate of its parameters in canonical order; it goes on where that sees a way up.
+
+    All its passes together stay within `max_passes`.
+    """
     seen = certify(model, source, model.canonical(best.params), chunk_map, seed=seed)
     for round_ in range(ROUNDS):
         short = seen.kind == "climbing" or seen.gap > 2.0 * max(tol, best.gap)
-        if best.status is not Status.CONVERGED or not (short or seen.kind == "saddle"):
+        ahead = len(best.trace)
+        if best.status is not Status.CONVERGED or not (short or seen.kind == "saddle") or ahead >= max_passes:
             break
         on = model.canonical(best.params)
         if seen.kind == "saddle" and seen.along.size:
             packed = model.pack(on)
             ways = [model.unpack(packed + step * seen.along) for step in SIDEWAYS]
             on = max(ways, key=lambda p: total_stats(model, source, p, "soft", chunk_map).loglik + model.log_prior(p))
-        more = run(on, restart=best.restart, tol=tol / 10.0 ** (round_ + 1))
+        more = run(on, restart=best.restart, tol=tol / 10.0 ** (round_ + 1), max_passes=max_passes - ahead)
         if more.status not in USABLE or more.objective < best.objective:
             break
-        left = (Event(len(best.trace), "saddle", seen.rate),) if seen.kind == "saddle" else ()
-        ahead = len(best.trace)
+        left = (Event(ahead, "saddle", seen.rate),) if seen.kind == "saddle" else ()
+        later = tuple(replace(event, number=event.number + ahead) for event in more.events)
         trace = best.trace + tuple(replace(row, number=row.number + ahead) for row in more.trace)
-        best = replace(more, trace=trace, events=best.events + left + more.events)
+        best = replace(more, trace=trace, events=best.events + left + later)
         seen = certify(model, source, model.canonical(best.params), chunk_map, seed=seed)
     return best, seen
 

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from reference.slow_problems import MAXIMUM, london_times
 
+from emtools.engine import starts
+from emtools.engine.certificate import Certificate
 from emtools.engine.chunks import ArraySource, SequenceSource, total_stats
 from emtools.engine.loop import climb
 from emtools.engine.result import Start, unseen_mass
@@ -272,3 +274,16 @@ def test_a_level_likelihood_takes_few_looks():
     end = climb(model, source, model.initial_params(source, np.random.default_rng(0), model.strategies[0]))
     assert end.status is Status.CONVERGED
     assert len(end.trace) <= 20
+
+
+def test_a_climb_that_its_certificate_sends_on_stays_within_its_budget():
+    """A certificate that always sees a way up: the passes of all rounds together keep to the budget, numbered on."""
+    problem = london_times()
+    short = climb(problem.model, problem.source, problem.starts[0], tol=1e-2)
+    budget = len(short.trace) + 2
+    with pytest.MonkeyPatch.context() as patch:
+        seen = Certificate("climbing", 1.0, math.nan, math.nan, {}, 0)
+        patch.setattr(starts, "certify", lambda *arguments, **options: seen)
+        result = fit(problem.model, problem.source, init=[problem.starts[0]], tol=1e-2, max_passes=budget)
+    assert len(result.trace) == budget
+    assert [row.number for row in result.trace] == list(range(len(result.trace)))
