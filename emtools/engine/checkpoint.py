@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import math
 import os
 import pickle
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from threading import Lock
 from time import monotonic
@@ -60,7 +63,8 @@ class Checkpoint:
     path: Path
     identity: object
     package: str
-    states: dict[int, Any] = field(default_factory=dict)
+    states: dict[int, bytes] = field(default_factory=dict)
+    taken: dict[int, float] = field(default_factory=dict)
     lock: Lock = field(default_factory=Lock)
     written: float = -1e9
 
@@ -74,43 +78,76 @@ class Checkpoint:
         Raises
         ------
         InputError
-            If the file is not a checkpoint, is damaged, or belongs to another fit.
+            If the file is not a checkpoint, is damaged, belongs to another fit, or could not be written.
         """
+        self.prepare()
         if not self.path.exists():
             return {}
-        remedy = "delete it to start anew"
+        remedy = "choose another file, or delete this one to start anew"
         try:
-            with self.path.open("rb") as file:
-                key, states = Reader(file, self.package).load()
-        except (
-            pickle.UnpicklingError,
-            EOFError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            ImportError,
-            IndexError,
-        ) as error:
+            key, states = self.read(self.path.read_bytes())
+            found = {start: self.read(state) for start, state in states.items()} if key == self.key else {}
+        except OSError as error:
+            raise unusable(self.path, error) from error
+        except Exception as error:  # bytes that are no pickle raise whatever they happen to spell
             raise InputError(str(self.path), f"unreadable ({error})", "a checkpoint of this fit", remedy) from error
         if key != self.key:
             raise InputError(str(self.path), "the checkpoint of another fit", "one of this model and options", remedy)
         self.states = dict(states)
-        return self.states
+        return found
+
+    def read(self, content: bytes) -> Any:
+        return Reader(io.BytesIO(content), self.package).load()
+
+    def prepare(self) -> None:
+        """Clear away what a killed fit left half written, and see to it that a file can be written here."""
+        try:
+            if self.path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "is a folder")
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            for half in self.path.parent.glob(f"{escape(self.path.name)}.*.tmp"):
+                half.unlink(missing_ok=True)
+            self.beside.touch()
+            self.beside.unlink()
+        except OSError as error:
+            raise unusable(self.path, error) from error
+
+    @property
+    def beside(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
 
     def save(self, start: int, state: Any, *, now: bool = False) -> None:
-        """Remember a state, and write all of them if it is time."""
+        """Remember a state if it is time, or `now`; and write all of them if it is time.
+
+        A start makes bytes of its own state, in its own thread: the others change theirs meanwhile.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written.
+        """
+        if not now and monotonic() - self.taken.get(start, -math.inf) < SECONDS:
+            return
+        content = pickle.dumps(state, protocol=5)
         with self.lock:
-            self.states[start] = state
-            if not now and monotonic() - self.written < SECONDS:
+            self.states[start], self.taken[start] = content, monotonic()
+            if monotonic() - self.written < SECONDS:
                 return
-            beside = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
-            with beside.open("wb") as file:
-                pickle.dump((self.key, self.states), file, protocol=5)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, self.path)
+            try:
+                with self.beside.open("wb") as file:
+                    pickle.dump((self.key, self.states), file, protocol=5)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(self.beside, self.path)
+            except OSError as error:
+                raise unusable(self.path, error) from error
             self.written = monotonic()
 
     def remove(self) -> None:
         """Delete the file of a fit that is done."""
         self.path.unlink(missing_ok=True)
+
+
+def unusable(path: Path, error: OSError) -> InputError:
+    """What to say of a place where no checkpoint can be kept."""
+    return InputError(str(path), f"cannot be used ({error.strerror})", "a file for --checkpoint", "choose another one")

@@ -41,6 +41,8 @@ def staged(out: Path, seal: str = SEAL) -> Iterator[Path]:
     target = Path(out)
     try:
         target.mkdir(parents=True, exist_ok=True)
+        for left in target.glob(".writing-*"):  # by a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
         scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=target))
     except OSError as error:
         raise InputError(

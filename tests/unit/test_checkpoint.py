@@ -112,3 +112,44 @@ def test_checkpoint_cannot_run_a_command(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="does not belong"):
         run(path)
     assert not (tmp_path / "made_by_a_pickle").exists()
+
+
+@pytest.mark.parametrize("place", ["folder", "file/below"])
+def test_places_that_hold_no_file_are_refused(tmp_path, place):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be used"):
+        run(tmp_path / place)
+
+
+def test_what_a_killed_fit_left_half_written_is_cleared_away(tmp_path):
+    (tmp_path / "fit.checkpoint.123.tmp").write_bytes(b"half")
+    run(tmp_path / "below" / "fit.checkpoint")
+    run(tmp_path / "fit.checkpoint")
+    assert [path.name for path in tmp_path.iterdir()] == ["below"]
+
+
+def test_starts_in_threads_write_their_own_states(tmp_path, eager, monkeypatch):
+    """A state that another thread changes while it is written would be torn; copies taken on the way show it."""
+    taken = []
+
+    def replace(source, target):
+        if len(taken) % 5 == 0:
+            (tmp_path / f"copy{len(taken)}").write_bytes(source.read_bytes())
+        taken.append(target)
+        source.rename(target)
+
+    options = {"starts": 4, "threads": 4}
+    values = rows()
+    source = ArraySource(values)
+    arguments = {"seed": 3, "certificate": False, **options}
+    expected = fit(GaussianMixture(3, 1), source, **arguments)
+    monkeypatch.setattr("emtools.engine.checkpoint.os.replace", replace)
+    fit(GaussianMixture(3, 1), source, checkpoint=tmp_path / "fit.checkpoint", **arguments)
+    monkeypatch.undo()
+    copies = sorted(tmp_path.glob("copy*"))
+    assert len(copies) > 5
+    for copy in copies:
+        again = fit(GaussianMixture(3, 1), source, checkpoint=copy, **arguments)
+        assert [row.objective for row in again.trace] == [row.objective for row in expected.trace]
+        assert again.loglik == expected.loglik
