@@ -48,3 +48,19 @@ def test_the_howto_runs(tmp_path, monkeypatch):
 
 def test_the_howto_of_scikit_learn_runs():
     assert failures("scikit_learn.md") == ""
+
+
+def test_the_readme_runs_and_its_links_lead_somewhere():
+    root = HOWTO.parents[1]
+    text = (root / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, flags=re.M | re.S)
+    (shown,) = re.findall(r"^```pycon\n(.*?)^```", text, flags=re.M | re.S)
+    names: dict[str, object] = {}
+    exec(code, names)
+    told: list[str] = []
+    doctest.DocTestRunner().run(doctest.DocTestParser().get_doctest(shown, names, "README", None, 0), out=told.append)
+    assert "".join(told) == ""
+    links = re.findall(r"\]\(([^)#:]+)\)", text)
+    assert [link for link in links if not (root / link).exists()] == []
+    models = {path.name for path in (root / "docs" / "models").glob("*.md")}
+    assert models == {Path(link).name for link in links if "/models/" in link}
