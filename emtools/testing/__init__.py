@@ -37,6 +37,21 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
 
+PARTS = [
+    "name",
+    "hyperparameters",
+    "strategies",
+    "initial_params",
+    "e_step",
+    "m_step",
+    "expected_loglik",
+    "log_prior",
+    "pack",
+    "unpack",
+    "natural",
+    "canonical",
+    "degenerate",
+]
 PIECES = 4  # chunks of the automatic split
 MOST_ROWS = 4000  # rows beyond which the automatic split and weights use an even subset
 
@@ -143,6 +158,8 @@ def check_model(
     ------
     ModelError
         If a promise is broken. It lists them all, with figures and the likely place of the defect.
+    InputError
+        If `model` is a class or lacks a part of the contract.
 
     Examples
     --------
@@ -152,6 +169,7 @@ def check_model(
     >>> report.broken
     ()
     """
+    require_parts(model)
     if not hasattr(data, "chunk"):
         data = ArraySource(data)
     whole, *made = derive(data)
@@ -171,6 +189,22 @@ def check_model(
     if report.broken:
         raise ModelError(report)
     return report
+
+
+def require_parts(model: Any) -> None:
+    """Refuse what is no model, before each promise says so in its own way.
+
+    Raises
+    ------
+    InputError
+        If `model` is a class or lacks a part of the contract.
+    """
+    if isinstance(model, type):
+        raise InputError("check_model", f"the class {model.__name__}", "a model", f"give {model.__name__}(…)")
+    absent = [part for part in PARTS if not hasattr(model, part)]
+    if absent:
+        got = f"{type(model).__name__} without {', '.join(absent)}"
+        raise InputError("check_model", got, "the parts that emtools.engine.protocol.Model lists", "add what is absent")
 
 
 def derive(data: Any) -> tuple[Any, Any, Any, Any]:

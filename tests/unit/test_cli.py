@@ -169,3 +169,11 @@ def test_threads_of_libraries_are_pinned_before_numpy(monkeypatch):
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "8")
     pin_threads()
     assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
+
+
+def test_options_have_one_spelling(capsys):
+    """An abbreviated --threads would stay in the command of fit.json, and change its bytes."""
+    with pytest.raises(SystemExit) as ended:
+        build_parser().parse_args(["hmm", "a.fa", "--states", "2", "--out", "o", "--thr", "2"])
+    assert ended.value.code == 2
+    assert "--thr" in capsys.readouterr().err

@@ -148,3 +148,12 @@ def test_too_little_data_leaves_promises_unexamined():
         Sound(1, 1), ListSource([Rows(np.array([[0.0], [1.0], [3.0]]), np.ones(3))], 3), only=("weights",)
     )
     assert "no weights are given" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"), [(GaussianMixture, "the class GaussianMixture"), (object(), "object without name")]
+)
+def test_what_is_no_model_is_refused_in_one_line(values, model, said):
+    with pytest.raises(InputError, match=said) as caught:
+        check_model(model, values)
+    assert "\n" not in str(caught.value)
