@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from emtools import __version__
 from emtools.errors import EmtoolsError
@@ -21,10 +21,7 @@ POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NU
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, and whose options have one spelling, so that one command is one record."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings, allow_abbrev=False)
+    """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {' '.join(message.split())}; see {self.prog} --help\n")
@@ -92,6 +89,7 @@ def branch_parser(
         description=f"{what[0].upper()}{what[1:]}.",
         epilog=f"example:\n  {example}\n\n{EXITS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # one spelling of an option, so that fit.json has one command
     )
     parser.set_defaults(module=f"emtools.branches.{name}")
     parser.add_argument("input", metavar=source, type=Path)

@@ -98,15 +98,15 @@ def test_killed_at_random_moments(tmp_path, branch):
     rng = np.random.default_rng(5)
     if branch == "hmm":
         letters = np.concatenate(
-            [rng.choice(list("ACGT"), p=p, size=900) for p in ([0.3, 0.2] * 2, [0.2, 0.3] * 2) * 3]
+            [rng.choice(list("ACGT"), p=p, size=600) for p in ([0.3, 0.2] * 2, [0.2, 0.3] * 2) * 3]
         )
         (tmp_path / "in.fa").write_text(">a\n" + "".join(letters) + "\n")
-        words = ["hmm", str(tmp_path / "in.fa"), "--states", "3", "--starts", "4", "--max-passes", "300"]
+        words = ["hmm", str(tmp_path / "in.fa"), "--states", "2", "--starts", "4", "--max-passes", "200"]
     else:
-        rows = rng.normal(size=(1500, 1)) + 0.5 * rng.normal(size=(1500, 6))
+        rows = rng.normal(size=(250, 1)) + 0.5 * rng.normal(size=(250, 5))
         table = np.where(rng.random(rows.shape) < 0.5, "", rows.astype("U12"))
-        (tmp_path / "in.csv").write_text("a,b,c,d,e,f\n" + "".join(",".join(row) + "\n" for row in table))
-        words = ["impute", str(tmp_path / "in.csv"), "--starts", "4"]
+        (tmp_path / "in.csv").write_text("a,b,c,d,e\n" + "".join(",".join(row) + "\n" for row in table))
+        words = ["impute", str(tmp_path / "in.csv"), "--starts", "3"]
     arguments = [sys.executable, __file__, str(tmp_path), json.dumps(words), "0.0", str(KILLS // 2), "7"]
     done = subprocess.run(arguments, capture_output=True, text=True, check=True)
     told = json.loads(done.stdout.splitlines()[-1])
