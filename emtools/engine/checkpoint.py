@@ -8,12 +8,16 @@ import io
 import math
 import os
 import pickle
+import struct
+import sys
 from dataclasses import dataclass, field
 from glob import escape
 from pathlib import Path
 from threading import Lock
 from time import monotonic
 from typing import Any
+
+import numpy as np
 
 from emtools.errors import InputError
 
@@ -30,6 +34,20 @@ UNSAFE_BUILTINS = (
     "delattr",
     "input",
     "breakpoint",
+)
+
+# What reading bytes that are no pickle, or half of one, may raise.
+DAMAGED = (
+    pickle.UnpicklingError,
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
 )
 
 
@@ -70,7 +88,8 @@ class Checkpoint:
 
     @property
     def key(self) -> str:
-        return hashlib.sha256(repr(self.identity).encode()).hexdigest()
+        with np.printoptions(threshold=sys.maxsize, floatmode="unique"):
+            return hashlib.sha256(repr(self.identity).encode()).hexdigest()
 
     def load(self) -> dict[int, Any]:
         """States of an interrupted fit by start; empty where there is no file.
@@ -89,7 +108,7 @@ class Checkpoint:
             found = {start: self.read(state) for start, state in states.items()} if key == self.key else {}
         except OSError as error:
             raise unusable(self.path, error) from error
-        except Exception as error:  # bytes that are no pickle raise whatever they happen to spell
+        except DAMAGED as error:
             raise InputError(str(self.path), f"unreadable ({error})", "a checkpoint of this fit", remedy) from error
         if key != self.key:
             raise InputError(str(self.path), "the checkpoint of another fit", "one of this model and options", remedy)

@@ -549,7 +549,10 @@ def what_moved(model: Model[P, S, C], packed: Floats, moved: Floats, most: int =
     changes = []
     for name, value in here.items():
         size = np.abs(value).max(initial=0.0) or 1.0
+        symmetric = value.ndim >= 2 and np.array_equal(value, np.swapaxes(value, -1, -2))
         for index in np.ndindex(np.shape(value)):
+            if symmetric and index[-1] < index[-2]:
+                continue
             label = f"{name} [{', '.join(str(i + 1) for i in index)}]" if index else name
             changes.append((float(np.abs(there[name][index] - value[index]) / size), label))
     changes.sort(key=lambda change: -change[0])

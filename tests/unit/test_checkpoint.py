@@ -9,6 +9,7 @@ import pickle
 import numpy as np
 import pytest
 
+from emtools.engine.checkpoint import Checkpoint
 from emtools.engine.chunks import ArraySource
 from emtools.engine.starts import fit
 from emtools.errors import InputError
@@ -153,3 +154,11 @@ def test_starts_in_threads_write_their_own_states(tmp_path, eager, monkeypatch):
         again = fit(GaussianMixture(3, 1), source, checkpoint=copy, **arguments)
         assert [row.objective for row in again.trace] == [row.objective for row in expected.trace]
         assert again.loglik == expected.loglik
+
+
+def test_identities_differ_in_the_last_digit_of_a_long_array(tmp_path):
+    one = np.linspace(0.0, 1.0, 5000)
+    two = one.copy()
+    two[2500] = np.nextafter(two[2500], 1.0)
+    keys = {Checkpoint(tmp_path / "x", {"scale": scale}, "emtools").key for scale in (one, one.copy(), two)}
+    assert len(keys) == 2
