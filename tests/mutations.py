@@ -203,8 +203,8 @@ DEFECTS = (
         "starts that ignore the seed",
         "mixture_diagonal",
         MIXTURE,
-        "/ scale, weights, k, rng, strategy)",
-        "/ scale, weights, k, np.random.default_rng(), strategy)",
+        "draw_seeds(scaled, weights, k, rng, strategy)",
+        "draw_seeds(scaled, weights, k, np.random.default_rng(), strategy)",
     ),
     Defect(
         "components reordered but for their means",
