@@ -14,7 +14,7 @@ import numpy as np
 from emtools.engine.accelerate import Accelerator
 from emtools.engine.chunks import Map, in_turn, total_stats, tree_sum
 from emtools.engine.defects import culprit
-from emtools.engine.information import free_units
+from emtools.engine.information import LARGEST_SOUGHT, free_units
 from emtools.engine.protocol import Assign, C, Floats, Incremental, Model, Online, P, S, Source, Warm, is_smooth
 from emtools.engine.result import Climb, Event, Pass
 from emtools.engine.spectrum import Look, look, units
@@ -38,6 +38,8 @@ MOST_STEPS_OFF = 5
 # Passes in a row that must find the end near where no look can be taken: a slow part of the climb may hide behind a
 # fast one, and shows once that has died down.
 CONFIRM = 4
+LARGEST_MEASURED = 60  # parameters whose scale is measured by differences of Q
+MOVED = 1e-3  # smallest scale, relative to the median, that is read from moves
 REST = 20  # kept passes without a gain beyond rounding, after which a look is taken whatever the residual
 
 
@@ -452,7 +454,8 @@ class Climber(Generic[P, S, C]):
                 return None
             return self.image_of(there)
 
-        unit = free_units(self.model, point.stats, point.packed)
+        few = point.packed.size <= LARGEST_SOUGHT
+        unit = free_units(self.model, point.stats, point.packed) if few else self.scale(state, point)
         return look(self.model, point.stats, point.packed, image[1], unit, em_map, limit)
 
     def image_of(self, point: Point[P, S]) -> Floats | None:
@@ -523,6 +526,14 @@ class Climber(Generic[P, S, C]):
         state.params, state.packed, state.proposed = params, state.image[1], False
         return self.end(state, Status.BUDGET) if self.spent(state) else None
 
+    def scale(self, state: State[P, S], point: Point[P, S]) -> Floats:
+        """Scale of each packed parameter: its complete-data standard error, or how far it has moved where Q is dear."""
+        assert state.image is not None
+        if point.packed.size <= LARGEST_MEASURED:
+            return units(self.model, point.stats, point.packed)
+        moves = state.accelerator.moves if state.accelerator is not None else []
+        return usual_move([*moves, state.image[1] - point.packed])
+
     def choose_next(self, state: State[P, S]) -> None:
         """Where the next pass is taken: a longer step where the accelerator proposes one, else the EM image."""
         point, image = state.point, state.image
@@ -532,7 +543,7 @@ class Climber(Generic[P, S, C]):
         if state.accelerator is None:
             return
         if state.unit is None and state.accelerator.squarem_left == 0:
-            state.unit = units(self.model, point.stats, point.packed)
+            state.unit = self.scale(state, point)
         proposal = state.accelerator.propose(point.packed, image[1], partial(unit_of, state))
         if proposal is not None:
             state.packed, state.proposed = proposal, True
@@ -541,6 +552,14 @@ class Climber(Generic[P, S, C]):
 def first_bar(tol: float) -> float:
     """Gain of Q by an EM step, in nats, below which the first look is taken."""
     return min(0.5 * tol * (1.0 - FIRST_RATE), NEARBY)
+
+
+def usual_move(moves: Sequence[Floats]) -> Floats:
+    """Root mean square of the moves of each packed parameter, and no less than a thousandth of their median."""
+    with np.errstate(invalid="ignore"):
+        sizes: Floats = np.nan_to_num(np.sqrt(np.mean(np.square(moves), axis=0)), posinf=0.0)
+    middle = float(np.median(sizes))
+    return np.maximum(sizes, MOVED * middle) if middle > 0.0 else np.ones_like(sizes)
 
 
 def what_moved(model: Model[P, S, C], packed: Floats, moved: Floats, most: int = 2) -> tuple[str, ...]:
