@@ -471,7 +471,7 @@ class Climber(Generic[P, S, C]):
         """Leave a stationary point along the directions that a look found not to fall, if something higher lies there.
 
         Where a rate is above 1, the better one of both ways is taken. Where it is 1, the likelihood is level to second
-        order, and may rise only once the other parameters have followed: some EM steps are taken at either side.
+        order, and may rise only once the other parameters have followed: some EM steps are taken beside it.
         """
         start = state.point
         assert start is not None
