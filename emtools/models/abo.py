@@ -60,7 +60,7 @@ class ABO:
 
     References
     ----------
-    Ceppellini, Siniscalco & Smith (1955), Ann. Hum. Genet. 20, 97-115.
+    Ceppellini, Siniscalco & Smith (1955), Ann. Hum. Genet. 20, 97-115
     (gene counting); Lange (2010), Numerical Analysis for Statisticians, section 13.4.
 
     Examples
