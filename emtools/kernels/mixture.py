@@ -16,10 +16,13 @@ from numba import njit
 Floats = npt.NDArray[np.float64]
 
 BLOCK = 128  # rows
-SUMS = {"contract", "reassoc", "nsz"}  # sums in the order that suits vector registers; NaN and infinity keep meaning
+# Sums in the order that suits vector registers; NaN and infinity keep their meaning. What is compiled so must be inlined
+# where it is called: of a function that is called, the linker takes another copy after compiling than from the cache,
+# and the two may sum in another order.
+SUMS = {"contract", "reassoc", "nsz"}
 
 
-@njit(cache=True, nogil=True, fastmath=SUMS)
+@njit(cache=True, nogil=True, fastmath=SUMS, inline="always")
 def squared_norms(inverse: Floats, deviations: Floats, white: Floats, out: Floats, n: int) -> None:
     """``|L⁻¹ x|²`` of the first `n` columns x.
 
@@ -59,7 +62,7 @@ def squared_norms(inverse: Floats, deviations: Floats, white: Floats, out: Float
             out[t] += white[t] * white[t]
 
 
-@njit(cache=True, nogil=True, fastmath=SUMS)
+@njit(cache=True, nogil=True, fastmath=SUMS, inline="always")
 def add_moments(deviations: Floats, shares: Floats, shared: Floats, first: Floats, second: Floats, n: int) -> None:
     """Add the weighted moments of the first `n` columns to `first` and to the lower triangle of `second`.
 
@@ -143,7 +146,7 @@ def share_out(log_joint: Floats, weights: Floats, n: int) -> tuple[float, float]
     return loglik, entropy
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=SUMS)
 def soft_moments(
     values: Floats, weights: Floats, means: Floats, inverses: Floats, constants: Floats
 ) -> tuple[float, float, Floats, Floats, Floats]:

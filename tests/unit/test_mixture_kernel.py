@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -109,3 +112,24 @@ def test_a_row_that_no_component_can_have_made():
     inverses = np.linalg.inv(np.linalg.cholesky(params.covariances))
     loglik, *_ = soft_moments(values, np.ones(5), params.means, inverses, np.full(2, -np.inf))
     assert loglik == -math.inf
+
+
+DIGEST = """
+import hashlib
+import numpy as np
+from emtools.kernels.mixture import soft_moments
+rng, digest = np.random.default_rng(0), hashlib.sha256()
+for n, d, k in ((170, 2, 2), (333, 5, 3), (64, 7, 2)):
+    inverses = np.tril(rng.normal(size=(k, d, d)))
+    for part in soft_moments(rng.normal(size=(n, d)), np.ones(n), rng.normal(size=(k, d)), inverses, np.zeros(k)):
+        digest.update(np.asarray(part).tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_compiled_now_or_loaded_from_the_cache_it_gives_the_same_bits(tmp_path):
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    runs = [subprocess.run([sys.executable, "-c", DIGEST], env=environment, capture_output=True, text=True, check=True)
+            for _ in range(2)]  # fmt: skip
+    assert any(tmp_path.rglob("*.nbc")), "nothing was cached"
+    assert runs[0].stdout == runs[1].stdout
