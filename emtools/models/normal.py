@@ -187,7 +187,9 @@ class MultivariateNormal:
     n_features : int
         Columns, at least 1.
     prior : CovariancePrior, optional
-        Inverse-Wishart prior on the covariance; it keeps collinear or few rows from a singular one.
+        Inverse-Wishart prior on the covariance; it keeps collinear or few rows from a singular one. Any ``degrees``
+        above ``-d - 1`` will do: at ``λ - d - 1`` with the scale ``λ V`` it is a ridge towards V, worth λ rows, which is
+        no proper density up to λ = 2 d but a penalty all the same, and goes to maximum likelihood with λ.
     labels : tuple of str
         Names of the columns, for messages.
 
@@ -224,8 +226,8 @@ class MultivariateNormal:
         if self.prior is None:
             return
         d, degrees, scale = self.n_features, self.prior.degrees, self.prior.scale
-        if scale.shape != (d, d) or factorise(scale) is None or not degrees > d - 1:
-            expected = f"more than {d - 1} degrees and a positive definite scale of shape ({d}, {d})"
+        if scale.shape != (d, d) or factorise(scale) is None or not degrees + d + 1 > 0:
+            expected = f"more than {-d - 1} degrees and a positive definite scale of shape ({d}, {d})"
             raise InputError("covariance prior", f"{degrees} degrees, scale of shape {scale.shape}", expected)
 
     @property

@@ -210,9 +210,28 @@ def test_bad_data_are_refused(values, weights, message):
         PatternSource(values, weights)
 
 
+def test_a_ridge_goes_to_maximum_likelihood_with_its_rows():
+    """At λ - d - 1 degrees and scale λ V the mode is (scatter + λ V) / (n + λ), also where no density has the prior."""
+    table, spread = gappy(), np.diag([2.0, 1.0, 1.5, 2.5])
+    exact = {"tol": 1e-13, "parameter_tol": 1e-11}
+    plain = fit(MultivariateNormal(4), PatternSource(table), **exact).params.covariance
+    moved = []
+    for rows in (1e-2, 1e-4, 1e-6):
+        prior = CovariancePrior(rows - 5.0, rows * spread)
+        moved.append(fit(MultivariateNormal(4, prior=prior), PatternSource(table), **exact).params.covariance - plain)
+    np.testing.assert_allclose(moved[1] / 1e-4, moved[0] / 1e-2, rtol=2e-3)
+    assert np.abs(moved[2]).max() < 1e-6
+    full = np.random.default_rng(0).multivariate_normal(MEAN, COVARIANCE, size=30)
+    best = fit(MultivariateNormal(4, prior=CovariancePrior(0.5 - 5.0, 0.5 * spread)), PatternSource(full), **exact)
+    wanted = (30 * np.cov(full.T, bias=True) + 0.5 * spread) / 30.5
+    np.testing.assert_allclose(best.params.covariance, wanted, rtol=1e-10)
+
+
 def test_bad_priors_are_refused():
     with pytest.raises(InputError, match="positive definite scale"):
         MultivariateNormal(2, prior=CovariancePrior(5.0, -np.eye(2)))
+    with pytest.raises(InputError, match="more than -3 degrees"):
+        MultivariateNormal(2, prior=CovariancePrior(-3.0, np.eye(2)))
 
 
 def test_patterns_are_grouped_and_cut_by_the_data_alone():
