@@ -1,0 +1,218 @@
+"""From what is known of each cell of a table to the completed one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from emtools.imputing.fitting import fit_table
+from emtools.imputing.multiple import draw_tables
+from emtools.imputing.result import Imputation
+from emtools.kernels.imputation import interval
+from emtools.kernels.readings import Readings
+from emtools.kernels.scales import Scale
+from emtools.models.censored_normal import CensoredNormal
+from emtools.models.factor_analysis import FactorAnalysis
+from emtools.models.normal import MultivariateNormal
+from emtools.models.tabular import TableModel
+
+Floats = npt.NDArray[np.float64]
+
+TRIES = 400  # conditional draws from which the intervals of a cell that is not normal are read
+MOST_TRIED = 20_000_000  # values of such draws that are held at once
+TAILS = (0.025, 0.975)
+NORMAL_GIVEN_THE_ROW = (MultivariateNormal, CensoredNormal, FactorAnalysis)  # but for rows with limits
+
+
+def to_scales(readings: Readings, scales: Sequence[Scale]) -> Readings:
+    """Readings on the scales of the model: the transforms increase, so bounds stay bounds.
+
+    Parameters
+    ----------
+    readings : Readings
+        In the units of the table.
+    scales : sequence of Scale
+        One a column.
+
+    Returns
+    -------
+    Readings
+        With bounds only where any cell has one.
+    """
+    values = np.column_stack([scale.forward(column) for scale, column in zip(scales, readings.values.T, strict=True)])
+    if not readings.bounded.any():
+        return Readings(values)
+    bounds = [np.array(bound) for bound in readings.bounds()]
+    unknown = ~readings.bounded
+    for bound, nothing in zip(bounds, (-np.inf, np.inf), strict=True):
+        for j, scale in enumerate(scales):
+            known = np.isfinite(bound[:, j]) & ~unknown[:, j]
+            bound[known, j] = scale.forward(bound[known, j])
+        bound[unknown] = nothing
+    return Readings(values, *bounds)
+
+
+def with_design(readings: Readings, design: Floats) -> Readings:
+    """The same rows with the columns of a design after the markers, shape (n, d + e)."""
+    values = np.hstack([readings.values, design])
+    if not readings.bounded.any():
+        return Readings(values)
+    low, high = readings.bounds()
+    beside = np.full(design.shape, np.inf)
+    return Readings(values, np.hstack([low, -beside]), np.hstack([high, beside]))
+
+
+@dataclass(frozen=True)
+class Filling:
+    """What a model says of the gaps of a table; arrays of shape (n, d), the markers alone.
+
+    Parameters
+    ----------
+    filled, sd : ndarray
+        On the scales of the model: conditional means in the gaps, and their standard deviations.
+    values, lower, upper : ndarray
+        In the units of the table: the completed table, and ends of the 95 % interval of each filled cell.
+    """
+
+    filled: Floats
+    sd: Floats
+    values: Floats
+    lower: Floats
+    upper: Floats
+
+
+def impute(
+    readings: Readings,
+    *,
+    markers: Sequence[str],
+    scales: Sequence[Scale],
+    units: Sequence[str] = (),
+    design: Floats | None = None,
+    design_names: Sequence[str] = (),
+    draws: int = 0,
+    method: str = "bootstrap",
+    seed: int = 0,
+    threads: int = 1,
+    **asked: Any,
+) -> Imputation:
+    """Fit a model to the rows of a table and fill its gaps.
+
+    Parameters
+    ----------
+    readings : Readings
+        Markers in the units of the table, shape (n, d).
+    markers, units : sequence of str
+        Names of the d markers, and their units.
+    scales : sequence of Scale
+        Scale on which each marker is modelled.
+    design : ndarray, shape (n, e), optional
+        Covariates and batches, which enter as fixed effects; NaN where missing.
+    design_names : sequence of str
+        Names of its columns.
+    draws : int
+        Completed tables to draw.
+    method : str
+        How, as in `emtools.imputing.multiple.draw_tables`.
+    seed, threads
+        As in `emtools.engine.starts.fit`.
+    **asked
+        As in `emtools.imputing.fitting.fit_table`.
+
+    Returns
+    -------
+    Imputation
+
+    Raises
+    ------
+    InputError, FitError
+        If the table cannot be modelled; see `fit_table`.
+    """
+    scaled = as_modelled(readings, scales, design)
+    fitted = fit_table(scaled, labels=(*markers, *design_names), seed=seed, threads=threads, **asked)
+    filling = fill(fitted.model, fitted.params, readings, scaled, scales, seed)
+    drawn: tuple[Floats, ...] = ()
+    if draws:
+        drawn = draw_tables(fitted, scaled, draws, seed, method=method, threads=threads)
+    return Imputation(
+        readings=readings,
+        scaled=scaled,
+        markers=tuple(markers),
+        units=tuple(units) or ("",) * len(markers),
+        design=tuple(design_names),
+        scales=tuple(scales),
+        fitted=fitted,
+        filled=filling.filled,
+        sd=filling.sd,
+        values=filling.values,
+        lower=filling.lower,
+        upper=filling.upper,
+        draws=tuple(back(table[:, : len(markers)], scales, readings) for table in drawn),
+    )
+
+
+def as_modelled(readings: Readings, scales: Sequence[Scale], design: Floats | None = None) -> Readings:
+    """Markers on the scales of the model, then the columns of the design."""
+    scaled = to_scales(readings, scales)
+    return scaled if design is None or not design.shape[1] else with_design(scaled, design)
+
+
+def fill(
+    model: TableModel, params: Any, readings: Readings, scaled: Readings, scales: Sequence[Scale], seed: int
+) -> Filling:
+    """What a model with its parameters says of the gaps.
+
+    Parameters
+    ----------
+    model, params
+        A model of rows, fitted to these or to other ones.
+    readings, scaled : Readings
+        Markers in the units of the table, shape (n, d), and the same as modelled (see `as_modelled`).
+    scales : sequence of Scale
+        One a marker.
+    seed : int
+        Root of the conditional draws behind intervals that are not normal.
+    """
+    d = len(scales)
+    whole, spread = model.conditional(params, scaled)
+    low, high = ends(model, params, scaled, whole, spread, seed)
+    return Filling(
+        whole[:, :d],
+        spread[:, :d],
+        *(back(table[:, :d], scales, readings) for table in (whole, low, high)),
+    )
+
+
+def back(scaled: Floats, scales: Sequence[Scale], readings: Readings) -> Floats:
+    """A table on the scales of the model in its own units: what was observed as it was, the rest within its bounds."""
+    values = np.column_stack([scale.inverse(column) for scale, column in zip(scales, scaled.T, strict=True)])
+    if readings.bounded.any():
+        values = np.clip(values, *readings.bounds())  # a rounding of the transforms must not step over a limit
+    return np.where(readings.observed, readings.values, values)
+
+
+def ends(
+    model: TableModel, params: Any, scaled: Readings, whole: Floats, spread: Floats, seed: int
+) -> tuple[Floats, Floats]:
+    """Ends of the 95 % interval of each filled cell, on the scales of the model.
+
+    Where a cell is normal given what is known of its row they are mean and standard deviation times 1.96; else
+    quantiles of conditional draws, unless these would not fit into memory.
+    """
+    low, high = interval(whole, spread)
+    limited = scaled.bounded
+    wanted = np.zeros_like(limited)
+    if not isinstance(model, NORMAL_GIVEN_THE_ROW):
+        wanted = ~scaled.observed
+    wanted[limited.any(axis=1)] |= ~scaled.observed[limited.any(axis=1)]
+    if not wanted.any() or int(wanted.sum()) * TRIES > MOST_TRIED:
+        return low, high
+    rows = wanted.any(axis=1)
+    some, chosen = scaled.take(rows), wanted[rows]
+    rng = np.random.default_rng(np.random.SeedSequence([seed, TRIES]))
+    tried = np.stack([model.draw(params, some, rng)[chosen] for _ in range(TRIES)])
+    low[wanted], high[wanted] = np.quantile(tried, TAILS, axis=0)
+    return low, high
