@@ -93,6 +93,7 @@ def finish(
     units: Mapping[str, str] | None = None,
     accuracy: pd.DataFrame | None = None,
     extra: Mapping[str, Any] | None = None,
+    elsewhere: str | None = None,
 ) -> int:
     """Write what every fit has into `folder` and give the exit code.
 
@@ -102,7 +103,7 @@ def finish(
         Scratch folder of `staged`; the figures named by `page` are already in it.
     fit, page, options
         The fit, what the branch says of it, and how it was asked for.
-    branch, inputs, labels, units, extra
+    branch, inputs, labels, units, extra, elsewhere
         As in `fit_record`.
     accuracy : DataFrame, optional
         Columns ``method, metric, value``, against a known truth; also written as accuracy.tsv.
@@ -129,6 +130,7 @@ def finish(
         units=units,
         accuracy=rows,
         extra=extra,
+        elsewhere=elsewhere,
     )
     convergence = draw_convergence(fit, folder)
     record["outputs"] = sorted(files_in(folder) | {"fit.json", "report.html"})

@@ -26,6 +26,7 @@ PER_PARAMETER = {
     "lower": "lower",
     "upper": "upper",
 }
+LARGEST = 40_000  # numbers of a parameter that stand in fit.json where another file holds them too
 PACKAGES = ("emtools", "numpy", "scipy", "numba")
 
 
@@ -88,6 +89,7 @@ def fit_record(
     units: Mapping[str, str] | None = None,
     accuracy: Sequence[Mapping[str, Any]] = (),
     extra: Mapping[str, Any] | None = None,
+    elsewhere: str | None = None,
 ) -> dict[str, Any]:
     """The content of fit.json.
 
@@ -109,6 +111,8 @@ def fit_record(
         Rows ``{method, metric, value}`` against a known truth.
     extra : mapping, optional
         What only this branch has to say.
+    elsewhere : str, optional
+        File that holds all parameters: the larger ones then stand there alone.
     """
     labels, units = labels or {}, units or {}
     certificate: Certificate | None = fit.certificate
@@ -129,11 +133,17 @@ def fit_record(
             **({"labels": labels[name]} if name in labels else {}),
         }
         for name, array in fit.model.natural(fit.params).items()
+        if elsewhere is None or np.size(array) <= LARGEST
+    }
+    hyperparameters = {
+        key: value
+        for key, value in fit.model.hyperparameters.items()
+        if elsewhere is None or not isinstance(value, Mapping) or all(np.size(v) <= LARGEST for v in value.values())
     }
     record = {
         "schema": SCHEMA,
         "branch": branch,
-        "model": {"name": fit.model.name, "assign": fit.assign, **fit.model.hyperparameters},
+        "model": {"name": fit.model.name, "assign": fit.assign, **hyperparameters},
         "status": str(fit.status),
         "verdict": fit.verdict,
         "loglik": fit.loglik,
