@@ -14,6 +14,7 @@ from emtools.estimators.shared import as_seed, checked, checked_rows, climb_to_t
 from emtools.kernels.missing import group_rows, log_density_observed
 from emtools.models.covariance_prior import CovariancePrior, spread_prior
 from emtools.models.factor_analysis import FactorAnalysis
+from emtools.models.factor_rows import FactorSource
 from emtools.models.normal import MultivariateNormal, PatternSource
 
 Floats = npt.NDArray[np.float64]
@@ -239,7 +240,7 @@ class EMFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if not 1 <= self.n_components < d:
             raise ValueError(f"n_components: {self.n_components}, with n_features={d}; 1 to n_features - 1 is needed")
         with value_errors():
-            source = PatternSource(*merged(X, weights))
+            source = FactorSource(*merged(X, weights))
             least = self.least_noise * float(np.diagonal(spread_prior(X, weights).scale).min())
             self.model_ = FactorAnalysis(d, self.n_components, self.noise, least)  # type: ignore[arg-type]
         seed = as_seed(self.random_state)

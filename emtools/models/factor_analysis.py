@@ -8,18 +8,20 @@ form a lower triangle, so that every packed vector is another distribution. What
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
+from emtools.engine.chunks import VALUES_PER_CHUNK
 from emtools.engine.protocol import Assign, Floats, Source, Stats
 from emtools.errors import InputError
-from emtools.kernels.factors import factor_moments, factor_posterior
-from emtools.kernels.missing import LOG_2PI, factorise, group_rows
+from emtools.kernels.factors import Posterior, factor_moments, posterior, unpacked
+from emtools.kernels.missing import LOG_2PI, factorise
+from emtools.kernels.readings import Readings
 from emtools.models.assignment import kind_of
-from emtools.models.normal import PatternChunk
+from emtools.models.factor_rows import FactorChunk, FactorSource, leading_axes
 
 # A uniqueness below this share of its column's variance, with no bound set, counts as on its way to zero (Heywood):
 # EM would follow it for ever, ψ falling as one over the passes. Isotropic noise is no such case short of rounding.
@@ -28,6 +30,7 @@ NO_NOISE = 1e-13
 # Columns of loadings whose cosines are below this already lie along principal axes.
 ALIGNED = 1e-12
 TINY = 1e-300  # stands for a noise at its bound in the packed vector
+SHOWN = 200  # columns up to which `natural` holds the covariance
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,32 @@ class FactorStats(Stats):
 
 
 @dataclass(frozen=True)
+class FactorPrior:
+    """Inverse-gamma prior on each uniqueness, normal prior on its loadings given it.
+
+    ``-½ Σ_j [rows (log ψ_j + v_j / ψ_j) + ridge |Λ_j|² / ψ_j]``: as if `rows` more rows had been seen that the factors
+    leave with the variances `noise`. No uniqueness goes to zero (Heywood case), since both parts of the prior do not let it.
+
+    Parameters
+    ----------
+    noise : ndarray, shape (d,)
+        v, squared units of the columns, positive.
+    rows : float
+        Weight of the prior on uniquenesses, positive.
+    ridge : float
+        Weight of the prior on loadings, at least 0.
+
+    References
+    ----------
+    Press & Shigemasu (1989), in Contributions to Probability and Statistics, 271-287, doi:10.1007/978-1-4612-3678-8_19.
+    """
+
+    noise: Floats
+    rows: float = 1.0
+    ridge: float = 0.0
+
+
+@dataclass(frozen=True)
 class FactorAnalysis:
     """Rows ``x = μ + Λ z + ε`` with q standard normal factors z and independent normal noise ε; gaps allowed.
 
@@ -114,6 +143,10 @@ class FactorAnalysis:
     expand : bool
         Parameter-expanded EM: the factors may have any mean and covariance in the M-step and are standardised after
         it. Climbs the same likelihood in fewer passes, but its M-step does not maximise Q.
+    prior : FactorPrior, optional
+        Keeps uniquenesses from zero and loadings small.
+    labels : tuple of str
+        Names of the columns, for messages.
 
     Raises
     ------
@@ -129,11 +162,11 @@ class FactorAnalysis:
     Examples
     --------
     >>> from emtools.engine.starts import fit
-    >>> from emtools.models.normal import PatternSource
     >>> rng = np.random.default_rng(0)
     >>> table = rng.normal(size=(300, 1)) * [2.0, 1.0, -1.0, 1.0] + 0.5 * rng.normal(size=(300, 4))
     >>> table[::7, 1] = np.nan
-    >>> result = fit(FactorAnalysis(4, 1), PatternSource(table))
+    >>> from emtools.models.factor_rows import FactorSource
+    >>> result = fit(FactorAnalysis(4, 1), FactorSource(table))
     >>> result.model.natural(result.params)["loadings"].ravel().round(1).tolist()
     [2.0, 1.0, -1.0, 1.1]
     """
@@ -143,6 +176,8 @@ class FactorAnalysis:
     noise: Literal["diagonal", "isotropic"] = "diagonal"
     least_noise: float = 0.0
     expand: bool = False
+    prior: FactorPrior | None = None
+    labels: tuple[str, ...] = ()
 
     name: ClassVar[str] = "factor_analysis"
     strategies: ClassVar[tuple[str, ...]] = ("principal", "random")
@@ -157,6 +192,16 @@ class FactorAnalysis:
             raise InputError("noise", repr(self.noise), "diagonal or isotropic")
         if not 0.0 <= self.least_noise < math.inf:
             raise InputError("least_noise", str(self.least_noise), "a number of at least 0")
+        if self.prior is None:
+            return
+        if self.expand:
+            raise InputError("factor prior", "expand", "no expansion", "it is an M-step of the likelihood alone")
+        usable = self.prior.noise.shape == (self.n_features,) and (self.prior.noise > 0.0).all()
+        if not usable or not self.prior.rows > 0.0 or not self.prior.ridge >= 0.0:
+            got = f"{self.prior.rows} rows, ridge {self.prior.ridge}, noise of shape {self.prior.noise.shape}"
+            raise InputError(
+                "factor prior", got, f"positive rows and noise of shape ({self.n_features},), ridge 0 or more"
+            )
 
     @property
     def hyperparameters(self) -> Mapping[str, Any]:
@@ -166,6 +211,7 @@ class FactorAnalysis:
             "noise": self.noise,
             "least_noise": self.least_noise,
             "expand": self.expand,
+            "prior": None if self.prior is None else vars(self.prior),
         }
 
     @property
@@ -174,7 +220,7 @@ class FactorAnalysis:
         d, q = self.n_features, self.n_factors
         return d + d * q - q * (q - 1) // 2 + (1 if self.noise == "isotropic" else d)
 
-    def initial_params(self, data: Source[PatternChunk], rng: np.random.Generator, strategy: str) -> FactorParams:
+    def initial_params(self, data: Source[FactorChunk], rng: np.random.Generator, strategy: str) -> FactorParams:
         """Parameters to start from.
 
         ``"principal"`` takes the leading principal axes of the correlations of what is observed, gaps at their mean,
@@ -190,34 +236,31 @@ class FactorAnalysis:
         for index in range(data.n_chunks):
             chunk = data.chunk(index)
             self.check_columns(chunk)
-            for p in chunk.patterns:
-                weight[p.observed] += p.weight
-                total[p.observed] += p.weight * p.mean
-                square[p.observed] += p.weight * p.mean**2 + (p.root**2).sum(axis=0)
+            weight += chunk.share**2 @ chunk.seen
+            total += chunk.share @ chunk.rows
+            square += (chunk.rows**2).sum(axis=0)
         centre = total / weight
         variance = square / weight - centre**2
         if not (variance > 0.0).all():
-            column = int(np.argmin(variance > 0.0)) + 1
-            raise InputError("data", f"column {column} is constant", "columns that vary", "drop it")
+            column = int(np.argmin(variance > 0.0))
+            raise InputError("data", f"{self.label(column)} is constant", "columns that vary", "drop it")
         sd = np.sqrt(variance)
         loadings = rng.normal(size=(d, q)) * math.sqrt(0.5 / q)
         unique = np.full(d, 0.5)
         if strategy == "principal":
-            scatter = np.zeros((d, d))
-            for index in range(data.n_chunks):
-                for p in data.chunk(index).patterns:
-                    away = p.mean - centre[p.observed]
-                    scatter[np.ix_(p.observed, p.observed)] += p.weight * np.outer(away, away) + p.root.T @ p.root
-            values, vectors = np.linalg.eigh(scatter / np.sqrt(np.outer(weight, weight)) / np.outer(sd, sd))
-            kept = np.sqrt(np.maximum(values[-q:] - values[:-q].mean(), 0.1))
-            loadings = vectors[:, -q:] * kept * (1.0 + 0.05 * rng.normal(size=q)) + 0.01 * loadings
+            chunks = (data.chunk(index) for index in range(data.n_chunks))
+            away = [c.rows - c.seen * np.outer(c.share, centre) for c in chunks]
+            values, axes = leading_axes(np.vstack(away) / (sd * np.sqrt(weight)), q)
+            rest = (d - float(values.sum())) / (d - q)
+            kept = np.sqrt(np.maximum(values - rest, 0.1))
+            loadings = axes * kept * (1.0 + 0.05 * rng.normal(size=q)) + 0.01 * loadings
             unique = np.clip(1.0 - (loadings**2).sum(axis=1), 0.1, 1.0)
         noise = np.maximum(unique * variance, self.least_noise)
         if self.noise == "isotropic":
             noise = np.full(d, noise.mean())
         return self.anchored(FactorParams(chunk.origin + centre, loadings * sd[:, None], noise))
 
-    def check_columns(self, chunk: PatternChunk) -> None:
+    def check_columns(self, chunk: FactorChunk) -> None:
         """Refuse a table of another width."""
         if len(chunk.origin) != self.n_features:
             raise InputError("data", f"{len(chunk.origin)} columns", f"{self.n_features}")
@@ -231,7 +274,7 @@ class FactorAnalysis:
         rotation = rotation * np.where(np.diagonal(triangle) < 0.0, -1.0, 1.0)
         return replace(params, loadings=np.tril(params.loadings @ rotation))
 
-    def e_step(self, params: FactorParams, chunk: PatternChunk, assign: Assign = "soft") -> FactorStats:
+    def e_step(self, params: FactorParams, chunk: FactorChunk, assign: Assign = "soft") -> FactorStats:
         """Expected moments of completed rows and anchored factors; see `emtools.kernels.factors.factor_moments`.
 
         Raises
@@ -242,27 +285,34 @@ class FactorAnalysis:
         self.check_columns(chunk)
         kind_of(assign, self.assigns)
         params = self.anchored(params)
-        m = factor_moments(chunk.patterns, params.mean - chunk.origin, params.loadings, params.noise)
-        n = float(sum(p.weight for p in chunk.patterns))
+        mean = params.mean - chunk.origin
+        m = factor_moments(chunk.rows, chunk.seen, chunk.share, mean, params.loadings, params.noise)
+        n = float(chunk.share @ chunk.share)
         return FactorStats(n, m.loglik, m.entropy, m.x, m.z, m.xx, m.xz, m.zz, chunk.origin)
 
     def m_step(self, stats: FactorStats, params: FactorParams) -> FactorParams:
         """Regression of each column on a constant and its factors; the noise is what it leaves.
 
         Column j < q depends on the factors 1 to j alone: the loadings stay anchored. With `expand` the factors are
-        then standardised by their own mean and covariance (Liu, Rubin & Wu 1998, section 3).
+        then standardised by their own mean and covariance (Liu, Rubin & Wu 1998, section 3). With a prior the regression is
+        a ridge, and the noise ``(left + ridge |Λ_j|² + rows v_j) / (n + rows)``.
         """
         d, q = self.n_features, self.n_factors
-        inner = np.block([[np.full((1, 1), stats.n), stats.z[None, :]], [stats.z[:, None], stats.zz]])
+        prior = self.prior
+        ridge, rows = (0.0, 0.0) if prior is None else (prior.ridge, prior.rows)
+        zz = stats.zz + ridge * np.eye(q)
+        inner = np.block([[np.full((1, 1), stats.n), stats.z[None, :]], [stats.z[:, None], zz]])
         outer = np.concatenate([stats.x[:, None], stats.xz], axis=1)
         table = np.zeros((d, q + 1))
         for j in range(q - 1):
             table[j, : j + 2] = np.linalg.solve(inner[: j + 2, : j + 2], outer[j, : j + 2])
         table[q - 1 :] = np.linalg.solve(inner, outer[q - 1 :].T).T
         left = stats.xx - 2.0 * (table * outer).sum(axis=1) + ((table @ inner) * table).sum(axis=1)
-        noise = np.maximum(left / stats.n, self.least_noise)
+        if prior is not None:
+            left = left + rows * prior.noise
+        noise = np.maximum(left / (stats.n + rows), self.least_noise)
         if self.noise == "isotropic":
-            noise = np.full(d, max(float(left.sum()) / (d * stats.n), self.least_noise))
+            noise = np.full(d, max(float(left.sum()) / (d * (stats.n + rows)), self.least_noise))
         mean, loadings = table[:, 0], table[:, 1:]
         if self.expand:
             middle = stats.z / stats.n
@@ -287,8 +337,13 @@ class FactorAnalysis:
         return -0.5 * (of_rows + stats.n * self.n_factors * LOG_2PI + float(np.trace(stats.zz)))
 
     def log_prior(self, params: FactorParams) -> float:
-        """0.0: maximum likelihood."""
-        return 0.0
+        """``-½ Σ_j [rows (log ψ_j + v_j / ψ_j) + ridge |Λ_j|² / ψ_j]`` in nats; 0.0 without a prior."""
+        if self.prior is None:
+            return 0.0
+        if not (params.noise > 0.0).all():
+            return math.nan
+        squares = self.prior.rows * self.prior.noise + self.prior.ridge * (params.loadings**2).sum(axis=1)
+        return -0.5 * float((self.prior.rows * np.log(params.noise) + squares / params.noise).sum())
 
     def pack(self, params: FactorParams) -> Floats:
         """Means, anchored loadings without their zeros, logs of the noise above its bound."""
@@ -339,14 +394,17 @@ class FactorAnalysis:
         return np.asarray(params.loadings @ params.loadings.T + np.diag(params.noise))
 
     def natural(self, params: FactorParams) -> dict[str, Floats]:
-        """Mean, uniquenesses, communalities, covariance, and loadings along principal axes; none depends on the rotation."""
-        return {
+        """Mean, uniquenesses, communalities, covariance (of 200 columns at most), and loadings along principal axes.
+
+        None depends on the rotation.
+        """
+        named = {
             "mean": params.mean,
             "uniqueness": params.noise,
             "communality": (params.loadings**2).sum(axis=1),
-            "covariance": self.covariance(params),
             "loadings": self.principal_axes(params),
         }
+        return named if self.n_features > SHOWN else {**named, "covariance": self.covariance(params)}
 
     def canonical(self, params: FactorParams) -> FactorParams:
         """The same distribution with its loadings along principal axes."""
@@ -354,7 +412,7 @@ class FactorAnalysis:
 
     def degenerate(self, stats: FactorStats, params: FactorParams) -> str | None:
         """A uniqueness that goes to zero without a bound: a Heywood case."""
-        if self.least_noise > 0.0:
+        if self.least_noise > 0.0 or self.prior is not None:
             return None
         noise = self.m_step(stats, params).noise
         centre = stats.x / stats.n
@@ -365,7 +423,7 @@ class FactorAnalysis:
         if self.noise == "isotropic":
             return f"{self.n_factors} factors leave no noise: the likelihood has no maximum"
         return (
-            f"the uniqueness of column {column + 1} goes to zero (Heywood case): use fewer factors or set least_noise"
+            f"the uniqueness of {self.label(column)} goes to zero (Heywood case): use fewer factors or set least_noise"
         )
 
     def scores(self, params: FactorParams, values: Floats) -> tuple[Floats, Floats]:
@@ -388,16 +446,86 @@ class FactorAnalysis:
         InputError
             If the number of columns is wrong.
         """
-        if values.ndim != 2 or values.shape[1] != self.n_features:
-            raise InputError("data", f"array of shape {values.shape}", f"{self.n_features} columns")
         loadings = self.principal_axes(params)
         scores, sd = np.zeros((len(values), self.n_factors)), np.ones((len(values), self.n_factors))
-        observed = np.asarray(~np.isnan(values))
-        for rows in group_rows(observed):
-            o = np.flatnonzero(observed[rows[0]])
-            parts = factor_posterior(loadings[o], params.noise[o])
-            if parts is None:
-                raise InputError("noise", "a variance that is not positive", "positive variances")
-            scores[rows] = (values[np.ix_(rows, o)] - params.mean[o]) @ parts[1].T
-            sd[rows] = np.sqrt(np.diagonal(parts[2]))
+        for part, _, given in self.posteriors(replace(params, loadings=loadings), values):
+            scores[part] = given.scores
+            for i, triangle in enumerate(given.spreads):
+                sd[part.start + i] = np.sqrt(np.diagonal(unpacked(triangle, self.n_factors)))
         return scores, sd
+
+    def label(self, column: int) -> str:
+        """Name of a column, for messages."""
+        return self.labels[column] if self.labels else f"column {column + 1}"
+
+    @property
+    def takes_bounds(self) -> bool:
+        """False: bounds of cells are not used."""
+        return False
+
+    def source(self, readings: Readings, weights: Floats | None = None) -> FactorSource:
+        """The rows as the E-step wants them."""
+        return FactorSource(readings.values, weights)
+
+    def posteriors(self, params: FactorParams, values: Floats) -> Iterator[tuple[slice, Floats, Posterior]]:
+        """Rows by blocks: which, their mask (1.0 where observed), and their factors given what was observed.
+
+        Raises
+        ------
+        InputError
+            If the number of columns is wrong or a variance is not positive.
+        """
+        if values.ndim != 2 or values.shape[1] != self.n_features:
+            raise InputError("data", f"array of shape {values.shape}", f"{self.n_features} columns")
+        if not (params.noise > 0.0).all():
+            raise InputError("noise", "a variance that is not positive", "positive variances")
+        step = max(1, VALUES_PER_CHUNK // max(self.n_features, self.n_factors**2))
+        for begin in range(0, len(values), step):
+            part = slice(begin, min(begin + step, len(values)))
+            block = values[part]
+            seen = (~np.isnan(block)).astype(np.float64)
+            rows = np.where(seen > 0.0, block - params.mean, 0.0)
+            nothing = np.zeros(self.n_features)
+            yield part, seen, posterior(rows, seen, np.ones(len(rows)), nothing, params.loadings, params.noise)
+
+    def conditional(self, params: FactorParams, readings: Readings) -> tuple[Floats, Floats]:
+        """Conditional mean of each gap, in the table, and its standard deviation; see `TableModel`.
+
+        ``E[x_m | x_o] = μ_m + Λ_m ẑ`` and ``var[x_j | x_o] = Λ_j cov[z | x_o] Λ_jᵀ + ψ_j``.
+        """
+        filled, sd = readings.values.copy(), np.full(readings.values.shape, np.nan)
+        for part, seen, given in self.posteriors(params, readings.values):
+            mean = params.mean + given.scores @ params.loadings.T
+            variance = np.empty_like(mean)
+            for i, triangle in enumerate(given.spreads):
+                turned = params.loadings @ unpacked(triangle, self.n_factors)
+                variance[i] = (turned * params.loadings).sum(axis=1) + params.noise
+            gaps = seen == 0.0
+            filled[part][gaps] = mean[gaps]
+            sd[part][gaps] = np.sqrt(variance[gaps])
+        return filled, sd
+
+    def draw(self, params: FactorParams, readings: Readings, rng: np.random.Generator) -> Floats:
+        """The table with the gaps of each row drawn jointly: its factors first, then the noise."""
+        filled = readings.values.copy()
+        for part, seen, given in self.posteriors(params, filled):
+            normal = rng.standard_normal(given.scores.shape)
+            factors = given.scores.copy()
+            for i, triangle in enumerate(given.spreads):
+                factors[i] += np.linalg.cholesky(unpacked(triangle, self.n_factors)) @ normal[i]
+            noise = np.sqrt(params.noise) * rng.standard_normal(seen.shape)
+            drawn = params.mean + factors @ params.loadings.T + noise
+            filled[part] = np.where(seen > 0.0, filled[part], drawn)
+        return filled
+
+    def moments(self, params: FactorParams) -> tuple[Floats, Floats]:
+        """Mean (d,) and covariance (d, d) of a row."""
+        return params.mean, self.covariance(params)
+
+    def log_density(self, params: FactorParams, readings: Readings) -> Floats:
+        """Log density of what was observed of each row in nats, shape (n,); 0 for a row without any value."""
+        density = np.zeros(len(readings.values))
+        for part, seen, given in self.posteriors(params, readings.values):
+            constant = seen @ (LOG_2PI + np.log(params.noise)) + given.log_determinants
+            density[part] = -0.5 * (constant + given.squares)
+        return density

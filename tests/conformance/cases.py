@@ -413,7 +413,7 @@ def multinomial_mixture_with_prior() -> Case:
 
 def factor_case(model: Any) -> Case:
     """Rows of up to six columns and two factors with gaps, far from the origin, and their counts."""
-    from emtools.models.normal import PatternSource
+    from emtools.models.factor_rows import FactorSource
 
     rng = np.random.default_rng(21)
     loadings = np.array([[2.0, 1.5, -1.0, 0.5, 1.0, 1.2], [0.2, -0.8, 1.0, 1.5, -1.2, 0.9]])[: model.n_factors]
@@ -426,9 +426,9 @@ def factor_case(model: Any) -> Case:
     counts = rng.integers(1, 4, size=90)
     return Case(
         model,
-        lambda n: PatternSource(values, chunk_patterns=4 // n),
-        lambda: PatternSource(values, counts.astype(float)),
-        lambda: PatternSource(np.repeat(values, counts, axis=0)),
+        lambda n: FactorSource(values, chunk_rows=40 // n),
+        lambda: FactorSource(values, counts.astype(float)),
+        lambda: FactorSource(np.repeat(values, counts, axis=0)),
     )
 
 
@@ -493,3 +493,11 @@ def variational_mixture_sticks() -> Case:
     from emtools.models.variational_mixture import VariationalGaussianMixture, vague_prior
 
     return mixture_case(VariationalGaussianMixture(3, 2, vague_prior(three_groups()[0], 3), "stick_breaking"))
+
+
+@case
+def factor_analysis_with_prior() -> Case:
+    from emtools.models.factor_analysis import FactorAnalysis, FactorPrior
+
+    prior = FactorPrior(np.array([0.5, 0.7, 0.3, 0.6, 0.4]), rows=3.0, ridge=2.0)
+    return factor_case(FactorAnalysis(5, 2, prior=prior))

@@ -15,6 +15,7 @@ from emtools.errors import FitError, InputError
 from emtools.kernels.factors import factor_moments
 from emtools.kernels.missing import expected_moments
 from emtools.models.factor_analysis import FactorAnalysis, FactorParams
+from emtools.models.factor_rows import FactorSource
 from emtools.models.normal import MultivariateNormal, PatternSource
 
 WINE = load_wine().data
@@ -52,7 +53,7 @@ def test_isotropic_noise_reaches_the_closed_form(n_factors):
     logs = np.log(values[:n_factors]).sum() + (d - n_factors) * np.log(noise)
     loglik = -0.5 * len(WINE) * (d * np.log(2 * np.pi) + logs + d)
     result = fit(
-        FactorAnalysis(d, n_factors, "isotropic"), PatternSource(WINE), tol=1e-11, max_passes=20_000, certificate=False
+        FactorAnalysis(d, n_factors, "isotropic"), FactorSource(WINE), tol=1e-11, max_passes=20_000, certificate=False
     )
     assert result.loglik == pytest.approx(loglik, rel=1e-11)
     np.testing.assert_allclose(result.params.noise, noise, rtol=1e-5)
@@ -65,7 +66,7 @@ def test_isotropic_noise_reaches_the_closed_form(n_factors):
 def test_complete_data_agree_with_scikit_learn(n_factors):
     peer = Peer(n_factors, tol=1e-13, max_iter=200_000, svd_method="lapack").fit(WINE)
     result = fit(
-        FactorAnalysis(WINE.shape[1], n_factors), PatternSource(WINE), tol=1e-10, max_passes=20_000, certificate=False
+        FactorAnalysis(WINE.shape[1], n_factors), FactorSource(WINE), tol=1e-10, max_passes=20_000, certificate=False
     )
     assert result.loglik == pytest.approx(peer.score(WINE) * len(WINE), rel=1e-10)
     np.testing.assert_allclose(result.model.covariance(result.params), peer.get_covariance(), rtol=0, atol=1e-4)
@@ -77,9 +78,10 @@ def test_enough_factors_are_the_normal_distribution(model, columns):
     rng = np.random.default_rng(6)
     values = rng.normal(size=(80, 1)) * np.array([1.0, 0.8, 1.2, 0.9]) + rng.normal(size=(80, 4))
     values[rng.random(values.shape) < 0.15] = np.nan
-    source = PatternSource(values[:, :columns])
+    source = FactorSource(values[:, :columns])
+    table = PatternSource(values[:, :columns])
     assert model.n_free_parameters == MultivariateNormal(columns).n_free_parameters
-    normal = fit(MultivariateNormal(columns), source, tol=1e-11, max_passes=20_000, certificate=False)
+    normal = fit(MultivariateNormal(columns), table, tol=1e-11, max_passes=20_000, certificate=False)
     result = fit(model, source, tol=1e-11, max_passes=20_000, certificate=False)
     assert result.loglik == pytest.approx(normal.loglik, rel=1e-9)
     np.testing.assert_allclose(model.covariance(result.params), normal.params.covariance, rtol=0, atol=1e-4)
@@ -93,7 +95,7 @@ def test_gaps_are_integrated_out():
     for row in values[1:]:
         o = ~np.isnan(row)
         expected += law.multivariate_normal(params.mean[o], covariance[np.ix_(o, o)]).logpdf(row[o])
-    assert total_stats(model, PatternSource(values), params).loglik == pytest.approx(expected, rel=1e-12)
+    assert total_stats(model, FactorSource(values), params).loglik == pytest.approx(expected, rel=1e-12)
 
 
 def test_moments_are_those_of_a_normal_with_the_factors_as_empty_columns():
@@ -101,7 +103,8 @@ def test_moments_are_those_of_a_normal_with_the_factors_as_empty_columns():
     source = PatternSource(values)
     patterns = source.chunk(0).patterns
     mean = params.mean - source.origin
-    one = factor_moments(patterns, mean, params.loadings, params.noise)
+    rows = FactorSource(values).chunk(0)
+    one = factor_moments(rows.rows, rows.seen, rows.share, mean, params.loadings, params.noise)
     joint = np.block(
         [[params.loadings @ params.loadings.T + np.diag(params.noise), params.loadings], [params.loadings.T, np.eye(2)]]
     )
@@ -116,7 +119,7 @@ def test_moments_are_those_of_a_normal_with_the_factors_as_empty_columns():
 
 
 def test_nothing_reported_depends_on_the_rotation():
-    model, params, source = FactorAnalysis(5, 2), some_params(), PatternSource(gappy())
+    model, params, source = FactorAnalysis(5, 2), some_params(), FactorSource(gappy())
     angle = 0.7
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * [1.0, -1.0]
     turned = FactorParams(params.mean, params.loadings @ turn, params.noise)
@@ -135,11 +138,11 @@ def test_nothing_reported_depends_on_the_rotation():
 def test_a_heywood_case_is_said_and_a_bound_holds_it():
     values = table_with([[1, 0.8, 0.8], [0.8, 1, 0.5], [0.8, 0.5, 1]])
     with pytest.raises(FitError, match=r"uniqueness of column 1 goes to zero \(Heywood case\)"):
-        fit(FactorAnalysis(3, 1), PatternSource(values), max_passes=5000)
+        fit(FactorAnalysis(3, 1), FactorSource(values), max_passes=5000)
     model = FactorAnalysis(3, 1, least_noise=0.005)
-    result = fit(model, PatternSource(values), tol=1e-9, max_passes=5000)
+    result = fit(model, FactorSource(values), tol=1e-9, max_passes=5000)
     assert result.params.noise[0] == 0.005
-    certificate = certify(model, PatternSource(values), result.params)
+    certificate = certify(model, FactorSource(values), result.params)
     assert certificate.n_held == 1
     assert np.isnan(certificate.standard_errors["uniqueness"][0])
     assert np.isfinite(certificate.standard_errors["uniqueness"][1:]).all()
@@ -149,11 +152,11 @@ def test_factors_without_noise_have_no_maximum():
     rng = np.random.default_rng(5)
     values = rng.normal(size=(50, 2)) @ rng.normal(size=(2, 4))
     with pytest.raises(FitError, match="2 factors leave no noise"):
-        fit(FactorAnalysis(4, 2, "isotropic"), PatternSource(values), max_passes=5000)
+        fit(FactorAnalysis(4, 2, "isotropic"), FactorSource(values), max_passes=5000)
 
 
 def test_expansion_climbs_the_same_likelihood_in_fewer_passes():
-    source = PatternSource(np.where(np.random.default_rng(1).random(WINE.shape) < 0.1, np.nan, WINE))
+    source = FactorSource(np.where(np.random.default_rng(1).random(WINE.shape) < 0.1, np.nan, WINE))
     d = WINE.shape[1]
     passes = {}
     for expand in (False, True):
@@ -185,10 +188,10 @@ def test_scores_are_conditional_means():
 def test_two_origins_add():
     values = gappy()
     model, params = FactorAnalysis(5, 2), some_params()
-    parts = [model.e_step(params, PatternSource(rows).chunk(0)) for rows in (values[:30], values[30:])]
+    parts = [model.e_step(params, FactorSource(rows).chunk(0)) for rows in (values[:30], values[30:])]
     assert (parts[0].origin != parts[1].origin).any()
     summed = parts[0] + parts[1]
-    whole = total_stats(model, PatternSource(values), params).about(parts[0].origin)
+    whole = total_stats(model, FactorSource(values), params).about(parts[0].origin)
     for name in ("n", "loglik", "entropy", "x", "z", "xx", "xz", "zz"):
         np.testing.assert_allclose(getattr(summed, name), getattr(whole, name), rtol=1e-10, atol=1e-9, err_msg=name)
 
@@ -201,8 +204,8 @@ def test_two_origins_add():
         (lambda: FactorAnalysis(3, 3), "factors"),
         (lambda: FactorAnalysis(3, 1, "round"), "noise"),
         (lambda: FactorAnalysis(3, 1, least_noise=-1.0), "least_noise"),
-        (lambda: fit(FactorAnalysis(3, 1), PatternSource(np.ones((5, 2)))), "2 columns"),
-        (lambda: fit(FactorAnalysis(2, 1), PatternSource(np.array([[1.0, 2.0], [1.0, 3.0]]))), "column 1 is constant"),
+        (lambda: fit(FactorAnalysis(3, 1), FactorSource(np.ones((5, 2)))), "2 columns"),
+        (lambda: fit(FactorAnalysis(2, 1), FactorSource(np.array([[1.0, 2.0], [1.0, 3.0]]))), "column 1 is constant"),
         (lambda: FactorAnalysis(2, 1).scores(some_params(), np.ones((2, 3))), "2 columns"),
     ],
 )
