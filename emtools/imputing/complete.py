@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emtools.imputing.fitting import fit_table
-from emtools.imputing.multiple import draw_tables
+from emtools.imputing.multiple import draw
 from emtools.imputing.result import Imputation
 from emtools.kernels.imputation import interval
 from emtools.kernels.readings import Readings
@@ -116,7 +116,7 @@ def impute(
     draws : int
         Completed tables to draw.
     method : str
-        How, as in `emtools.imputing.multiple.draw_tables`.
+        How, as in `emtools.imputing.multiple.draw`.
     seed, threads
         As in `emtools.engine.starts.fit`.
     **asked
@@ -134,9 +134,7 @@ def impute(
     scaled = as_modelled(readings, scales, design)
     fitted = fit_table(scaled, labels=(*markers, *design_names), seed=seed, threads=threads, **asked)
     filling = fill(fitted.model, fitted.params, readings, scaled, scales, seed)
-    drawn: tuple[Floats, ...] = ()
-    if draws:
-        drawn = draw_tables(fitted, scaled, draws, seed, method=method, threads=threads)
+    drawn = draw(fitted, scaled, draws, seed, method=method, threads=threads) if draws else None
     return Imputation(
         readings=readings,
         scaled=scaled,
@@ -150,7 +148,8 @@ def impute(
         values=filling.values,
         lower=filling.lower,
         upper=filling.upper,
-        draws=tuple(back(table[:, : len(markers)], scales, readings) for table in drawn),
+        draws=tuple(back(table[:, : len(markers)], scales, readings) for table in drawn.tables) if drawn else (),
+        how_drawn=drawn.notices if drawn else (),
     )
 
 

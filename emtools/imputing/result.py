@@ -69,6 +69,8 @@ class Imputation:
         In the units of the table: the completed table, and the ends of the 95 % interval of each filled cell.
     draws : tuple of ndarray, each of shape (n, d)
         Completed tables drawn for multiple imputation, in the units of the table.
+    how_drawn : tuple of str
+        How their parameters were drawn, and what went otherwise than asked.
     """
 
     readings: Readings
@@ -84,3 +86,4 @@ class Imputation:
     lower: Floats
     upper: Floats
     draws: tuple[Floats, ...]
+    how_drawn: tuple[str, ...] = ()

@@ -1,0 +1,147 @@
+"""A fitted model of the rows of a table as one file, so that rows that come later can be filled with it."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emtools.errors import InputError
+from emtools.imputing.result import Imputation
+from emtools.kernels.scales import Scale, scale_from_json
+from emtools.models.censored_normal import CensoredNormal
+from emtools.models.factor_analysis import FactorAnalysis, FactorParams
+from emtools.models.incomplete_mixture import IncompleteMixture
+from emtools.models.mixture import MixtureParams
+from emtools.models.normal import MultivariateNormal, NormalParams
+from emtools.models.student_t import StudentT, StudentTParams
+from emtools.models.tabular import TableModel
+
+SCHEMA = "emtools-table-model-1"
+PARAMS: Mapping[str, type] = {
+    "multivariate_normal": NormalParams,
+    "censored_normal": NormalParams,
+    "student_t": StudentTParams,
+    "factor_analysis": FactorParams,
+    "incomplete_mixture": MixtureParams,
+}
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model that can fill rows.
+
+    Parameters
+    ----------
+    model : TableModel
+        Of the markers, then the columns of the design.
+    params : object
+        Its parameters.
+    markers, units, design : tuple of str
+        Names of the markers, their units, names of the columns of the design.
+    scales : tuple of Scale
+        Transform of each marker.
+    covariates : mapping
+        How the columns of the design are made of the columns of a table.
+    """
+
+    model: TableModel
+    params: Any
+    markers: tuple[str, ...]
+    units: tuple[str, ...]
+    design: tuple[str, ...]
+    scales: tuple[Scale, ...]
+    covariates: Mapping[str, Any]
+
+
+def write_model(path: Path, imputation: Imputation, covariates: Mapping[str, Any] | None = None) -> None:
+    """Write the model behind an imputation: parameters to the last bit, names and scales.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in .npz.
+    imputation : Imputation
+        What was fitted.
+    covariates : mapping, optional
+        How the columns of the design are made of the columns of a table, as JSON values.
+    """
+    model, params = imputation.fitted.model, imputation.fitted.params
+    about = {
+        "schema": SCHEMA,
+        "model": model.name,
+        "hyperparameters": small(model),
+        "markers": imputation.markers,
+        "units": imputation.units,
+        "design": imputation.design,
+        "scales": [scale.as_json() for scale in imputation.scales],
+        "covariates": dict(covariates or {}),
+    }
+    arrays = {name: np.asarray(getattr(params, name)) for name in names_of(params)}
+    np.savez(path, about=np.asarray(json.dumps(about)), **arrays)
+
+
+def small(model: TableModel) -> dict[str, Any]:
+    """What makes the model again but for priors, which only a fit needs."""
+    return {
+        key: value
+        for key, value in model.hyperparameters.items()
+        if isinstance(value, (bool, int, float, str)) or value is None
+    }
+
+
+def names_of(params: Any) -> Sequence[str]:
+    """Fields of parameters."""
+    return [field.name for field in fields(params)]
+
+
+def read_model(path: Path) -> StoredModel:
+    """Read what `write_model` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is absent, damaged, or of another kind.
+    """
+    remedy = "give the model.npz of an `emtools impute` run"
+    if not path.is_file():
+        raise InputError(str(path), "there is no such file", "", remedy)
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            about = json.loads(str(content["about"]))
+            arrays = {name: content[name] for name in content.files if name != "about"}
+        if about["schema"] != SCHEMA:
+            raise InputError(str(path), f"the schema is {about['schema']!r}", SCHEMA, "use the emtools that wrote it")
+        params = PARAMS[about["model"]](**{n: a if a.ndim else a.item() for n, a in arrays.items()})
+        return StoredModel(
+            make(about["model"], about["hyperparameters"]),
+            params,
+            tuple(about["markers"]),
+            tuple(about["units"]),
+            tuple(about["design"]),
+            tuple(scale_from_json(scale) for scale in about["scales"]),
+            about["covariates"],
+        )
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(str(path), f"not a stored model ({type(error).__name__})", "", remedy) from error
+
+
+def make(name: str, told: Mapping[str, Any]) -> TableModel:
+    """A model by its name."""
+    d = int(told["n_features"])
+    match name:
+        case "multivariate_normal":
+            return MultivariateNormal(d)
+        case "censored_normal":
+            return CensoredNormal(d)
+        case "student_t":
+            return StudentT(d)
+        case "factor_analysis":
+            return FactorAnalysis(d, int(told["n_factors"]), noise=told["noise"])
+        case _:
+            return IncompleteMixture(d, int(told["n_components"]))
