@@ -12,6 +12,7 @@ from scipy.special import digamma, gammaln
 from emtools.kernels.counts import LARGE, digamma_rest
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
 LOG_2PI = float(np.log(2.0 * np.pi))
 
@@ -35,7 +36,7 @@ class Scales(NamedTuple):
     entropy: Floats
 
 
-def expected_scales(squared: Floats, df: float, d: int) -> Scales:
+def expected_scales(squared: Floats, df: float, d: int | Integers) -> Scales:
     """The hidden scales given the rows: u is Gamma((ν + d) / 2) with rate (ν + δ) / 2.
 
     Parameters
@@ -44,8 +45,8 @@ def expected_scales(squared: Floats, df: float, d: int) -> Scales:
         Squared Mahalanobis distances δ.
     df : float
         Degrees of freedom ν, positive.
-    d : int
-        Features.
+    d : int or ndarray of int, shape (n,)
+        Features, of each row those that were observed.
 
     Returns
     -------
@@ -73,7 +74,7 @@ def expected_scales(squared: Floats, df: float, d: int) -> Scales:
     )
 
 
-def drawn_scales(squared: Floats, df: float, d: int, rng: np.random.Generator) -> Scales:
+def drawn_scales(squared: Floats, df: float, d: int | Integers, rng: np.random.Generator) -> Scales:
     """One draw of the hidden scale of each row; `log_density` is then that of row and scale together, without entropy."""
     scale = rng.gamma(0.5 * (df + d), 2.0 / (df + squared))
     log_scale = np.log(scale)

@@ -1,4 +1,7 @@
-"""Multivariate Student's t: location and scatter that far rows do not pull away. ``n`` rows, ``d`` features."""
+"""Multivariate Student's t: location and scatter that far rows do not pull away. ``n`` rows, ``d`` features.
+
+Any cells may be missing: a row is weighted by the distance of what was observed of it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from scipy.special import gammaln
 
-from emtools.engine.chunks import Rows
+from emtools.engine.chunks import ArraySource, Rows
 from emtools.engine.protocol import Assign, Floats, Sampled, Source, Stats
 from emtools.errors import InputError
 from emtools.kernels.gaussian import (
@@ -21,9 +24,12 @@ from emtools.kernels.gaussian import (
     unpack_cholesky,
     whiten,
 )
+from emtools.kernels.incomplete import IncompleteRows, add_residuals, condition_rows, scatter_gaps
 from emtools.kernels.laplace import weighted_median
-from emtools.kernels.student import LOG_2PI, best_growth, drawn_scales, expected_scales
+from emtools.kernels.readings import Readings
+from emtools.kernels.student import LOG_2PI, Scales, best_growth, drawn_scales, expected_scales
 from emtools.models.assignment import generator, kind_of
+from emtools.models.incomplete_rows import IncompleteSource, blocks_of, check_width, sample_incomplete
 from emtools.models.mixture_starts import sample_rows
 
 LOWEST_DF, HIGHEST_DF = 1e-3, 1e4  # at 10,000 degrees of freedom a t is a normal distribution
@@ -89,11 +95,11 @@ class StudentTStats(Stats):
     scale, log_scale : float
         Sums of E[u] and of E[log u].
     first : ndarray, shape (d,)
-        Sum of ``E[u] (x - origin)``.
+        Sum of ``E[u (x - origin)]``.
     second : ndarray, shape (d, d)
-        Sum of ``E[u] (x - origin)(x - origin)ᵀ``.
+        Sum of ``E[u (x - origin)(x - origin)ᵀ]``.
     shift, squares : ndarray, shape (d,)
-        Sums of ``x - origin`` and of its squares, for the width of the data.
+        Sums of ``x - origin`` and of its squares, gaps at their conditional means, for the width of the data.
     moved : float
         Log Jacobian in nats of the hidden scales that were moved from another place; 0.0 from an E-step.
     place : Place
@@ -150,6 +156,9 @@ class StudentT:
     but less is hidden, so that the climb is shorter. With fixed df it divides the weighted scatter by the sum of the
     weights instead of n, as parameter-expanded EM does, and is an EM of its own.
 
+    Where cells are missing, at random, the likelihood is that of the observed ones; `source` gives the rows of a table
+    with gaps by pattern of missingness, and those of a complete one as they are.
+
     Parameters
     ----------
     n_features : int
@@ -158,6 +167,8 @@ class StudentT:
         Hold the degrees of freedom at this value; by default they are estimated, between 0.001 and 10,000.
     expanded : bool
         Whether the hidden scale is expanded.
+    labels : tuple of str
+        Names of the columns, for messages.
 
     Raises
     ------
@@ -166,7 +177,8 @@ class StudentT:
 
     References
     ----------
-    Lange, Little & Taylor (1989), J. Am. Stat. Assoc. 84, 881-896, doi:10.1080/01621459.1989.10478852; Kent, Tyler &
+    Lange, Little & Taylor (1989), J. Am. Stat. Assoc. 84, 881-896, doi:10.1080/01621459.1989.10478852; with gaps,
+    Little (1988), Appl. Stat. 37, 23-38, doi:10.2307/2347491, and Liu & Rubin (1995), Stat. Sin. 5, 19-39; Kent, Tyler &
     Vardi (1994), Commun. Stat. Simul. 23, 441-453, doi:10.1080/03610919408813180; Meng & van Dyk (1997), J. R. Stat.
     Soc. B 59, 511-567, doi:10.1111/1467-9868.00082, section 3; Liu, Rubin & Wu (1998), Biometrika 85, 755-770,
     doi:10.1093/biomet/85.4.755, section 3.
@@ -184,6 +196,7 @@ class StudentT:
     n_features: int
     df: float | None = None
     expanded: bool = True
+    labels: tuple[str, ...] = ()
 
     name: ClassVar[str] = "student_t"
     strategies: ClassVar[tuple[str, ...]] = ("robust", "random")
@@ -204,7 +217,29 @@ class StudentT:
         """Parameters that a fit may choose."""
         return self.n_features * (self.n_features + 3) // 2 + (self.df is None)
 
-    def initial_params(self, data: Source[Rows], rng: np.random.Generator, strategy: str) -> StudentTParams:
+    @property
+    def takes_bounds(self) -> bool:
+        """False: bounds of cells are not used."""
+        return False
+
+    def label(self, column: int) -> str:
+        """Name of a column, for messages."""
+        return f"column {self.labels[column]!r}" if self.labels else f"column {column + 1}"
+
+    def source(self, readings: Readings, weights: Floats | None = None) -> Source[Any]:
+        """Rows by pattern of missingness; as they are where no cell is missing.
+
+        Raises
+        ------
+        InputError
+            If the table or the weights cannot be used.
+        """
+        check_width(readings.values, self.n_features)
+        if np.isnan(readings.values).any():
+            return IncompleteSource(readings.values, weights)
+        return ArraySource(readings.values, weights)
+
+    def initial_params(self, data: Source[Any], rng: np.random.Generator, strategy: str) -> StudentTParams:
         """``"robust"``: medians, median absolute deviations, no correlation, 4 degrees of freedom. ``"random"``: a row for
         the location, deviations times factors about 1.4, random correlations, 1 to 20 degrees of freedom.
 
@@ -214,14 +249,15 @@ class StudentT:
             If the number of columns is wrong, a value is not finite, or a column is constant.
         """
         d = self.n_features
-        values, weights = sample_rows(data, rng, d)
-        constant = np.flatnonzero(values.max(axis=0) == values.min(axis=0))
-        if constant.size:
-            raise InputError("data", f"column {constant[0] + 1} is constant", "columns that vary", "drop it")
-        location = np.array([weighted_median(column, weights) for column in values.T])
-        deviations = np.abs(values - location)
-        scale = np.array([weighted_median(column, weights) for column in deviations.T]) / MAD_OF_NORMAL
-        scale = np.where(scale > 0.0, scale, np.sqrt(np.average(deviations**2, axis=0, weights=weights)))
+        incomplete = isinstance(data.chunk(0), IncompleteRows)
+        values, weights = (sample_incomplete if incomplete else sample_rows)(data, rng, d)
+        seen = ~np.isnan(values)
+        columns = [(values[o, j], weights[o]) for j, o in enumerate(seen.T)]
+        constant = [j for j, (column, _) in enumerate(columns) if column.max() == column.min()]
+        if constant:
+            raise InputError("data", f"{self.label(constant[0])} is constant", "columns that vary", "drop it")
+        location = np.array([weighted_median(column, w) for column, w in columns])
+        scale = np.array([spread_about(middle, *column) for middle, column in zip(location, columns, strict=True)])
         if strategy == "robust":
             return StudentTParams(location, np.diag(scale**2), 4.0 if self.df is None else self.df)
         row = rng.choice(len(values), p=weights / weights.sum())
@@ -229,24 +265,31 @@ class StudentT:
         spread = draw @ draw.T
         scale = scale * 2.0 ** (0.5 * rng.normal(size=d)) / np.sqrt(np.diagonal(spread))
         df = math.exp(rng.uniform(0.0, math.log(20.0))) if self.df is None else self.df
-        return StudentTParams(values[row], spread * np.outer(scale, scale), df)
+        return StudentTParams(np.where(seen[row], values[row], location), spread * np.outer(scale, scale), df)
 
-    def e_step(self, params: StudentTParams, chunk: Rows, assign: Assign = "soft") -> StudentTStats:
-        """Expected scale of each row, ``(df + d) / (df + δ)``, and moments weighted by it.
+    def e_step(self, params: StudentTParams, chunk: Rows | IncompleteRows, assign: Assign = "soft") -> StudentTStats:
+        """Expected scale of each row, ``(df + p) / (df + δ)`` with δ the distance of its p values, and moments weighted by
+        it; the conditional covariance of what is missing is added once, for its own scale takes out that weight.
 
         Raises
         ------
         InputError
             If the number of columns is wrong, a value is not finite, or `assign` is not soft or sampled.
+
+        References
+        ----------
+        Liu & Rubin (1995), Stat. Sin. 5, 19-39, eqs 9-13.
         """
         kind_of(assign, self.assigns)
         d = self.n_features
-        if chunk.values.shape[1] != d:
-            raise InputError("data", f"{chunk.values.shape[1]} columns", f"{d}")
+        check_width(chunk.values, d)
+        if isinstance(chunk, IncompleteRows):
+            return self.incomplete_e_step(params, chunk, assign)
         if not np.isfinite(chunk.values).all():
             row, column = np.argwhere(~np.isfinite(chunk.values))[0].tolist()
             where = f"row {chunk.first + row + 1}, column {column + 1}"
-            raise InputError(where, f"{chunk.values[row, column]}", "a finite number", "impute or drop it")
+            remedy = "impute or drop it, or give the rows by StudentT.source"
+            raise InputError(where, f"{chunk.values[row, column]}", "a finite number", remedy)
         factor = cholesky_factors(params.scatter)
         deviations = chunk.values - params.location
         squared = (whiten(factor, deviations) ** 2).sum(axis=0)
@@ -255,21 +298,35 @@ class StudentT:
         else:
             scales = expected_scales(squared, params.df, d)
         n, half_log_determinant = float(chunk.weights.sum()), float(half_log_determinants(factor))
-        scale = chunk.weights * scales.scale
-        second = (deviations * scale[:, None]).T @ deviations
-        return StudentTStats(
-            n=n,
-            loglik=float(chunk.weights @ scales.log_density) - n * half_log_determinant,
-            entropy=float(chunk.weights @ scales.entropy),
-            scale=float(scale.sum()),
-            log_scale=float(chunk.weights @ scales.log_scale),
-            first=scale @ deviations,
-            second=0.5 * (second + second.T),
-            shift=chunk.weights @ deviations,
-            squares=chunk.weights @ deviations**2,
-            moved=0.0,
-            place=Place(params.location, 2.0 * half_log_determinant, self.exponent),
-        )
+        loglik = float(chunk.weights @ scales.log_density) - n * half_log_determinant
+        entropy = float(chunk.weights @ scales.entropy)
+        place = Place(params.location, 2.0 * half_log_determinant, self.exponent)
+        return moments(chunk.weights, deviations, scales, loglik, entropy, place)
+
+    def incomplete_e_step(self, params: StudentTParams, chunk: IncompleteRows, assign: Assign) -> StudentTStats:
+        """The E-step of rows with gaps."""
+        n_gaps = chunk.n_gaps
+        factor = cholesky_factors(params.scatter)
+        given = condition_rows(chunk, params.location, params.scatter, factor)
+        log_left, deviations = chunk.by_row(given.log_left), given.deviations
+        constant = 0.5 * chunk.by_row(given.log_observed)
+        place = Place(params.location, 2.0 * float(half_log_determinants(factor)), self.exponent)
+        if isinstance(assign, Sampled):
+            rng = generator(assign, chunk.first)
+            scales = drawn_scales(given.squared, params.df, self.n_features - n_gaps, rng)
+            normals = np.where(chunk.gaps(), rng.normal(size=deviations.shape), 0.0)
+            scatter_gaps(normals, 1.0 / np.sqrt(scales.scale), *chunk.layout(given.starts), given.residuals, deviations)
+            of_gaps = 0.5 * (n_gaps * (scales.log_scale - LOG_2PI) - log_left - (normals**2).sum(axis=1))
+            loglik = float(chunk.weights @ (scales.log_density - constant + of_gaps))
+            return moments(chunk.weights, deviations, scales, loglik, 0.0, place)
+        scales = expected_scales(given.squared, params.df, self.n_features - n_gaps)
+        entropies = scales.entropy + 0.5 * (n_gaps * (1.0 + LOG_2PI - scales.log_scale) + log_left)
+        loglik = float(chunk.weights @ (scales.log_density - constant))
+        stats = moments(chunk.weights, deviations, scales, loglik, float(chunk.weights @ entropies), place)
+        second = stats.second.copy()
+        left = chunk.by_pattern(chunk.weights)
+        add_residuals(left, chunk.columns, chunk.cuts, given.starts, given.residuals, second)
+        return replace(stats, second=second)
 
     @property
     def exponent(self) -> float:
@@ -356,8 +413,114 @@ class StudentT:
         held = stats.scale * params.df / (params.df + self.n_features)
         narrow = np.flatnonzero(~(widths > SHRUNK * variances))
         if narrow.size:
-            return f"the scatter of column {narrow[0] + 1} has collapsed: its centre holds {held:.1f} points"
+            return f"the scatter of {self.label(int(narrow[0]))} has collapsed: its centre holds {held:.1f} points"
         least = float(np.linalg.eigvalsh(scatter / np.sqrt(np.outer(widths, widths)))[0])
         if least > SINGULAR:
             return None
         return f"the scatter is singular: {held:.1f} of {stats.n:.1f} points lie in fewer than {self.n_features} dimensions"
+
+    def conditional(self, params: StudentTParams, readings: Readings) -> tuple[Floats, Floats]:
+        """Conditional mean of each gap given the values of its row, and its standard deviation.
+
+        Given p values at distance δ the gaps follow a t with ``df + p`` degrees of freedom and covariance
+        ``C (df + δ) / (df + p - 2)``.
+
+        Parameters
+        ----------
+        params : StudentTParams
+        readings : Readings
+            Table, shape (n, d).
+
+        Returns
+        -------
+        filled : ndarray, shape (n, d)
+            Observed values untouched, conditional means in the gaps; a row without any value gets the location.
+        sd : ndarray, shape (n, d)
+            NaN where observed; infinite where ``df + p`` is at most 2.
+
+        Raises
+        ------
+        InputError
+            If the number of columns is wrong.
+
+        References
+        ----------
+        Kotz & Nadarajah (2004), Multivariate t Distributions and Their Applications, doi:10.1017/CBO9780511550683,
+        section 1.11.
+        """
+        blocks, empty = blocks_of(readings.values, self.n_features)
+        filled, sd = readings.values.copy(), np.full(readings.values.shape, np.nan)
+        filled[empty], sd[empty] = params.location, np.sqrt(np.diagonal(params.scatter) * inflation(params.df, 0, 0.0))
+        for block in blocks:
+            gaps, n_seen = block.gaps(), self.n_features - block.n_gaps
+            given = condition_rows(block, params.location, params.scatter, cholesky_factors(params.scatter))
+            growth = inflation(params.df, n_seen, given.squared)
+            variances = block.diagonals(given) * growth[:, None]
+            filled[block.order] = np.where(gaps, params.location + given.deviations, block.values)
+            sd[block.order] = np.where(gaps, np.sqrt(variances), np.nan)
+        return filled, sd
+
+    def draw(self, params: StudentTParams, readings: Readings, rng: np.random.Generator) -> Floats:
+        """The table with its gaps drawn: the scale of each row given its values, then the gaps given both, (n, d)."""
+        blocks, empty = blocks_of(readings.values, self.n_features)
+        table, factor = readings.values.copy(), cholesky_factors(params.scatter)
+        scale = drawn_scales(np.zeros(int(empty.sum())), params.df, 0, rng).scale
+        noise = rng.normal(size=(len(scale), self.n_features)) @ factor.T
+        table[empty] = params.location + noise / np.sqrt(scale)[:, None]
+        for block in blocks:
+            given = condition_rows(block, params.location, params.scatter, factor)
+            scale = drawn_scales(given.squared, params.df, self.n_features - block.n_gaps, rng).scale
+            normals = rng.normal(size=given.deviations.shape)
+            scatter_gaps(normals, 1.0 / np.sqrt(scale), *block.layout(given.starts), given.residuals, given.deviations)
+            table[block.order] = np.where(block.gaps(), params.location + given.deviations, block.values)
+        return table
+
+    def moments(self, params: StudentTParams) -> tuple[Floats, Floats]:
+        """Mean (d,), NaN up to 1 degree of freedom, and covariance (d, d) ``scatter df / (df - 2)``, NaN up to 2."""
+        df = params.df
+        mean = params.location if df > 1.0 else np.full_like(params.location, np.nan)
+        return mean, params.scatter * (df / (df - 2.0) if df > 2.0 else np.nan)
+
+    def log_density(self, params: StudentTParams, readings: Readings) -> Floats:
+        """Log density of the values of each row in nats, (n,); 0 where there is none."""
+        blocks, _ = blocks_of(readings.values, self.n_features)
+        densities = np.zeros(len(readings.values))
+        for block in blocks:
+            given = condition_rows(block, params.location, params.scatter, cholesky_factors(params.scatter))
+            scales = expected_scales(given.squared, params.df, self.n_features - block.n_gaps)
+            densities[block.order] = scales.log_density - 0.5 * block.by_row(given.log_observed)
+        return densities
+
+
+def spread_about(middle: float, column: Floats, weights: Floats) -> float:
+    """Median absolute deviation from `middle` on the scale of a normal's sd; the root mean square where that is 0."""
+    deviations = np.abs(column - middle)
+    scale = float(weighted_median(deviations, weights)) / MAD_OF_NORMAL
+    return scale if scale > 0.0 else math.sqrt(float(np.average(deviations**2, weights=weights)))
+
+
+def inflation(df: float, n_seen: Any, squared: Any) -> Floats:
+    """``(df + δ) / (df + p - 2)``, by which the conditional scatter C becomes a covariance; infinite up to 2."""
+    beyond = np.asarray(df + n_seen - 2.0)
+    return np.where(beyond > 0.0, (df + squared) / np.where(beyond > 0.0, beyond, 1.0), np.inf)
+
+
+def moments(
+    weights: Floats, deviations: Floats, scales: Scales, loglik: float, entropy: float, place: Place
+) -> StudentTStats:
+    """Statistics of rows about a place, from their deviations (n, d) and hidden scales."""
+    scale = weights * scales.scale
+    second = (deviations * scale[:, None]).T @ deviations
+    return StudentTStats(
+        n=float(weights.sum()),
+        loglik=loglik,
+        entropy=entropy,
+        scale=float(scale.sum()),
+        log_scale=float(weights @ scales.log_scale),
+        first=scale @ deviations,
+        second=0.5 * (second + second.T),
+        shift=weights @ deviations,
+        squares=weights @ deviations**2,
+        moved=0.0,
+        place=place,
+    )
