@@ -1,38 +1,38 @@
-"""Tables of markers: CSV, TSV and Parquet in, and out again with nothing changed but the cells that were filled."""
+"""Tables of markers in, and out again with nothing changed but the cells that were filled."""
 
 from __future__ import annotations
 
 import gzip
-import math
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from emtools.errors import InputError
-from emtools.io.delimited import Delimited, read_delimited, unquote
-from emtools.io.outputs import require_file
-from emtools.io.sniff import bare_suffix, whole_suffix
+from emtools.io.columns import (
+    companions,
+    covariate_frame,
+    limit_values,
+    marker_entry,
+    other_entry,
+    piles,
+    roles_of,
+    rules_of,
+    turned_to_dates,
+    unit_of,
+)
+from emtools.io.delimited import Delimited
+from emtools.io.dictionary import Dictionary, Entry, Limit, read_dictionary
+from emtools.io.markers import Marker, find_decimal, read_marker, refuse_unmodelled, require_range, why_not_modelled
+from emtools.io.sheets import find_column, read_sheet, row_names
+from emtools.io.sniff import whole_suffix
+from emtools.kernels.readings import Readings
 
-if TYPE_CHECKING:
-    import pyarrow
-
-TEXT = (".csv", ".tsv", ".tab", ".txt")
-PARQUET = (".parquet", ".pq")
-MISSING = frozenset(("", "na", "n/a", "#n/a", "nan", "null", "none", "."))
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-COMMA_NUMBER = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
-THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
-INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
-LIMIT = re.compile(r"[<>]=?\s*[\d.,]+")
 DIGITS = 10
-LARGEST, SMALLEST = 1e100, 1e-100
-DIGITS_LEFT = 1e-10
 
 Floats = npt.NDArray[np.float64]
 
@@ -47,45 +47,51 @@ class Table:
         File that it came from.
     markers : tuple of str
         Columns that are modelled.
-    rows : tuple of str
+    rows : sequence of str
         Names of the rows: the id column, or numbers from 1.
     values : ndarray, shape (n, d)
-        NaN where missing.
+        NaN where missing or beyond a limit.
     positions : tuple of int
         Place of each marker among the columns of the file.
     notices : tuple of str
-        What the reader should know: columns that were left alone.
+        What the reader should know, in sentences without a full stop: columns that were left out, limits, zeros.
     decimal : str
         "." or ",".
-    content : Delimited or pyarrow.Table
-        The whole file.
-    places : tuple of str
+    content : object
+        The whole file, as its format holds it.
+    places : sequence of str
         Where each row stands in the file: "line 3" or "row 2".
+    readings : Readings
+        `values` with the bounds of what lies beyond a limit, in the units of the table.
+    units, scales : tuple of str
+        Unit of each marker, and the scale that the dictionary names for it; empty where unknown.
+    covariates : DataFrame, shape (n, c)
+        Covariates and batches: numbers, or levels as text; NaN or None where missing.
+    batches : tuple of str
+        Those of them that are batches.
+    dictionary : Dictionary
+        What each column of the file was taken for.
     """
 
     path: Path
     markers: tuple[str, ...]
-    rows: tuple[str, ...]
+    rows: Sequence[str]
     values: Floats
     positions: tuple[int, ...]
     notices: tuple[str, ...]
     decimal: str
-    content: Delimited | pyarrow.Table
-    places: tuple[str, ...]
+    content: Any
+    places: Sequence[str]
+    readings: Readings
+    units: tuple[str, ...]
+    scales: tuple[str, ...]
+    covariates: pd.DataFrame
+    batches: tuple[str, ...]
+    dictionary: Dictionary
 
-
-@dataclass(frozen=True)
-class Columns:
-    """Columns of a file as text, with where each row stands."""
-
-    path: Path
-    header: tuple[str, ...]
-    cells: tuple[tuple[str, ...], ...]  # one tuple a column
-    places: tuple[str, ...]  # "line 3" or "row 2"
-    codes: tuple[str, ...]
-
-    def at(self, row: int, column: int) -> str:
-        return f"{self.path}, {self.places[row]}, column {self.header[column]!r}"
+    def at(self, row: int, marker: int) -> str:
+        """Where a cell stands, for a message."""
+        return f"{self.path}, {self.places[row]}, column {self.markers[marker]!r}"
 
 
 def read_table(
@@ -95,21 +101,58 @@ def read_table(
     columns: Sequence[str] | None = None,
     missing: Sequence[str] = (),
     option: str = "--columns",
+    covariates: Sequence[str] = (),
+    batch: str | Sequence[str] | None = None,
+    leave: Sequence[str] = (),
+    dictionary: Path | Dictionary | None = None,
+    sheet: str | None = None,
+    layer: str | None = None,
+    lod: Mapping[str, Limit] | None = None,
+    upper_limit: Mapping[str, Limit] | None = None,
+    below_codes: Sequence[str] = (),
+    below_lod: Literal["keep", "censor"] = "keep",
+    warned: Literal["keep", "blank"] = "keep",
+    new_rows: bool = False,
 ) -> Table:
     """Read the markers of a table.
 
     Parameters
     ----------
     path : Path
-        .csv, .tsv, .tab or .txt (the separator is found in the text), plain or gzip, or .parquet.
+        .csv, .tsv, .tab or .txt (the separator is found in the text), plain or gzip; .parquet, .xlsx or .h5ad. A table
+        with the columns SampleID, NPX and Assay or OlinkID, in any of these but .h5ad, is taken for Olink's long
+        format.
     id_column : str, optional
         Column that names the rows; its values must differ.
     columns : sequence of str, optional
-        Markers; by default every numeric column but the id. A column of text is left alone.
+        Markers; by default every numeric column that has no other role. A column of text is left alone, one that does
+        not vary is left out, and both are told; asked for by name they are errors.
     missing : sequence of str
         Codes for a missing value beside blanks, NA, N/A, NaN, null, none and a lone point.
     option : str
         What to check where a column is absent.
+    covariates : sequence of str
+        Columns that enter as fixed effects: numbers as they are, text as categories.
+    batch : str or sequence of str, optional
+        Columns of batches or plates: categories, also where they are numbers.
+    leave : sequence of str
+        Columns to leave alone.
+    dictionary : Path or Dictionary, optional
+        What the columns are; what is named here goes before what it says.
+    sheet, layer : str, optional
+        Sheet of a workbook, by default its only one with a table or the first; layer of an AnnData file, by default X.
+    lod, upper_limit : mapping, optional
+        Limits by marker: a number, or the name of a column that holds one a row. They bound cells that say "below" or
+        "above" without a number. A column named like CRP_lod or CRP_uloq is taken for the limits of CRP.
+    below_codes : sequence of str
+        Codes for a value below the limit of detection, such as ND.
+    below_lod : str
+        Whether values beyond a limit that the file reports all the same, as Olink does, are kept as they are, or count
+        as beyond it and no more ("censor").
+    warned : str
+        Whether values of Olink with a warning of quality control are kept, or left out and filled ("blank").
+    new_rows : bool
+        Whether the rows are for a model that was fitted before: any number of them, and markers need not vary.
 
     Returns
     -------
@@ -120,241 +163,173 @@ def read_table(
     InputError
         If the file, a column or a cell cannot be used; the message names it.
     """
-    sheet, content = read_sheet(Path(path), missing)
-    rows = row_names(sheet, id_column)
-    asked = columns is not None
-    positions = chosen_columns(sheet, id_column, columns, option)
-    decimal = find_decimal(sheet, positions) if isinstance(content, Delimited) else "."
-    arrays, notices = {}, []
-    for position in positions:
-        array = marker_values(sheet, position, decimal, asked)
-        if array is None:
-            notices.append(sheet.header[position])
-        else:
-            arrays[position] = array
-    if len(arrays) < 2:
-        names = ", ".join(repr(sheet.header[p]) for p in arrays) or "none"
+    found, content = read_sheet(Path(path), missing, sheet=sheet, layer=layer, least_rows=1 if new_rows else 2)
+    book = dictionary if dictionary is None or isinstance(dictionary, Dictionary) else read_dictionary(dictionary)
+    batches = (batch,) if isinstance(batch, str) else tuple(batch or ())
+    roles = roles_of(
+        found,
+        id_column=id_column,
+        columns=columns,
+        covariates=covariates,
+        batches=batches,
+        leave=leave,
+        dictionary=book,
+        option=option,
+    )
+    rows = row_names(found, roles.id)
+    beside = companions(found, roles, book)
+    limit_names = {name for held in beside.values() for name in held.values()} if columns is None else set()
+    places = tuple(place for place in roles.markers if found.header[place] not in limit_names)
+    fixed = tuple(found.header.index(name) for name in (*roles.covariates, *roles.batches))
+    decimal = find_decimal(found, (*places, *fixed)) if isinstance(content, Delimited) else "."
+    given = {"lod": dict(lod or {}), "upper_limit": dict(upper_limit or {})}
+    for kind, held in given.items():
+        for name in held:
+            find_column(found, name, f"--{kind.replace('_', '-')}")
+    kept: dict[int, Marker] = {}
+    entries: dict[str, Entry] = {}
+    notices = [*found.notices, *turned_to_dates(found.header, "names of columns")]
+    left: dict[str, list[str]] = {}
+    limited: dict[str, bool] = {}
+    below: list[str] = []
+    for place in places:
+        name = found.header[place]
+        old = None if book is None else book.of(name)
+        set_by = {
+            kind: given[kind].get(name, (getattr(old, kind) if old is not None else None) or beside[kind].get(name))
+            for kind in given
+        }
+        limits = {
+            kind: limit_values(found, value, f"limit of column {name!r}", decimal) for kind, value in set_by.items()
+        }
+        if limits["lod"] is None and name in found.limits:
+            limits["lod"] = found.limits[name]
+        marker = read_marker(
+            found,
+            place,
+            rules_of(found, old, decimal, below_codes),
+            asked=roles.asked or (old is not None and old.role == "marker"),
+            lod=limits["lod"],
+            upper_limit=limits["upper_limit"],
+            censor=below_lod == "censor",
+        )
+        if marker is None:
+            left.setdefault("left alone, not numeric", []).append(name)
+            continue
+        notices += [f"{name}: {remark}" for remark in marker.remarks]
+        unit = (old.unit if old is not None else "") or found.units.get(name, "") or unit_of(name)
+        entries[name] = marker_entry(name, marker, old, unit, set_by["lod"], set_by["upper_limit"])
+        why = "" if new_rows else why_not_modelled(marker.values)
+        if why and roles.insisted:
+            refuse_unmodelled(found, name, why)
+        if why:
+            left.setdefault("left out of the model and unchanged in the output", []).append(f"{name} ({why})")
+            entries[name] = marker_entry(name, marker, old, unit, set_by["lod"], set_by["upper_limit"])
+            continue
+        if not new_rows:
+            require_range(found, name, marker.values)
+        kept[place] = marker
+        limited[name] = limits["lod"] is not None or limits["upper_limit"] is not None
+        if limits["lod"] is not None:
+            with np.errstate(invalid="ignore"):
+                n_low = int((marker.values < limits["lod"]).sum())
+            below += [f"{name} ({n_low})"] if n_low else []
+    if not kept:
         raise InputError(
-            str(sheet.path),
-            f"{len(arrays)} numeric column{'s' * (len(arrays) != 1)} to model ({names})",
-            "at least 2: a gap is filled from the other markers of its row",
+            str(found.path),
+            "0 numeric columns to model (none)",
+            "at least 1 that varies",
             "check the separator and --columns",
         )
-    left = (f"left alone, not numeric: {', '.join(notices)}",) if notices else ()
+    notices += [f"{what}: {', '.join(names)}" for what, names in left.items()]
+    names = [found.header[place] for place in kept]
+    markers = list(kept.values())
+    notices += told_of_limits(names, markers, below, beside, columns is None)
+    if not new_rows:
+        notices += piles(names, markers, limited)
+    if len(kept) == 1 and not fixed and not new_rows:
+        notices.append(
+            f"{names[0]} is the only marker, and nothing else tells of its gaps: each is filled with its mean"
+        )
+    for position, name in enumerate(found.header):
+        old = None if book is None else book.of(name)
+        if position in kept:
+            continue
+        role = (
+            "id"
+            if name == roles.id
+            else "batch"
+            if name in roles.batches
+            else "covariate"
+            if name in roles.covariates
+            else "leave"
+        )
+        if name in entries:
+            entries[name] = entries[name].__class__(
+                **{**vars(entries[name]), "role": "leave", "note": entries[name].note or "does not vary"}
+            )
+        else:
+            entries[name] = other_entry(found, position, role, old, limit_note(name, beside))
+    lower = np.column_stack([marker.lower for marker in markers])
+    upper = np.column_stack([marker.upper for marker in markers])
+    values = np.column_stack([marker.values for marker in markers])
+    unbounded = not (np.isfinite(lower).any() or np.isfinite(upper).any())
     return Table(
-        path=sheet.path,
-        markers=tuple(sheet.header[p] for p in arrays),
+        path=found.path,
+        markers=tuple(names),
         rows=rows,
-        values=np.column_stack(list(arrays.values())),
-        positions=tuple(arrays),
-        notices=left,
+        values=values,
+        positions=tuple(kept),
+        notices=tuple(notices),
         decimal=decimal,
         content=content,
-        places=sheet.places,
+        places=found.places,
+        readings=Readings(values) if unbounded else Readings(values, lower, upper),
+        units=tuple(entries[name].unit for name in names),
+        scales=tuple(entries[name].scale for name in names),
+        covariates=covariate_frame(found, roles, book, decimal),
+        batches=roles.batches,
+        dictionary=Dictionary(tuple(entries[name] for name in found.header), {}),
     )
 
 
-def read_sheet(path: Path, missing: Sequence[str] = ()) -> tuple[Columns, Delimited | pyarrow.Table]:
-    """All columns of a table as text, and the file as it was read."""
-    require_file(path, "table")
-    suffix = path.suffix.lower()
-    content: Any
-    if bare_suffix(path) in TEXT:
-        content = read_delimited(path)
-        cells = tuple(zip(*([unquote(cell) for cell in row] for row in content.cells), strict=True))
-        places = tuple(f"line {line}" for line in content.lines)
-        header = content.header
-    elif suffix in PARQUET:
-        content = read_parquet(path)
-        cells = tuple(tuple(as_text(cell) for cell in column.to_pylist()) for column in content.columns)
-        places = tuple(f"row {row}" for row in range(1, content.num_rows + 1))
-        header = tuple(content.column_names)
-    else:
-        advice = "save the sheet as CSV" if suffix in (".xlsx", ".xls", ".ods") else "export it as CSV or TSV"
-        raise InputError(
-            str(path),
-            f"the ending is {whole_suffix(path) or 'absent'!r}",
-            "a .csv, .tsv (plain or .gz) or .parquet table",
-            advice,
+def limit_note(name: str, beside: Mapping[str, Mapping[str, str]]) -> str:
+    """A note on a column that holds limits of another."""
+    bases = [base for held in beside.values() for base, column in held.items() if column == name]
+    return f"limits of {bases[0]}, row by row" if bases else ""
+
+
+def told_of_limits(
+    names: Sequence[str],
+    markers: Sequence[Marker],
+    below: Sequence[str],
+    beside: Mapping[str, Mapping[str, str]],
+    found: bool,
+) -> list[str]:
+    """Sentences on what was read as beyond a limit, and on limits that were found."""
+    told = []
+    counts = []
+    for name, marker in zip(names, markers, strict=True):
+        sides = (("below", marker.n_below), ("above", marker.n_above), ("between two", marker.n_between))
+        words = [f"{count} {side}" for side, count in sides if count]
+        counts += [f"{name} ({', '.join(words)})"] if words else []
+    if counts:
+        told.append(f"known only to lie beyond a limit: {', '.join(counts)}")
+    columns = sorted({column for held in beside.values() for column in held.values()})
+    if columns and found:
+        told.append(f"taken for limits of the marker that the name begins with, row by row: {', '.join(columns)}")
+    if below:
+        told.append(
+            f"values below their limit of detection are kept as reported: {', '.join(below)}; "
+            "--below-lod censor takes them as below it and no more"
         )
-    if len(header) > 1 and all(NUMBER.fullmatch(name) for name in header):
-        raise InputError(str(path), "the first line holds numbers", "names of the columns there", "add a header line")
-    if len(places) < 2:
-        raise InputError(str(path), f"{len(places)} row", "at least 2 rows", "check how it was made")
-    return Columns(path, header, cells, places, tuple(missing)), content
+    return told
 
 
-def read_parquet(path: Path) -> pyarrow.Table:
-    """A Parquet file as an Arrow table."""
-    if find_spec("pyarrow") is None:
-        raise InputError(str(path), "Parquet needs pyarrow, which is absent", "", "pip install emtools[parquet]")
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0][:80]
-        raise InputError(str(path), f"the content is not Parquet ({reason})", "", "check how it was made") from error
-    seen: set[str] = set()
-    for name in table.column_names:
-        if name in seen:
-            raise InputError(f"{path}, header", f"two columns are named {name!r}", "", "rename one")
-        seen.add(name)
-    return table
-
-
-def as_text(value: object) -> str:
-    """A Parquet value as a CSV file would hold it."""
-    if value is None:
-        return ""
-    return repr(value) if isinstance(value, float) else str(value)
-
-
-def row_names(sheet: Columns, id_column: str | None) -> tuple[str, ...]:
-    """Names from the id column, which must differ, or numbers from 1."""
-    if id_column is None:
-        return tuple(str(row + 1) for row in range(len(sheet.places)))
-    position = find_column(sheet, id_column, "--id")
-    seen: dict[str, int] = {}
-    for row, name in enumerate(sheet.cells[position]):
-        if name in seen:
-            raise InputError(
-                sheet.at(row, position),
-                f"the id {name!r} stands at {sheet.places[seen[name]]} too" if name else "more than one id is empty",
-                "an id of its own for each row",
-                "make the ids differ, or leave out --id",
-            )
-        seen[name] = row
-    return sheet.cells[position]
-
-
-def find_column(sheet: Columns, name: str, option: str) -> int:
-    """Place of a column by its name."""
-    if name not in sheet.header:
-        shown = ", ".join(repr(column) for column in sheet.header[:12])
-        more = ", …" if len(sheet.header) > 12 else ""
-        raise InputError(str(sheet.path), f"no column {name!r}", f"one of {shown}{more}", f"check {option}")
-    return sheet.header.index(name)
-
-
-def chosen_columns(
-    sheet: Columns, id_column: str | None, columns: Sequence[str] | None, option: str = "--columns"
-) -> list[int]:
-    """Columns to look at: those asked for, or all but row names."""
-    if columns is None:
-        return [
-            position
-            for position, name in enumerate(sheet.header)
-            if name not in (id_column, "") and not name.startswith("__index_level_")
-        ]
-    positions = [find_column(sheet, name, option) for name in columns]
-    for name in columns:
-        if name == id_column:
-            raise InputError("--columns", f"{name!r} is the id column", "markers", "take it out")
-        if columns.count(name) > 1:
-            raise InputError("--columns", f"{name!r} is named twice", "each marker once", "take one out")
-    return positions
-
-
-def is_missing(cell: str, codes: Sequence[str]) -> bool:
-    """Whether a cell says that its value is missing."""
-    if cell.lower() in MISSING or cell in codes:
-        return True
-    if not codes or not NUMBER.fullmatch(cell):
-        return False
-    return any(NUMBER.fullmatch(code) and float(code) == float(cell) for code in codes)
-
-
-def find_decimal(sheet: Columns, positions: Sequence[int]) -> str:
-    """Decimal point or comma, from all columns that look numeric.
-
-    Raises
-    ------
-    InputError
-        If both occur, or commas could as well separate thousands.
-    """
-    commas: list[tuple[int, int]] = []
-    points = False
-    clear = False
-    for position in positions:
-        cells = sheet.cells[position]
-        held = [row for row, cell in enumerate(cells) if not is_missing(cell, sheet.codes)]
-        with_comma = [row for row in held if "," in cells[row] and COMMA_NUMBER.fullmatch(cells[row])]
-        thousands = [row for row in held if THOUSANDS.fullmatch(cells[row])]
-        plain = sum(bool(NUMBER.fullmatch(cells[row])) for row in held)
-        if 2 * (plain + len(set(with_comma) | set(thousands))) < len(held):
-            continue
-        points = points or any("." in cells[row] and NUMBER.fullmatch(cells[row]) for row in held)
-        commas += [(row, position) for row in sorted(set(with_comma) | set(thousands))]
-        clear = clear or any(row not in thousands for row in with_comma)
-    if not commas:
-        return "."
-    row, position = commas[0]
-    cell = sheet.cells[position][row]
-    if points or not clear:
-        why = "other cells have a decimal point" if points else "it may be a decimal comma or a thousands separator"
-        raise InputError(
-            sheet.at(row, position),
-            f"{cell!r} is ambiguous ({why})",
-            "one decimal sign in the whole table and no thousands separators",
-            "export it again with decimal points",
-        )
-    return ","
-
-
-def marker_values(sheet: Columns, position: int, decimal: str, asked: bool) -> Floats | None:
-    """Values of a column, NaN where missing; None for a column of text that nobody asked for."""
-    cells = sheet.cells[position]
-    name = sheet.header[position]
-    array = np.full(len(cells), np.nan)
-    bad = []
-    n_observed = 0
-    for row, cell in enumerate(cells):
-        if is_missing(cell, sheet.codes):
-            continue
-        number = cell.replace(",", ".") if decimal == "," and COMMA_NUMBER.fullmatch(cell) else cell
-        if INFINITE.fullmatch(number) or (NUMBER.fullmatch(number) and math.isinf(float(number))):
-            raise InputError(
-                sheet.at(row, position), f"{cell!r} is infinite", "a finite number", "blank the cell if it is unknown"
-            )
-        if NUMBER.fullmatch(number):
-            array[row] = float(number)
-            n_observed += 1
-        else:
-            bad.append(row)
-    if bad and not asked and n_observed < len(bad):
-        return None
-    if bad:
-        cell = cells[bad[0]]
-        limit = LIMIT.fullmatch(cell) is not None
-        more = f" (and {len(bad) - 1} more cells)" if len(bad) > 1 else ""
-        what = "a detection limit, which this model cannot use" if limit else "not a number"
-        raise InputError(
-            sheet.at(bad[0], position),
-            f"{cell[:40]!r} is {what}{more}",
-            "numbers and missing codes only",
-            f"mend the cell, declare it with --missing '{cell[:40]}', or choose markers with --columns",
-        )
-    where, needed, remedy = str(sheet.path), "at least 2 different values are needed", "leave it out with --columns"
-    if n_observed == 0:
-        raise InputError(where, f"column {name!r} is missing in all {len(cells)} rows", needed, remedy)
-    if n_observed == 1:
-        raise InputError(where, f"column {name!r} has a value in only one of {len(cells)} rows", needed, remedy)
-    if np.nanmin(array) == np.nanmax(array):
-        raise InputError(where, f"column {name!r} is constant ({np.nanmin(array):g})", needed, remedy)
-    size, spread = float(np.nanmax(np.abs(array))), float(np.nanmax(array)) - float(np.nanmin(array))
-    if size > LARGEST or spread < SMALLEST:
-        got = f"column {name!r} has values up to {size:g} and a range of {spread:g}"
-        raise InputError(where, got, f"values below {LARGEST:g} that vary by more than {SMALLEST:g}", "change its unit")
-    if spread < DIGITS_LEFT * size:
-        got = f"column {name!r} varies by {spread:g} around {np.nanmean(array):g}"
-        raise InputError(where, got, f"variation above {DIGITS_LEFT:g} of the size", "subtract a constant from it")
-    return array
-
-
-def write_completed(table: Table, filled: Floats, folder: Path) -> Path:
-    """Write the whole table as completed.<ending of the input>, changed in nothing but the missing cells.
+def write_completed(
+    table: Table, filled: Floats, folder: Path, stem: str = "completed", *, sd: Floats | None = None
+) -> Path:
+    """Write the whole table as <stem>.<ending of the input>, changed in nothing but the cells that were not observed.
 
     Parameters
     ----------
@@ -364,32 +339,83 @@ def write_completed(table: Table, filled: Floats, folder: Path) -> Path:
         Values without gaps.
     folder : Path
         Where to.
+    stem : str
+        Name of the file without its ending.
+    sd : ndarray, shape (n, d), optional
+        Conditional standard deviation of each filled cell, for formats with a place for it (.h5ad).
+
+    Returns
+    -------
+    Path
+        The file.
     """
-    target = folder / f"completed{whole_suffix(table.path)}"
-    gaps = np.argwhere(np.isnan(table.values))
+    target = folder / f"{stem}{whole_suffix(table.path)}"
+    gaps = np.argwhere(~table.readings.observed)
     if isinstance(table.content, Delimited):
         changes = {
-            (int(row), table.positions[marker]): number_text(float(filled[row, marker]), table) for row, marker in gaps
+            (int(row), table.positions[marker]): number_text(float(filled[row, marker]), table.decimal, table.content)
+            for row, marker in gaps
         }
-        raw = table.content.with_cells(changes)
-        target.write_bytes(gzip.compress(raw, mtime=0) if target.suffix == ".gz" else raw)
+        write_text(table.content.with_cells(changes), target)
         return target
-    import pyarrow
-    import pyarrow.parquet
-
-    content = table.content
-    for marker in sorted({int(marker) for _, marker in gaps}):
-        position = table.positions[marker]
-        field = content.schema.field(position)
-        kind = field.type if pyarrow.types.is_floating(field.type) else pyarrow.float64()
-        column = pyarrow.array(filled[:, marker]).cast(kind)
-        content = content.set_column(position, pyarrow.field(field.name, kind, metadata=field.metadata), column)
-    pyarrow.parquet.write_table(content, target)
+    write_arrow(table, filled, target)
     return target
 
 
-def number_text(value: float, table: Table) -> str:
+def write_text(raw: bytes, target: Path) -> None:
+    """Text, packed where the name says so."""
+    target.write_bytes(gzip.compress(raw, mtime=0) if target.suffix == ".gz" else raw)
+
+
+def write_arrow(table: Table, filled: Floats, target: Path) -> None:
+    """A Parquet file; columns of integers with gaps become numbers, columns of text stay text."""
+    import pyarrow
+    import pyarrow.parquet
+
+    content: pyarrow.Table = table.content
+    gaps = ~table.readings.observed
+    for marker in np.flatnonzero(gaps.any(axis=0)).tolist():
+        position = table.positions[marker]
+        field = content.schema.field(position)
+        kinds = pyarrow.types
+        if kinds.is_floating(field.type) or kinds.is_integer(field.type) or kinds.is_decimal(field.type):
+            kind = field.type if kinds.is_floating(field.type) else pyarrow.float64()
+            column = pyarrow.array(filled[:, marker]).cast(kind)
+        else:
+            kind = pyarrow.string()
+            texts = content.column(position).cast(kind).to_pylist()
+            for row in np.flatnonzero(gaps[:, marker]).tolist():
+                texts[row] = format(filled[row, marker], f".{DIGITS}g")
+            column = pyarrow.array(texts, kind)
+        content = content.set_column(position, pyarrow.field(field.name, kind, metadata=field.metadata), column)
+    pyarrow.parquet.write_table(content, target)
+
+
+def number_text(value: float, decimal: str, content: Delimited) -> str:
     """A filled value with `DIGITS` significant digits, in the decimal sign of the table."""
-    text = format(value, f".{DIGITS}g").replace(".", table.decimal)
-    assert isinstance(table.content, Delimited)
-    return f'"{text}"' if table.content.separator in text else text
+    text = format(value, f".{DIGITS}g").replace(".", decimal)
+    return f'"{text}"' if content.separator in text else text
+
+
+def write_flags(table: Table, folder: Path, stem: str = "imputed") -> Path:
+    """Write <stem>.tsv: 1 where a cell was filled, 0 where it was observed, in the shape of the markers.
+
+    Parameters
+    ----------
+    table : Table
+        As read.
+    folder : Path
+        Where to.
+    stem : str
+        Name of the file without its ending.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    target = folder / f"{stem}.tsv"
+    flags = pd.DataFrame((~table.readings.observed).astype(np.int8), columns=list(table.markers))
+    flags.insert(0, "row", list(table.rows), allow_duplicates=True)
+    flags.to_csv(target, sep="\t", index=False, lineterminator="\n")
+    return target

@@ -12,25 +12,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from emtools.errors import InputError
+from emtools.io.cell_text import is_missing
 from emtools.io.cells import Cells, make_labels, require_distinct, require_finite
 from emtools.io.delimited import Delimited
 from emtools.io.h5ad import listed
+from emtools.io.markers import find_decimal, marker_values
+from emtools.io.sheets import EXCEL, OLD_SHEETS, PARQUET, TEXT, Columns, find_column, read_sheet, row_names
 from emtools.io.sniff import bare_suffix
-from emtools.io.tables import (
-    PARQUET,
-    TEXT,
-    Columns,
-    find_column,
-    find_decimal,
-    is_missing,
-    marker_values,
-    read_sheet,
-    row_names,
-)
 
 Floats = npt.NDArray[np.float64]
 RESERVED = ("_index",)
-SHEETS = (".xlsx", ".xls", ".ods")
 
 
 @dataclass(frozen=True)
@@ -63,7 +54,7 @@ class UnitTable:
 
 def is_table(path: Path) -> bool:
     """Whether the name is that of a table (also of a kind that the reader will refuse)."""
-    return bare_suffix(path) in (*TEXT, *PARQUET, *SHEETS)
+    return bare_suffix(path) in (*TEXT, *PARQUET, *EXCEL, *OLD_SHEETS)
 
 
 def read_unit_table(

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, ndtri
+from scipy.stats import rankdata
+
+from emtools.errors import InputError
 
 Floats = npt.NDArray[np.float64]
+
+KINDS = ("none", "log", "logit", "rank-normal", "yeo-johnson")
+LARGEST_LOG = 700.0  # exp stays finite
+LARGEST_LOGIT = 36.0  # the inverse stays inside the open interval
+BLOM = (0.375, 0.25)
+POWERS = (-4.0, 6.0)
 
 
 class Scale(Protocol):
@@ -18,10 +31,396 @@ class Scale(Protocol):
         """One of "none", "log", "logit", "rank-normal" or "yeo-johnson"."""
         ...
 
+    @property
+    def support(self) -> tuple[float, float]:
+        """Open interval that values must lie in."""
+        ...
+
     def forward(self, values: Floats) -> Floats:
-        """Values in the units of the table to the scale of the model; NaN stays NaN, infinite bounds stay infinite."""
+        """Values in the units of the table to the scale of the model; NaN stays NaN, infinite bounds stay infinite.
+
+        At and beyond the ends of the support the answer is infinite, as is right for a bound.
+        """
         ...
 
     def inverse(self, scaled: Floats) -> Floats:
         """Back to the units of the table."""
         ...
+
+    def as_json(self) -> dict[str, Any]:
+        """The scale as JSON holds it, for `scale_from_json`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The units of the table as they are.
+
+    Examples
+    --------
+    >>> Identity().forward(np.array([1.0, 2.0])).tolist()
+    [1.0, 2.0]
+    """
+
+    name = "none"
+    support = (-np.inf, np.inf)
+
+    def forward(self, values: Floats) -> Floats:
+        """See `Scale`."""
+        return np.array(values, dtype=np.float64)
+
+    def inverse(self, scaled: Floats) -> Floats:
+        """See `Scale`."""
+        return np.array(scaled, dtype=np.float64)
+
+    def as_json(self) -> dict[str, Any]:
+        """See `Scale`."""
+        return {"name": self.name}
+
+
+@dataclass(frozen=True)
+class Log:
+    """Natural logarithm.
+
+    Examples
+    --------
+    >>> Log().forward(np.array([0.0, 1.0])).tolist()
+    [-inf, 0.0]
+    """
+
+    name = "log"
+    support = (0.0, np.inf)
+
+    def forward(self, values: Floats) -> Floats:
+        """See `Scale`."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(np.maximum(values, 0.0)))
+
+    def inverse(self, scaled: Floats) -> Floats:
+        """See `Scale`; e^700 at most."""
+        return np.asarray(np.exp(np.minimum(scaled, LARGEST_LOG)))
+
+    def as_json(self) -> dict[str, Any]:
+        """See `Scale`."""
+        return {"name": self.name}
+
+
+@dataclass(frozen=True)
+class Logit:
+    """log((x − low) / (high − x)) of a value between two ends.
+
+    Parameters
+    ----------
+    low, high : float
+        Ends: 0 and 1 of a fraction, 0 and 100 of a percentage.
+
+    Examples
+    --------
+    >>> Logit(0.0, 100.0).forward(np.array([50.0, 100.0])).tolist()
+    [0.0, inf]
+    """
+
+    low: float = 0.0
+    high: float = 1.0
+    name = "logit"
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """See `Scale`."""
+        return self.low, self.high
+
+    def forward(self, values: Floats) -> Floats:
+        """See `Scale`."""
+        within = np.clip(values, self.low, self.high)
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(within - self.low) - np.log(self.high - within))
+
+    def inverse(self, scaled: Floats) -> Floats:
+        """See `Scale`; never at the ends themselves."""
+        odds = np.clip(scaled, -LARGEST_LOGIT, LARGEST_LOGIT)
+        width = self.high - self.low
+        return np.asarray(np.where(odds < 0, self.low + width * expit(odds), self.high - width * expit(-odds)))
+
+    def as_json(self) -> dict[str, Any]:
+        """See `Scale`."""
+        return {"name": self.name, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True)
+class RankNormal:
+    """Normal scores of the ranks, straight lines between observed values.
+
+    An observed value x of mean rank r among n gets Φ⁻¹((r − 3/8) / (n + 1/4)), Blom's scores. Beyond the range of the
+    observed values the line goes on with the slope from the median to the extreme value; where all values are above 0,
+    the logarithm does below the range, so that nothing falls below 0.
+
+    Parameters
+    ----------
+    knots, scores : tuple of float
+        Different observed values, increasing, and their scores.
+
+    References
+    ----------
+    Blom (1958), Statistical Estimates and Transformed Beta-Variables, Wiley. Beasley, Erickson & Allison (2009), Behav.
+    Genet. 39, 580-595, doi:10.1007/s10519-009-9281-0, equation 1.
+
+    Examples
+    --------
+    >>> scale = scale_of("rank-normal", np.array([3.0, 1.0, 8.0]))
+    >>> scale.forward(np.array([3.0])).round(6).tolist(), scale.inverse(np.array([0.0])).tolist()
+    ([0.0], [3.0])
+    """
+
+    knots: tuple[float, ...]
+    scores: tuple[float, ...]
+    name = "rank-normal"
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """See `Scale`."""
+        return (0.0 if self.knots[0] > 0 else -np.inf), np.inf
+
+    def slopes(self) -> tuple[float, float]:
+        """Units of the table per unit of the score below and above the range."""
+        x, z = np.array(self.knots), np.array(self.scores)
+        middle = float(np.interp(0.5 * (z[0] + z[-1]), z, x))
+        half = 0.5 * (z[-1] - z[0])
+        return (middle - float(x[0])) / half, (float(x[-1]) - middle) / half
+
+    def forward(self, values: Floats) -> Floats:
+        """See `Scale`."""
+        x, z = np.array(self.knots), np.array(self.scores)
+        below, above = self.slopes()
+        values = np.asarray(values, dtype=np.float64)
+        scores = np.interp(values, x, z)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            low = x[0] * np.log(np.maximum(values, 0.0) / x[0]) / below if x[0] > 0 else (values - x[0]) / below
+            high = (values - x[-1]) / above
+        return np.asarray(np.where(values < x[0], z[0] + low, np.where(values > x[-1], z[-1] + high, scores)))
+
+    def inverse(self, scaled: Floats) -> Floats:
+        """See `Scale`."""
+        x, z = np.array(self.knots), np.array(self.scores)
+        below, above = self.slopes()
+        scaled = np.asarray(scaled, dtype=np.float64)
+        values = np.interp(scaled, z, x)
+        under, over = np.minimum(scaled - z[0], 0.0), np.maximum(scaled - z[-1], 0.0)
+        low = x[0] * np.exp(under * below / x[0]) if x[0] > 0 else x[0] + under * below
+        return np.asarray(np.where(scaled < z[0], low, np.where(scaled > z[-1], x[-1] + over * above, values)))
+
+    def as_json(self) -> dict[str, Any]:
+        """See `Scale`."""
+        return {"name": self.name, "knots": list(self.knots), "scores": list(self.scores)}
+
+
+@dataclass(frozen=True)
+class YeoJohnson:
+    """Power transform of Yeo and Johnson, of values in units of `unit`.
+
+    With y = x / unit: ((y + 1)^p − 1) / p where y ≥ 0, −((1 − y)^(2 − p) − 1) / (2 − p) where y < 0, logarithms where
+    an exponent is 0. Outside `low` to `high` it goes on as a straight line of the same slope, so that every number has
+    an inverse.
+
+    Parameters
+    ----------
+    power : float
+        p; 1 is no transform.
+    unit : float
+        A power of two near the root mean square of the values: the answer does not depend on the unit of the table.
+    low, high : float
+        Where the straight lines begin, in units of the table.
+
+    References
+    ----------
+    Yeo & Johnson (2000), Biometrika 87, 954-959, doi:10.1093/biomet/87.4.954, equation 2.
+
+    Examples
+    --------
+    >>> YeoJohnson(0.0, 1.0, -10.0, 10.0).forward(np.array([0.0, np.e - 1.0])).tolist()
+    [0.0, 1.0]
+    """
+
+    power: float
+    unit: float
+    low: float
+    high: float
+    name = "yeo-johnson"
+    support = (-np.inf, np.inf)
+
+    def forward(self, values: Floats) -> Floats:
+        """See `Scale`."""
+        y = np.asarray(values, dtype=np.float64) / self.unit
+        ends = np.array([self.low, self.high]) / self.unit
+        within = np.clip(y, *ends)
+        with np.errstate(invalid="ignore"):
+            beyond = np.where(y == within, 0.0, y - within)
+        return np.asarray(yeo_johnson(within, self.power) + beyond * yeo_johnson_slope(within, self.power))
+
+    def inverse(self, scaled: Floats) -> Floats:
+        """See `Scale`."""
+        scaled = np.asarray(scaled, dtype=np.float64)
+        ends = np.array([self.low, self.high]) / self.unit
+        limits = yeo_johnson(ends, self.power)
+        within = np.clip(scaled, *limits)
+        y = np.clip(yeo_johnson_inverse(within, self.power), *ends)
+        with np.errstate(invalid="ignore"):
+            beyond = np.where(scaled == within, 0.0, scaled - within)
+        return np.asarray((y + beyond / yeo_johnson_slope(y, self.power)) * self.unit)
+
+    def as_json(self) -> dict[str, Any]:
+        """See `Scale`."""
+        return {"name": self.name, "power": self.power, "unit": self.unit, "low": self.low, "high": self.high}
+
+
+def box_cox(logs: Floats, power: float) -> Floats:
+    """((1 + y)^p − 1) / p by log(1 + y), its limit log(1 + y) at p = 0."""
+    return logs if power == 0.0 else np.asarray(np.expm1(power * logs) / power)
+
+
+def box_cox_inverse(transformed: Floats, power: float) -> Floats:
+    """log(1 + y) of what `box_cox` gave."""
+    if power == 0.0:
+        return transformed
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.log1p(np.maximum(power * transformed, -1.0)) / power)
+
+
+def yeo_johnson(y: Floats, power: float) -> Floats:
+    """The transform of standardised values, any shape."""
+    logs = np.log1p(np.abs(y))
+    return np.asarray(np.where(y < 0, -box_cox(logs, 2.0 - power), box_cox(logs, power)))
+
+
+def yeo_johnson_inverse(transformed: Floats, power: float) -> Floats:
+    """Inverse of `yeo_johnson` within its range."""
+    size = np.abs(transformed)
+    logs = np.where(transformed < 0, box_cox_inverse(size, 2.0 - power), box_cox_inverse(size, power))
+    return np.asarray(np.copysign(np.expm1(logs), transformed))
+
+
+def yeo_johnson_slope(y: Floats, power: float) -> Floats:
+    """Derivative of `yeo_johnson`, above 0."""
+    return np.asarray(np.exp(np.where(y < 0, 1.0 - power, power - 1.0) * np.log1p(np.abs(y))))
+
+
+def yeo_johnson_loglik(values: Floats, power: float) -> float:
+    """Profile log-likelihood of the power of standardised values, shape (n,), in nats; Yeo & Johnson, equation 4."""
+    spread = float(np.var(yeo_johnson(values, power)))
+    logs = float((np.sign(values) * np.log1p(np.abs(values))).sum())
+    return -0.5 * values.size * float(np.log(spread)) + (power - 1.0) * logs if spread > 0 else -np.inf
+
+
+def scale_of(
+    kind: str, values: Floats, *, at: Callable[[int], str] = lambda row: f"row {row + 1}", option: str = "the scale"
+) -> Scale:
+    """The scale of a kind that suits the observed values.
+
+    Parameters
+    ----------
+    kind : str
+        One of `KINDS`.
+    values : ndarray, shape (n,)
+        NaN where not observed.
+    at : callable
+        Words for the place of a row, for messages.
+    option : str
+        Where the kind was chosen, for messages.
+
+    Returns
+    -------
+    Scale
+
+    Raises
+    ------
+    InputError
+        If the kind is unknown, or a value lies outside of what it allows.
+
+    Examples
+    --------
+    >>> scale_of("logit", np.array([20.0, 65.0, np.nan])).high
+    100.0
+    """
+    if kind not in KINDS:
+        raise InputError(option, f"no scale {kind!r}", f"one of {', '.join(KINDS)}", "check the word")
+    seen = values[~np.isnan(values)]
+    scale: Scale = Identity()
+    if kind == "log":
+        scale = Log()
+    elif kind == "logit":
+        scale = Logit(0.0, 100.0 if seen.size and seen.max() > 1.0 else 1.0)
+    elif kind in ("rank-normal", "yeo-johnson"):
+        if np.unique(seen).size < 2:
+            raise InputError(option, "no two different values", f"some for the scale {kind}", "choose the scale none")
+        scale = rank_normal(seen) if kind == "rank-normal" else yeo_johnson_of(seen)
+    require_support(scale, values, at=at, option=option)
+    return scale
+
+
+def rank_normal(seen: Floats) -> RankNormal:
+    """Normal scores of observed values, shape (n,)."""
+    shift, more = BLOM
+    scores = ndtri((rankdata(seen) - shift) / (seen.size + more))
+    knots, first = np.unique(seen, return_index=True)
+    return RankNormal(tuple(knots.tolist()), tuple(scores[first].tolist()))
+
+
+def yeo_johnson_of(seen: Floats) -> YeoJohnson:
+    """The power of highest likelihood of observed values, shape (n,)."""
+    size = float(np.abs(seen).max())
+    unit = float(2.0 ** np.round(np.log2(size * np.sqrt(np.mean((seen / size) ** 2)))))
+    best = minimize_scalar(
+        lambda power: -yeo_johnson_loglik(seen / unit, power), bounds=POWERS, method="bounded", options={"xatol": 1e-9}
+    )
+    low, high = float(seen.min()), float(seen.max())
+    return YeoJohnson(float(best.x), unit, low - (high - low), high + (high - low))
+
+
+def require_support(
+    scale: Scale,
+    values: Floats,
+    *,
+    at: Callable[[int], str] = lambda row: f"row {row + 1}",
+    option: str = "the scale",
+) -> None:
+    """Raise where a value lies outside of what a scale allows.
+
+    Parameters
+    ----------
+    scale : Scale
+        The scale.
+    values : ndarray, shape (n,)
+        NaN where not observed.
+    at, option
+        As in `scale_of`.
+    """
+    low, high = scale.support
+    outside = np.flatnonzero((values <= low) | (values >= high)) if np.isfinite([low, high]).any() else np.empty(0, int)
+    if outside.size:
+        row = int(outside[0])
+        needed = f"values above {low:g}" + (f" and below {high:g}" if np.isfinite(high) else "")
+        what = {"log": "has no logarithm", "logit": "has no logit"}.get(scale.name, f"has no place on {scale.name}")
+        more = f" (and {outside.size - 1} more)" if outside.size > 1 else ""
+        raise InputError(
+            at(row),
+            f"{values[row]:g} {what}{more}",
+            needed,
+            f"take the marker out of {option}, or declare the value missing or below a limit of detection",
+        )
+
+
+def scale_from_json(stored: dict[str, Any]) -> Scale:
+    """The scale that `as_json` gave.
+
+    Examples
+    --------
+    >>> scale_from_json(Logit(0.0, 100.0).as_json())
+    Logit(low=0.0, high=100.0)
+    """
+    name = stored.get("name")
+    rest = {key: value for key, value in stored.items() if key != "name"}
+    if name == "rank-normal":
+        return RankNormal(tuple(rest["knots"]), tuple(rest["scores"]))
+    kinds: dict[Any, Callable[..., Scale]] = {"none": Identity, "log": Log, "logit": Logit, "yeo-johnson": YeoJohnson}
+    if name not in kinds:
+        raise InputError("scale", f"no scale {name!r}", f"one of {', '.join(KINDS)}", "write the file again")
+    return kinds[name](**rest)

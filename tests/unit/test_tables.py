@@ -86,12 +86,8 @@ def test_parquet_keeps_types_and_what_was_observed(tmp_path):
     ("text", "message"),
     [
         ("a,b\n1,2\nx,3\n4,5\n", r"line 3, column 'a': 'x' is not a number"),
-        ("a,b\n1,2\n<0.5,3\n4,5\n", r"line 3, column 'a': '<0.5' is a detection limit"),
         ("a,b\n1,2\ninf,3\n4,5\n", r"line 3, column 'a': 'inf' is infinite"),
         ("a,b\n1,2\n1e999,3\n4,5\n", r"line 3, column 'a': '1e999' is infinite"),
-        ("a,b\n1,\n2,NA\n4,\n", r"column 'b' is missing in all 3 rows"),
-        ("a,b\n1,\n2,5\n4,\n", r"column 'b' has a value in only one of 3 rows"),
-        ("a,b\n1,2\n2,2\n4,\n", r"column 'b' is constant \(2\)"),
         ("a,b\n1,2\n2,1e300\n4,\n", r"column 'b' has values up to 1e\+300 and a range of 1e\+300"),
         ("a,b\n1,-1e308\n2,1e308\n4,\n", r"column 'b' has values up to 1e\+308 and a range of inf"),
         (b"\x1f\x8b\x08\x00broken", r"t.csv: is a damaged gzip file"),
@@ -105,7 +101,6 @@ def test_parquet_keeps_types_and_what_was_observed(tmp_path):
         (" \n\n", r"no text in it"),
         ("a,b\n1,2\n3\n4,5\n", r"line 3: 1 cells where the header has 2"),
         ('a,b\n1,"2\n3,4\n', r"line 2: a double quote is opened and never closed"),
-        ("a\n1\n\n3\n", r"1 numeric column to model \('a'\)"),
         ("x,y\nred,blue\ngreen,red\n", r"0 numeric columns to model \(none\)"),
         ("a;b\n1,5;2.5\n3;4\n", r"column 'a': '1,5' is ambiguous \(other cells have a decimal point\)"),
         ("a\tb\n1,500\t2\n3\t4\n", r"'1,500' is ambiguous \(it may be a decimal comma or a thousands separator\)"),
@@ -141,7 +136,7 @@ def test_ids_must_differ(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("t.xlsx", "save the sheet as CSV"),
+        ("t.xls", "save the sheet as .xlsx or CSV"),
         ("t.parquet", "not Parquet"),
         ("t", "ending is 'absent'"),
         ("t.gz", "ending is '.gz'"),

@@ -1,0 +1,278 @@
+"""Every column of a table by its name, whatever the format of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from emtools.errors import InputError
+from emtools.io.cell_text import NUMBER
+from emtools.io.delimited import Delimited, read_delimited, unquote
+from emtools.io.outputs import require_file
+from emtools.io.sniff import bare_suffix, whole_suffix
+
+if TYPE_CHECKING:
+    import pyarrow
+
+TEXT = (".csv", ".tsv", ".tab", ".txt")
+PARQUET = (".parquet", ".pq")
+EXCEL = (".xlsx", ".xlsm")
+ANNDATA = (".h5ad",)
+OLD_SHEETS = (".xls", ".ods", ".xlsb", ".numbers")
+SHOWN = 12
+
+Floats = npt.NDArray[np.float64]
+
+
+class Numbered(Sequence[str]):
+    """The texts "<stem>1", "<stem>2", …, made when they are asked for.
+
+    Parameters
+    ----------
+    stem : str
+        What stands before the number.
+    n : int
+        How many.
+    """
+
+    def __init__(self, stem: str, n: int) -> None:
+        self.stem, self.n = stem, n
+
+    def __len__(self) -> int:
+        return self.n
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[str]: ...
+    def __getitem__(self, at: int | slice) -> str | Sequence[str]:
+        numbers = range(1, self.n + 1)[at]
+        return f"{self.stem}{numbers}" if isinstance(numbers, int) else tuple(f"{self.stem}{k}" for k in numbers)
+
+
+class Numbers(Sequence[str]):
+    """A column that the file holds as numbers; as text where that is asked for.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+        NaN where missing.
+    whole : bool
+        Whether the file holds integers.
+    """
+
+    def __init__(self, values: Floats, whole: bool = False) -> None:
+        self.values, self.whole = values, whole
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[str]: ...
+    def __getitem__(self, at: int | slice) -> str | Sequence[str]:
+        if isinstance(at, slice):
+            return Numbers(self.values[at], self.whole)
+        value = float(self.values[at])
+        return "" if value != value else str(int(value)) if self.whole else repr(value)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns of a file as text, with where each row stands.
+
+    Parameters
+    ----------
+    path : Path
+        File.
+    header : tuple of str
+        Names of the columns.
+    cells : sequence of sequences of str
+        One a column: text, or `Numbers`.
+    places : sequence of str
+        Where each row stands: "line 3" or "row 2".
+    codes : tuple of str
+        Codes for a missing value.
+    candidates : tuple of int, optional
+        Columns that may be markers unless others are named; all where None.
+    names : sequence of str, optional
+        Names of the rows, where the format has them.
+    units : mapping
+        Units by column, where the format has them.
+    limits : mapping
+        Limit of detection of each row by column, shapes (n,), where the format has them.
+    notices : tuple of str
+        What the reader should know of how the file was read.
+    """
+
+    path: Path
+    header: tuple[str, ...]
+    cells: Sequence[Sequence[str]]
+    places: Sequence[str]
+    codes: tuple[str, ...] = ()
+    candidates: tuple[int, ...] | None = None
+    names: Sequence[str] | None = None
+    units: Mapping[str, str] = field(default_factory=dict)
+    limits: Mapping[str, Floats] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+    def at(self, row: int, column: int) -> str:
+        """Where a cell stands, for a message."""
+        return f"{self.path}, {self.places[row]}, column {self.header[column]!r}"
+
+
+def read_sheet(
+    path: Path,
+    missing: Sequence[str] = (),
+    *,
+    sheet: str | None = None,
+    layer: str | None = None,
+    least_rows: int = 2,
+) -> tuple[Columns, Any]:
+    """All columns of a table, and the file as it was read.
+
+    Parameters
+    ----------
+    path : Path
+        Text (.csv, .tsv, .tab, .txt; plain or .gz), .parquet, .xlsx or .h5ad.
+    missing : sequence of str
+        Codes for a missing value.
+    sheet : str, optional
+        Sheet of an Excel workbook.
+    layer : str, optional
+        Layer of an AnnData file; X by default.
+    least_rows : int
+        Rows that there must be.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be used; the message names the place.
+    """
+    require_file(path, "table")
+    suffix = path.suffix.lower()
+    for name, value, endings in (("--sheet", sheet, EXCEL), ("--layer", layer, ANNDATA)):
+        if value is not None and suffix not in endings:
+            raise InputError(name, f"given with {path.name}", f"a {endings[0]} file", f"leave {name} out")
+    content: Any
+    codes = tuple(missing)
+    if bare_suffix(path) in TEXT:
+        content = read_delimited(path)
+        columns = from_delimited(path, content, codes)
+    elif suffix in PARQUET:
+        content = read_parquet(path)
+        columns = from_arrow(path, content, codes)
+    elif suffix in EXCEL:
+        from emtools.io.excel import read_workbook
+
+        columns, content = read_workbook(path, sheet, codes)
+    elif suffix in ANNDATA:
+        from emtools.io.annotated import read_annotated
+
+        columns, content = read_annotated(path, layer, codes)
+    else:
+        advice = "save the sheet as .xlsx or CSV" if suffix in OLD_SHEETS else "export it as CSV or TSV"
+        raise InputError(
+            str(path),
+            f"the ending is {whole_suffix(path) or 'absent'!r}",
+            "a .csv, .tsv (plain or .gz), .parquet, .xlsx or .h5ad table",
+            advice,
+        )
+    header, n_rows = columns.header, len(columns.places)
+    if len(header) > 1 and all(NUMBER.fullmatch(name) for name in header):
+        raise InputError(str(path), "the first line holds numbers", "names of the columns there", "add a header line")
+    if n_rows < least_rows:
+        plural = "s" * (n_rows != 1)
+        raise InputError(str(path), f"{n_rows} row{plural}", f"at least {least_rows} rows", "check how it was made")
+    return columns, content
+
+
+def from_delimited(path: Path, content: Delimited, codes: tuple[str, ...]) -> Columns:
+    """Columns of delimited text."""
+    quoted = any('"' in row[0] or any('"' in cell for cell in row) for row in content.cells)
+    clean = unquote if quoted else bare
+    cells = tuple([clean(cell) for cell in column] for column in zip(*content.cells, strict=True))
+    return Columns(path, content.header, cells, tuple(f"line {line}" for line in content.lines), codes)
+
+
+def bare(cell: str) -> str:
+    """A cell without quotes: no outer blanks or byte-order mark."""
+    return cell.strip().lstrip("\ufeff")
+
+
+def from_arrow(path: Path, content: pyarrow.Table, codes: tuple[str, ...]) -> Columns:
+    """Columns of an Arrow table; numbers stay numbers."""
+    import pyarrow
+
+    kinds = pyarrow.types
+    cells: list[Sequence[str]] = []
+    for column in content.columns:
+        if kinds.is_floating(column.type) or kinds.is_integer(column.type):
+            numbers = column.cast(pyarrow.float64(), safe=False).to_numpy()
+            cells.append(Numbers(np.array(numbers, dtype=np.float64), kinds.is_integer(column.type)))
+        elif kinds.is_decimal(column.type):
+            cells.append(Numbers(np.array(column.cast(pyarrow.float64()).to_numpy(), dtype=np.float64)))
+        else:
+            cells.append([as_text(cell) for cell in column.to_pylist()])
+    return Columns(path, tuple(content.column_names), cells, Numbered("row ", content.num_rows), codes)
+
+
+def read_parquet(path: Path) -> pyarrow.Table:
+    """A Parquet file as an Arrow table."""
+    if find_spec("pyarrow") is None:
+        raise InputError(str(path), "Parquet needs pyarrow, which is absent", "", "pip install emtools[parquet]")
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0][:80]
+        raise InputError(str(path), f"the content is not Parquet ({reason})", "", "check how it was made") from error
+    seen: set[str] = set()
+    for name in table.column_names:
+        if name in seen:
+            raise InputError(f"{path}, header", f"two columns are named {name!r}", "", "rename one")
+        seen.add(name)
+    return table
+
+
+def as_text(value: object) -> str:
+    """A Parquet or Excel value as a CSV file would hold it."""
+    if value is None:
+        return ""
+    return repr(value) if isinstance(value, float) else str(value).strip()
+
+
+def row_names(sheet: Columns, id_column: str | None) -> Sequence[str]:
+    """Names from the id column, which must differ; without one those of the format, or numbers from 1."""
+    if id_column is None:
+        return sheet.names if sheet.names is not None else Numbered("", len(sheet.places))
+    position = find_column(sheet, id_column, "--id")
+    seen: dict[str, int] = {}
+    for row, name in enumerate(sheet.cells[position]):
+        if name in seen:
+            raise InputError(
+                sheet.at(row, position),
+                f"the id {name!r} stands at {sheet.places[seen[name]]} too" if name else "more than one id is empty",
+                "an id of its own for each row",
+                "make the ids differ, or leave out --id",
+            )
+        seen[name] = row
+    return tuple(sheet.cells[position])
+
+
+def find_column(sheet: Columns, name: str, option: str) -> int:
+    """Place of a column by its name."""
+    if name not in sheet.header:
+        shown = ", ".join(repr(column) for column in sheet.header[:SHOWN])
+        more = ", …" if len(sheet.header) > SHOWN else ""
+        raise InputError(str(sheet.path), f"no column {name!r}", f"one of {shown}{more}", f"check {option}")
+    return sheet.header.index(name)
