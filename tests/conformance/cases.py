@@ -501,3 +501,118 @@ def factor_analysis_with_prior() -> Case:
 
     prior = FactorPrior(np.array([0.5, 0.7, 0.3, 0.6, 0.4]), rows=3.0, ridge=2.0)
     return factor_case(FactorAnalysis(5, 2, prior=prior))
+
+
+def gappy_case(model: Any, values: np.ndarray, counts: np.ndarray) -> Case:
+    """Rows with gaps, sorted by pattern of missingness."""
+    from emtools.models.incomplete_rows import IncompleteSource
+
+    numbers = values.size + sum(gaps**2 for gaps in {tuple(row): row.sum() for row in np.isnan(values)}.values())
+    return Case(
+        model,
+        lambda n: IncompleteSource(values, chunk_values=2 * numbers if n == 1 else numbers // n),
+        lambda: IncompleteSource(values, counts.astype(float)),
+        lambda: IncompleteSource(np.repeat(values, counts, axis=0)),
+    )
+
+
+def incomplete_student_case(model: Any) -> Case:
+    """Correlated rows with gaps of which some are far out; one has no value."""
+    rng = np.random.default_rng(16)
+    mixing = np.array([[2.0, 0.7, -1.0], [0.0, 0.8, 0.5], [0.0, 0.0, 1.2]])
+    values = rng.normal(size=(80, 3)) @ mixing / np.sqrt(rng.gamma(1.2, 1 / 1.2, (80, 1))) + [30.0, -4.0, 7.0]
+    gaps = rng.random(values.shape) < [0.3, 0.2, 0.25]
+    gaps[:25] = False
+    gaps[40] = True
+    values[gaps] = np.nan
+    return gappy_case(model, values, rng.integers(1, 4, size=80))
+
+
+@case
+def student_t_with_gaps() -> Case:
+    from emtools.models.student_t import StudentT
+
+    return incomplete_student_case(StudentT(3))
+
+
+@case
+def cauchy_with_gaps() -> Case:
+    from emtools.models.student_t import StudentT
+
+    return incomplete_student_case(StudentT(3, df=1.0))
+
+
+@case
+def student_t_with_gaps_not_expanded() -> Case:
+    from emtools.models.student_t import StudentT
+
+    return incomplete_student_case(StudentT(3, expanded=False))
+
+
+def incomplete_mixture_case(model: Any) -> Case:
+    """Eighty rows in two overlapping groups, far from the origin, with gaps; one has no value."""
+    rng = np.random.default_rng(17)
+    values = np.repeat([[0.0, 0.0, 1.0], [3.0, 1.5, -1.0]], 40, axis=0)
+    values = values + rng.normal(size=(80, 3)) @ np.array([[1.0, 0.4, 0.2], [-0.2, 0.8, 0.0], [0.0, 0.3, 0.9]]) + 50.0
+    gaps = rng.random(values.shape) < [0.3, 0.15, 0.2]
+    gaps[::4] = False
+    gaps[41] = True
+    values[gaps] = np.nan
+    return gappy_case(model, values[:, : model.n_features], rng.integers(1, 4, size=80))
+
+
+@case
+def incomplete_mixture_full() -> Case:
+    from emtools.models.incomplete_mixture import IncompleteMixture
+
+    return incomplete_mixture_case(IncompleteMixture(2, 3))
+
+
+@case
+def incomplete_mixture_tied() -> Case:
+    from emtools.models.incomplete_mixture import IncompleteMixture
+
+    return incomplete_mixture_case(IncompleteMixture(2, 3, "tied", order_by=0))
+
+
+@case
+def incomplete_mixture_with_prior() -> Case:
+    from emtools.models.covariance_prior import CovariancePrior
+    from emtools.models.incomplete_mixture import IncompleteMixture
+
+    return incomplete_mixture_case(IncompleteMixture(2, 2, prior=CovariancePrior(-1.0, np.diag([3.0, 2.0]))))
+
+
+@case
+def incomplete_mixture_tied_with_prior() -> Case:
+    from emtools.models.covariance_prior import CovariancePrior
+    from emtools.models.incomplete_mixture import IncompleteMixture
+
+    prior = CovariancePrior(4.0, np.array([[3.0, 0.5, 0.0], [0.5, 2.0, 0.0], [0.0, 0.0, 2.0]]))
+    return incomplete_mixture_case(IncompleteMixture(2, 3, "tied", prior))
+
+
+@case
+def censored_normal() -> Case:
+    """Limits below and above that differ by row, intervals and gaps; rows with one, two and three censored cells."""
+    from emtools.kernels.readings import Readings
+    from emtools.models.censored_normal import CensoredNormal, CensoredSource
+
+    values, counts = gappy_table()
+    rng = np.random.default_rng(8)
+    lower, upper = np.full(values.shape, -np.inf), np.full(values.shape, np.inf)
+    limits = np.array([2.5, -3.0, 28.0]) + 0.3 * rng.integers(2, size=(60, 1))
+    limited = values < limits
+    limited[:15] = False
+    upper[limited] = np.broadcast_to(limits, values.shape)[limited]
+    lower[limited & (rng.random(values.shape) < 0.3)] = -20.0
+    over = values[:, 1] > 1.5
+    lower[over, 1] = 1.5
+    known = Readings(np.where(limited | (over[:, None] & [False, True, False]), np.nan, values), lower, upper)
+    again = np.repeat(np.arange(60), counts)
+    return Case(
+        CensoredNormal(3),
+        lambda n: CensoredSource(known, chunk_rows=60 // n),
+        lambda: CensoredSource(known, counts.astype(float)),
+        lambda: CensoredSource(known.take(again)),
+    )
