@@ -53,7 +53,7 @@ def test_joint_test_is_that_of_mice(case):
 
 def test_joint_test_does_not_depend_on_the_coordinates():
     rng = np.random.default_rng(1)
-    estimates, turn = rng.normal(size=(6, 3)) + [1.0, 0.0, -1.0], rng.normal(size=(3, 3))
+    estimates, turn = rng.normal([1.0, 0.0, -1.0], size=(6, 3)), rng.normal(size=(3, 3))
     roots = rng.normal(size=(6, 3, 5))
     covariances = roots @ roots.transpose(0, 2, 1)
     one = joint_test(estimates, covariances)
