@@ -17,7 +17,10 @@ from emtools.engine.protocol import Sampled
 from emtools.engine.starts import fit
 from emtools.engine.stopping import Status
 from emtools.errors import InputError
+from emtools.kernels import incomplete
+from emtools.kernels.readings import Readings
 from emtools.kernels.student import best_df, best_growth, drawn_scales, expected_scales
+from emtools.models.incomplete_rows import IncompleteSource
 from emtools.models.student_t import StudentT, StudentTParams
 
 # Darwin's maize: differences of heights in eighths of an inch (Fisher 1935, The Design of Experiments, section 17).
@@ -208,3 +211,182 @@ def test_hostile_tables_and_options():
         with pytest.raises(InputError, match=message):
             call()
     assert StudentT(2).e_step(some_params(), clean.chunk(0), Sampled((1,))).entropy == 0.0
+
+
+def gappy_rows(n=120, d=4, seed=2, share=0.3):
+    """Rows of a t with gaps, two of them without any value, and weights."""
+    rng = np.random.default_rng(seed)
+    values = far_rows(n, d, seed=seed)
+    values[rng.random(values.shape) < share] = np.nan
+    values[[5, 40]] = np.nan
+    return values, rng.integers(0, 4, size=n).astype(float)
+
+
+def some_params_of(d=4, df=2.5):
+    rng = np.random.default_rng(9)
+    mixing = rng.normal(size=(d, d))
+    return StudentTParams(rng.normal(5.0, 0.5, d), mixing @ mixing.T + 0.3 * np.eye(d), df)
+
+
+def observed_density(row, params):
+    o = ~np.isnan(row)
+    if not o.any():
+        return 0.0
+    return float(dist.multivariate_t(params.location[o], params.scatter[np.ix_(o, o)], df=params.df).logpdf(row[o]))
+
+
+def test_log_likelihood_of_rows_with_gaps_is_that_of_scipy():
+    (values, weights), params, model = gappy_rows(), some_params_of(), StudentT(4)
+    densities = np.array([observed_density(row, params) for row in values])
+    np.testing.assert_allclose(model.log_density(params, Readings(values)), densities, rtol=1e-12, atol=1e-13)
+    stats = total_stats(model, IncompleteSource(values, weights, chunk_values=150), params)
+    assert stats.loglik == pytest.approx(float(weights @ densities), rel=1e-12)
+    assert stats.n == weights.sum() - weights[[5, 40]].sum(), "rows without any value say nothing"
+
+
+def test_moments_of_rows_with_gaps_equal_a_naive_rewrite():
+    """The conditional covariance enters once a row: E[u x xᵀ] = E[u] x̂ x̂ᵀ + C (Liu & Rubin 1995)."""
+    (values, weights), params = gappy_rows(), some_params_of()
+    first, second, scale = np.zeros(4), np.zeros((4, 4)), 0.0
+    for row, weight in zip(values, weights, strict=True):
+        o, m = np.flatnonzero(~np.isnan(row)), np.flatnonzero(np.isnan(row))
+        if not o.size:
+            continue
+        inverse = np.linalg.inv(params.scatter[np.ix_(o, o)])
+        away, slopes = row - params.location, params.scatter[np.ix_(m, o)] @ inverse
+        u = (params.df + o.size) / (params.df + away[o] @ inverse @ away[o])
+        away[m] = slopes @ away[o]
+        left = np.zeros((4, 4))
+        left[np.ix_(m, m)] = params.scatter[np.ix_(m, m)] - slopes @ params.scatter[np.ix_(o, m)]
+        first += weight * u * away
+        second += weight * (u * np.outer(away, away) + left)
+        scale += weight * u
+    stats = total_stats(StudentT(4), IncompleteSource(values, weights), params)
+    np.testing.assert_allclose(stats.first, first, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(stats.second, second, rtol=1e-11, atol=1e-11)
+    assert stats.scale == pytest.approx(scale, rel=1e-12)
+
+
+def test_the_observed_block_gives_the_same_as_the_inverse(monkeypatch):
+    """What is used where the scatter is nearly singular."""
+    (values, weights), params, model = gappy_rows(), some_params_of(), StudentT(4)
+    source = IncompleteSource(values, weights)
+    quick = total_stats(model, source, params)
+    monkeypatch.setattr(incomplete, "ILL_CONDITIONED", 0.0)
+    slow = total_stats(model, source, params)
+    for name in ("loglik", "entropy", "scale", "log_scale", "first", "second"):
+        np.testing.assert_allclose(getattr(quick, name), getattr(slow, name), rtol=1e-11, atol=1e-10, err_msg=name)
+
+
+def test_a_nearly_singular_scatter_keeps_the_identity():
+    rng, d = np.random.default_rng(3), 5
+    loadings = rng.normal(size=(2, d))
+    values = rng.normal(size=(200, 2)) @ loadings + 1e-4 * rng.normal(size=(200, d)) + 3.0
+    values[rng.random(values.shape) < 0.2] = np.nan
+    params = StudentTParams(np.full(d, 3.0), loadings.T @ loadings + 1e-8 * np.eye(d), 5.0)
+    stats = total_stats(StudentT(d), IncompleteSource(values), params)
+    whole = StudentT(d).expected_loglik(stats, params) + stats.entropy
+    assert stats.loglik == pytest.approx(whole, rel=1e-7)
+    naive = 0.0
+    for row in values[~np.isnan(values).all(axis=1)]:
+        o = np.flatnonzero(~np.isnan(row))
+        block, away, p = params.scatter[np.ix_(o, o)], row[o] - 3.0, o.size
+        constant = math.lgamma((5.0 + p) / 2) - math.lgamma(2.5) - p / 2 * math.log(5.0 * math.pi)
+        squared = away @ np.linalg.solve(block, away)
+        naive += constant - np.linalg.slogdet(block)[1] / 2 - (5.0 + p) / 2 * math.log1p(squared / 5.0)
+    assert stats.loglik == pytest.approx(naive, rel=1e-8)
+
+
+def test_complete_rows_are_read_as_they_were():
+    values, model, params = far_rows(), StudentT(2), some_params()
+    source = model.source(Readings(values))
+    assert isinstance(source, ArraySource)
+    ordinary, sorted_rows = (total_stats(model, s, params) for s in (source, IncompleteSource(values)))
+    for name in ("loglik", "entropy", "scale", "log_scale", "first", "second", "shift", "squares"):
+        ours, theirs = getattr(sorted_rows, name), getattr(ordinary, name)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, err_msg=name)
+
+
+def test_conditional_distribution_by_simulation():
+    """Draws have the conditional mean and sd; those of a row without any value, the covariance of a row."""
+    values, params, model = gappy_rows(60)[0], some_params_of(df=6.0), StudentT(4)
+    readings = Readings(values)
+    filled, sd = model.conditional(params, readings)
+    gaps = np.isnan(values)
+    np.testing.assert_array_equal(filled[~gaps], values[~gaps])
+    assert np.isnan(sd[~gaps]).all()
+    assert (sd[gaps] > 0.0).all()
+    draws = model.draw(params, Readings(np.tile(values, (4000, 1))), np.random.default_rng(1)).reshape(4000, 60, 4)
+    np.testing.assert_array_equal(draws[:, ~gaps], np.broadcast_to(values[~gaps], (4000, (~gaps).sum())))
+    off = (draws.mean(axis=0) - filled)[gaps] / (sd[gaps] / math.sqrt(4000))
+    assert np.abs(off).max() < 4.5
+    np.testing.assert_allclose(draws.std(axis=0)[gaps], sd[gaps], rtol=0.15)
+    products = np.mean((draws[:, 40, :, None] - filled[40, :, None]) * (draws[:, 40, None] - filled[40]), axis=0)
+    np.testing.assert_allclose(products, model.moments(params)[1], rtol=0.3, atol=0.4)
+
+
+def test_conditional_variance_by_quadrature():
+    """Two columns, one seen: the conditional density is the joint over the marginal."""
+    params, model = some_params(df=2.5), StudentT(2)
+    filled, sd = model.conditional(params, Readings(np.array([[7.0, np.nan]])))
+    joint = dist.multivariate_t(params.location, params.scatter, df=params.df)
+    marginal = dist.t.pdf(7.0, params.df, params.location[0], math.sqrt(params.scatter[0, 0]))
+
+    def moment(power, centre):
+        return quad(lambda y: (y - centre) ** power * joint.pdf([7.0, y]) / marginal, -np.inf, np.inf, limit=400)[0]
+
+    mean = moment(1, 0.0)
+    assert filled[0, 1] == pytest.approx(mean, rel=1e-6)
+    assert sd[0, 1] == pytest.approx(math.sqrt(moment(2, mean)), rel=1e-3)
+
+
+def test_moments_exist_only_where_they_do():
+    model, empty = StudentT(2), Readings(np.full((1, 2), np.nan))
+    for df, has_mean, has_variance in ((1.0, False, False), (2.0, True, False), (5.0, True, True)):
+        params = some_params(df=df)
+        mean, covariance = model.moments(params)
+        assert np.isfinite(mean).all() == has_mean
+        assert np.isfinite(covariance).all() == has_variance
+        filled, sd = model.conditional(params, empty)
+        np.testing.assert_array_equal(filled[0], params.location)
+        assert np.isfinite(sd).all() == has_variance
+        if has_variance:
+            np.testing.assert_allclose(sd[0] ** 2, np.diagonal(covariance), rtol=1e-14)
+
+
+def test_far_rows_hardly_move_what_is_filled_in():
+    """A twentieth of the rows shifted by 12 sd: gaps of sound rows are filled as if they were not there, by t alone."""
+    rng, d = np.random.default_rng(4), 6
+    factor = rng.normal(size=(d, 2))
+    truth = rng.normal(size=(400, 2)) @ factor.T + 0.5 * rng.normal(size=(400, d))
+    values = truth.copy()
+    values[:20] += 12.0 * rng.choice([-1.0, 1.0], size=(20, d))
+    gaps = rng.random(values.shape) < 0.2
+    gaps[:20] = False
+    values[gaps] = np.nan
+    errors = {}
+    for name, df in (("t", None), ("normal", 1e4)):
+        model = StudentT(d, df=df)
+        found = fit(model, model.source(Readings(values)), tol=1e-6, certificate=False).params
+        filled = model.conditional(found, Readings(values))[0]
+        errors[name] = float(np.sqrt(np.mean((filled - truth)[gaps] ** 2)))
+    assert errors["t"] < 0.85 * errors["normal"], errors
+
+
+def test_hostile_tables_with_gaps():
+    values = gappy_rows()[0]
+    infinite, constant = values.copy(), values.copy()
+    infinite[6, 1] = np.inf
+    constant[:, 2] = np.where(np.isnan(constant[:, 2]), np.nan, 7.0)
+    model, named = StudentT(4), StudentT(4, labels=("a", "b", "crp", "d"))
+    cases = [
+        (lambda: model.source(Readings(values[:, :3])), "3 columns; 4"),
+        (lambda: model.source(Readings(infinite)), "row 7, column 2: .*infinite"),
+        (lambda: model.conditional(some_params_of(), Readings(infinite)), "row 7, column 2: .*infinite"),
+        (lambda: model.source(Readings(np.where(np.arange(4) == 1, np.nan, values))), "column 2 has no value"),
+        (lambda: fit(named, named.source(Readings(constant))), "column 'crp' is constant"),
+        (lambda: model.source(Readings(values), np.zeros(120)), "all are zero"),
+    ]
+    for call, message in cases:
+        with pytest.raises(InputError, match=message):
+            call()
