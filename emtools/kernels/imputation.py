@@ -63,8 +63,8 @@ def interval_coverage(truth: Floats, lower: Floats, upper: Floats, cells: Boolea
 
 def joint_counts(observed: Booleans) -> npt.NDArray[np.int64]:
     """Rows in which both of two columns are observed, shape (d, d)."""
-    counted = observed.astype(np.int64)
-    return counted.T @ counted
+    counted = observed.astype(np.float64)
+    return (counted.T @ counted).astype(np.int64)
 
 
 def sd_after_filling(values: Floats, fill: Floats) -> Floats:

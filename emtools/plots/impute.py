@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,122 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import ListedColormap
 from matplotlib.ticker import MaxNLocator
-from scipy.stats import gaussian_kde, norm
+from scipy.stats import norm
 
+from emtools.imputing.diagnose import Diagnosis
+from emtools.imputing.result import Imputation
+from emtools.kernels.imputation import normalised_rmse, sd_after_filling
+from emtools.plots.impute_checks import (
+    draw_batches,
+    draw_correlations,
+    draw_heatmap,
+    draw_information,
+    draw_overimputed,
+    short,
+)
 from emtools.plots.style import FAINT, INK, PALETTE, Picture, save, styled
 
 Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
 
-OBSERVED, FILLED, TRUTH = PALETTE[0], PALETTE[5], PALETTE[2]
+OBSERVED, FILLED, TRUTH, BEYOND = PALETTE[0], PALETTE[5], PALETTE[2], PALETTE[3]
 MOST_PATTERNS = 24
 MOST_PANELS = 12
 MOST_MARKERS = 40
+MOST_SMOOTHED, MOST_TICKS = 5_000, 400
 GRID = 200
 BACKING = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 1}
 LONGEST_NAME, LONGEST_TICK = 24, 32
+WIDE = 30  # markers from which the whole table is drawn
+TRIES, MOST_TRIED = 50, 400  # conditional draws of cells beyond a limit, and rows with such cells that are drawn from
+
+
+def draw_all(imputation: Imputation, diagnosis: Diagnosis, truth: Floats | None, folder: Path) -> list[Picture]:
+    """All figures of an imputation, the answer first.
+
+    Parameters
+    ----------
+    imputation, diagnosis
+        The completed table and what is to be said of it.
+    truth : ndarray, shape (n, d), optional
+        The same table without gaps, in its units.
+    folder : Path
+        Where the figures go.
+    """
+    readings, scales = imputation.readings, imputation.scales
+    d = len(imputation.markers)
+    scaled = imputation.scaled.values[:, :d]
+    words = [
+        name if scale.name == "none" else f"{name} ({scale.name})" if scale.name != "log" else f"log {name}"
+        for name, scale in zip(imputation.markers, scales, strict=True)
+    ]
+    pictures: list[Picture | None] = [
+        draw_missingness(readings.values, imputation.markers, folder, readings.bounded),
+        draw_imputed(scaled, imputation.filled, imputation.sd, words, folder, limited(imputation)),
+    ]
+    if d >= WIDE:
+        pictures.append(draw_heatmap(imputation, diagnosis, folder))
+    if truth is not None:
+        cells = ~readings.observed & ~np.isnan(truth)
+        _, errors = normalised_rmse(truth, imputation.values, cells)
+        ends = (imputation.lower, imputation.upper)
+        logged = [scale.name == "log" for scale in scales]
+        pictures.append(
+            draw_accuracy(truth, imputation.values, *ends, cells, imputation.markers, errors, logged, folder)
+        )
+    pictures += [
+        draw_overimputed(imputation, diagnosis, folder),
+        draw_batches(diagnosis, folder),
+        draw_correlations(imputation, diagnosis, folder),
+        draw_information(imputation, diagnosis, folder),
+        draw_shrinkage(
+            words,
+            np.sqrt(np.diagonal(diagnosis.covariance)[:d]),
+            sd_after_filling(scaled, np.nanmean(scaled, axis=0)),
+            imputation.filled.std(axis=0),
+            folder,
+        ),
+    ]
+    return [picture for picture in pictures if picture is not None]
+
+
+@dataclass(frozen=True)
+class Limited:
+    """Cells beyond a limit, on the scales of the model.
+
+    Parameters
+    ----------
+    cells : ndarray of bool, shape (n, d)
+        Which they are.
+    lower, upper : ndarray, shape (n, d)
+        Their bounds, infinite where there is none.
+    rows : ndarray of int, shape (r,)
+        Rows that were drawn from.
+    tries : ndarray, shape (k, r, d)
+        Conditional draws of these rows.
+    """
+
+    cells: Booleans
+    lower: Floats
+    upper: Floats
+    rows: npt.NDArray[np.intp]
+    tries: Floats
+
+
+def limited(imputation: Imputation) -> Limited | None:
+    """Cells beyond a limit and what the model says of them; None where there is none."""
+    d, scaled = len(imputation.markers), imputation.scaled
+    cells = scaled.bounded[:, :d]
+    if not cells.any():
+        return None
+    low, high = scaled.bounds()
+    rng = np.random.default_rng(TRIES)
+    rows: npt.NDArray[np.intp] = np.flatnonzero((~scaled.observed[:, :d]).any(axis=1))
+    if rows.size > MOST_TRIED:
+        rows = np.sort(rng.permutation(rows)[:MOST_TRIED])
+    some, fitted = scaled.take(rows), imputation.fitted
+    tries = np.stack([fitted.model.draw(fitted.params, some, rng)[:, :d] for _ in range(TRIES)])
+    return Limited(cells, low[:, :d], high[:, :d], rows, tries)
 
 
 def panels(count: int) -> tuple[Any, list[Any]]:
@@ -36,11 +140,6 @@ def panels(count: int) -> tuple[Any, list[Any]]:
     return figure, list(axes.ravel()[:count])
 
 
-def short(name: str, most: int = LONGEST_NAME) -> str:
-    """A name that fits over a panel: its two ends where it is long."""
-    return name if len(name) <= most else f"{name[: most - 8]}…{name[-7:]}"
-
-
 def most_missing(values: Floats, most: int) -> list[int]:
     """Columns with gaps, those with most gaps first kept, in the order of the table."""
     gaps = np.isnan(values).sum(axis=0)
@@ -48,7 +147,7 @@ def most_missing(values: Floats, most: int) -> list[int]:
     return sorted(order[:most])
 
 
-def draw_missingness(values: Floats, markers: Sequence[str], folder: Path) -> Picture:
+def draw_missingness(values: Floats, markers: Sequence[str], folder: Path, bounded: Booleans | None = None) -> Picture:
     """Patterns of missingness with their number of rows, and the share missing in each marker.
 
     Parameters
@@ -57,14 +156,20 @@ def draw_missingness(values: Floats, markers: Sequence[str], folder: Path) -> Pi
         NaN where missing.
     markers : sequence of str
         Names of the columns.
+    folder : Path
+        Where the figure goes.
+    bounded : ndarray of bool, shape (n, d), optional
+        Missing cells of which a limit is known.
     """
     n = len(values)
-    gaps = np.isnan(values)
+    gaps = np.isnan(values).astype(np.uint8)
+    if bounded is not None:
+        gaps[bounded] = 2
     shown = list(range(len(markers)))
     if len(markers) > MOST_MARKERS:
-        shown = sorted(np.argsort(-gaps.sum(axis=0), kind="stable")[:MOST_MARKERS].tolist())
+        shown = sorted(np.argsort(-(gaps > 0).sum(axis=0), kind="stable")[:MOST_MARKERS].tolist())
     patterns, counts = np.unique(gaps[:, shown], axis=0, return_counts=True)
-    order = np.lexsort((patterns.sum(axis=1), -counts))[:MOST_PATTERNS]
+    order = np.lexsort(((patterns > 0).sum(axis=1), -counts))[:MOST_PATTERNS]
     kept, rows = patterns[order], counts[order]
     with styled():
         wide, high = 0.32 * len(shown) + 2.2, 0.17 * len(kept) + 1.9
@@ -75,19 +180,21 @@ def draw_missingness(values: Floats, markers: Sequence[str], folder: Path) -> Pi
             gridspec_kw={"width_ratios": [len(shown), 4], "height_ratios": [5, max(len(kept), 3)]},
         )
         corner.set_visible(False)
-        share = 100 * gaps[:, shown].mean(axis=0)
+        share, limits = (100 * (gaps[:, shown] == kind).mean(axis=0) for kind in (1, 2))
         top.bar(range(len(shown)), share, color=FILLED, width=0.8)
+        top.bar(range(len(shown)), limits, bottom=share, color=BEYOND, width=0.8)
         top.set_ylabel("missing (%)")
         top.set_xticks([])
         top.set_xlim(-0.5, len(shown) - 0.5)
-        top.set_title("Missing (orange) of each marker, and patterns")
+        purple = " or beyond a limit (purple)" if limits.any() else ""
+        top.set_title(f"Missing (orange){purple} of each marker, and patterns")
         grid.pcolormesh(
             np.arange(len(shown) + 1) - 0.5,
             np.arange(len(kept) + 1) - 0.5,
             kept.astype(float),
-            cmap=ListedColormap(["#DCE9F2", FILLED]),
+            cmap=ListedColormap(["#DCE9F2", FILLED, BEYOND]),
             vmin=0,
-            vmax=1,
+            vmax=2,
             edgecolors="white",
             linewidth=0.8,
         )
@@ -111,10 +218,14 @@ def draw_missingness(values: Floats, markers: Sequence[str], folder: Path) -> Pi
         cut = f"; the {len(kept)} commonest of {len(counts)} are drawn" if len(counts) > len(kept) else ""
         if len(shown) < len(markers):
             cut += f", of the {len(shown)} markers with most gaps"
+        n_missing, n_beyond = int((gaps == 1).sum()), int((gaps == 2).sum())
+        beyond = f" and {n_beyond} ({100 * n_beyond / gaps.size:.1f} %) beyond a limit" if n_beyond else ""
+        colors = "orange where a marker is missing" + (", purple where it is beyond a limit" if n_beyond else "")
         caption = (
-            f"n = {n} rows and {len(markers)} markers; {int(gaps.sum())} of {gaps.size} cells "
-            f"({100 * gaps.mean():.1f} %) are missing, in {len(counts)} pattern{'s' * (len(counts) != 1)}{cut}. Below: "
-            "one line a pattern (commonest first), orange where a marker is missing, with its number "
+            f"n = {n} rows and {len(markers)} markers; {n_missing} of {gaps.size} cells "
+            f"({100 * n_missing / gaps.size:.1f} %) are missing{beyond}, in {len(counts)} "
+            f"pattern{'s' * (len(counts) != 1)}{cut}. Below: "
+            f"one line a pattern (commonest first), {colors}, with its number "
             "of rows. Markers that "
             "are missing together (orange blocks) share a cause, such as a panel that was not "
             "ordered: ask which before "
@@ -123,7 +234,9 @@ def draw_missingness(values: Floats, markers: Sequence[str], folder: Path) -> Pi
         return save(figure, folder, Picture("missingness", "What is missing", caption))
 
 
-def draw_imputed(values: Floats, filled: Floats, sd: Floats, names: Sequence[str], folder: Path) -> Picture:
+def draw_imputed(
+    values: Floats, filled: Floats, sd: Floats, names: Sequence[str], folder: Path, limits: Limited | None = None
+) -> Picture:
     """Densities of observed and filled-in values of each marker; of the observed ones alone where nothing is missing.
 
     Parameters
@@ -132,6 +245,10 @@ def draw_imputed(values: Floats, filled: Floats, sd: Floats, names: Sequence[str
         On the scale of the model: with gaps, without, and conditional standard deviations of what was filled.
     names : sequence of str
         Axis labels.
+    folder : Path
+        Where the figure goes.
+    limits : Limited, optional
+        Cells beyond a limit.
     """
     shown = most_missing(values, MOST_PANELS) or list(range(min(len(names), MOST_PANELS)))
     with styled():
@@ -142,20 +259,27 @@ def draw_imputed(values: Floats, filled: Floats, sd: Floats, names: Sequence[str
             low = (guesses - 2.5 * spread).min(initial=seen.min())
             high = (guesses + 2.5 * spread).max(initial=seen.max())
             at = np.linspace(low, high, GRID)
-            kernel = gaussian_kde(seen)
-            density = kernel(at)
-            widths = np.sqrt(spread**2 + kernel.covariance[0, 0])
-            believed = norm.pdf(at[:, None], guesses, widths).sum(axis=1) / max(guesses.size, 1)
+            width = bandwidth(seen)
+            density = smooth(at, seen, np.full(seen.size, width))
+            tries = np.zeros(0)
+            if limits is not None and limits.cells[:, j].any():
+                tries = limits.tries[:, gap[limits.rows], j].ravel()
+            points, around = (tries, np.zeros_like(tries)) if tries.size else (guesses, spread)
+            believed = smooth(at, points, np.sqrt(around**2 + width**2))
             axis.fill_between(at, density, color=OBSERVED, alpha=0.25, lw=0)
             axis.plot(at, density, color=OBSERVED, lw=0.9)
             if guesses.size:
                 axis.plot(at, believed, color=FILLED, ls="--", lw=1.1)
             top = max(density.max(), believed.max())
-            axis.plot(guesses, np.full(guesses.size, -0.07 * top), "|", color=FILLED, ms=5, mew=0.6)
+            ticks = evenly(guesses, MOST_TICKS)
+            axis.plot(ticks, np.full(ticks.size, -0.07 * top), "|", color=FILLED, ms=5, mew=0.6)
+            axis.set_xlim(low, high)
+            if tries.size and limits is not None:
+                shade(axis, limits, j)
             axis.set_ylim(-0.14 * top, 1.25 * top)
             axis.set_yticks([])
             axis.spines["left"].set_visible(False)
-            axis.set_title(short(names[j]), fontsize=8)
+            axis.set_title(short(names[j], LONGEST_NAME), fontsize=8)
             axis.text(0.98, 0.97, f"{gap.sum()} filled", transform=axis.transAxes, ha="right", va="top", fontsize=6.5)
             axis.xaxis.set_major_locator(MaxNLocator(4))
         handles = [
@@ -170,6 +294,11 @@ def draw_imputed(values: Floats, filled: Floats, sd: Floats, names: Sequence[str
         cut = (
             f" The {len(shown)} of {n_gaps} incomplete markers with most gaps are drawn." if n_gaps > len(shown) else ""
         )
+        if limits is not None:
+            cut += (
+                " Shaded: beyond a limit, darker where it is so for more cells; what is filled in there stays there, and "
+                "dashed orange counts these cells in."
+            )
         caption = (
             "Per marker, on the scale of the model (natural logarithm where the title says log): density of the "
             "observed values (blue), distribution of the missing ones according to the model (dashed "
@@ -179,6 +308,37 @@ def draw_imputed(values: Floats, filled: Floats, sd: Floats, names: Sequence[str
             f"from blue, rows with gaps differ from the others in what was seen of them: look at these first.{cut}"
         )
         return save(figure, folder, Picture("imputed", "What was filled in", caption))
+
+
+def evenly(points: Floats, most: int) -> Floats:
+    """At most so many of them, evenly through their ranks."""
+    return points if points.size <= most else np.sort(points)[np.linspace(0, points.size - 1, most).astype(int)]
+
+
+def smooth(at: Floats, points: Floats, widths: Floats) -> Floats:
+    """Density of normals about some points at each place; 0 for no points."""
+    if not points.size:
+        return np.zeros_like(at)
+    if points.size > MOST_SMOOTHED:
+        kept = np.argsort(points, kind="stable")[np.linspace(0, points.size - 1, MOST_SMOOTHED).astype(int)]
+        points, widths = points[kept], widths[kept]
+    return np.asarray(norm.pdf(at[:, None], points, widths).mean(axis=1))
+
+
+def bandwidth(seen: Floats) -> float:
+    """Width of the kernel of a density by Scott's rule; of values that do not vary, a thousandth of their size."""
+    sd = float(seen.std(ddof=1)) if seen.size > 1 else 0.0
+    return sd * seen.size**-0.2 if sd else 1e-3 * max(float(np.abs(seen).max(initial=0.0)), 1e-3)
+
+
+def shade(axis: Any, limits: Limited, j: int) -> None:
+    """Where cells of marker `j` are known to lie, darker where there are more of them."""
+    ends = np.column_stack([limits.lower[:, j], limits.upper[:, j]])[limits.cells[:, j]]
+    spans, counts = np.unique(ends, axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:MOST_PANELS]
+    for (low, high), count in zip(spans[order], counts[order], strict=True):
+        low, high = max(low, axis.get_xlim()[0]), min(high, axis.get_xlim()[1])
+        axis.axvspan(low, high, color=BEYOND, alpha=0.08 + 0.17 * count / counts.sum(), lw=0, zorder=0)
 
 
 def draw_shrinkage(
@@ -282,7 +442,7 @@ def draw_accuracy(
                 axis.xaxis.set_major_locator(MaxNLocator(4))
                 axis.yaxis.set_major_locator(MaxNLocator(4))
             axis.axline((t.min(), t.min()), (t.max(), t.max()), color=INK, lw=0.7, zorder=1)
-            axis.set_title(short(markers[j]), fontsize=8)
+            axis.set_title(short(markers[j], LONGEST_NAME), fontsize=8)
             axis.text(
                 0.03, 0.97, f"error {errors[j]:.2f} SD", transform=axis.transAxes, va="top", fontsize=6.5, bbox=BACKING
             )

@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 import jinja2
 import numpy as np
 import pandas as pd
+from markupsafe import Markup, escape
 
 from emtools.plots.style import Picture
 
 LARGEST_SVG = 250_000
 LONGEST_TABLE = 200
+LONGEST_OPEN = 60
 PROBABILITY = "probability"
 LEAST_PROBABILITY = 1e-6
 FULL = 15  # digits of a float
@@ -54,12 +56,20 @@ class Page:
         The answer, in one or two sentences for a biologist.
     facts : mapping of str to str
         Key figures shown as tiles.
+    notices : sequence of str
+        What the reader should know first, without final full stops.
+    assumed : sequence of str
+        Paragraphs on what was assumed, where they belong before the answer.
     pictures : sequence of Picture
         Figures of the answer, already saved.
     tables : sequence of Table
         Tables of the answer.
+    belief : sequence of str
+        Sentences for and against the answer.
+    checks, check_tables : sequences of Picture and Table
+        Figures and tables of whether to believe it.
     methods : str
-        The paragraph that a methods section would have.
+        What a methods section would have; paragraphs are parted by empty lines.
     references : sequence of str
         What to cite.
     files : mapping of str to str
@@ -69,8 +79,13 @@ class Page:
     title: str
     lead: str
     facts: Mapping[str, str] = field(default_factory=dict)
+    notices: Sequence[str] = ()
+    assumed: Sequence[str] = ()
     pictures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
+    belief: Sequence[str] = ()
+    checks: Sequence[Picture] = ()
+    check_tables: Sequence[Table] = ()
     methods: str = ""
     references: Sequence[str] = ()
     files: Mapping[str, str] = field(default_factory=dict)
@@ -153,6 +168,15 @@ def unbroken_exponents(text: str) -> str:
     return re.sub(r"(?<=\de)-(?=\d)", "\N{NON-BREAKING HYPHEN}", text)
 
 
+def with_code(text: str) -> Markup:
+    """The text with options such as ``--log``, and what stands between backticks, set as code."""
+    words = re.split(r"(`[^`]+`|(?<![\w-])--[a-z][a-z-]*)", text)
+    parts = (
+        Markup("<code class='word'>{}</code>").format(w.strip("`")) if i % 2 else escape(w) for i, w in enumerate(words)
+    )
+    return Markup("").join(parts)
+
+
 @cache
 def templates() -> jinja2.Environment:
     """Templates of this package; everything that they show is escaped."""
@@ -164,6 +188,7 @@ def templates() -> jinja2.Environment:
     environment.filters["beside"] = show_beside
     environment.filters["interval"] = show_interval
     environment.filters["percent"] = show_percent
+    environment.filters["code"] = with_code
     environment.filters["unbroken"] = unbroken_exponents
     return environment
 
@@ -191,8 +216,10 @@ def write_page(path: Path, page: Page, diagnostics: Sequence[Picture], record: M
             record=record,
             converged=record["status"] == "converged",
             pictures=[(p, data_uri(folder, p)) for p in page.pictures],
+            checks=[(p, data_uri(folder, p)) for p in page.checks],
             diagnostics=[(p, data_uri(folder, p)) for p in diagnostics],
             longest=LONGEST_TABLE,
+            longest_open=LONGEST_OPEN,
             estimates=estimate_rows(record),
         )
     )
