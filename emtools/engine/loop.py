@@ -15,7 +15,20 @@ from emtools.engine.accelerate import Accelerator
 from emtools.engine.chunks import Map, in_turn, total_stats, tree_sum
 from emtools.engine.defects import culprit
 from emtools.engine.information import LARGEST_SOUGHT, free_units
-from emtools.engine.protocol import Assign, C, Floats, Incremental, Model, Online, P, S, Source, Warm, is_smooth
+from emtools.engine.protocol import (
+    Assign,
+    C,
+    Floats,
+    Incremental,
+    Model,
+    Online,
+    P,
+    S,
+    Source,
+    Warm,
+    is_smooth,
+    packed_units,
+)
 from emtools.engine.result import Climb, Event, Pass
 from emtools.engine.spectrum import Look, look, units
 from emtools.engine.stopping import ROUNDING, TOL, VISIBLE, Remaining, Status, fell, remaining_gain
@@ -43,10 +56,10 @@ MOVED = 1e-3  # smallest scale, relative to the median, that is read from moves
 REST = 20  # kept passes without a gain beyond rounding, after which a look is taken whatever the residual
 
 
-def largest_change(before: Floats, after: Floats) -> float:
-    """Largest absolute difference of two packed vectors; equal infinities do not differ."""
+def largest_change(before: Floats, after: Floats, units: Floats | float = 1.0) -> float:
+    """Largest absolute difference of two packed vectors, in `units`; equal infinities do not differ."""
     with np.errstate(invalid="ignore"):
-        difference = np.where(before == after, 0.0, np.abs(after - before))
+        difference = np.where(before == after, 0.0, np.abs(after - before) / units)
     return float(difference.max(initial=0.0))
 
 
@@ -348,7 +361,7 @@ class Climber(Generic[P, S, C]):
         if reason is None:
             params = self.model.m_step(point.stats, point.params)
             state.image = (params, self.model.pack(params))
-            state.change = largest_change(point.packed, state.image[1])
+            state.change = largest_change(point.packed, state.image[1], packed_units(self.model, point.params))
         rise = self.estimate(state) if reason is None else math.nan
         self.record(state, "step", point.objective, gain, began)
         if reason is not None:

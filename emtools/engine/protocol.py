@@ -225,3 +225,8 @@ def is_smooth(model: Any) -> bool:
 def has_errors(model: Any) -> bool:
     """Whether standard errors from the curvature mean anything: the attribute ``errors``, by default True."""
     return bool(getattr(model, "errors", True))
+
+
+def packed_units(model: Any, params: Any) -> Floats | float:
+    """Units in which a change of packed parameters is measured: the method ``packed_units`` of the model, or 1."""
+    return model.packed_units(params) if hasattr(model, "packed_units") else 1.0

@@ -269,6 +269,29 @@ def pack_cholesky(matrix: Floats) -> Floats:
     return vector
 
 
+def cholesky_units(covariance: Floats) -> Floats:
+    """Units of the log-Cholesky vector: standard deviations of the rows of the factor, 1 for its logarithms.
+
+    Parameters
+    ----------
+    covariance : ndarray, shape (d, d)
+
+    Returns
+    -------
+    ndarray, shape (d * (d + 1) / 2,)
+        1 as well where a variance is not positive.
+
+    Examples
+    --------
+    >>> cholesky_units(np.diag([4.0, 9.0])).tolist()
+    [1.0, 3.0, 1.0]
+    """
+    variance = np.diagonal(covariance)
+    rows, columns = np.tril_indices(len(covariance))
+    units: Floats = np.where(rows == columns, 1.0, np.sqrt(np.where(variance > 0.0, variance, 1.0))[rows])
+    return units
+
+
 def unpack_cholesky(vector: Floats) -> Floats:
     """Inverse of `pack_cholesky`.
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from emtools.engine.chunks import VALUES_PER_CHUNK, check_weights
 from emtools.engine.protocol import Assign, Floats, Source, Stats
 from emtools.errors import InputError
-from emtools.kernels.gaussian import pack_cholesky, unpack_cholesky
+from emtools.kernels.gaussian import cholesky_units, pack_cholesky, unpack_cholesky
 from emtools.kernels.missing import (
     LOG_2PI,
     Pattern,
@@ -331,6 +331,11 @@ class MultivariateNormal:
     def unpack(self, vector: Floats) -> NormalParams:
         """Inverse of `pack`."""
         return NormalParams(vector[: self.n_features], unpack_cholesky(vector[self.n_features :]))
+
+    def packed_units(self, params: NormalParams) -> Floats:
+        """Standard deviations for means and rows of the Cholesky factor, 1 for its logarithms."""
+        variance = np.diagonal(params.covariance)
+        return np.concatenate([np.sqrt(np.where(variance > 0.0, variance, 1.0)), cholesky_units(params.covariance)])
 
     def natural(self, params: NormalParams) -> dict[str, Floats]:
         """Means (d,) and covariances (d, d)."""
