@@ -204,7 +204,7 @@ def fit_one(y: Floats, x: Floats, family: str, terms: Sequence[str], number: int
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.simplefilter("error", PerfectSeparationWarning)
         try:
-            fitted = sm.GLM(y, x, family=kind).fit(maxiter=100, tol=1e-12)
+            fitted = sm.GLM(y, x, family=kind).fit(maxiter=100, tol_criterion="params", tol=1e-12, rtol=1e-10)
         except (PerfectSeparationError, PerfectSeparationWarning) as error:
             raise separated from error
     chance = np.asarray(fitted.fittedvalues)

@@ -36,9 +36,12 @@ for (case in cases) {
   if (hurdle %in% names(tables[[1]])) tables <- lapply(tables, function(t) { t$hyp <- as.integer(t$hyp > 0.5); t })
   # Three decimals, so that the stored tables are the tables that were analysed.
   tables <- lapply(tables, function(t) { t[] <- lapply(t, round, 3); t[, all.vars(case$formula)] })
+  # A second fit from the coefficients of the first, since glm's covariance is that of the step before its last one.
   one <- function(t) {
-    if (family == "gaussian") lm(case$formula, t)
-    else glm(case$formula, family = family, data = t, control = glm.control(epsilon = 1e-14, maxit = 100))
+    if (family == "gaussian") return(lm(case$formula, t))
+    exact <- glm.control(epsilon = 1e-14, maxit = 100)
+    first <- glm(case$formula, family = family, data = t, control = exact)
+    glm(case$formula, family = family, data = t, control = exact, start = coef(first))
   }
   fits <- lapply(tables, one)
   pooled <- pool(as.mira(fits), dfcom = case$dfcom)$pooled
