@@ -22,13 +22,16 @@ except ModuleNotFoundError as absent:
     raise InputError("workflow", f"package {absent.name} is absent", "", "pip install 'emtools[workflow]'") from absent
 
 FILES: dict[str, dict[str, tuple[Kind, ...]]] = {
-    "impute": {"input": ("table",), "truth": ("table",)},
+    "impute": {"input": ("cells", "table"), "truth": ("cells", "table"), "dictionary": ("table",)},
     "deconvolve": {"input": ("cells", "table")},
     "segment": {"input": ("image",), "truth": ("image",)},
     "hmm": {"input": ("fasta",)},
     "motif": {"input": ("fasta",), "regions": ("bed",), "truth": ("bed",)},
 }
-COLUMNS = {"impute": ("id", "columns", "log"), "deconvolve": ("id", "columns", "log", "sample", "truth")}
+COLUMNS = {
+    "impute": ("id", "columns", "covariates", "batch", "log"),
+    "deconvolve": ("id", "columns", "log", "sample", "truth"),
+}
 PRODUCTS: dict[str, tuple[Kind, str]] = {
     "impute": ("table", "completed"),
     "deconvolve": ("cells", "cells.h5ad"),
@@ -273,11 +276,11 @@ def target(schema: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, A
 
 def from_text(text: str, node: Mapping[str, Any]) -> Any:
     """A cell of a sheet as the schema wants it; text that does not fit stays text, for the schema to refuse."""
-    kind = node.get("type")
+    kind = node.get("type", "")
     if kind == "array":
         return [word.strip() for word in text.split(",") if word.strip()]
     try:
-        return int(text) if kind == "integer" else float(text) if kind == "number" else text
+        return int(text) if kind == "integer" else float(text) if "number" in kind else text
     except ValueError:
         return text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,49 @@ class Delimited:
                 text = self.separator.join(cells)
             parts.append(text + ending)
         return "".join(parts).encode(self.encoding)
+
+    def with_column(
+        self,
+        name: str,
+        column: Sequence[str],
+        changes: Mapping[tuple[int, int], str],
+        rows: Sequence[Sequence[str]] = (),
+    ) -> bytes:
+        """The bytes of the file with one column more, some cells replaced, and rows added below.
+
+        Parameters
+        ----------
+        name : str
+            Header of the new column.
+        column : sequence of str
+            Its cells.
+        changes : mapping
+            Cells by (row, column), as they are to be written.
+        rows : sequence of sequences of str
+            Cells of the new rows, the new column included.
+        """
+        changed = {row for row, _ in changes}
+        parts, headed, last = [], False, "\n"
+        for row, text, ending in self.layout:
+            if row < 0:
+                if not headed and text.strip():
+                    headed, text = True, text + self.separator + name
+            else:
+                if row in changed:
+                    cells = [changes.get((row, place), cell) for place, cell in enumerate(self.cells[row])]
+                    text = self.separator.join(cells)
+                text += self.separator + column[row]
+            last = ending or last
+            parts.append(text + ending)
+        if rows and parts and not parts[-1].endswith(last):
+            parts.append(last)
+        parts += [self.separator.join(self.quoted(cell) for cell in cells) + last for cells in rows]
+        return "".join(parts).encode(self.encoding)
+
+    def quoted(self, cell: str) -> str:
+        """A cell as it is written: in quotes where it holds a separator, a quote or a line break."""
+        needed = any(mark in cell for mark in (self.separator, '"', "\n", "\r"))
+        return '"' + cell.replace('"', '""') + '"' if needed else cell
 
 
 def read_delimited(path: Path) -> Delimited:

@@ -18,6 +18,7 @@ HDF5 = b"\x89HDF\r\n\x1a\n"
 GZIP = b"\x1f\x8b"
 TIFF = {b"II*\0": ("<I", 4), b"MM\0*": (">I", 4), b"II+\0": ("<Q", 8), b"MM\0+": (">Q", 8)}
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".txt": "\t", ".tab": "\t"}
+LONG = frozenset(("SampleID", "NPX"))  # of a table in Olink's long format: its markers are no columns
 HEAD = 65536
 
 
@@ -43,7 +44,7 @@ def read_head(path: Path) -> bytes:
 
 
 def table_columns(path: Path) -> tuple[str, ...] | None:
-    """Names in the header of a delimited table; None where the format is another."""
+    """Names in the header of a delimited table; None where the format is another or the markers are no columns."""
     delimiter = DELIMITERS.get(bare_suffix(path))
     if delimiter is None:
         return None
@@ -53,7 +54,12 @@ def table_columns(path: Path) -> tuple[str, ...] | None:
         if error.start < HEAD - 4:
             raise InputError(str(path), "is not UTF-8 text", "a table", "save it as UTF-8 CSV or TSV") from error
         return None
-    return tuple(name.strip() for name in next(csv.reader(text[:1], delimiter=delimiter), []))
+    if not text:
+        return ()
+    if delimiter not in text[0]:
+        delimiter = max(",;\t|", key=text[0].count)
+    names = tuple(name.strip() for name in next(csv.reader(text[:1], delimiter=delimiter), []))
+    return None if set(names) >= LONG else names
 
 
 def sniff(path: Path, kind: Kind) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +24,17 @@ from emtools.io.columns import (
     turned_to_dates,
     unit_of,
 )
+from emtools.io.completed import Filled, write_content
 from emtools.io.delimited import Delimited
 from emtools.io.dictionary import Dictionary, Entry, Limit, read_dictionary
+from emtools.io.excel import Workbook
 from emtools.io.markers import Marker, find_decimal, read_marker, refuse_unmodelled, require_range, why_not_modelled
+from emtools.io.olink import Olink, is_olink, read_olink
 from emtools.io.sheets import find_column, read_sheet, row_names
 from emtools.io.sniff import whole_suffix
 from emtools.kernels.readings import Readings
 
-DIGITS = 10
+SHOWN, TOLD = 12, 10
 
 Floats = npt.NDArray[np.float64]
 
@@ -164,6 +166,10 @@ def read_table(
         If the file, a column or a cell cannot be used; the message names it.
     """
     found, content = read_sheet(Path(path), missing, sheet=sheet, layer=layer, least_rows=1 if new_rows else 2)
+    if is_olink(found.header):
+        found, content = read_olink(
+            found, content, warned, isinstance(content, Delimited), not isinstance(content, Workbook)
+        )
     book = dictionary if dictionary is None or isinstance(dictionary, Dictionary) else read_dictionary(dictionary)
     batches = (batch,) if isinstance(batch, str) else tuple(batch or ())
     roles = roles_of(
@@ -181,7 +187,9 @@ def read_table(
     limit_names = {name for held in beside.values() for name in held.values()} if columns is None else set()
     places = tuple(place for place in roles.markers if found.header[place] not in limit_names)
     fixed = tuple(found.header.index(name) for name in (*roles.covariates, *roles.batches))
-    decimal = find_decimal(found, (*places, *fixed)) if isinstance(content, Delimited) else "."
+    decimal = content.decimal if isinstance(content, Olink) else "."
+    if isinstance(content, Delimited):
+        decimal = find_decimal(found, (*places, *fixed))
     given = {"lod": dict(lod or {}), "upper_limit": dict(upper_limit or {})}
     for kind, held in given.items():
         for name in held:
@@ -192,6 +200,7 @@ def read_table(
     left: dict[str, list[str]] = {}
     limited: dict[str, bool] = {}
     below: list[str] = []
+    remarks: list[str] = []
     for place in places:
         name = found.header[place]
         old = None if book is None else book.of(name)
@@ -216,7 +225,7 @@ def read_table(
         if marker is None:
             left.setdefault("left alone, not numeric", []).append(name)
             continue
-        notices += [f"{name}: {remark}" for remark in marker.remarks]
+        remarks += [f"{name}: {remark}" for remark in marker.remarks]
         unit = (old.unit if old is not None else "") or found.units.get(name, "") or unit_of(name)
         entries[name] = marker_entry(name, marker, old, unit, set_by["lod"], set_by["upper_limit"])
         why = "" if new_rows else why_not_modelled(marker.values)
@@ -241,7 +250,9 @@ def read_table(
             "at least 1 that varies",
             "check the separator and --columns",
         )
-    notices += [f"{what}: {', '.join(names)}" for what, names in left.items()]
+    more = [f"{len(remarks) - TOLD} more such notes on cells of other columns"] if len(remarks) > TOLD else []
+    notices += [*remarks[:TOLD], *more]
+    notices += [f"{what}: {listed(names)}" for what, names in left.items()]
     names = [found.header[place] for place in kept]
     markers = list(kept.values())
     notices += told_of_limits(names, markers, below, beside, columns is None)
@@ -293,6 +304,11 @@ def read_table(
     )
 
 
+def listed(words: Sequence[str]) -> str:
+    """The first of some words, and how many more there are."""
+    return ", ".join(words[:SHOWN]) + (f" and {len(words) - SHOWN} more" if len(words) > SHOWN else "")
+
+
 def limit_note(name: str, beside: Mapping[str, Mapping[str, str]]) -> str:
     """A note on a column that holds limits of another."""
     bases = [base for held in beside.values() for base, column in held.items() if column == name]
@@ -314,13 +330,13 @@ def told_of_limits(
         words = [f"{count} {side}" for side, count in sides if count]
         counts += [f"{name} ({', '.join(words)})"] if words else []
     if counts:
-        told.append(f"known only to lie beyond a limit: {', '.join(counts)}")
+        told.append(f"known only to lie beyond a limit: {listed(counts)}")
     columns = sorted({column for held in beside.values() for column in held.values()})
     if columns and found:
-        told.append(f"taken for limits of the marker that the name begins with, row by row: {', '.join(columns)}")
+        told.append(f"taken for limits of the marker that the name begins with, row by row: {listed(columns)}")
     if below:
         told.append(
-            f"values below their limit of detection are kept as reported: {', '.join(below)}; "
+            f"values below their limit of detection are kept as reported: {listed(below)}; "
             "--below-lod censor takes them as below it and no more"
         )
     return told
@@ -350,51 +366,12 @@ def write_completed(
         The file.
     """
     target = folder / f"{stem}{whole_suffix(table.path)}"
-    gaps = np.argwhere(~table.readings.observed)
-    if isinstance(table.content, Delimited):
-        changes = {
-            (int(row), table.positions[marker]): number_text(float(filled[row, marker]), table.decimal, table.content)
-            for row, marker in gaps
-        }
-        write_text(table.content.with_cells(changes), target)
-        return target
-    write_arrow(table, filled, target)
+    write_content(
+        table.content,
+        Filled(~table.readings.observed, np.asarray(filled, dtype=np.float64), sd, table.positions, table.decimal),
+        target,
+    )
     return target
-
-
-def write_text(raw: bytes, target: Path) -> None:
-    """Text, packed where the name says so."""
-    target.write_bytes(gzip.compress(raw, mtime=0) if target.suffix == ".gz" else raw)
-
-
-def write_arrow(table: Table, filled: Floats, target: Path) -> None:
-    """A Parquet file; columns of integers with gaps become numbers, columns of text stay text."""
-    import pyarrow
-    import pyarrow.parquet
-
-    content: pyarrow.Table = table.content
-    gaps = ~table.readings.observed
-    for marker in np.flatnonzero(gaps.any(axis=0)).tolist():
-        position = table.positions[marker]
-        field = content.schema.field(position)
-        kinds = pyarrow.types
-        if kinds.is_floating(field.type) or kinds.is_integer(field.type) or kinds.is_decimal(field.type):
-            kind = field.type if kinds.is_floating(field.type) else pyarrow.float64()
-            column = pyarrow.array(filled[:, marker]).cast(kind)
-        else:
-            kind = pyarrow.string()
-            texts = content.column(position).cast(kind).to_pylist()
-            for row in np.flatnonzero(gaps[:, marker]).tolist():
-                texts[row] = format(filled[row, marker], f".{DIGITS}g")
-            column = pyarrow.array(texts, kind)
-        content = content.set_column(position, pyarrow.field(field.name, kind, metadata=field.metadata), column)
-    pyarrow.parquet.write_table(content, target)
-
-
-def number_text(value: float, decimal: str, content: Delimited) -> str:
-    """A filled value with `DIGITS` significant digits, in the decimal sign of the table."""
-    text = format(value, f".{DIGITS}g").replace(".", decimal)
-    return f'"{text}"' if content.separator in text else text
 
 
 def write_flags(table: Table, folder: Path, stem: str = "imputed") -> Path:
