@@ -1,4 +1,4 @@
-"""The normal distribution of rows with gaps, one pattern of missingness at a time.
+"""The normal distribution of rows with gaps, one pattern of missingness at a time, from the observed block of the covariance.
 
 ``d`` columns, of which a pattern has ``p`` observed and ``q = d - p`` missing. Rows of one pattern are kept as their
 weight, their mean and a root of their scatter: these are sufficient, so that a pass never returns to the rows.
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import lapack
+
+from emtools.kernels.patterns import PatternRows, mean_and_root, sort_patterns
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
@@ -62,37 +64,24 @@ def group_rows(observed: Booleans) -> list[Integers]:
     list of ndarray
         Ascending row numbers, one array a pattern; the pattern without any value is left out.
     """
-    packed = np.packbits(observed, axis=1)
-    _, pattern = np.unique(packed, axis=0, return_inverse=True)
-    order = np.argsort(pattern.ravel(), kind="stable")
-    cuts = np.flatnonzero(np.diff(pattern.ravel()[order])) + 1
-    return [rows for rows in np.split(order, cuts) if observed[rows[0]].any()]
+    order, cuts = sort_patterns(observed)
+    edges = cuts.tolist()
+    groups = [order[begin:end] for begin, end in zip(edges[:-1], edges[1:], strict=True)]
+    return [rows for rows in groups if observed[rows[0]].any()]
 
 
-def reduce_pattern(values: Floats, weights: Floats, observed: Booleans) -> Pattern:
-    """Weight, mean and scatter root of rows with one pattern.
-
-    Parameters
-    ----------
-    values : ndarray, shape (n, p)
-        Observed values from the origin.
-    weights : ndarray, shape (n,)
-        Positive weights.
-    observed : ndarray of bool, shape (d,)
-        The pattern.
-
-    Returns
-    -------
-    Pattern
-    """
-    weight = float(weights.sum())
-    mean: Floats = weights @ values / weight
-    root = np.zeros((0, values.shape[1]))
-    if len(values) > 1:
-        root = np.sqrt(weights)[:, None] * (values - mean)
-        if len(root) > root.shape[1]:
-            root = np.asarray(np.linalg.qr(root, mode="r"))
-    return Pattern(np.flatnonzero(observed), np.flatnonzero(~observed), len(values), weight, mean, root)
+def pattern_list(rows: PatternRows) -> list[Pattern]:
+    """The patterns of sorted rows, each reduced to its weight, mean and scatter."""
+    patterns = []
+    for g, observed in enumerate(rows.observed):
+        o, of = np.flatnonzero(observed), slice(rows.cuts[g], rows.cuts[g + 1])
+        values, scale = rows.values[of, o], rows.scale[of]
+        if rows.keep[rows.cuts[g + 1] - 1] > 0.0:
+            weight, mean, root = mean_and_root(values, scale**2)
+        else:
+            weight, mean, root = float(scale[0] ** 2), values[0], values[1:]
+        patterns.append(Pattern(o, np.flatnonzero(~observed), int(rows.n_units[g]), weight, mean, root))
+    return patterns
 
 
 def factorise(matrix: Floats) -> Floats | None:
@@ -132,6 +121,8 @@ def condition(covariance: Floats, observed: Integers, missing: Integers) -> tupl
     ----------
     Anderson (2003), An Introduction to Multivariate Statistical Analysis, 3rd ed., theorem 2.5.1.
     """
+    if not observed.size:
+        return np.zeros((0, 0)), np.zeros((0, missing.size)), covariance[np.ix_(missing, missing)]
     factor = factorise(covariance[np.ix_(observed, observed)])
     if factor is None:
         return None
@@ -220,7 +211,9 @@ def expected_moments(
     return loglik, entropy, first, second
 
 
-def fill_conditional(values: Floats, mean: Floats, covariance: Floats) -> tuple[Floats, Floats]:
+def fill_conditional(
+    values: Floats, mean: Floats, covariance: Floats, noise: Floats | None = None
+) -> tuple[Floats, Floats]:
     """Conditional mean and standard deviation of every missing cell.
 
     Parameters
@@ -230,11 +223,13 @@ def fill_conditional(values: Floats, mean: Floats, covariance: Floats) -> tuple[
     mean : ndarray, shape (d,)
     covariance : ndarray, shape (d, d)
         Positive definite.
+    noise : ndarray, shape (n, d), optional
+        Standard normal numbers; with them the gaps of a row are drawn jointly instead.
 
     Returns
     -------
     filled : ndarray, shape (n, d)
-        `values`, with conditional means in the gaps; a row without any value gets `mean`.
+        `values`, with conditional means or draws in the gaps; a row without any value has the mean and covariance.
     sd : ndarray, shape (n, d)
         Conditional standard deviation of each filled cell, NaN where a value was observed.
 
@@ -245,9 +240,8 @@ def fill_conditional(values: Floats, mean: Floats, covariance: Floats) -> tuple[
     """
     filled, sd = values.copy(), np.full(values.shape, np.nan)
     observed = ~np.isnan(values)
-    empty = ~observed.any(axis=1)
-    filled[empty], sd[empty] = mean, np.sqrt(np.diagonal(covariance))
-    for rows in group_rows(observed):
+    empty = np.flatnonzero(~observed.any(axis=1))
+    for rows in [*group_rows(observed), *([empty] if empty.size else [])]:
         o, m = np.flatnonzero(observed[rows[0]]), np.flatnonzero(~observed[rows[0]])
         if not m.size:
             continue
@@ -256,8 +250,19 @@ def fill_conditional(values: Floats, mean: Floats, covariance: Floats) -> tuple[
             raise np.linalg.LinAlgError("the covariance is not positive definite")
         _, slopes, residual = parts
         filled[np.ix_(rows, m)] = mean[m] + (values[np.ix_(rows, o)] - mean[o]) @ slopes
-        sd[np.ix_(rows, m)] = np.sqrt(np.diagonal(residual))
+        sd[np.ix_(rows, m)] = np.sqrt(np.maximum(np.diagonal(residual), 0.0))
+        if noise is not None:
+            filled[np.ix_(rows, m)] += noise[np.ix_(rows, m)] @ square_root(residual).T
     return filled, sd
+
+
+def square_root(covariance: Floats) -> Floats:
+    """A matrix whose product with its transpose is `covariance`, which may be singular."""
+    factor = factorise(covariance)
+    if factor is not None:
+        return factor
+    values, vectors = np.linalg.eigh(covariance)
+    return vectors * np.sqrt(np.maximum(values, 0.0))
 
 
 def log_density_observed(values: Floats, mean: Floats, covariance: Floats) -> Floats:

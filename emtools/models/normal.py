@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from emtools.engine.chunks import VALUES_PER_CHUNK, check_weights
+from emtools.engine.chunks import Rows, check_weights
 from emtools.engine.protocol import Assign, Floats, Source, Stats
 from emtools.errors import InputError
+from emtools.kernels.filling import draw_gaps, fill_gaps, log_density_rows
 from emtools.kernels.gaussian import cholesky_units, pack_cholesky, unpack_cholesky
 from emtools.kernels.missing import (
     LOG_2PI,
@@ -20,20 +21,22 @@ from emtools.kernels.missing import (
     condition,
     expected_moments,
     factorise,
-    fill_conditional,
-    group_rows,
     log_determinant,
-    reduce_pattern,
+    pattern_list,
     solve_lower,
 )
+from emtools.kernels.patterns import PatternRows, column_moments, rows_by_pattern
+from emtools.kernels.precision import Precision, expected_deviations, invert
+from emtools.kernels.readings import Readings
 from emtools.models.mixture import CovariancePrior
 
-PATTERNS_PER_CHUNK = 256
+# Values of a chunk: a share of the table within bounds, so that a small one has work for several threads.
+CHUNKS, SMALLEST_CHUNK, LARGEST_CHUNK = 8, 2**13, 2**17
 SINGULAR = 1e-11
 SHARE = 0.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NormalParams:
     """Mean and covariance.
 
@@ -49,20 +52,38 @@ class NormalParams:
     covariance: Floats
 
 
+@lru_cache(maxsize=2)
+def precision_of(params: NormalParams) -> Precision | None:
+    """Inverse of the covariance, which all chunks of a pass share; None where it is not positive definite."""
+    return invert(params.covariance)
+
+
 @dataclass(frozen=True)
 class PatternChunk:
     """Some of the patterns of a table.
 
     Parameters
     ----------
-    patterns : tuple of Pattern
-        Rows reduced pattern by pattern.
+    rows : PatternRows
+        Rows sorted by pattern.
     origin : ndarray, shape (d,)
         Point that their values are measured from, the same for the whole table.
     """
 
-    patterns: tuple[Pattern, ...]
+    rows: PatternRows
     origin: Floats
+
+    @cached_property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """Rows reduced pattern by pattern."""
+        return tuple(pattern_list(self.rows))
+
+
+def as_patterns(chunk: PatternChunk | Rows) -> PatternChunk:
+    """Rows that come as they are, from a file say, sorted by pattern."""
+    if isinstance(chunk, PatternChunk):
+        return chunk
+    return PatternChunk(rows_by_pattern(chunk.values, chunk.weights)[0], np.zeros(chunk.values.shape[1]))
 
 
 @dataclass(frozen=True)
@@ -111,8 +132,9 @@ class NormalStats(Stats):
 class PatternSource:
     """A table with gaps, reduced once to its patterns of missingness.
 
-    A pass costs one factorisation per pattern, whatever the number of rows. Rows without any value say nothing about
-    the parameters and are left out, as are rows of weight 0.
+    Many rows of one pattern become a mean and a root of their scatter, so that a pass costs one factorisation per
+    pattern, whatever their number. Rows without any value say nothing about the parameters and are left out, as are
+    rows of weight 0.
 
     Parameters
     ----------
@@ -138,40 +160,52 @@ class PatternSource:
             raise InputError("data", f"row {row}, column {column} is infinite", "finite values, NaN where missing")
         n, d = table.shape
         w = check_weights(weights, n)
-        observed = ~np.isnan(table) & (w > 0)[:, None]
-        if not observed.any(axis=0).all():
-            empty = int(np.argmin(observed.any(axis=0)))
+        seen = ~np.isnan(table)
+        weight = w @ seen
+        if not (weight > 0.0).all():
+            empty = int(np.argmin(weight))
             raise InputError("data", f"column {empty} has no value", "at least one value in each column", "drop it")
-        self.n_empty = int((np.isnan(table).all(axis=1)).sum())
-        self.origin: Floats = np.array([np.average(table[o, j], weights=w[o]) for j, o in enumerate(observed.T)])
-        self.patterns = [
-            reduce_pattern((table[rows] - self.origin)[:, observed[rows[0]]], w[rows], observed[rows[0]])
-            for rows in group_rows(observed)
+        self.n_empty = n - int(seen.any(axis=1).sum())
+        self.origin: Floats = (w @ np.where(seen, table, 0.0)) / weight
+        rows, _ = rows_by_pattern(table, w, self.origin, reduce=True)
+        cuts = cut_patterns(rows.cuts, d, chunk_patterns)
+        self.n_units = int(rows.n_units.sum())
+        self.chunks = [
+            PatternChunk(rows.take(begin, end), self.origin) for begin, end in zip(cuts[:-1], cuts[1:], strict=True)
         ]
-        self.cuts = cut_patterns([(1 + len(p.root)) * d for p in self.patterns], chunk_patterns)
 
     @property
-    def n_units(self) -> int:
-        return sum(p.n_rows for p in self.patterns)
+    def patterns(self) -> list[Pattern]:
+        """All patterns."""
+        return [pattern for chunk in self.chunks for pattern in chunk.patterns]
 
     @property
     def n_chunks(self) -> int:
-        return len(self.cuts) - 1
+        return len(self.chunks)
 
     def chunk(self, index: int) -> PatternChunk:
-        return PatternChunk(tuple(self.patterns[self.cuts[index] : self.cuts[index + 1]]), self.origin)
+        return self.chunks[index]
 
 
-def cut_patterns(sizes: Sequence[int], chunk_patterns: int | None) -> list[int]:
-    """Where to cut a list of patterns so that a chunk has about `VALUES_PER_CHUNK` values, or a number of patterns."""
-    cuts, values = [0], 0
-    most = chunk_patterns or PATTERNS_PER_CHUNK
-    for number, size in enumerate(sizes):
-        if number - cuts[-1] >= most or (values and values + size > VALUES_PER_CHUNK):
-            cuts.append(number)
-            values = 0
-        values += size
-    return [*cuts, len(sizes)]
+def cut_patterns(first_rows: npt.NDArray[np.intp], n_columns: int, chunk_patterns: int | None = None) -> list[int]:
+    """Where to cut a list of patterns, by the values that they hold, or after a number of patterns.
+
+    Parameters
+    ----------
+    first_rows : ndarray of int, shape (g + 1,)
+        First row of each pattern, and the number of rows.
+    n_columns : int
+        Columns.
+    chunk_patterns : int, optional
+        Patterns of a chunk instead.
+    """
+    n = len(first_rows) - 1
+    if chunk_patterns:
+        return [*range(0, n, chunk_patterns), n]
+    share = int(first_rows[-1]) * n_columns // CHUNKS
+    size = max(1, min(max(share, SMALLEST_CHUNK), LARGEST_CHUNK) // n_columns)
+    inner = np.searchsorted(first_rows, np.arange(size, int(first_rows[-1]), size))
+    return [int(cut) for cut in np.unique([0, *inner, n])]
 
 
 @dataclass(frozen=True)
@@ -209,7 +243,7 @@ class MultivariateNormal:
     >>> table = np.array([[1.0, 2.0], [2.0, 4.5], [3.0, 5.5], [4.0, np.nan]])
     >>> model = MultivariateNormal(2)
     >>> result = fit(model, PatternSource(table))
-    >>> filled, sd = model.conditional(result.params, table)
+    >>> filled, sd = model.conditional(result.params, Readings(table))
     >>> filled[3].round(2).tolist(), sd[3].round(2).tolist()
     ([4.0, 7.5], [nan, 0.35])
     """
@@ -241,7 +275,9 @@ class MultivariateNormal:
         """Means, variances and covariances."""
         return self.n_features * (self.n_features + 3) // 2
 
-    def initial_params(self, data: Source[PatternChunk], rng: np.random.Generator, strategy: str) -> NormalParams:
+    def initial_params(
+        self, data: Source[PatternChunk | Rows], rng: np.random.Generator, strategy: str
+    ) -> NormalParams:
         """``"moments"``: mean and variance of what is observed, no correlation. ``"random"``: the mean moved by about
         one standard deviation, variances by a factor of about two, and a random correlation matrix.
 
@@ -251,39 +287,50 @@ class MultivariateNormal:
             If the number of columns is wrong.
         """
         d = self.n_features
-        weight, total, square = np.zeros(d), np.zeros(d), np.zeros(d)
+        weight, centre, scatter = np.zeros(d), np.zeros(d), np.zeros(d)
         for index in range(data.n_chunks):
-            chunk = data.chunk(index)
+            chunk = as_patterns(data.chunk(index))
             self.check_columns(chunk)
-            for p in chunk.patterns:
-                weight[p.observed] += p.weight
-                total[p.observed] += p.weight * p.mean
-                square[p.observed] += p.weight * p.mean**2 + (p.root**2).sum(axis=0)
-        centre = total / weight
-        variance = square / weight - centre**2
+            more, mean, further = column_moments(chunk.rows)
+            both = weight + more
+            share = np.divide(more, both, out=np.zeros(d), where=both > 0.0)
+            away = chunk.origin + mean - centre
+            centre = centre + share * away
+            scatter += further + weight * share * away**2
+            weight = both
+        if not (weight > 0.0).all():
+            empty = self.label(int(np.argmin(weight)))
+            raise InputError("data", f"{empty} has no value", "at least one value in each column", "drop it")
+        variance = scatter / weight
         variance = np.where(variance > 0, variance, 1.0)
         if strategy == "moments":
-            return NormalParams(chunk.origin + centre, np.diag(variance))
+            return NormalParams(centre, np.diag(variance))
         sd = np.sqrt(variance * 2.0 ** rng.normal(size=d))
         draw = rng.normal(size=(d, 2 * d + 2))
         scatter = draw @ draw.T
         scale = sd / np.sqrt(np.diagonal(scatter))
-        return NormalParams(chunk.origin + centre + sd * rng.normal(size=d), scatter * np.outer(scale, scale))
+        return NormalParams(centre + sd * rng.normal(size=d), scatter * np.outer(scale, scale))
 
-    def e_step(self, params: NormalParams, chunk: PatternChunk, assign: Assign = "soft") -> NormalStats:
-        """Expected moments of the completed rows; see `emtools.kernels.missing.expected_moments`.
+    def e_step(self, params: NormalParams, chunk: PatternChunk | Rows, assign: Assign = "soft") -> NormalStats:
+        """Expected moments of the completed rows; see `emtools.kernels.precision.expected_deviations`.
+
+        Rows that are not sorted by pattern yet, as those of `emtools.io.rows.rows_source`, are sorted here. Where the
+        covariance is nearly singular, or not positive definite, `emtools.kernels.missing.expected_moments` takes over.
 
         Raises
         ------
         InputError
             If the number of columns is wrong.
         """
+        chunk = as_patterns(chunk)
         self.check_columns(chunk)
-        loglik, entropy, first, second = expected_moments(
-            chunk.patterns, params.mean - chunk.origin, params.covariance, assign == "hard"
-        )
-        n = float(sum(p.weight for p in chunk.patterns))
-        return NormalStats(n, loglik, entropy, first, second, chunk.origin)
+        mean, hard, rows = params.mean - chunk.origin, assign == "hard", chunk.rows
+        precision = precision_of(params)
+        if precision is not None and precision.usable:
+            moments = expected_deviations(rows, mean, precision, hard)
+            if math.isfinite(moments[0]):
+                return NormalStats(rows.weight, *moments, params.mean)
+        return NormalStats(rows.weight, *expected_moments(chunk.patterns, mean, params.covariance, hard), chunk.origin)
 
     def check_columns(self, chunk: PatternChunk) -> None:
         """Refuse a table of another width."""
@@ -352,7 +399,10 @@ class MultivariateNormal:
         if not (variance > 0).all():
             return f"{self.label(int(np.argmin(variance)))} has no variance"
         scale = 1.0 / np.sqrt(variance)
-        values, vectors = np.linalg.eigh(covariance * np.outer(scale, scale))
+        correlation = covariance * np.outer(scale, scale)
+        if factorise(correlation - 2.0 * SINGULAR * np.eye(self.n_features)) is not None:
+            return None
+        values, vectors = np.linalg.eigh(correlation)
         if values[0] > SINGULAR:
             return None
         loads = np.abs(vectors[:, 0])
@@ -363,14 +413,23 @@ class MultivariateNormal:
         """Name of a column, for messages."""
         return self.labels[column] if self.labels else f"column {column}"
 
-    def conditional(self, params: NormalParams, values: Floats) -> tuple[Floats, Floats]:
+    @property
+    def takes_bounds(self) -> bool:
+        """False: a limit of detection says nothing here."""
+        return False
+
+    def source(self, readings: Readings, weights: Floats | None = None) -> PatternSource:
+        """The rows of a table sorted by their gaps."""
+        return PatternSource(readings.values, weights)
+
+    def conditional(self, params: NormalParams, readings: Readings) -> tuple[Floats, Floats]:
         """Conditional mean and standard deviation of what is missing.
 
         Parameters
         ----------
         params : NormalParams
-        values : ndarray, shape (n, d)
-            NaN where missing.
+        readings : Readings
+            Rows with gaps, shape (n, d).
 
         Returns
         -------
@@ -379,7 +438,19 @@ class MultivariateNormal:
         sd : ndarray, shape (n, d)
             Conditional standard deviations; NaN where observed.
         """
-        return fill_conditional(values, params.mean, params.covariance)
+        return fill_gaps(readings.values, params.mean, params.covariance)
+
+    def draw(self, params: NormalParams, readings: Readings, rng: np.random.Generator) -> Floats:
+        """The table with the gaps of each row drawn jointly given what was observed of it, shape (n, d)."""
+        return draw_gaps(readings.values, params.mean, params.covariance, rng)
+
+    def moments(self, params: NormalParams) -> tuple[Floats, Floats]:
+        """Mean (d,) and covariance (d, d)."""
+        return params.mean, params.covariance
+
+    def log_density(self, params: NormalParams, readings: Readings) -> Floats:
+        """Log density of what was observed of each row, shape (n,), nats; 0 for a row without any value."""
+        return log_density_rows(readings.values, params.mean, params.covariance)
 
     def conditional_covariance(self, params: NormalParams, observed: npt.NDArray[np.bool_]) -> Floats:
         """Covariance of a row given its observed values; it depends on the pattern alone.

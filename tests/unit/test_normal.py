@@ -11,8 +11,9 @@ from emtools.engine.chunks import total_stats
 from emtools.engine.starts import fit
 from emtools.errors import FitError, InputError
 from emtools.kernels.missing import group_rows
+from emtools.kernels.readings import Readings
 from emtools.models.mixture import CovariancePrior
-from emtools.models.normal import MultivariateNormal, NormalParams, PatternSource, cut_patterns
+from emtools.models.normal import LARGEST_CHUNK, MultivariateNormal, NormalParams, PatternSource, cut_patterns
 
 MEAN = np.array([1.0, -2.0, 0.5, 3.0])
 COVARIANCE = np.array([[2.0, 0.8, 0.3, 0.1], [0.8, 1.0, 0.2, -0.4], [0.3, 0.2, 1.5, 0.5], [0.1, -0.4, 0.5, 2.5]])
@@ -70,7 +71,7 @@ def test_moments_equal_a_naive_rewrite():
 
 def test_conditional_moments_equal_integration():
     model, params = MultivariateNormal(2), NormalParams(MEAN[:2], COVARIANCE[:2, :2])
-    filled, sd = model.conditional(params, np.array([[np.nan, 0.5]]))
+    filled, sd = model.conditional(params, Readings(np.array([[np.nan, 0.5]])))
 
     def density(x, power):
         return x**power * multivariate_normal.pdf([x, 0.5], params.mean, params.covariance)
@@ -86,7 +87,7 @@ def test_conditional_covariance_belongs_to_the_standard_deviations():
     model, params = MultivariateNormal(4), NormalParams(MEAN, COVARIANCE)
     row = np.array([np.nan, -1.0, np.nan, 2.0])
     full = model.conditional_covariance(params, ~np.isnan(row))
-    _, sd = model.conditional(params, row[None])
+    _, sd = model.conditional(params, Readings(row[None]))
     np.testing.assert_allclose(np.sqrt(np.diag(full))[[0, 2]], sd[0, [0, 2]], rtol=1e-14)
     assert full[0, 2] != 0.0
     assert not full[[1, 3]].any()
@@ -101,7 +102,7 @@ def test_rows_without_values_are_left_out_and_filled_with_the_mean():
     one = fit(MultivariateNormal(4), PatternSource(table))
     two = fit(MultivariateNormal(4), source)
     assert two.loglik == pytest.approx(one.loglik, rel=1e-14)
-    filled, sd = two.model.conditional(two.params, with_empty)
+    filled, sd = two.model.conditional(two.params, Readings(with_empty))
     np.testing.assert_array_equal(filled[-1], two.params.mean)
     np.testing.assert_array_equal(sd[-1], np.sqrt(np.diag(two.params.covariance)))
 
@@ -237,8 +238,10 @@ def test_bad_priors_are_refused():
 def test_patterns_are_grouped_and_cut_by_the_data_alone():
     observed = np.array([[1, 0], [1, 1], [0, 0], [1, 0]], dtype=bool)
     assert [rows.tolist() for rows in group_rows(observed)] == [[0, 3], [1]]
-    assert cut_patterns([1] * 5, 2) == [0, 2, 4, 5]
-    assert cut_patterns([2**19, 1, 2**19], None) == [0, 1, 2, 3]
+    assert cut_patterns(np.arange(6), 2, 2) == [0, 2, 4, 5]
+    assert cut_patterns(np.array([0, 2**19, 2**19 + 1, 2**20]), 1) == [0, 1, 3]
+    assert cut_patterns(np.array([0, 5]), 3) == [0, 1]
+    assert np.diff(cut_patterns(np.arange(100_001), 50)).max() == LARGEST_CHUNK // 50
     wide = np.random.default_rng(0).random((500, 70)) < 0.5
     assert sum(len(rows) for rows in group_rows(wide)) == 500
 
@@ -249,7 +252,7 @@ def test_coverage_of_conditional_intervals_is_nominal():
     full = rng.multivariate_normal(MEAN, COVARIANCE, size=2000)
     table = np.where(rng.random(full.shape) < 0.25, np.nan, full)
     best = fit(MultivariateNormal(4), PatternSource(table))
-    filled, sd = best.model.conditional(best.params, table)
+    filled, sd = best.model.conditional(best.params, Readings(table))
     gap = np.isnan(table)
     inside = np.abs(full - filled)[gap] < norm.ppf(0.975) * sd[gap]
     assert inside.mean() == pytest.approx(0.95, abs=0.015)

@@ -1,0 +1,43 @@
+# One peer of benchmarks/impute_speed.py: Rscript impute_peers.R PEER TABLE ROWS COLUMNS CRITERION ANSWER [LIBRARY]
+# TABLE holds float64 by column, NaN where missing. ANSWER receives a mean and a covariance; stdout the version and CPU seconds.
+arguments <- commandArgs(trailingOnly = TRUE)
+peer <- arguments[1]
+n <- as.integer(arguments[3])
+d <- as.integer(arguments[4])
+criterion <- as.numeric(arguments[5])
+if (length(arguments) > 6) .libPaths(c(arguments[7], .libPaths()))
+package <- if (startsWith(peer, "amelia")) "Amelia" else peer
+suppressPackageStartupMessages(library(package, character.only = TRUE))
+x <- matrix(readBin(arguments[2], "double", n * d), n, d)
+x[is.nan(x)] <- NA
+colnames(x) <- paste0("x", seq_len(d))
+
+moments <- function(filled) {
+  filled <- as.matrix(filled)
+  list(mean = colMeans(filled), covariance = cov(filled) * (n - 1) / n)
+}
+
+run <- list(
+  norm = function() {
+    table <- prelim.norm(x)
+    found <- getparam.norm(table, em.norm(table, showits = FALSE, criterion = criterion, maxits = 1000))
+    list(mean = found$mu, covariance = found$sigma)
+  },
+  norm2 = function() {
+    found <- emNorm(x, criterion = criterion, iter.max = 1000, estimate.worst = FALSE)
+    list(mean = as.vector(found$param$beta), covariance = found$param$sigma)
+  },
+  amelia = function() {
+    found <- amelia(x, m = 1, p2s = 0, boot.type = "none", tolerance = criterion)
+    list(mean = as.vector(found$mu), covariance = found$covMatrices[, , 1])
+  },
+  mice = function() {
+    moments(complete(mice(as.data.frame(x), m = 1, method = "norm", printFlag = FALSE, seed = 1)))
+  }
+)[[peer]]
+
+set.seed(1)
+if (peer == "norm") rngseed(1)
+used <- system.time(answer <- run())
+writeBin(c(as.vector(answer$mean), as.vector(answer$covariance)), arguments[6])
+cat(as.character(packageVersion(package)), sum(used[c("user.self", "sys.self")]), "\n")

@@ -1,0 +1,53 @@
+"""Arithmetic on several small matrices at once: one step of many factorisations in a vector register."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+LANES = 8  # matrices side by side: element k of all of them lies at ``k * LANES`` of a flat array
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def settle(
+    typingctx: Any, work: Any, out: Any, base: Any, scale: Any, a: Any, step_a: Any, b: Any, step_b: Any, n: Any
+) -> Any:
+    """``work[out] = (work[base] - Σ_k work[a + k step_a] work[b + k step_b]) work[scale]`` for k < n, in every lane.
+
+    Parameters
+    ----------
+    work : ndarray, shape (size,)
+        Elements of the matrices, `LANES` wide.
+    out, base, scale, a, b : int
+        Places of the first lane.
+    step_a, step_b, n : int
+        Strides, and the number of products.
+    """
+    signature = types.void(work, *([types.intp] * 8))
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        out, base, scale, a, step_a, b, step_b, n = arguments[1:]
+        vector = ir.VectorType(ir.DoubleType(), LANES)
+        kind = ir.FunctionType(vector, [vector] * 3)
+        multiply_add = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f64")
+
+        def place(index: Any) -> Any:
+            return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
+
+        def load(index: Any) -> Any:
+            return builder.load(place(index), align=8)
+
+        total = cgutils.alloca_once_value(builder, load(base))
+        with cgutils.for_range(builder, n) as loop:
+            left = load(builder.add(a, builder.mul(loop.index, step_a)))
+            right = load(builder.add(b, builder.mul(loop.index, step_b)))
+            builder.store(builder.call(multiply_add, [builder.fneg(left), right, builder.load(total)]), total)
+        builder.store(builder.fmul(builder.load(total), load(scale)), place(out), align=8)
+        return context.get_dummy_value()
+
+    return signature, generate

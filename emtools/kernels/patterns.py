@@ -1,0 +1,216 @@
+"""Rows of a table sorted by their pattern of missingness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from emtools.kernels.lanes import LANES
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.intp]
+Booleans = npt.NDArray[np.bool_]
+
+FEW = LANES  # rows of a pattern, at most, that are worked on one by one
+WIDE = 128  # missing columns beyond which LAPACK factorises
+REDUCED = 4  # rows of a pattern, in multiples of those that stand for them, from which they are replaced
+
+
+@dataclass(frozen=True)
+class PatternRows:
+    """Rows sorted by their pattern of missingness, and how each is worked on; `arrange` makes them.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, d)
+        Rows from an origin; what stands in the gaps is not looked at.
+    scale : ndarray, shape (n,)
+        Root of the weight of a row; 1 for one of the rows that stand for the scatter of a pattern.
+    keep : ndarray, shape (n,)
+        1, or 0 for the rows of a scatter, which have no mean.
+    cuts : ndarray of int, shape (g + 1,)
+        First row of each pattern, and n.
+    observed : ndarray of bool, shape (g, d)
+        The patterns, none without any value.
+    n_units : ndarray of int, shape (g,)
+        Rows of the table behind each pattern.
+    pattern : ndarray of int, shape (n,)
+        Pattern of each row.
+    weights : ndarray, shape (n,)
+        ``keep * scale²``: their sum over a pattern is its weight.
+    alone : ndarray of int
+        Rows of rare patterns, the number of their gaps ascending.
+    together, wide : ndarray of int
+        Patterns with many rows, and patterns with more than `WIDE` gaps.
+    weight, weight_of_gaps : float
+        Sums of the weights over the rows, and over the missing cells.
+    """
+
+    values: Floats
+    scale: Floats
+    keep: Floats
+    cuts: Integers
+    observed: Booleans
+    n_units: Integers
+    pattern: Integers
+    weights: Floats
+    alone: Integers
+    together: Integers
+    wide: Integers
+    weight: float
+    weight_of_gaps: float
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether any cell is missing."""
+        return bool(self.alone.size or self.together.size or self.wide.size)
+
+    def take(self, begin: int, end: int) -> PatternRows:
+        """Patterns `begin` to `end`, without the last."""
+        rows = slice(self.cuts[begin], self.cuts[end])
+        cuts = self.cuts[begin : end + 1] - self.cuts[begin]
+        of = slice(begin, end)
+        return arrange(self.values[rows], self.scale[rows], self.keep[rows], cuts, self.observed[of], self.n_units[of])
+
+
+def arrange(
+    values: Floats, scale: Floats, keep: Floats, cuts: Integers, observed: Booleans, n_units: Integers
+) -> PatternRows:
+    """`PatternRows` with the way of working on each row chosen."""
+    sizes, gaps = np.diff(cuts), (~observed).sum(axis=1)
+    pattern = np.repeat(np.arange(len(sizes)), sizes)
+    weights = keep * scale**2
+    narrow = (gaps > 0) & (gaps <= WIDE)
+    rare = sizes <= FEW
+    alone = np.flatnonzero((narrow & rare)[pattern])
+    alone = alone[np.argsort(gaps[pattern[alone]].astype(np.uint16), kind="stable")]
+    together, wide = np.flatnonzero(narrow & ~rare), np.flatnonzero(gaps > WIDE)
+    totals = float(weights.sum()), float(weights @ gaps[pattern])
+    return PatternRows(values, scale, keep, cuts, observed, n_units, pattern, weights, alone, together, wide, *totals)
+
+
+def sort_patterns(observed: Booleans) -> tuple[Integers, Integers]:
+    """Rows in the lexicographic order of their patterns (without any value first, complete rows last).
+
+    Parameters
+    ----------
+    observed : ndarray of bool, shape (n, d)
+        Which cells hold a value.
+
+    Returns
+    -------
+    order : ndarray of int, shape (n,)
+        Row numbers, ascending in each pattern.
+    cuts : ndarray of int, shape (g + 1,)
+        First place of each pattern, and n.
+    """
+    n, d = observed.shape
+    size = next((size for size in (1, 2, 4, 8) if 8 * size >= d), 8)
+    packed = np.packbits(observed, axis=1)
+    width = -(-packed.shape[1] // size) * size
+    padded = np.zeros((n, width), dtype=np.uint8)
+    padded[:, : packed.shape[1]] = packed
+    words = padded.view(f">u{size}").astype(f"u{size}")
+    order = np.argsort(words[:, 0], kind="stable") if words.shape[1] == 1 else np.lexsort(words.T[::-1])
+    words = words[order]
+    new = np.flatnonzero((words[1:] != words[:-1]).any(axis=1)) + 1
+    return order, np.concatenate([[0], new, [n]]) if n else np.zeros(1, dtype=np.intp)
+
+
+def rows_by_pattern(
+    values: Floats, weights: Floats, origin: Floats | None = None, reduce: bool = False
+) -> tuple[PatternRows, Integers]:
+    """Rows sorted by pattern, without those of weight 0 or without any value.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, d)
+        NaN where missing.
+    weights : ndarray, shape (n,)
+        Non-negative.
+    origin : ndarray, shape (d,), optional
+        Taken off the values.
+    reduce : bool
+        Replace the many rows of a pattern with p observed columns by p + 1, of the same weight, mean and scatter, so
+        that the cost of a pass does not follow their number.
+
+    Returns
+    -------
+    rows : PatternRows
+    order : ndarray of int
+        Number of each row in the table, before anything is replaced.
+    """
+    seen = ~np.isnan(values)
+    order, cuts = sort_patterns(seen & (weights > 0.0)[:, None])
+    if len(order) and not (seen[order[0]].any() and weights[order[0]] > 0.0):
+        order, cuts = order[cuts[1] :], cuts[1:] - cuts[1]
+    held = values[order] if origin is None else values[order] - origin
+    observed, sizes = seen[order[cuts[:-1]]], np.diff(cuts)
+    scale, keep = np.sqrt(weights[order]), np.ones(len(order))
+    if reduce:
+        stand_ins = observed.sum(axis=1) + 1
+        many = np.flatnonzero(sizes >= REDUCED * stand_ins)
+        if many.size:
+            return arrange(*replaced(held, scale, cuts, observed, many), observed, sizes), order
+    return arrange(held, scale, keep, cuts, observed, sizes), order
+
+
+def replaced(
+    values: Floats, scale: Floats, cuts: Integers, observed: Booleans, many: Integers
+) -> tuple[Floats, Floats, Floats, Integers]:
+    """Values, scale, keep and cuts with the rows of the patterns `many` replaced by a mean and a root of the scatter."""
+    sizes = np.diff(cuts)
+    after = sizes.copy()
+    after[many] = observed[many].sum(axis=1) + 1
+    new = np.concatenate([[0], np.cumsum(after)])
+    table, roots, keep = np.zeros((new[-1], values.shape[1])), np.ones(new[-1]), np.ones(new[-1])
+    as_is = np.ones(len(sizes), dtype=bool)
+    as_is[many] = False
+    pattern = np.repeat(np.arange(len(sizes)), sizes)
+    source = np.flatnonzero(as_is[pattern])
+    target = source + (new[:-1] - cuts[:-1])[pattern[source]]
+    table[target], roots[target] = values[source], scale[source]
+    for g in many:
+        o, first, last = np.flatnonzero(observed[g]), new[g], new[g + 1]
+        weight, mean, root = mean_and_root(values[cuts[g] : cuts[g + 1], o], scale[cuts[g] : cuts[g + 1]] ** 2)
+        table[first, o], roots[first] = mean, np.sqrt(weight)
+        table[first + 1 : last, o] = root
+        keep[first + 1 : last] = 0.0
+    return table, roots, keep, new
+
+
+def mean_and_root(values: Floats, weights: Floats) -> tuple[float, Floats, Floats]:
+    """Sum of the weights, weighted mean, and R with ``R.T @ R`` the scatter about it, of at most as many rows as columns.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, p)
+    weights : ndarray, shape (n,)
+        Positive.
+
+    Returns
+    -------
+    weight : float
+    mean : ndarray, shape (p,)
+    root : ndarray, shape (min(n, p), p), or (0, p) for one row
+    """
+    weight = float(weights.sum())
+    mean: Floats = weights @ values / weight
+    root = np.zeros((0, values.shape[1]))
+    if len(values) > 1:
+        root = np.sqrt(weights)[:, None] * (values - mean)
+        if len(root) > root.shape[1]:
+            root = np.asarray(np.linalg.qr(root, mode="r"))
+    return weight, mean, root
+
+
+def column_moments(rows: PatternRows) -> tuple[Floats, Floats, Floats]:
+    """Weight, weighted mean and scatter about it of what is observed of each column, shapes (d,), from the origin."""
+    seen = rows.observed[rows.pattern]
+    weight = rows.weights @ seen
+    values = np.where(seen, rows.values, 0.0)
+    mean = np.divide(rows.weights @ values, weight, out=np.zeros(len(weight)), where=weight > 0.0)
+    away = np.where(seen, values - rows.keep[:, None] * mean, 0.0)
+    return weight, mean, np.square(rows.scale) @ np.square(away)
