@@ -181,11 +181,12 @@ class RankNormal:
         return (0.0 if self.knots[0] > 0 else -np.inf), np.inf
 
     def slopes(self) -> tuple[float, float]:
-        """Units of the table per unit of the score below and above the range."""
+        """Slopes from the median to the ends, per unit of the score; of the logarithm below, where all are above 0."""
         x, z = np.array(self.knots), np.array(self.scores)
         middle = float(np.interp(0.5 * (z[0] + z[-1]), z, x))
         half = 0.5 * (z[-1] - z[0])
-        return (middle - float(x[0])) / half, (float(x[-1]) - middle) / half
+        below = float(np.log(middle / x[0])) if x[0] > 0 else middle - float(x[0])
+        return below / half, (float(x[-1]) - middle) / half
 
     def forward(self, values: Floats) -> Floats:
         """See `Scale`."""
@@ -194,7 +195,7 @@ class RankNormal:
         values = np.asarray(values, dtype=np.float64)
         scores = np.interp(values, x, z)
         with np.errstate(divide="ignore", invalid="ignore"):
-            low = x[0] * np.log(np.maximum(values, 0.0) / x[0]) / below if x[0] > 0 else (values - x[0]) / below
+            low = np.log(np.maximum(values, 0.0) / x[0]) / below if x[0] > 0 else (values - x[0]) / below
             high = (values - x[-1]) / above
         return np.asarray(np.where(values < x[0], z[0] + low, np.where(values > x[-1], z[-1] + high, scores)))
 
@@ -205,7 +206,7 @@ class RankNormal:
         scaled = np.asarray(scaled, dtype=np.float64)
         values = np.interp(scaled, z, x)
         under, over = np.minimum(scaled - z[0], 0.0), np.maximum(scaled - z[-1], 0.0)
-        low = x[0] * np.exp(under * below / x[0]) if x[0] > 0 else x[0] + under * below
+        low = x[0] * np.exp(under * below) if x[0] > 0 else x[0] + under * below
         return np.asarray(np.where(scaled < z[0], low, np.where(scaled > z[-1], x[-1] + over * above, values)))
 
     def as_json(self) -> dict[str, Any]:

@@ -70,6 +70,6 @@ def test_damaged_and_mistaken_files_are_named(tmp_path):
         (tmp_path / "bad.h5ad").write_bytes(raw)
         with pytest.raises(InputError, match=message):
             read_table(tmp_path / "bad.h5ad")
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n3,4\n")
     with pytest.raises(InputError, match="leave --layer out"):
-        (tmp_path / "t.csv").write_text("a,b\n1,2\n3,4\n")
         read_table(tmp_path / "t.csv", layer="npx")
