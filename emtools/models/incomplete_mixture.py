@@ -11,7 +11,7 @@ import numpy as np
 
 from emtools.engine.protocol import Assign, Floats, Sampled, Source
 from emtools.errors import InputError
-from emtools.kernels.gaussian import LOG_2PI, cholesky_factors
+from emtools.kernels.gaussian import LOG_2PI, cholesky_factors, cholesky_units
 from emtools.kernels.incomplete import Conditioned, IncompleteRows, add_residuals, condition_rows, scatter_gaps
 from emtools.kernels.logspace import log_or_minus_infinity, logsumexp_rows, normalise_rows
 from emtools.kernels.readings import Readings
@@ -268,6 +268,14 @@ class IncompleteMixture:
     def unpack(self, vector: Floats) -> MixtureParams:
         """Inverse of `pack`."""
         return self.complete.unpack(vector)
+
+    def packed_units(self, params: MixtureParams) -> Floats:
+        """Standard deviations for means and rows of the Cholesky factors, 1 for logarithms."""
+        d, matrices = self.n_features, self.complete.covariance_matrices(params)
+        variances = np.diagonal(matrices, axis1=1, axis2=2)
+        of_means = np.sqrt(np.where(variances > 0.0, variances, 1.0)).ravel()
+        of_factors = [cholesky_units(matrix) for matrix in params.covariances.reshape(-1, d, d)]
+        return np.concatenate([np.ones(self.n_components - 1), of_means, *of_factors])
 
     def natural(self, params: MixtureParams) -> dict[str, Floats]:
         """Weights, means and covariances."""

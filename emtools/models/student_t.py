@@ -18,6 +18,7 @@ from emtools.engine.protocol import Assign, Floats, Sampled, Source, Stats
 from emtools.errors import InputError
 from emtools.kernels.gaussian import (
     cholesky_factors,
+    cholesky_units,
     half_log_determinants,
     pack_cholesky,
     trace_ratio,
@@ -391,6 +392,12 @@ class StudentT:
             return StudentTParams(vector[:d], unpack_cholesky(vector[d:]), self.df)
         df = math.exp(min(max(float(vector[-1]), math.log(LOWEST_DF)), math.log(HIGHEST_DF)))
         return StudentTParams(vector[:d], unpack_cholesky(vector[d:-1]), df)
+
+    def packed_units(self, params: StudentTParams) -> Floats:
+        """Roots of the widths of the scatter for the location and the rows of its Cholesky factor, 1 for logarithms."""
+        widths = np.diagonal(params.scatter)
+        parts = [np.sqrt(np.where(widths > 0.0, widths, 1.0)), cholesky_units(params.scatter)]
+        return np.concatenate(parts if self.df is not None else [*parts, [1.0]])
 
     def natural(self, params: StudentTParams) -> dict[str, Floats]:
         """Location, scatter, and df where it is estimated."""
