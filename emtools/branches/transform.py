@@ -1,0 +1,117 @@
+"""``emtools transform``: fill the gaps of new rows with the model of an earlier run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from emtools.branches.impute import pairs
+from emtools.errors import InputError
+from emtools.imputing.complete import as_modelled, fill
+from emtools.imputing.store import StoredModel, read_model
+from emtools.io.design import design_from_json
+from emtools.io.outputs import staged
+from emtools.io.tables import Table, read_table, write_completed, write_flags
+from emtools.kernels.scales import require_support
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Options of ``emtools transform``.
+
+    Parameters
+    ----------
+    input : Path
+        Table of new rows.
+    model : Path
+        model.npz of a run of ``emtools impute``.
+    out : Path
+        Folder for the results.
+    id, missing, lod, upper_limit, sheet, layer
+        As in ``emtools impute``.
+    seed : int
+        Root of the draws behind intervals that are not normal.
+    command : tuple of str
+        Command line as typed.
+    """
+
+    input: Path
+    model: Path
+    out: Path
+    id: str | None = None
+    missing: Sequence[str] = ()
+    lod: Sequence[str] = ()
+    upper_limit: Sequence[str] = ()
+    sheet: str | None = None
+    layer: str | None = None
+    seed: int = 0
+    command: tuple[str, ...] = ()
+
+
+def run(options: Options) -> int:
+    """Read, fill, write; the exit status."""
+    stored = read_model(options.model)
+    design = design_from_json(dict(stored.covariates))
+    table = read_table(
+        options.input,
+        id_column=options.id,
+        columns=stored.markers,
+        missing=options.missing,
+        option="the table: it needs the markers of the model",
+        covariates=[name for name, levels in zip(design.names, design.levels, strict=True) if levels is None],
+        batch=[name for name, levels in zip(design.names, design.levels, strict=True) if levels is not None],
+        sheet=options.sheet,
+        layer=options.layer,
+        lod=pairs(options.lod, "--lod"),
+        upper_limit=pairs(options.upper_limit, "--upper-limit"),
+        new_rows=True,
+    )
+    check_limits(table, stored, options)
+    for j, scale in enumerate(stored.scales):
+        require_support(
+            scale,
+            table.values[:, j],
+            at=lambda row, j=j: table.at(row, j),  # type: ignore[misc]
+            option=f"the scale {scale.name} of the model",
+        )
+    scaled = as_modelled(table.readings, stored.scales, design.matrix(table.covariates))
+    filling = fill(stored.model, stored.params, table.readings, scaled, stored.scales, options.seed)
+    gaps = np.argwhere(~table.readings.observed)
+    cells = pd.DataFrame(
+        [
+            (
+                table.rows[i],
+                table.markers[j],
+                filling.values[i, j],
+                filling.sd[i, j],
+                filling.lower[i, j],
+                filling.upper[i, j],
+            )
+            for i, j in gaps
+        ],
+        columns=["row", "column", "value", "sd", "lower", "upper"],
+    )
+    with staged(options.out) as folder:
+        write_completed(table, filling.values, folder, sd=filling.sd)
+        write_flags(table, folder)
+        cells.to_csv(folder / "imputed_cells.tsv", sep="\t", index=False, lineterminator="\n")
+    print(f"emtools transform: {len(gaps)} cells of {len(table.rows)} rows filled in {options.out}", file=sys.stderr)
+    return 0
+
+
+def check_limits(table: Table, stored: StoredModel, options: Options) -> None:
+    """A model that was fitted without limits of detection cannot use any."""
+    if stored.model.takes_bounds or not table.readings.bounded.any():
+        return
+    i, j = (int(k) for k in np.argwhere(table.readings.bounded)[0])
+    raise InputError(
+        table.at(i, j),
+        "the value is beyond a limit of detection, and the model was fitted to a table without limits",
+        "values or blanks",
+        "fit the model to a table with limits, or declare these cells missing",
+    )
