@@ -139,11 +139,11 @@ def what_it_says(cell: str, rules: Rules) -> Said | None:
         return Said(side="below")
     if ABOVE_WORD.fullmatch(cell):
         return Said(side="above")
-    for sign, side in ((BELOW, "upper"), (ABOVE, "lower")):
+    for sign in (BELOW, ABOVE):
         mark = sign.match(cell)
         limit = as_number(cell[mark.end() :], rules.decimal) if mark else None
         if limit is not None:
-            return Said(**{side: limit})
+            return Said(upper=limit) if sign is BELOW else Said(lower=limit)
     if cell.startswith("*"):
         value = as_number(cell[1:].strip(), rules.decimal)
         return None if value is None else Said(value, remark="'*' before a number (extrapolated; read as the number)")

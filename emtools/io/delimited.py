@@ -119,7 +119,8 @@ def read_delimited(path: Path) -> Delimited:
     header = [unquote(cell) for cell in split_cells(records[head][1], separator)]
     if len(filled) == 1:
         raise InputError(str(path), "there is a header but no row", "at least 2 rows", "check how it was made")
-    lines, cells = [], []
+    lines: list[int] = []
+    cells: list[tuple[str, ...]] = []
     layout: list[tuple[int, str, str]] = []
     for number, (line, record, ending) in enumerate(records):
         if number <= head or (not record.strip() and separator not in record):

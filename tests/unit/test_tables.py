@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 
 from emtools.errors import InputError
 from emtools.io.delimited import find_separator, split_cells
-from emtools.io.tables import read_table, write_completed
+from emtools.io.tables import read_table, write_completed, write_flags
+from emtools.kernels.readings import Readings
 
 PLAIN = "name,a,b\nx,1.50,2\ny,,3.25\nz,-4e-1,\n"
 
@@ -170,3 +173,172 @@ def test_numbers_survive_reading_and_writing(tmp_path_factory, values, separator
     np.testing.assert_array_equal(table.values, wanted)
     again = read_table(write_completed(table, np.where(np.isnan(wanted), 0.5, wanted), folder))
     np.testing.assert_array_equal(again.values, np.where(np.isnan(wanted), 0.5, wanted))
+
+
+LUMINEX = (
+    "well,IL6 (pg/mL),TNF,CRP,CRP_lod\n"
+    "A1,<0.5,OOR <,2.5,0.8\n"
+    "A2,1.25,*3.5,<LOD,0.8\n"
+    "A3,>100,OOR >,ND,0.9\n"
+    "A4,≤ 0.4,***,4,0.9\n"
+    "A5,7,2,0.5,0.9\n"
+    "A6,9,12.5,6,\n"
+)
+
+
+def test_limits_become_bounds_and_their_reading_is_told(tmp_path):
+    table = read_table(put(tmp_path, LUMINEX), id_column="well", below_codes=["ND"], upper_limit={"TNF": 50})
+    assert table.markers == ("IL6 (pg/mL)", "TNF", "CRP")
+    assert table.units == ("pg/mL", "", "")
+    nan, inf = np.nan, np.inf
+    np.testing.assert_array_equal(table.values[:, 0], [nan, 1.25, nan, nan, 7, 9])
+    np.testing.assert_array_equal(table.values[:, 1], [nan, 3.5, nan, nan, 2, 12.5])
+    np.testing.assert_array_equal(table.values[:, 2], [2.5, nan, nan, 4, 0.5, 6])
+    lower, upper = table.readings.bounds()
+    np.testing.assert_array_equal(upper[[0, 3], 0], [0.5, 0.4])
+    np.testing.assert_array_equal(lower[[2, 2, 3], [0, 1, 1]], [100, 50, -inf])
+    np.testing.assert_array_equal(upper[[0, 3, 1, 2], [1, 1, 2, 2]], [2, inf, 0.8, 0.9])
+    told = "\n".join(table.notices)
+    assert "TNF: 1 cell below a limit that is not given, read as below the smallest value (2): set lod" in told
+    assert "TNF: 1 cell '***' (read as missing)" in told
+    assert "TNF: 1 cell '*' before a number" in told
+    assert (
+        "known only to lie beyond a limit: IL6 (pg/mL) (2 below, 1 above), TNF (1 below, 1 above), CRP (2 below)"
+        in told
+    )
+    assert "taken for limits of the marker that the name begins with, row by row: CRP_lod" in told
+    assert "values below their limit of detection are kept as reported: CRP (1)" in told
+    strict = read_table(put(tmp_path, LUMINEX), id_column="well", below_codes=["ND"], below_lod="censor")
+    assert np.isnan(strict.values[4, 2])
+    assert strict.readings.bounds()[1][4, 2] == 0.9
+
+
+def test_a_limit_is_a_gap_in_the_output(tmp_path):
+    table = read_table(put(tmp_path, "a;b\n<0,5;2\n1,25;>3\n4;2,5\n"))
+    assert table.readings.bounds()[1][0, 0] == 0.5
+    out = write_completed(table, np.where(np.isnan(table.values), 0.375, table.values), tmp_path)
+    assert out.read_bytes() == b"a;b\n0,375;2\n1,25;0,375\n4;2,5\n"
+
+
+def test_columns_that_do_not_vary_are_left_out_told_and_unchanged(tmp_path):
+    text = "a,b,c,d,e\n1,,7,1,\n2,NA,7,3,5\n4,,7,,\n,,7,2,\n"
+    table = read_table(put(tmp_path, text))
+    assert table.markers == ("a", "d")
+    (told,) = table.notices
+    assert told == (
+        "left out of the model and unchanged in the output: b (missing in all 4 rows), c (constant (7)), "
+        "e (a value in only one of 4 rows)"
+    )
+    out = write_completed(table, np.where(np.isnan(table.values), 0.5, table.values), tmp_path)
+    assert out.read_bytes() == b"a,b,c,d,e\n1,,7,1,\n2,NA,7,3,5\n4,,7,0.5,\n0.5,,7,2,\n"
+    assert [entry.role for entry in table.dictionary.entries] == ["marker", "leave", "leave", "marker", "leave"]
+    for name, message in (("b", "is missing in all 4 rows"), ("c", r"is constant \(7\)"), ("e", "has a value in only")):
+        with pytest.raises(InputError, match=f"column '{name}' {message}.*leave it out with --columns"):
+            read_table(put(tmp_path, text), columns=["a", name])
+
+
+def test_one_marker_is_a_table_too_and_its_poverty_is_told(tmp_path):
+    table = read_table(put(tmp_path, "a\n1\n\n3\n"))
+    assert table.markers == ("a",)
+    assert table.notices == ("a is the only marker, and nothing else tells of its gaps: each is filled with its mean",)
+
+
+def test_new_rows_may_be_one_and_need_not_vary(tmp_path):
+    table = read_table(put(tmp_path, "a,b\n,7\n"), columns=["a", "b"], new_rows=True)
+    np.testing.assert_array_equal(table.values, [[np.nan, 7]])
+
+
+def test_zeros_and_piles_are_taken_as_measured_and_told(tmp_path):
+    rng = np.random.default_rng(0)
+    zeros = np.where(rng.random(40) < 0.3, 0.0, rng.lognormal(size=40).round(3))
+    floor = np.maximum(rng.normal(5, 1, 40).round(3), 4.5)
+    lines = [f"{a},{b},{c:.3f}" for a, b, c in zip(zeros, floor, rng.normal(size=40), strict=True)]
+    table = read_table(put(tmp_path, "z,f,n\n" + "\n".join(lines) + "\n"))
+    np.testing.assert_array_equal(table.values[:, 0], zeros)
+    told = "\n".join(table.notices)
+    assert f"many zeros in markers that are never below 0: z ({(zeros == 0).sum()} of 40); they are taken as me" in told
+    assert f"share the smallest value: f ({(floor == 4.5).sum()} of 40 are 4.5); they are taken as measured" in told
+    assert "share the largest" not in told
+    again = read_table(put(tmp_path, "z,f,n\n" + "\n".join(lines) + "\n"), below_codes=["0"], lod={"z": 0.05})
+    assert again.readings.bounded[:, 0].sum() == (zeros == 0).sum()
+    assert (again.readings.bounds()[1][zeros == 0, 0] == 0.05).all()
+
+
+def test_covariates_and_batches(tmp_path):
+    text = "a,b,sex,age,plate\n1,2,F,50,1\n2,4,M,NA,2\n3,3,,61,2\n"
+    table = read_table(put(tmp_path, text), covariates=["sex", "age"], batch="plate")
+    assert table.markers == ("a", "b")
+    assert table.covariates["sex"].tolist() == ["F", "M", None]
+    np.testing.assert_array_equal(table.covariates["age"], [50, np.nan, 61])
+    assert table.covariates["plate"].tolist() == ["1", "2", "2"]
+    with pytest.raises(InputError, match=r"--batch: 'sex' is in --covariates too"):
+        read_table(put(tmp_path, text), covariates=["sex"], batch="sex")
+    with pytest.raises(InputError, match=r"no column 'centre'.*check --covariates"):
+        read_table(put(tmp_path, text), covariates=["centre"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n2026-03-01,3\n4,5\n", r"line 3, column 'a': '2026-03-01' is a date.*a spreadsheet turned it"),
+        ("a,b\n1,2\n01-Mar,3\n4,5\n", r"line 3, column 'a': '01-Mar' is a date"),
+        ("a,b\n1,2\n1-2,3\n4,5\n", r"line 3, column 'a': '1-2' is a range"),
+        ("a,b\n1,2\n3;4\n4,5\n", r"line 3: 1 cells where the header has 2"),
+        ("a,b\n1,2\n1_000,3\n4,5\n", r"line 3, column 'a': '1_000' is not a number"),
+        ("a,b\n1,2\n<,3\n4,inf\n", r"line 4, column 'b': 'inf' is infinite"),
+    ],
+)
+def test_more_hostile_tables_are_named(tmp_path, text, message):
+    with pytest.raises(InputError, match=message) as caught:
+        read_table(put(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_gene_names_that_became_dates_are_told(tmp_path):
+    table = read_table(put(tmp_path, "id,1-Mar,2-Sep,TP53\nx,1,2,3\ny,2,3,5\nz,4,1,2\n"), id_column="id")
+    assert any("'1-Mar', '2-Sep'; a spreadsheet makes them of gene names" in notice for notice in table.notices)
+
+
+def test_flags_have_the_shape_of_the_markers(tmp_path):
+    table = read_table(put(tmp_path, PLAIN), id_column="name")
+    assert write_flags(table, tmp_path).read_text() == "row\ta\tb\nx\t0\t0\ny\t1\t0\nz\t0\t1\n"
+
+
+def test_text_columns_of_parquet_keep_their_text(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    source = pa.table({"a": ["1.50", "<0.5", None, "3"], "b": pa.array([1, None, 2, 3], pa.float64())})
+    pq.write_table(source, tmp_path / "t.parquet")
+    table = read_table(tmp_path / "t.parquet")
+    assert table.readings.bounds()[1][1, 0] == 0.5
+    again = pq.read_table(write_completed(table, np.where(np.isnan(table.values), 0.25, table.values), tmp_path))
+    assert again.column("a").to_pylist() == ["1.50", "0.25", "0.25", "3"]
+    pq.write_table(source, tmp_path / "cut.parquet")
+    (tmp_path / "cut.parquet").write_bytes((tmp_path / "cut.parquet").read_bytes()[:-40])
+    with pytest.raises(InputError, match="the content is not Parquet"):
+        read_table(tmp_path / "cut.parquet")
+
+
+CELLS = st.one_of(st.floats(-1e9, 1e9).map(repr), st.sampled_from(["", "NA", " 7 ", '"2.5"', "<0.5", ">= 3", "0"]))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    rows=st.lists(st.tuples(CELLS, CELLS, st.sampled_from(["x", "", '"two;\nlines"'])), min_size=1, max_size=8),
+    separator=st.sampled_from([",", "\t", ";", "|"]),
+    ending=st.sampled_from(["\n", "\r\n", "\r"]),
+    last=st.booleans(),
+    mark=st.sampled_from([b"", b"\xef\xbb\xbf"]),
+)
+def test_nothing_filled_gives_the_same_bytes(tmp_path_factory, rows, separator, ending, last, mark):
+    lines = [separator.join(row) for row in [("a", "b", "note"), ("1", "2", "x"), ("2.5", "-3", "y"), *rows]]
+    raw = mark + (ending.join(lines) + ending * last).encode()
+    folder = tmp_path_factory.mktemp("t")
+    table = read_table(put(folder, raw), columns=["a", "b"])
+    out = write_completed(
+        dataclasses.replace(table, readings=Readings(np.zeros_like(table.values))), table.values, folder
+    )
+    assert out.read_bytes() == raw
+    filled = np.where(np.isnan(table.values), 0.5, table.values)
+    again = read_table(write_completed(table, filled, folder, "completed_2"), columns=["a", "b"])
+    np.testing.assert_array_equal(again.values, filled)
