@@ -12,11 +12,13 @@ from emtools.engine.result import Fit
 from emtools.engine.starts import fit
 from emtools.errors import InputError
 from emtools.imputing.result import Fitted
+from emtools.imputing.standard_errors import with_observed_errors
 from emtools.kernels.readings import Readings
 from emtools.models.mixture import CovariancePrior
 from emtools.models.tabular import TableModel
 
 KINDS = ("normal", "t", "factors", "mixture", "auto")
+TOL, MOVE = 1e-10, 1e-9
 
 
 def fit_table(
@@ -128,4 +130,12 @@ def fit_model(
     from emtools.models.normal import PatternSource
 
     make: Callable[..., Any] = getattr(model, "source", lambda r, w: PatternSource(r.values, w))
-    return fit(model, make(readings, weights), starts=starts, strategy=strategy, **climbing)
+    fitted = fit(model, make(readings, weights), starts=starts, strategy=strategy, **tight(model, climbing))
+    return with_observed_errors(fitted, readings, weights)
+
+
+def tight(model: TableModel, climbing: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a climb, with tolerances of an exact fit where none were asked for: 1e-10 nats, and where a change of
+    parameters is measured in standard deviations 1e-9 of them an EM step."""
+    exact = {"tol": TOL, **({"parameter_tol": MOVE} if hasattr(model, "packed_units") else {})}
+    return exact | climbing

@@ -17,6 +17,7 @@ Floats = npt.NDArray[np.float64]
 # expected information, and from fewer rows.
 LARGEST = 1500
 TERMS = 5e8
+GOLDEN = 0.6180339887498949  # its multiples modulo 1 fill the unit interval evenly, whatever the order of patterns
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def observed_information(
         means[np.ix_(columns, columns)] += n * weight
         mixed[np.ix_(columns, columns, columns)] += weight[:, :, None] * pull
         total += n
-        if number % stride == 0:
+        if number * GOLDEN % 1.0 < 1.0 / stride:
             used += n
             add_pairs(weight, inner if stride == 1 else 0.5 * n * weight, columns, pairs)
     pairs *= total / used
