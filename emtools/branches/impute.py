@@ -377,7 +377,7 @@ def cell_frame(rows: Sequence[str], done: Imputation) -> pd.DataFrame:
 
 def known(low: float, high: float) -> str:
     """What was known of a cell without a value."""
-    match np.isfinite(low), np.isfinite(high):
+    match bool(np.isfinite(low)), bool(np.isfinite(high)):
         case True, True:
             return f"{low:.10g} to {high:.10g}"
         case True, False:
