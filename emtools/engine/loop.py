@@ -143,6 +143,7 @@ def climb(
     chunk_map: Map = in_turn,
     on_pass: OnPass | None = None,
     accelerate: bool = True,
+    look: bool = True,
     warm: Sequence[Warm] = (),
     state: State[P, S] | None = None,
     on_state: OnState[P, S] | None = None,
@@ -175,6 +176,9 @@ def climb(
         Called with each `Pass`.
     accelerate : bool
         False for plain EM.
+    look : bool
+        False for plain EM that ends by its trace alone, without a look around the end: cheaper where many small fits
+        start near their ends.
     warm : sequence of Warm
         What the first passes do, which need not climb: annealing, draws (stochastic EM), online or incremental EM.
         The last pass of the budget is never one of them, since what they report belongs to no single place.
@@ -188,7 +192,7 @@ def climb(
     Climb
         After a fall or a value that is not finite, with the parameters before it.
     """
-    smooth = assign == "soft" and is_smooth(model)
+    smooth = look and assign == "soft" and is_smooth(model)
     warm = tuple(warm)[: max_passes - 1]
     climber = Climber(model, source, assign, tol, parameter_tol, max_passes, restart, chunk_map, on_pass, smooth)
     if state is None:

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from emtools.engine.certificate import certify
 from emtools.engine.executors import executor as make_executor
-from emtools.engine.starts import fit
-from emtools.errors import FitError, InputError
+from emtools.engine.loop import climb
+from emtools.engine.stopping import Status
+from emtools.errors import InputError
 from emtools.imputing.result import Fitted
 from emtools.kernels.posterior import draw_normal_posterior
 from emtools.kernels.readings import Readings
@@ -22,6 +23,8 @@ Floats = npt.NDArray[np.float64]
 
 BOOTSTRAP, POSTERIOR, FIXED = METHODS = ("bootstrap", "posterior", "parameters fixed")
 RESAMPLE_TOL = 1e-4  # nats: a hundredth of a standard error
+QUICK = 0.9  # rate up to which plain EM ends a refit as soon as an accelerated climb would
+QUICK_PASSES = 100
 FORGOTTEN = 0.01  # of its start that may be left in a chain
 FEWEST_STEPS, MOST_STEPS = 10, 2000
 
@@ -189,10 +192,15 @@ def resampled(
     for drawn, how in ((counts, ""), (smooth, SMOOTH)):
         try:
             source = fitted.model.source(readings, drawn)
-            again = fit(fitted.model, source, init=[fitted.params], certificate=False, **climbing)
-        except (FitError, InputError):
+        except InputError:
             continue
-        return again.params, how if again.converged or how else BUDGET
+        again = None
+        if not fitted.fit.rate > QUICK:
+            again = climb(fitted.model, source, fitted.params, **climbing | {"max_passes": QUICK_PASSES}, look=False)
+        if again is None or again.status is Status.BUDGET:
+            again = climb(fitted.model, source, fitted.params if again is None else again.params, **climbing)
+        if again.status in (Status.CONVERGED, Status.BUDGET):
+            return again.params, how if again.status is Status.CONVERGED or how else BUDGET
     return fitted.params, UNFITTED
 
 
@@ -242,7 +250,7 @@ def chain_length(fitted: Fitted, readings: Readings, threads: int) -> tuple[int,
     (Liu, Wong & Kong 1995, J. R. Stat. Soc. B 57, 157-169, doi:10.1111/j.2517-6161.1995.tb02021.x).
     """
     seen = fitted.fit.certificate
-    rate = math.nan if seen is None else seen.rate
+    rate = fitted.fit.rate if seen is None else seen.rate
     if not math.isfinite(rate):
         with make_executor("threads", threads) as pool:
             rate = certify(fitted.model, fitted.model.source(readings), fitted.params, pool).rate
