@@ -283,6 +283,7 @@ def marker_entry(name: str, marker: Marker, old: Entry | None, unit: str, lod: L
     """The dictionary's line of a marker, with its counts."""
     seen = marker.values[~np.isnan(marker.values)]
     start = Entry(name, "marker", "number") if old is None else old
+    n_missing, n_below, n_above, n_between = marker.counts()
     return replace(
         start,
         role="marker",
@@ -291,9 +292,9 @@ def marker_entry(name: str, marker: Marker, old: Entry | None, unit: str, lod: L
         lod=lod,
         upper_limit=upper_limit,
         n_observed=seen.size,
-        n_missing=marker.n_missing + marker.n_between,
-        n_below=marker.n_below,
-        n_above=marker.n_above,
+        n_missing=n_missing + n_between,
+        n_below=n_below,
+        n_above=n_above,
         min=float(seen.min()) if seen.size else None,
         max=float(seen.max()) if seen.size else None,
     )
@@ -340,15 +341,16 @@ def piles(names: Sequence[str], markers: Sequence[Marker], limited: Mapping[str,
     zeros, floors, ceilings = [], [], []
     for name, marker in zip(names, markers, strict=True):
         seen = marker.values[~np.isnan(marker.values)]
-        if limited.get(name) or np.unique(seen).size < LEAST_DISTINCT:
-            continue
         low, high = float(seen.min()), float(seen.max())
         at_low, at_high = int((seen == low).sum()), int((seen == high).sum())
-        if low == 0.0 and at_low >= max(3, ZEROS * seen.size):
-            zeros.append(f"{name} ({at_low} of {seen.size})")
-        elif low != 0.0 and at_low >= max(LEAST_PILE, PILE * seen.size):
-            floors.append(f"{name} ({at_low} of {seen.size} are {low:g})")
-        if at_high >= max(LEAST_PILE, PILE * seen.size):
+        few = max(3, ZEROS * seen.size) if low == 0.0 else max(LEAST_PILE, PILE * seen.size)
+        many_high = at_high >= max(LEAST_PILE, PILE * seen.size)
+        if limited.get(name) or not (at_low >= few or many_high) or np.unique(seen).size < LEAST_DISTINCT:
+            continue
+        if at_low >= few:
+            piled = f"{name} ({at_low} of {seen.size}{'' if low == 0.0 else f' are {low:g}'})"
+            (zeros if low == 0.0 else floors).append(piled)
+        if many_high:
             ceilings.append(f"{name} ({at_high} of {seen.size} are {high:g})")
     told = []
     if zeros:

@@ -44,16 +44,20 @@ class Delimited:
     cells: tuple[tuple[str, ...], ...]
     layout: tuple[tuple[int, str, str], ...]
 
-    def with_cells(self, changes: dict[tuple[int, int], str]) -> bytes:
+    def with_cells(self, changes: Mapping[tuple[int, int], str]) -> bytes:
         """The bytes of the file with some cells, by (row, column), replaced."""
-        rows = {row for row, _ in changes}
         parts = []
+        changed = self.changed_rows(changes)
         for row, text, ending in self.layout:
-            if row in rows:
-                cells = [changes.get((row, column), cell) for column, cell in enumerate(self.cells[row])]
-                text = self.separator.join(cells)
-            parts.append(text + ending)
+            parts.append(changed.get(row, text) + ending)
         return "".join(parts).encode(self.encoding)
+
+    def changed_rows(self, changes: Mapping[tuple[int, int], str]) -> dict[int, str]:
+        """Text of the rows in which cells, by (row, column), are replaced."""
+        rows: dict[int, list[str]] = {}
+        for (row, column), cell in changes.items():
+            rows.setdefault(row, list(self.cells[row]))[column] = cell
+        return {row: self.separator.join(cells) for row, cells in rows.items()}
 
     def with_column(
         self,
@@ -75,17 +79,14 @@ class Delimited:
         rows : sequence of sequences of str
             Cells of the new rows, the new column included.
         """
-        changed = {row for row, _ in changes}
+        changed = self.changed_rows(changes)
         parts, headed, last = [], False, "\n"
         for row, text, ending in self.layout:
             if row < 0:
                 if not headed and text.strip():
                     headed, text = True, text + self.separator + name
             else:
-                if row in changed:
-                    cells = [changes.get((row, place), cell) for place, cell in enumerate(self.cells[row])]
-                    text = self.separator.join(cells)
-                text += self.separator + column[row]
+                text = changed.get(row, text) + self.separator + column[row]
             last = ending or last
             parts.append(text + ending)
         if rows and parts and not parts[-1].endswith(last):

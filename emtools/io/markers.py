@@ -48,24 +48,22 @@ class Marker:
     remarks: tuple[str, ...] = ()
 
     @property
-    def n_below(self) -> int:
-        """Cells below a limit and above none."""
-        return int((np.isnan(self.values) & np.isfinite(self.upper) & np.isneginf(self.lower)).sum())
+    def unbounded(self) -> bool:
+        """Whether no limit is known of any cell."""
+        return self.lower.strides == (0,) == self.upper.strides or not (
+            np.isfinite(self.lower).any() or np.isfinite(self.upper).any()
+        )
 
-    @property
-    def n_above(self) -> int:
-        """Cells above a limit and below none."""
-        return int((np.isnan(self.values) & np.isfinite(self.lower) & np.isposinf(self.upper)).sum())
-
-    @property
-    def n_between(self) -> int:
-        """Cells between two limits."""
-        return int((np.isnan(self.values) & np.isfinite(self.lower) & np.isfinite(self.upper)).sum())
-
-    @property
-    def n_missing(self) -> int:
-        """Cells of which nothing is known."""
-        return int((np.isnan(self.values) & np.isinf(self.lower) & np.isinf(self.upper)).sum())
+    def counts(self) -> tuple[int, int, int, int]:
+        """Cells of which nothing is known, below a limit, above one, and between two."""
+        gaps = np.isnan(self.values)
+        n_gaps = int(gaps.sum())
+        if self.unbounded:
+            return n_gaps, 0, 0, 0
+        low, high = np.isfinite(self.lower) & gaps, np.isfinite(self.upper) & gaps
+        between = int((low & high).sum())
+        below, above = int(high.sum()) - between, int(low.sum()) - between
+        return n_gaps - below - above - between, below, above, between
 
 
 def find_decimal(sheet: Columns, positions: Sequence[int]) -> str:
@@ -83,7 +81,7 @@ def find_decimal(sheet: Columns, positions: Sequence[int]) -> str:
         column = sheet.cells[position]
         if isinstance(column, Numbers):
             continue
-        if not any("," in cell for cell in column):
+        if "," not in "\n".join(column):
             points = points or any("." in cell and NUMBER.fullmatch(number_part(cell)) for cell in column)
             continue
         cells = [number_part(cell) for cell in column]
@@ -116,14 +114,22 @@ def read_numbers(cells: Sequence[str], decimal: str) -> tuple[Floats, list[int]]
     if isinstance(cells, Numbers):
         return cells.values.copy(), np.flatnonzero(np.isinf(cells.values)).tolist()
     values = np.full(len(cells), np.nan)
-    odd = []
-    for row, cell in enumerate(cells):
-        try:
-            values[row] = float(cell.replace(",", ".") if decimal == "," else cell)
-        except ValueError:
-            odd.append(row)
+    held = [row for row, cell in enumerate(cells) if cell]
+    texts = [cells[row] for row in held]
+    together = "\n".join(texts)
+    if decimal == "," and "," in together:
+        texts = [text.replace(",", ".") for text in texts]
+    odd: list[int] = []
+    try:
+        values[held] = list(map(float, texts))
+    except ValueError:
+        for row, text in zip(held, texts, strict=True):
+            try:
+                values[row] = float(text)
+            except ValueError:
+                odd.append(row)
     odd += [row for row in np.flatnonzero(~np.isfinite(values)).tolist() if cells[row]]
-    odd += [row for row, cell in enumerate(cells) if "_" in cell]
+    odd += [row for row in held if "_" in cells[row]] if "_" in together else []
     rows = sorted(set(odd))
     values[rows] = np.nan
     return values, rows
@@ -172,7 +178,6 @@ def read_marker(
     """
     cells = sheet.cells[position]
     values, odd = read_numbers(cells, rules.decimal)
-    lower, upper = np.full(len(cells), -np.inf), np.full(len(cells), np.inf)
     sides: dict[str, list[int]] = {"below": [], "above": []}
     for side, codes in (("missing", rules.missing), ("below", rules.below), ("above", rules.above)):
         numeric = [float(code) for code in codes if is_numeric_code(code)]
@@ -180,6 +185,10 @@ def read_marker(
         values[hit] = np.nan
         if side != "missing":
             sides[side] += hit.tolist()
+    shape = values.shape
+    lower, upper = np.broadcast_to(-np.inf, shape), np.broadcast_to(np.inf, shape)
+    if odd or sides["below"] or sides["above"] or censor:
+        lower, upper = lower.copy(), upper.copy()
     known: dict[str, Said | None] = {}
     remarks: dict[str, int] = {}
     bad: list[int] = []

@@ -196,15 +196,10 @@ def read_sheet(
 
 def from_delimited(path: Path, content: Delimited, codes: tuple[str, ...]) -> Columns:
     """Columns of delimited text."""
-    quoted = any('"' in row[0] or any('"' in cell for cell in row) for row in content.cells)
-    clean = unquote if quoted else bare
-    cells = tuple([clean(cell) for cell in column] for column in zip(*content.cells, strict=True))
+    odd = any('"' in text or "\ufeff" in text for row, text, _ in content.layout if row >= 0)
+    clean = unquote if odd else str.strip
+    cells = tuple(list(map(clean, column)) for column in zip(*content.cells, strict=True))
     return Columns(path, content.header, cells, tuple(f"line {line}" for line in content.lines), codes)
-
-
-def bare(cell: str) -> str:
-    """A cell without quotes: no outer blanks or byte-order mark."""
-    return cell.strip().lstrip("\ufeff")
 
 
 def from_arrow(path: Path, content: pyarrow.Table, codes: tuple[str, ...]) -> Columns:
@@ -216,9 +211,9 @@ def from_arrow(path: Path, content: pyarrow.Table, codes: tuple[str, ...]) -> Co
     for column in content.columns:
         if kinds.is_floating(column.type) or kinds.is_integer(column.type):
             numbers = column.cast(pyarrow.float64(), safe=False).to_numpy()
-            cells.append(Numbers(np.array(numbers, dtype=np.float64), kinds.is_integer(column.type)))
+            cells.append(Numbers(np.asarray(numbers, dtype=np.float64), kinds.is_integer(column.type)))
         elif kinds.is_decimal(column.type):
-            cells.append(Numbers(np.array(column.cast(pyarrow.float64()).to_numpy(), dtype=np.float64)))
+            cells.append(Numbers(np.asarray(column.cast(pyarrow.float64()).to_numpy(), dtype=np.float64)))
         else:
             cells.append([as_text(cell) for cell in column.to_pylist()])
     return Columns(path, tuple(content.column_names), cells, Numbered("row ", content.num_rows), codes)

@@ -281,10 +281,11 @@ def read_table(
             )
         else:
             entries[name] = other_entry(found, position, role, old, limit_note(name, beside))
-    lower = np.column_stack([marker.lower for marker in markers])
-    upper = np.column_stack([marker.upper for marker in markers])
     values = np.column_stack([marker.values for marker in markers])
-    unbounded = not (np.isfinite(lower).any() or np.isfinite(upper).any())
+    readings = Readings(values)
+    if not all(marker.unbounded for marker in markers):
+        bounds = (np.column_stack([getattr(marker, side) for marker in markers]) for side in ("lower", "upper"))
+        readings = Readings(values, *bounds)
     return Table(
         path=found.path,
         markers=tuple(names),
@@ -295,7 +296,7 @@ def read_table(
         decimal=decimal,
         content=content,
         places=found.places,
-        readings=Readings(values) if unbounded else Readings(values, lower, upper),
+        readings=readings,
         units=tuple(entries[name].unit for name in names),
         scales=tuple(entries[name].scale for name in names),
         covariates=covariate_frame(found, roles, book, decimal),
@@ -326,7 +327,7 @@ def told_of_limits(
     told = []
     counts = []
     for name, marker in zip(names, markers, strict=True):
-        sides = (("below", marker.n_below), ("above", marker.n_above), ("between two", marker.n_between))
+        sides = zip(("below", "above", "between two"), marker.counts()[1:], strict=True)
         words = [f"{count} {side}" for side, count in sides if count]
         counts += [f"{name} ({', '.join(words)})"] if words else []
     if counts:
