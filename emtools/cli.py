@@ -188,6 +188,15 @@ def add_impute(branches: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="values that the file reports below their limit, as Olink does: use them as they are, or as '< limit' "
         "(default keep)",
     )
+    table.add_argument(
+        "--below-codes", nargs="+", default=(), metavar="CODE", help="codes for a value below its limit, such as ND"
+    )
+    table.add_argument(
+        "--qc-warnings",
+        choices=("keep", "blank"),
+        default="keep",
+        help="Olink values with a warning of quality control: use them, or leave them out and fill them (default keep)",
+    )
     table.add_argument("--truth", type=Path, metavar="TABLE", help="the same table without gaps, to measure the error")
     model = impute.add_argument_group("model")
     model.add_argument(

@@ -64,6 +64,10 @@ class Options(RunOptions):
         Part of a workbook, of an AnnData file.
     below_lod : str
         What becomes of values that the file reports below their limit.
+    below_codes : sequence of str
+        Codes for a value below its limit.
+    qc_warnings : str
+        What becomes of Olink's values with a warning of quality control.
     truth : Path, optional
         The same table without gaps.
     model : str
@@ -94,6 +98,8 @@ class Options(RunOptions):
     sheet: str | None = None
     layer: str | None = None
     below_lod: Any = "keep"
+    below_codes: Sequence[str] = ()
+    qc_warnings: Any = "keep"
     truth: Path | None = None
     model: str = "normal"
     log: Sequence[str] = ()
@@ -121,6 +127,8 @@ def run(options: Options) -> int:
         lod=pairs(options.lod, "--lod"),
         upper_limit=pairs(options.upper_limit, "--upper-limit"),
         below_lod=options.below_lod,
+        below_codes=options.below_codes,
+        warned=options.qc_warnings,
     )
     scales = marker_scales(table, options.log, options.scale)
     truth = read_truth(table, options) if options.truth is not None else None
