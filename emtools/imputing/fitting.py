@@ -2,23 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 
+from emtools.engine.loop import climb
 from emtools.engine.protocol import Floats
 from emtools.engine.result import Fit
 from emtools.engine.starts import fit
-from emtools.errors import InputError
+from emtools.engine.stopping import Status
+from emtools.errors import FitError, InputError
+from emtools.imputing.choose import (
+    SHARE,
+    Comparison,
+    FactorChoice,
+    best_factors,
+    best_weight,
+    factor_model,
+    variances,
+)
+from emtools.imputing.dependencies import dependencies
 from emtools.imputing.result import Fitted
 from emtools.imputing.standard_errors import with_observed_errors
 from emtools.kernels.readings import Readings
+from emtools.models.censored_normal import CensoredNormal
+from emtools.models.factor_analysis import FactorAnalysis
+from emtools.models.incomplete_mixture import IncompleteMixture, incomplete_prior
 from emtools.models.mixture import CovariancePrior
+from emtools.models.normal import MultivariateNormal
+from emtools.models.student_t import StudentT
 from emtools.models.tabular import TableModel
 
 KINDS = ("normal", "t", "factors", "mixture", "auto")
 TOL, MOVE = 1e-10, 1e-9
+WIDE = 100  # columns beyond which a covariance without a finite maximum is modelled by factors
+LOOSE = 1e-2  # gain to come in nats at which climbs of many factors' parameters end
+LONGEST = 1000  # passes of such climbs
+GRID = tuple(10.0 ** (k / 2.0) for k in range(2, -7, -1))  # pseudo-rows of the ridge, in rows of the table
+SINGULAR = 1e-8  # smallest eigenvalue of correlations at the end of a climb, below which it was heading for none
+COMPONENTS = (1, 2, 3, 4, 6)
+MOST_COMPARED = 20_000  # rows that a comparison of kinds looks at
+TOLD = 5  # equations that a notice names
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Arguments of `fit_table` that every kind of model shares."""
+
+    readings: Readings
+    labels: tuple[str, ...]
+    weights: Floats | None
+    starts: int
+    strategy: str | None
+    climbing: dict[str, Any]
+
+    @property
+    def seed(self) -> int:
+        """Root of the random numbers."""
+        return int(self.climbing.get("seed", 0))
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of positive weight in which anything is known."""
+        known = (self.readings.observed | self.readings.bounded).any(axis=1)
+        return int(known.sum() if self.weights is None else (known & (self.weights > 0.0)).sum())
+
+    def name(self, column: int) -> str:
+        """Name of a column."""
+        return self.labels[column] if self.labels else f"column {column}"
+
+    def compare(self) -> Comparison:
+        """Hidden cells of the table."""
+        return Comparison(self.readings, self.weights, self.seed)
 
 
 def fit_table(
@@ -36,6 +93,11 @@ def fit_table(
 ) -> Fitted:
     """Fit a model to the rows of a table.
 
+    A normal distribution is fitted by maximum likelihood. Where its likelihood has no finite maximum the notices say
+    so and name the columns that depend on one another; up to 100 columns a ridge ``Σ = (scatter + λ diag(v)) / (n + λ)``
+    is used, v the observed variances, beyond them factors with a ridge on their loadings. Weights of ridges, the number
+    of factors and of components are those that predict hidden cells best (`emtools.imputing.choose`).
+
     Parameters
     ----------
     readings : Readings
@@ -43,12 +105,13 @@ def fit_table(
     labels : sequence of str
         Names of the columns, for messages.
     kind : {"normal", "t", "factors", "mixture", "auto"}
-        Model of the rows. A normal one of a table with bounded cells integrates over them.
+        Model of the rows; "auto" is the one that predicts hidden cells best. A normal one of a table with bounded cells
+        integrates over them; the others refuse bounds.
     prior : {"auto", "none"} or float
         Weight of the ridge prior in rows, 0 or "none" for maximum likelihood; "auto" is maximum likelihood wherever
-        it exists.
+        a finite maximum exists.
     n_factors, n_components : int, optional
-        Of factors and mixture; chosen by held-out likelihood by default.
+        Of factors and mixture.
     weights : ndarray, shape (n,), optional
         Non-negative weights of the rows; 2 equals the row twice.
     starts : int
@@ -68,24 +131,77 @@ def fit_table(
         If an option or the table cannot be used.
     FitError
         If no start gave a usable result.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> rows = rng.normal(size=(40, 2))
+    >>> rows = np.column_stack([rows, rows.sum(axis=1)])
+    >>> rows[::5, 0] = np.nan
+    >>> fitted = fit_table(Readings(rows), labels=("a", "b", "sum"))
+    >>> fitted.notices[0].split(":")[0]
+    'sum = a + b'
+    """
+    check_options(readings, kind, prior)
+    asked = Asked(readings, tuple(labels), weights, starts, strategy, climbing)
+    check_columns(asked)
+    match kind:
+        case "normal":
+            return fit_normal(asked, prior)
+        case "t":
+            model = StudentT(readings.values.shape[1], labels=asked.labels)
+            return Fitted("t", cast("TableModel", model), fit_model(model, asked), 0.0, ())
+        case "factors":
+            return fit_factors(asked, prior, n_factors)
+        case "mixture":
+            return fit_mixture(asked, prior, n_components)
+    return fit_best(asked, prior, n_factors, n_components)
+
+
+def check_options(readings: Readings, kind: str, prior: str | float) -> None:
+    """Refuse options that cannot be used, or not with this table.
+
+    Raises
+    ------
+    InputError
+        If so.
     """
     if kind not in KINDS:
         raise InputError("kind", repr(kind), f"one of {', '.join(KINDS)}")
-    if kind != "normal":
-        raise InputError("kind", repr(kind), "normal", "the others are on their way")
-    weight = 0.0 if isinstance(prior, str) else float(prior)
-    model = table_model(kind, readings, ridge(readings, weight, weights), tuple(labels))
-    return Fitted(kind, model, fit_model(model, readings, weights, starts, strategy, climbing), weight, ())
+    words = isinstance(prior, str)
+    if (words and prior not in ("auto", "none")) or (not words and not 0.0 <= float(prior) < np.inf):
+        raise InputError("prior", repr(prior), "auto, none, or a number of pseudo-rows of at least 0")
+    if kind in ("t", "factors", "mixture") and readings.bounded.any():
+        row, column = (int(k) for k in np.argwhere(readings.bounded)[0])
+        got = f"bounds of a cell (row {row}, column {column})"
+        raise InputError(f"kind {kind}", got, "values or nothing", "use kind normal, which integrates over limits")
+    if kind == "t" and not words and float(prior):
+        raise InputError("prior", f"{prior:g} rows with kind t", "auto or none", "use kind normal for a ridge")
 
 
-def spread(readings: Readings, weights: Floats | None = None) -> Floats:
-    """Variance of the observed values of each column, shape (d,)."""
+def check_columns(asked: Asked) -> None:
+    """Refuse a column that does not vary or of which nothing is known: no variance can be estimated.
+
+    Raises
+    ------
+    InputError
+        If there is one.
+    """
+    readings = asked.readings
+    if readings.bounded.any():
+        return
     seen = readings.observed
-    counts = seen * (1.0 if weights is None else weights[:, None])
-    values = np.where(seen, readings.values, 0.0)
-    totals = np.maximum(counts.sum(axis=0), 1e-300)
-    centre = (counts * values).sum(axis=0) / totals
-    return np.asarray((counts * np.where(seen, readings.values - centre, 0.0) ** 2).sum(axis=0) / totals)
+    if asked.weights is not None:
+        seen = seen & (asked.weights > 0.0)[:, None]
+    counts = seen.sum(axis=0)
+    if not counts.all():
+        raise InputError(asked.name(int(np.argmin(counts))), "no value", "at least two that differ", "drop it")
+    high = np.where(seen, readings.values, -np.inf).max(axis=0)
+    low = np.where(seen, readings.values, np.inf).min(axis=0)
+    if (high <= low).any():
+        column = int(np.argmax(high <= low))
+        got = f"one value alone, {high[column]:g}, in its {counts[column]} observed cells"
+        raise InputError(asked.name(column), got, "at least two that differ", "drop it")
 
 
 def ridge(readings: Readings, pseudo_rows: float, weights: Floats | None = None) -> CovariancePrior | None:
@@ -99,43 +215,251 @@ def ridge(readings: Readings, pseudo_rows: float, weights: Floats | None = None)
         Weight λ of the prior in rows, at least 0; 0 is no prior.
     weights : ndarray, shape (n,), optional
         Weights of the rows.
+
+    Returns
+    -------
+    CovariancePrior or None
+
+    Examples
+    --------
+    >>> ridge(Readings(np.array([[0.0, 1.0], [2.0, 5.0]])), 0.5).scale.tolist()
+    [[0.5, 0.0], [0.0, 2.0]]
     """
     if pseudo_rows == 0.0:
         return None
-    variances = spread(readings, weights)
-    return CovariancePrior(pseudo_rows - len(variances) - 1.0, np.diag(pseudo_rows * variances))
+    spread = variances(readings, weights)
+    spread = np.where(spread > 0.0, spread, 1.0)
+    return CovariancePrior(pseudo_rows - len(spread) - 1.0, np.diag(pseudo_rows * spread))
 
 
-def table_model(kind: str, readings: Readings, prior: CovariancePrior | None, labels: tuple[str, ...]) -> TableModel:
-    """A normal model of a table; bounded cells are integrated over."""
-    d = readings.values.shape[1]
-    if readings.bounded.any():
-        from emtools.models.censored_normal import CensoredNormal
-
-        return cast("TableModel", CensoredNormal(d, prior, labels))
-    from emtools.models.normal import MultivariateNormal
-
-    return cast("TableModel", MultivariateNormal(d, prior, labels))
+def normal_model(asked: Asked, pseudo_rows: float, readings: Readings | None = None) -> TableModel:
+    """A normal model of a table with a ridge; bounded cells are integrated over."""
+    table = asked.readings if readings is None else readings
+    d, prior = table.values.shape[1], ridge(table, pseudo_rows, asked.weights)
+    if asked.readings.bounded.any():
+        return cast("TableModel", CensoredNormal(d, prior, asked.labels))
+    return cast("TableModel", MultivariateNormal(d, prior, asked.labels))
 
 
-def fit_model(
-    model: TableModel,
-    readings: Readings,
-    weights: Floats | None,
-    starts: int,
-    strategy: str | None,
-    climbing: dict[str, Any],
-) -> Fit[Any, Any]:
+def fit_model(model: Any, asked: Asked, **more: Any) -> Fit[Any, Any]:
     """Fit one model."""
-    from emtools.models.normal import PatternSource
-
-    make: Callable[..., Any] = getattr(model, "source", lambda r, w: PatternSource(r.values, w))
-    fitted = fit(model, make(readings, weights), starts=starts, strategy=strategy, **tight(model, climbing))
-    return with_observed_errors(fitted, readings, weights)
+    arguments = {"starts": asked.starts, "strategy": asked.strategy, **more, **tight(model, asked.climbing)}
+    fitted = fit(model, model.source(asked.readings, asked.weights), **arguments)
+    return with_observed_errors(fitted, asked.readings, asked.weights)
 
 
 def tight(model: TableModel, climbing: dict[str, Any]) -> dict[str, Any]:
     """Arguments of a climb, with tolerances of an exact fit where none were asked for: 1e-10 nats, and where a change of
-    parameters is measured in standard deviations 1e-9 of them an EM step."""
+    parameters is measured in standard deviations 1e-9 of them an EM step. Beyond 100 columns factors climb to 1e-2 nats."""
+    if isinstance(model, FactorAnalysis):
+        wide: dict[str, Any] = {"tol": LOOSE, "max_passes": LONGEST, "certificate": False}
+        return (wide if model.n_features > WIDE else {}) | climbing
     exact = {"tol": TOL, **({"parameter_tol": MOVE} if hasattr(model, "packed_units") else {})}
     return exact | climbing
+
+
+def fit_normal(asked: Asked, prior: str | float) -> Fitted:
+    """A normal distribution, by maximum likelihood where it exists, else with a ridge or by factors."""
+    d = asked.readings.values.shape[1]
+    if prior != "auto":
+        weight = 0.0 if prior == "none" else float(prior)
+        model = normal_model(asked, weight)
+        return Fitted("normal", model, fit_model(model, asked), weight, ())
+    if asked.n_rows <= d:
+        rows = f"{asked.n_rows:,} rows cannot tell the covariance of {d:,} columns"
+        return regularised(asked, f"{rows}: the likelihood has no finite maximum", [])
+    model = normal_model(asked, 0.0)
+    try:
+        fitted = fit_model(model, asked)
+    except FitError:
+        fitted = None
+    if fitted is not None and not nearly_singular(model.moments(fitted.params)[1], fitted.status):
+        return Fitted("normal", model, fitted, 0.0, ())
+    equations = named_dependencies(asked, model, fitted)
+    why = "the likelihood has no finite maximum"
+    if not equations:
+        why = f"{why} with {asked.n_rows:,} rows of {d:,} columns and these gaps"
+    return regularised(asked, why, equations)
+
+
+def nearly_singular(covariance: Floats, status: Status) -> bool:
+    """Whether a climb that did not converge was heading for a singular covariance."""
+    if status is Status.CONVERGED:
+        return False
+    sd = np.sqrt(np.diagonal(covariance))
+    return bool(np.linalg.eigvalsh(covariance / np.outer(sd, sd))[0] < SINGULAR)
+
+
+def named_dependencies(asked: Asked, model: TableModel, fitted: Fit[Any, Any] | None) -> list[str]:
+    """Equations among the columns, from where a climb without a prior was heading."""
+    if fitted is None:
+        source = model.source(asked.readings, asked.weights)
+        start = model.initial_params(source, np.random.default_rng(asked.seed), model.strategies[0])
+        ended = climb(model, source, start, tol=LOOSE, max_passes=500)
+        covariance = model.m_step(ended.stats, ended.params).covariance
+    else:
+        covariance = model.moments(fitted.params)[1]
+    labels = [asked.name(j) for j in range(len(covariance))]
+    if not np.isfinite(covariance).all() or not (np.diagonal(covariance) > 0.0).all():
+        return []
+    return dependencies(asked.readings.values, covariance, labels)
+
+
+def regularised(asked: Asked, why: str, equations: list[str]) -> Fitted:
+    """A fit with the prior that predicts hidden cells best, and why there is one."""
+    notices = []
+    if equations:
+        more = f" and {len(equations) - TOLD} more" if len(equations) > TOLD else ""
+        many = len(equations) > 1
+        notices = [
+            f"{'; '.join(equations[:TOLD])}{more}: {'these columns depend' if many else 'the columns depend'} on one another "
+            f"exactly, so {why}; drop one column of {'each' if many else 'the'} equation to be rid of it"
+        ]
+    else:
+        notices = [f"{why[0].upper()}{why[1:]}; drop columns or add rows to do without a prior"]
+    d = asked.readings.values.shape[1]
+    if d > WIDE and not asked.readings.bounded.any():
+        found = fit_factors(asked, "auto", None)
+        return replace(found, notices=(*notices, *found.notices))
+    comparison = asked.compare()
+    n = float(asked.n_rows)
+    if comparison.parts:
+        weight, score = best_weight(comparison, lambda t, w: normal_model(asked, w, t), [n * g for g in GRID])
+        how = f"the weight that predicts hidden cells best ({score:.3f} nats a cell)"
+    else:
+        weight, how = 0.1 * n, "a tenth of the rows, since no cell can be spared to choose by"
+    model = normal_model(asked, weight)
+    fitted = fit_model(model, asked)
+    notices.append(
+        f"Used instead: a ridge prior worth {weight:.3g} rows, which draws correlations towards 0 by "
+        f"{100.0 * weight / (n + weight):.2g} %; {how}"
+    )
+    return Fitted("normal", model, fitted, weight, tuple(notices))
+
+
+def fit_factors(asked: Asked, prior: str | float, n_factors: int | None) -> Fitted:
+    """Factor analysis with a ridge on loadings; number and ridge by hidden cells where they are not given."""
+    readings, d = asked.readings, asked.readings.values.shape[1]
+    given = None if prior == "auto" else 0.0 if prior == "none" else float(prior)
+    notices = []
+    if n_factors is None or given is None:
+        comparison = asked.compare()
+        if not comparison.parts:
+            raise InputError("factors", "no cell to spare", "more values", "set n_factors and the prior")
+        choice = best_factors(comparison, n_factors, given)
+        n_factors, weight = choice.n_factors, choice.ridge
+        notices.append(tell_choice(choice, comparison))
+    else:
+        weight = given
+    if not 1 <= n_factors < d:
+        raise InputError("factors", str(n_factors), f"1 to {d - 1}")
+    if prior == "none":
+        model = FactorAnalysis(d, n_factors, labels=asked.labels)
+    else:
+        model = factor_model(readings, n_factors, weight, asked.weights, asked.labels)
+    fitted = fit_model(model, asked)
+    if d > WIDE and fitted.certificate is None:
+        notices.append(f"Standard errors of {model.n_free_parameters:,} parameters are not computed")
+    return Fitted("factors", cast("TableModel", model), fitted, weight, tuple(notices))
+
+
+def tell_choice(choice: FactorChoice, comparison: Comparison) -> str:
+    """One sentence on how many factors were chosen, and by what."""
+    many = "1 factor" if choice.n_factors == 1 else f"{choice.n_factors} factors"
+    return (
+        f"Used: {many} with a ridge prior on their loadings worth {choice.ridge:g} rows, which predict "
+        f"{comparison.n_cells:,.0f} hidden cells best of {len(choice.tried)} pairs tried ({choice.score:.3f} nats a cell); "
+        f"uniquenesses are kept from 0 by the weight of two rows at {SHARE:g} of each variance"
+    )
+
+
+def mixture_model(asked: Asked, n_components: int, prior: str | float, readings: Readings | None = None) -> TableModel:
+    """A mixture of normals of a table."""
+    table = asked.readings if readings is None else readings
+    weak: CovariancePrior | None
+    if prior == "auto":
+        weak = incomplete_prior(table.values, n_components, "full", asked.weights)
+    else:
+        weak = ridge(table, 0.0 if prior == "none" else float(prior), asked.weights)
+    d = table.values.shape[1]
+    return cast("TableModel", IncompleteMixture(n_components, d, prior=weak, labels=asked.labels))
+
+
+def fit_mixture(asked: Asked, prior: str | float, n_components: int | None) -> Fitted:
+    """A mixture of normals; their number by hidden cells where it is not given."""
+    notices = []
+    if n_components is None:
+        comparison = asked.compare()
+        scores = mixture_scores(asked, prior, comparison)
+        n_components = max(scores, key=lambda k: scores[k])
+        many = "1 component" if n_components == 1 else f"{n_components} components"
+        notices = [f"Used: {many}, the number that predicts hidden cells best ({scores[n_components]:.3f} nats a cell)"]
+    model = mixture_model(asked, n_components, prior)
+    fitted = fit_model(model, asked)
+    weight = 0.0 if prior in ("auto", "none") else float(prior)
+    return Fitted("mixture", model, fitted, weight, tuple(notices))
+
+
+def mixture_scores(
+    asked: Asked, prior: str | float, comparison: Comparison, counts: Sequence[int] = COMPONENTS
+) -> dict[int, float]:
+    """Nats a hidden cell by number of components, until one more does not help."""
+    scores: dict[int, float] = {}
+    for k in counts:
+        scores[k] = comparison.judge(lambda table, k=k: mixture_model(asked, k, prior, table))[0]  # type: ignore[misc]
+        if len(scores) > 1 and scores[k] < max(scores.values()):
+            break
+    return scores
+
+
+def fit_best(asked: Asked, prior: str | float, n_factors: int | None, n_components: int | None) -> Fitted:
+    """The kind of model that predicts hidden cells best."""
+    readings, (n, d) = asked.readings, asked.readings.values.shape
+    if readings.bounded.any():
+        told = "Used: normal, the kind that integrates over limits of detection"
+        return with_notice(fit_normal(asked, prior), told)
+    if d > WIDE:
+        told = f"Used: factors, the kind for more than {WIDE} columns; others were not compared"
+        return with_notice(fit_factors(asked, prior, n_factors), told)
+    looked = asked
+    if n > MOST_COMPARED:
+        rows = np.sort(np.random.default_rng(asked.seed).choice(n, MOST_COMPARED, replace=False))
+        w = None if asked.weights is None else asked.weights[rows]
+        looked = replace(asked, readings=readings.take(rows), weights=w)
+    comparison = looked.compare()
+    if not comparison.parts:
+        return with_notice(fit_normal(asked, prior), "Used: normal, since no cell can be spared to compare kinds by")
+    scores, weight = {}, 0.0 if isinstance(prior, str) else float(prior)
+    scores["normal"] = comparison.judge(lambda table: normal_model(looked, weight, table))[0]
+    if prior == "auto" and (scores["normal"] == -np.inf or looked.n_rows <= d):
+        grid = [looked.n_rows * g for g in GRID]
+        scores["normal"] = best_weight(comparison, lambda t, w: normal_model(looked, w, t), grid)[1]
+    student = cast("TableModel", StudentT(d, labels=asked.labels))
+    scores["t"] = comparison.judge(lambda _: student)[0]
+    if d > 2:
+        chosen = best_factors(comparison, n_factors, None if prior == "auto" else weight)
+        scores["factors"] = chosen.score
+    counts = COMPONENTS if n_components is None else (n_components,)
+    sizes = mixture_scores(looked, prior, comparison, counts)
+    n_components = max(sizes, key=lambda k: sizes[k])
+    if n_components > 1:
+        scores["mixture"] = sizes[n_components]
+    order = sorted(scores, key=lambda name: -scores[name])
+    told = ", ".join(f"{name} {scores[name]:.3f}" for name in order)
+    lead = scores[order[0]] - scores[order[1]]
+    notice = f"Used: {order[0]}, ahead by {lead:.3f} nats a cell on {comparison.n_cells:,.0f} hidden cells ({told})"
+    match order[0]:
+        case "t":
+            best = Fitted("t", student, fit_model(student, asked), 0.0, ())
+        case "factors":
+            best = fit_factors(asked, prior if prior == "none" else chosen.ridge, chosen.n_factors)
+        case "mixture":
+            best = fit_mixture(asked, prior, n_components)
+        case _:
+            best = fit_normal(asked, prior)
+    return with_notice(best, notice)
+
+
+def with_notice(fitted: Fitted, notice: str) -> Fitted:
+    """The same with a notice before the others."""
+    return replace(fitted, notices=(notice, *fitted.notices))

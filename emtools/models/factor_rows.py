@@ -10,7 +10,8 @@ import numpy as np
 from emtools.engine.chunks import VALUES_PER_CHUNK, check_weights
 from emtools.engine.protocol import Floats
 from emtools.errors import InputError
-from emtools.kernels.missing import group_rows, reduce_pattern
+from emtools.kernels.missing import group_rows
+from emtools.kernels.patterns import mean_and_root
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,11 @@ class FactorSource:
             away = (filled[rows] - self.origin) * o
             root = np.sqrt(w[rows])
             if len(rows) > o.sum() + 1:
-                pattern = reduce_pattern(away[:, o], w[rows], o)
-                away = np.zeros((1 + len(pattern.root), d))
-                away[0, o], away[1:, o] = math.sqrt(pattern.weight) * pattern.mean, pattern.root
+                weight, mean, scatter = mean_and_root(away[:, o], w[rows])
+                away = np.zeros((1 + len(scatter), d))
+                away[0, o], away[1:, o] = math.sqrt(weight) * mean, scatter
                 root = np.zeros(len(away))
-                root[0] = math.sqrt(pattern.weight)
+                root[0] = math.sqrt(weight)
             else:
                 away = root[:, None] * away
             parts.append(away)

@@ -1,0 +1,335 @@
+"""What predicts cells that were held out: the weight of a prior, the number of factors, the kind of model.
+
+Some observed cells of a table are hidden, a model is fitted to the others, and judged by its log density of the hidden
+cells given what is left of their rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from emtools.engine.loop import climb
+from emtools.engine.protocol import Floats
+from emtools.engine.stopping import Status
+from emtools.errors import EmtoolsError
+from emtools.kernels.readings import Readings
+from emtools.models.factor_analysis import FactorAnalysis, FactorParams, FactorPrior
+from emtools.models.factor_rows import leading_axes
+from emtools.models.tabular import TableModel
+
+PARTS = 8  # of the observed cells, of which one is hidden at a time
+FEW, MANY = 20_000, 200_000  # cells up to which four and two parts are hidden in turn; beyond, one
+LEAST = 3  # values that a column keeps
+CLOSE = 0.05  # gain to come in nats at which a climb for a comparison ends
+PASSES = 25
+FALLS = 2  # comparisons in a row that must fall to end a grid
+SHARE = 0.5  # of a column's variance that the prior on its uniqueness expects
+ROWS = 2.0  # weight of that prior in rows
+RIDGES = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+FACTORS = (1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90)
+FIRST = (3, 4)  # places in both where the search begins
+
+K = TypeVar("K")
+
+
+@dataclass(frozen=True)
+class Split:
+    """A table with some observed cells hidden.
+
+    Parameters
+    ----------
+    kept : Readings
+        The table without the hidden cells.
+    before, after : Readings
+        The rows with a hidden cell, without it and with it.
+    weights : ndarray, shape (n,)
+        Weights of these rows.
+    n_cells : float
+        Hidden cells, weighted.
+    """
+
+    kept: Readings
+    before: Readings
+    after: Readings
+    weights: Floats
+    n_cells: float
+
+
+def splits(readings: Readings, weights: Floats | None = None, seed: int = 0) -> list[Split]:
+    """Tables with an eighth of the observed cells hidden, other cells each time.
+
+    A column keeps three values, of which two differ, and a row its last value.
+
+    Parameters
+    ----------
+    readings : Readings
+        The table.
+    weights : ndarray, shape (n,), optional
+        Weights of the rows.
+    seed : int
+        Of the choice of cells.
+
+    Returns
+    -------
+    list of Split
+        Four, two or one, by the number of cells; none where a table has no cell to spare.
+    """
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 8]))
+    seen = readings.observed
+    part = rng.integers(0, PARTS, size=seen.shape)
+    count = 4 if seen.size <= FEW else 2 if seen.size <= MANY else 1
+    found = []
+    for k in range(count):
+        hidden = seen & (part == k)
+        alone = hidden.any(axis=1) & ~(seen & ~hidden).any(axis=1)
+        hidden[alone] = False
+        kept = np.where(hidden, np.nan, readings.values)
+        for j in np.flatnonzero(hidden.any(axis=0)):
+            left = kept[~np.isnan(kept[:, j]), j]
+            if left.size < LEAST or not np.ptp(left) > 0.0:
+                kept[:, j], hidden[:, j] = readings.values[:, j], False
+        rows = hidden.any(axis=1)
+        if rows.any():
+            low, high = readings.bounds()
+            table = replace(readings, values=kept)
+            if readings.lower is not None or readings.upper is not None:
+                table = Readings(kept, np.where(hidden, -np.inf, low), np.where(hidden, np.inf, high))
+            w = np.ones(len(kept)) if weights is None else weights
+            cells = float(hidden.sum(axis=1) @ w)
+            found.append(Split(table, table.take(rows), readings.take(rows), w[rows], cells))
+    return found
+
+
+def held_out(model: TableModel, params: Any, split: Split) -> float:
+    """Log density in nats of the hidden cells given the rest of their rows; minus infinity where it is not finite."""
+    with np.errstate(all="ignore"):
+        try:
+            gain = model.log_density(params, split.after) - model.log_density(params, split.before)
+        except (EmtoolsError, np.linalg.LinAlgError):
+            return -math.inf
+    total = float(split.weights @ gain)
+    return total if math.isfinite(total) else -math.inf
+
+
+@dataclass
+class Comparison:
+    """Candidates judged on the same hidden cells.
+
+    Parameters
+    ----------
+    readings : Readings
+        The table.
+    weights : ndarray, shape (n,), optional
+        Weights of the rows.
+    seed : int
+        Of hidden cells and starts.
+    """
+
+    readings: Readings
+    weights: Floats | None = None
+    seed: int = 0
+    parts: list[Split] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.parts = splits(self.readings, self.weights, self.seed)
+
+    @property
+    def n_cells(self) -> float:
+        """Hidden cells, all parts together."""
+        return sum(part.n_cells for part in self.parts)
+
+    def judge(
+        self,
+        make: Callable[[Readings], TableModel],
+        begin: Sequence[Callable[[TableModel], Any] | None] = (),
+        passes: int = PASSES,
+    ) -> tuple[float, list[Any]]:
+        """Score of a model in nats a hidden cell, and its parameters for each part.
+
+        Parameters
+        ----------
+        make : callable
+            The model of what is kept of the table.
+        begin : sequence of callable
+            First parameters for each part; those of the model by default.
+        passes : int
+            Budget of each climb.
+        """
+        total, ends = 0.0, []
+        for k, part in enumerate(self.parts):
+            model = make(part.kept)
+            source = model.source(part.kept, self.weights)
+            first = begin[k] if begin else None
+            if first is None:
+                start = model.initial_params(source, np.random.default_rng(self.seed), model.strategies[0])
+            else:
+                start = first(model)
+            ended = climb(model, source, start, tol=CLOSE, max_passes=passes)
+            usable = ended.status in (Status.CONVERGED, Status.BUDGET)
+            total += held_out(model, ended.params, part) if usable else -math.inf
+            ends.append(ended.params)
+        return (total / self.n_cells if self.parts else -math.inf), ends
+
+
+def best_weight(
+    comparison: Comparison, make: Callable[[Readings, float], TableModel], grid: Sequence[float], refine: int = 2
+) -> tuple[float, float]:
+    """The weight of a prior that predicts hidden cells best, along a descending grid and then between its points.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Hidden cells.
+    make : callable
+        The model of a table under a weight.
+    grid : sequence of float
+        Weights, descending; each climb starts from the end of the one before.
+    refine : int
+        Times that the steps beside the best weight are halved, on the scale of logarithms.
+
+    Returns
+    -------
+    weight, score : float
+        The score in nats a hidden cell.
+    """
+    scores: dict[float, float] = {}
+    ends: dict[float, list[Any]] = {}
+
+    def judge(weight: float, near: float | None) -> float:
+        begin = [(lambda _, p=p: p) for p in ends[near]] if near is not None else []
+        scores[weight], ends[weight] = comparison.judge(lambda table: make(table, weight), begin)
+        return scores[weight]
+
+    near, top, falls = None, -math.inf, 0
+    for weight in grid:
+        score = judge(weight, near)
+        falls = 0 if score > top else falls + 1
+        top = max(top, score)
+        near = weight
+        if falls == FALLS:
+            break
+    for _ in range(refine):
+        order = sorted(scores)
+        at = order.index(max(scores, key=lambda w: scores[w]))
+        for beside in (at - 1, at + 1):
+            if 0 <= beside < len(order):
+                judge(math.sqrt(order[at] * order[beside]), order[at])
+    best = max(scores, key=lambda w: (scores[w], w))
+    return best, scores[best]
+
+
+def grown(params: FactorParams, values: Floats, n_factors: int) -> FactorParams:
+    """The same parameters with more factors, along what the present ones leave, or with fewer, the leading ones.
+
+    Parameters
+    ----------
+    params : FactorParams
+    values : ndarray, shape (n, d)
+        The table, NaN where missing.
+    n_factors : int
+        Factors asked for.
+    """
+    d, q = params.loadings.shape
+    model = FactorAnalysis(d, q)
+    if n_factors <= q:
+        return replace(params, loadings=model.principal_axes(params)[:, :n_factors])
+    scores, _ = model.scores(params, values)
+    left = (values - params.mean - scores @ model.principal_axes(params).T) / np.sqrt(params.noise)
+    counts = np.sqrt((~np.isnan(left)).sum(axis=0))
+    lengths, axes = leading_axes(np.where(np.isnan(left), 0.0, left) / counts, n_factors - q)
+    more = axes * np.sqrt(np.maximum(lengths - 1.0, 0.1)) * np.sqrt(params.noise)[:, None]
+    return replace(params, loadings=np.hstack([params.loadings, more]))
+
+
+def variances(readings: Readings, weights: Floats | None = None) -> Floats:
+    """Variance of the observed values of each column, shape (d,)."""
+    seen = readings.observed
+    counts = seen * (1.0 if weights is None else weights[:, None])
+    values = np.where(seen, readings.values, 0.0)
+    totals = np.maximum(counts.sum(axis=0), 1e-300)
+    centre = (counts * values).sum(axis=0) / totals
+    return np.asarray((counts * np.where(seen, readings.values - centre, 0.0) ** 2).sum(axis=0) / totals)
+
+
+def factor_model(
+    readings: Readings, n_factors: int, ridge: float, weights: Floats | None = None, labels: tuple[str, ...] = ()
+) -> FactorAnalysis:
+    """Factor analysis of a table, uniquenesses kept from zero by the weight of two rows."""
+    prior = FactorPrior(SHARE * variances(readings, weights), ROWS, ridge)
+    return FactorAnalysis(readings.values.shape[1], n_factors, prior=prior, labels=labels)
+
+
+@dataclass(frozen=True)
+class FactorChoice:
+    """Number of factors and weight of the prior on loadings, chosen by hidden cells.
+
+    Parameters
+    ----------
+    n_factors : int
+    ridge : float
+    score : float
+        Nats a hidden cell.
+    tried : dict
+        Score of every pair that was tried.
+    """
+
+    n_factors: int
+    ridge: float
+    score: float
+    tried: dict[tuple[int, float], float]
+
+
+def best_factors(comparison: Comparison, n_factors: int | None = None, ridge: float | None = None) -> FactorChoice:
+    """The number of factors and the weight on loadings that predict hidden cells best, by steps on a grid of both.
+
+    From the best pair so far its neighbours are tried, each climb starting from the end of that pair's; the search
+    ends where none is better.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Hidden cells.
+    n_factors : int, optional
+        The number of factors where it is given.
+    ridge : float, optional
+        The weight on loadings where it is given.
+    """
+    n, d = comparison.readings.values.shape
+    most = max(1, min(d - 1, n // 2))
+    sizes = [q for q in FACTORS if q <= most] if n_factors is None else [n_factors]
+    ridges = RIDGES if ridge is None else (ridge,)
+    scores: dict[tuple[int, int], float] = {}
+    ends: dict[tuple[int, int], list[FactorParams]] = {}
+
+    def judge(place: tuple[int, int], near: tuple[int, int] | None) -> None:
+        q, weight = sizes[place[0]], ridges[place[1]]
+        begin: list[Any] = []
+        if near is not None:
+            begin = [
+                (lambda _, p=p, s=s: grown(p, s.kept.values, q))
+                for p, s in zip(ends[near], comparison.parts, strict=True)
+            ]
+        w = comparison.weights
+        scores[place], ends[place] = comparison.judge(lambda table: factor_model(table, q, weight, w), begin)
+
+    at = (min(FIRST[0], len(sizes) - 1), min(FIRST[1], len(ridges) - 1))
+    judge(at, None)
+    while True:
+        for step in ((1, 0), (0, 1), (-1, 0), (0, -1)):
+            place = (at[0] + step[0], at[1] + step[1])
+            inside = 0 <= place[0] < len(sizes) and 0 <= place[1] < len(ridges)
+            if inside and place not in scores:
+                judge(place, at)
+                if scores[place] > scores[at]:
+                    break
+        best = max(scores, key=lambda place: (scores[place], -place[0], place[1]))
+        if scores[best] <= scores[at]:
+            break
+        at = best
+    tried = {(sizes[q], ridges[r]): score for (q, r), score in scores.items()}
+    return FactorChoice(sizes[at[0]], ridges[at[1]], scores[at], tried)
