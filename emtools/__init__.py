@@ -40,7 +40,7 @@ _HOME = {
     "EMGaussianMixture": "emtools.estimators",
     "EMBayesianGaussianMixture": "emtools.estimators",
     "EMKMeans": "emtools.estimators",
-    "EMImputer": "emtools.estimators",
+    "MVNImputer": "emtools.estimators",
     "EMFactorAnalysis": "emtools.estimators",
 }
 

@@ -6,6 +6,6 @@ a weight of 2 equals the row twice; what a fit reports belongs to the parameters
 
 from emtools.estimators.bayesian import EMBayesianGaussianMixture
 from emtools.estimators.mixture import EMGaussianMixture, EMKMeans
-from emtools.estimators.tables import EMFactorAnalysis, EMImputer
+from emtools.estimators.tables import EMFactorAnalysis, MVNImputer
 
-__all__ = ["EMBayesianGaussianMixture", "EMFactorAnalysis", "EMGaussianMixture", "EMImputer", "EMKMeans"]
+__all__ = ["EMBayesianGaussianMixture", "EMFactorAnalysis", "EMGaussianMixture", "EMKMeans", "MVNImputer"]

@@ -81,7 +81,7 @@ def as_seed(random_state: Any) -> int:
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
-def wanted(certify: bool | str, model: Any) -> bool:
+def wanted(certify: bool | str, n_free_parameters: int) -> bool:
     """Whether a certificate is asked for: "auto" stands for models of at most `FEW` parameters.
 
     Raises
@@ -90,7 +90,7 @@ def wanted(certify: bool | str, model: Any) -> bool:
         If `certify` is neither a bool nor "auto".
     """
     if certify == "auto":
-        return bool(model.n_free_parameters <= FEW)
+        return n_free_parameters <= FEW
     if not isinstance(certify, bool):
         raise ValueError(f"certify: {certify!r}; True, False or 'auto' is needed")
     return certify
@@ -107,11 +107,7 @@ def climb_to_top(
     assign: Assign = "soft",
     seed: int = 0,
 ) -> Fit[Any, Any]:
-    """Fit, certify where it is asked for, and leave on `estimator` what every face has.
-
-    ``converged_``, ``n_iter_`` (passes of the best start), ``verdict_`` (a sentence), ``certificate_`` (None
-    without one) and ``result_`` (the `Fit`).
-    """
+    """Fit, certify where it is asked for, and leave on `estimator` what every face has."""
     with value_errors():
         result = fit(
             model,
@@ -123,13 +119,22 @@ def climb_to_top(
             tol=estimator.tol,
             max_passes=estimator.max_iter,
             seed=seed,
-            certificate=wanted(getattr(estimator, "certify", False), model),
+            certificate=wanted(getattr(estimator, "certify", False), getattr(model, "n_free_parameters", 0)),
         )
+    leave_result(estimator, result)
+    return result
+
+
+def leave_result(estimator: Any, result: Fit[Any, Any]) -> None:
+    """Leave on `estimator` what every face has, and warn where the fit did not converge.
+
+    ``converged_``, ``n_iter_`` (passes of the best start), ``verdict_`` (a sentence), ``certificate_`` (None
+    without one) and ``result_`` (the `Fit`).
+    """
     estimator.result_ = result
     estimator.certificate_ = result.certificate
     estimator.verdict_ = result.verdict
     estimator.converged_ = result.converged
     estimator.n_iter_ = result.starts[result.best_restart].passes
     if not result.converged:
-        warnings.warn(result.verdict, ConvergenceWarning, stacklevel=3)
-    return result
+        warnings.warn(result.verdict, ConvergenceWarning, stacklevel=4)

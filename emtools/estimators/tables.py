@@ -7,32 +7,45 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from emtools.estimators.shared import as_seed, checked, checked_rows, climb_to_top, merged, value_errors
-from emtools.kernels.missing import group_rows, log_density_observed
-from emtools.models.covariance_prior import CovariancePrior, spread_prior
+from emtools.estimators.shared import (
+    as_seed,
+    checked,
+    checked_rows,
+    climb_to_top,
+    leave_result,
+    merged,
+    value_errors,
+    wanted,
+)
+from emtools.imputing.fitting import fit_table
+from emtools.imputing.multiple import draw_tables
+from emtools.kernels.missing import log_density_observed
+from emtools.kernels.readings import Readings
+from emtools.models.covariance_prior import spread_prior
 from emtools.models.factor_analysis import FactorAnalysis
 from emtools.models.factor_rows import FactorSource
-from emtools.models.normal import MultivariateNormal, PatternSource
 
 Floats = npt.NDArray[np.float64]
 
 
-class EMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class MVNImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Fill gaps with their expectation under the multivariate normal distribution that fits the table best.
 
     Parameters
     ----------
+    kind : {"normal", "t", "factors", "mixture", "auto"}
+        Distribution of the rows: normal, Student's t for outlying rows, normal with a few factors for very many
+        columns, a mixture of normals, or the one that predicts held-out cells best.
+    prior : {"auto", "none"} or float
+        Weight of a ridge prior on the covariance, in rows; 0 or "none" is maximum likelihood. "auto" is that wherever it
+        has an answer, and elsewhere the weight that predicts held-out cells best.
+    n_factors, n_components : int, optional
+        Factors of "factors", components of "mixture"; chosen by held-out likelihood by default.
     sample_posterior : bool
         Draw what is filled in from its conditional distribution at the fitted parameters, instead of its mean: the
-        spread of a column is then right, and several draws show what is uncertain.
-    covariance_prior : "auto", "data", None or array of shape (d, d)
-        Scale of an inverse-Wishart prior on the covariance. "data" is a weak one from the observed variances; None
-        is maximum likelihood. "auto" takes the former where there are not more rows than columns, the latter else.
-    degrees_of_freedom_prior : float, optional
-        Degrees of freedom of an array `covariance_prior`; ``d + 2`` by default.
+        spread of a column is then right. `draw_tables` draws the parameters too.
     tol : float
         Nats that may be left to gain when the climb ends.
     max_iter : int
@@ -48,6 +61,14 @@ class EMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Mean.
     covariance_ : ndarray, shape (d, d)
         Covariance.
+    kind_ : str
+        Distribution that was fitted.
+    pseudo_rows_ : float
+        Weight of the prior in rows.
+    notices_ : tuple of str
+        What was chosen and why, in sentences.
+    fitted_ : Fitted
+        What `emtools.imputing.multiple.draw` takes.
     converged_, n_iter_, verdict_, certificate_, result_, n_features_in_
         As in `EMGaussianMixture`.
 
@@ -58,30 +79,34 @@ class EMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     Examples
     --------
     >>> X = np.array([[1.0, 2.0], [2.0, 4.5], [3.0, 5.5], [4.0, np.nan]])
-    >>> EMImputer().fit_transform(X)[3].round(2).tolist()
+    >>> MVNImputer().fit_transform(X)[3].round(2).tolist()
     [4.0, 7.5]
     """
 
     def __init__(
         self,
         *,
+        kind: str = "normal",
+        prior: str | float = "auto",
+        n_factors: int | None = None,
+        n_components: int | None = None,
         sample_posterior: bool = False,
-        covariance_prior: Any = "auto",
-        degrees_of_freedom_prior: float | None = None,
         tol: float = 1e-6,
         max_iter: int = 2000,
         certify: bool | str = "auto",
         random_state: Any = None,
     ) -> None:
+        self.kind = kind
+        self.prior = prior
+        self.n_factors = n_factors
+        self.n_components = n_components
         self.sample_posterior = sample_posterior
-        self.covariance_prior = covariance_prior
-        self.degrees_of_freedom_prior = degrees_of_freedom_prior
         self.tol = tol
         self.max_iter = max_iter
         self.certify = certify
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> EMImputer:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> MVNImputer:
         """Fit the distribution to a table.
 
         Parameters
@@ -100,29 +125,29 @@ class EMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a column has no value or does not vary, or the likelihood has no maximum.
+            If a column has no value or does not vary, an option is unknown, or the likelihood has no maximum.
         """
         X, weights = checked(self, X, sample_weight, gaps=True)
+        d = X.shape[1]
         with value_errors():
-            source = PatternSource(X, weights)
-            self.model_ = MultivariateNormal(X.shape[1], prior=self.as_prior(X, weights))
-        result = climb_to_top(self, self.model_, source)
-        self.location_, self.covariance_ = result.params.mean, result.params.covariance
+            certificate = wanted(self.certify, d * (d + 3) // 2)
+            self.fitted_ = fit_table(
+                Readings(X),
+                labels=tuple(map(str, getattr(self, "feature_names_in_", ()))),
+                kind=self.kind,
+                prior=self.prior,
+                n_factors=self.n_factors,
+                n_components=self.n_components,
+                weights=None if (weights == 1.0).all() else weights,
+                seed=as_seed(self.random_state),
+                tol=self.tol,
+                max_passes=self.max_iter,
+                certificate=certificate,
+            )
+        leave_result(self, self.fitted_.fit)
+        self.kind_, self.pseudo_rows_, self.notices_ = self.fitted_.kind, self.fitted_.pseudo_rows, self.fitted_.notices
+        self.location_, self.covariance_ = self.fitted_.model.moments(self.fitted_.params)
         return self
-
-    def as_prior(self, values: Floats, weights: Floats) -> CovariancePrior | None:
-        """The prior that `covariance_prior` stands for."""
-        given, d = self.covariance_prior, values.shape[1]
-        if given is None:
-            return None
-        if isinstance(given, str):
-            if given not in ("auto", "data"):
-                raise ValueError(f"covariance_prior: {given!r}; 'auto', 'data', None or an array is needed")
-            used = values[(weights > 0.0) & ~np.isnan(values).all(axis=1)]
-            enough = len(used) > d and len(np.unique(used, axis=0)) > d
-            return None if given == "auto" and enough else spread_prior(values, weights)
-        degrees = d + 2.0 if self.degrees_of_freedom_prior is None else float(self.degrees_of_freedom_prior)
-        return CovariancePrior(degrees, np.asarray(given, dtype=np.float64))
 
     def transform(self, X: Any) -> Floats:
         """The table with its gaps filled, shape (n, d); a row without any value gets the means.
@@ -130,29 +155,50 @@ class EMImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Observed values stay as they are. With `sample_posterior` each gap gets a draw instead.
         """
         check_is_fitted(self)
-        rows = checked_rows(self, X, gaps=True)
-        filled, _ = self.model_.conditional(self.result_.params, rows)
+        rows = Readings(checked_rows(self, X, gaps=True))
+        model, params = self.fitted_.model, self.fitted_.params
         if self.sample_posterior:
-            filled += self.draws(rows)
-        return filled
+            return model.draw(params, rows, np.random.default_rng(as_seed(self.random_state)))
+        return model.conditional(params, rows)[0]
 
-    def draws(self, rows: Floats) -> Floats:
-        """What conditional means lack to be draws, shape (n, d); 0 where observed."""
-        rng = check_random_state(self.random_state)
-        observed = ~np.isnan(rows)
-        noise = np.zeros(rows.shape)
-        empty = np.flatnonzero(~observed.any(axis=1))
-        for of_pattern in [*group_rows(observed), *([empty] if empty.size else [])]:
-            gaps = np.flatnonzero(~observed[of_pattern[0]])
-            covariance = self.model_.conditional_covariance(self.result_.params, observed[of_pattern[0]])
-            factor = np.linalg.cholesky(covariance[np.ix_(gaps, gaps)])
-            noise[np.ix_(of_pattern, gaps)] = rng.standard_normal((len(of_pattern), gaps.size)) @ factor.T
-        return noise
+    def draw_tables(
+        self, X: Any, m: int = 20, *, method: str = "bootstrap", threads: int = 1, sample_weight: Any = None
+    ) -> tuple[Floats, ...]:
+        """Completed tables for multiple imputation, to be analysed one by one and pooled.
+
+        Parameters
+        ----------
+        X : array, shape (n, d)
+            The table that was fitted.
+        m : int
+            Tables.
+        method : {"bootstrap", "posterior", "parameters fixed"}
+            See `emtools.imputing.multiple.draw`.
+        threads : int
+            Cannot change a number.
+        sample_weight : array, shape (n,), optional
+            Weights as in `fit`.
+
+        Returns
+        -------
+        tuple of m arrays, shape (n, d)
+
+        Raises
+        ------
+        ValueError
+            If an argument cannot be used.
+        """
+        check_is_fitted(self)
+        rows = checked_rows(self, X, gaps=True)
+        weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        seed = as_seed(self.random_state)
+        with value_errors():
+            return draw_tables(self.fitted_, Readings(rows), m, seed, method=method, threads=threads, weights=weights)
 
     def score_samples(self, X: Any) -> Floats:
         """Log density of what was observed of each row, shape (n,), nats."""
         check_is_fitted(self)
-        return log_density_observed(checked_rows(self, X, gaps=True), self.location_, self.covariance_)
+        return self.fitted_.model.log_density(self.fitted_.params, Readings(checked_rows(self, X, gaps=True)))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean log density of what was observed of a row, nats."""
@@ -234,7 +280,7 @@ class EMFactorAnalysis(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> EMFactorAnalysis:
-        """Fit loadings and noise to a table; parameters and errors as in `EMImputer.fit`."""
+        """Fit loadings and noise to a table; parameters and errors as in `MVNImputer.fit`."""
         X, weights = checked(self, X, sample_weight, gaps=True)
         d = X.shape[1]
         if not 1 <= self.n_components < d:

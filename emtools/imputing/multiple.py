@@ -23,6 +23,7 @@ Floats = npt.NDArray[np.float64]
 
 BOOTSTRAP, POSTERIOR, FIXED = METHODS = ("bootstrap", "posterior", "parameters fixed")
 RESAMPLE_TOL = 1e-4  # nats: a hundredth of a standard error
+WIDE, WIDE_TOL = 100, 1e-2  # columns from which a tenth will do
 QUICK = 0.9  # rate up to which plain EM ends a refit as soon as an accelerated climb would
 QUICK_PASSES = 100
 FORGOTTEN = 0.01  # of its start that may be left in a chain
@@ -64,7 +65,7 @@ def draw_tables(
     threads: int = 1,
     executor: Any = "threads",
     weights: Floats | None = None,
-    tol: float = RESAMPLE_TOL,
+    tol: float | None = None,
     max_passes: int = 2000,
     accelerate: bool = True,
 ) -> tuple[Floats, ...]:
@@ -85,7 +86,7 @@ def draw(
     threads: int = 1,
     executor: Any = "threads",
     weights: Floats | None = None,
-    tol: float = RESAMPLE_TOL,
+    tol: float | None = None,
     max_passes: int = 2000,
     accelerate: bool = True,
 ) -> Draws:
@@ -115,7 +116,7 @@ def draw(
     weights : ndarray, shape (n,), optional
         Weights of the rows in the fit; 2 equals the row twice.
     tol, max_passes, accelerate
-        Of the refits, as in `emtools.engine.starts.fit`.
+        Of the refits, as in `emtools.engine.starts.fit`; `tol` is 1e-4 nats by default, 1e-2 beyond 100 columns.
 
     Returns
     -------
@@ -152,7 +153,8 @@ def draw(
     if method == POSTERIOR:
         check_posterior(fitted, readings, weights)
         steps, notices = chain_length(fitted, readings, threads)
-    climbing = {"tol": tol, "max_passes": max_passes, "accelerate": accelerate}
+    loose = WIDE_TOL if readings.values.shape[1] > WIDE else RESAMPLE_TOL
+    climbing = {"tol": loose if tol is None else tol, "max_passes": max_passes, "accelerate": accelerate}
 
     def one(number: int) -> tuple[Any, Floats, str]:
         rng = np.random.default_rng(np.random.SeedSequence([seed, number]))

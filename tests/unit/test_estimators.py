@@ -8,6 +8,7 @@ import sys
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.cluster import KMeans
@@ -20,9 +21,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from emtools.estimators import EMBayesianGaussianMixture, EMFactorAnalysis, EMGaussianMixture, EMImputer, EMKMeans
+from emtools.estimators import EMBayesianGaussianMixture, EMFactorAnalysis, EMGaussianMixture, EMKMeans, MVNImputer
+from emtools.imputing.pooling import pool
 
-FACES = [EMGaussianMixture(), EMBayesianGaussianMixture(), EMKMeans(), EMImputer(), EMFactorAnalysis()]
+FACES = [EMGaussianMixture(), EMBayesianGaussianMixture(), EMKMeans(), MVNImputer(), EMFactorAnalysis()]
 
 
 @parametrize_with_checks(FACES)
@@ -165,7 +167,7 @@ def test_weights_are_repeated_rows(groups, face):
     assert one.score(groups) == pytest.approx(two.score(groups), rel=1e-13)
 
 
-@pytest.mark.parametrize("face", [EMImputer(), EMFactorAnalysis(1, noise="isotropic", random_state=0)])
+@pytest.mark.parametrize("face", [MVNImputer(), EMFactorAnalysis(1, noise="isotropic", random_state=0)])
 def test_weights_are_repeated_rows_of_tables(gappy, face):
     counts = np.random.default_rng(1).integers(0, 4, size=len(gappy))
     one = clone(face).set_params(tol=1e-8).fit(gappy, sample_weight=counts)
@@ -175,7 +177,7 @@ def test_weights_are_repeated_rows_of_tables(gappy, face):
 
 
 def test_imputer_fills_in_conditional_means_and_keeps_the_rest(gappy):
-    imputer = EMImputer(tol=1e-10).fit(gappy)
+    imputer = MVNImputer(tol=1e-10).fit(gappy)
     filled = imputer.transform(gappy)
     seen = ~np.isnan(gappy)
     np.testing.assert_array_equal(filled[seen], gappy[seen])
@@ -189,7 +191,7 @@ def test_imputer_fills_in_conditional_means_and_keeps_the_rest(gappy):
 
 def test_draws_restore_the_spread_that_means_shrink(gappy):
     table = np.tile(gappy, (40, 1))
-    mean = EMImputer().fit(gappy)
+    mean = MVNImputer().fit(gappy)
     drawn = clone(mean).set_params(sample_posterior=True, random_state=2).fit(gappy)
     wanted = np.sqrt(np.diagonal(mean.covariance_))
     np.testing.assert_allclose(drawn.transform(table).std(axis=0), wanted, rtol=0.03)
@@ -199,13 +201,65 @@ def test_draws_restore_the_spread_that_means_shrink(gappy):
     np.testing.assert_allclose(np.cov(empty.T), mean.covariance_, rtol=0, atol=0.08 * mean.covariance_.max())
 
 
-def test_imputer_names_a_column_without_values(gappy):
+def test_imputer_names_what_it_cannot_use(gappy):
     table = gappy.copy()
     table[:, 2] = np.nan
-    with pytest.raises(ValueError, match="column 2 has no value"):
-        EMImputer().fit(table)
-    with pytest.raises(ValueError, match="covariance_prior"):
-        EMImputer(covariance_prior="some").fit(gappy)
+    with pytest.raises(ValueError, match="column 2: no value"):
+        MVNImputer().fit(table)
+    with pytest.raises(ValueError, match="CRP: no value"):
+        MVNImputer().fit(pd.DataFrame(table, columns=["age", "IL6", "CRP", "TNF"]))
+    with pytest.raises(ValueError, match="prior: 'some'"):
+        MVNImputer(prior="some").fit(gappy)
+    with pytest.raises(ValueError, match="kind: 'gamma'"):
+        MVNImputer(kind="gamma").fit(gappy)
+    with pytest.raises(ValueError, match="method 'jackknife'"):
+        MVNImputer().fit(gappy).draw_tables(gappy, 2, method="jackknife")
+
+
+def test_imputer_keeps_the_names_of_the_columns(gappy):
+    frame = pd.DataFrame(gappy, columns=list("abcd"), index=[f"p{k}" for k in range(len(gappy))])
+    imputer = MVNImputer().set_output(transform="pandas").fit(frame)
+    filled = imputer.transform(frame)
+    assert (list(filled.columns), list(filled.index)) == (list("abcd"), list(frame.index))
+    np.testing.assert_array_equal(filled.to_numpy(), MVNImputer().fit_transform(gappy))
+    new = imputer.transform(frame.iloc[[3]])
+    np.testing.assert_array_equal(new.to_numpy(), filled.iloc[[3]].to_numpy())
+
+
+def test_a_ridge_draws_correlations_to_zero_and_is_said(gappy):
+    free, ridge = MVNImputer(prior="none").fit(gappy), MVNImputer(prior=50).fit(gappy)
+    assert (free.pseudo_rows_, ridge.pseudo_rows_) == (0.0, 50.0)
+    assert abs(ridge.covariance_[0, 1]) < 0.9 * abs(free.covariance_[0, 1])
+    few = MVNImputer().fit(gappy[:4])
+    assert few.pseudo_rows_ > 0.0
+    assert "no finite maximum" in few.notices_[0]
+
+
+@pytest.mark.parametrize(
+    "options", [{"kind": "t"}, {"kind": "factors", "n_factors": 1}, {"kind": "mixture", "n_components": 2}]
+)
+def test_imputer_of_other_kinds(gappy, options):
+    imputer = MVNImputer(**options, random_state=1).fit(gappy)
+    filled, seen = imputer.transform(gappy), ~np.isnan(gappy)
+    assert imputer.kind_ == options["kind"]
+    np.testing.assert_array_equal(filled[seen], gappy[seen])
+    # The rows are normal with one factor, so that all kinds say about the same.
+    np.testing.assert_allclose(filled, MVNImputer().fit_transform(gappy), rtol=0, atol=1.5)
+    assert np.isfinite(imputer.score(gappy))
+    assert imputer.covariance_.shape == (4, 4)
+
+
+def test_imputer_draws_tables_for_pooling(gappy):
+    imputer = MVNImputer(random_state=3).fit(gappy)
+    tables = imputer.draw_tables(gappy, 20)
+    seen = ~np.isnan(gappy)
+    assert all((table[seen] == gappy[seen]).all() for table in tables)
+    means = np.array([table.mean(axis=0) for table in tables])
+    pooled = pool(means, [table.var(axis=0, ddof=1) / len(table) for table in tables], len(gappy) - 1)
+    np.testing.assert_allclose(pooled.error, imputer.certificate_.standard_errors["mean"], rtol=0.25)
+    again = imputer.draw_tables(gappy, 20, threads=2)
+    assert all(one.tobytes() == two.tobytes() for one, two in zip(tables, again, strict=True))
+    assert (imputer.draw_tables(gappy, 1, method="posterior")[0] != tables[0]).any()
 
 
 def test_factor_analysis_agrees_with_scikit_learn_where_nothing_is_missing():
@@ -241,7 +295,7 @@ def test_pipeline_and_grid_search(groups, gappy):
     ).fit(groups)
     assert search.best_params_["n_components"] == 2
     target = np.nan_to_num(gappy[:, 0])
-    pipe = make_pipeline(EMImputer(), StandardScaler(), LinearRegression()).fit(gappy[:, 1:], target)
+    pipe = make_pipeline(MVNImputer(), StandardScaler(), LinearRegression()).fit(gappy[:, 1:], target)
     assert pipe.score(gappy[:, 1:], target) > 0.3
 
 
