@@ -29,7 +29,11 @@ run <- list(
   },
   amelia = function() {
     found <- amelia(x, m = 1, p2s = 0, boot.type = "none", tolerance = criterion)
-    list(mean = as.vector(found$mu), covariance = found$covMatrices[, , 1])
+    # Its parameters are those of standardised columns, those with fewest gaps first.
+    back <- order(order(colSums(is.na(x))))
+    unit <- apply(x, 2, sd, na.rm = TRUE)
+    covariance <- found$covMatrices[back, back, 1] * outer(unit, unit)
+    list(mean = colMeans(x, na.rm = TRUE) + unit * found$mu[back, 1], covariance = covariance)
   },
   mice = function() {
     moments(complete(mice(as.data.frame(x), m = 1, method = "norm", printFlag = FALSE, seed = 1)))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+cg: Any = cgutils  # which has no types
 LANES = 8  # matrices side by side: element k of all of them lies at ``k * LANES`` of a flat array
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def settle(
+def subtract_products(
     typingctx: Any, work: Any, out: Any, base: Any, scale: Any, a: Any, step_a: Any, b: Any, step_b: Any, n: Any
 ) -> Any:
     """``work[out] = (work[base] - Σ_k work[a + k step_a] work[b + k step_b]) work[scale]`` for k < n, in every lane.
@@ -34,7 +34,7 @@ def settle(
         out, base, scale, a, step_a, b, step_b, n = arguments[1:]
         vector = ir.VectorType(ir.DoubleType(), LANES)
         kind = ir.FunctionType(vector, [vector] * 3)
-        multiply_add = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f64")
+        multiply_add = cg.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{LANES}f64")
 
         def place(index: Any) -> Any:
             return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
@@ -42,8 +42,8 @@ def settle(
         def load(index: Any) -> Any:
             return builder.load(place(index), align=8)
 
-        total = cgutils.alloca_once_value(builder, load(base))
-        with cgutils.for_range(builder, n) as loop:
+        total = cg.alloca_once_value(builder, load(base))
+        with cg.for_range(builder, n) as loop:
             left = load(builder.add(a, builder.mul(loop.index, step_a)))
             right = load(builder.add(b, builder.mul(loop.index, step_b)))
             builder.store(builder.call(multiply_add, [builder.fneg(left), right, builder.load(total)]), total)
@@ -51,3 +51,6 @@ def settle(
         return context.get_dummy_value()
 
     return signature, generate
+
+
+settle: Any = intrinsic(subtract_products)

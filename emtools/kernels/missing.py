@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +67,7 @@ def group_rows(observed: Booleans) -> list[Integers]:
     """
     order, cuts = sort_patterns(observed)
     edges = cuts.tolist()
-    groups = [order[begin:end] for begin, end in zip(edges[:-1], edges[1:], strict=True)]
+    groups = [order[begin:end] for begin, end in pairwise(edges)]
     return [rows for rows in groups if observed[rows[0]].any()]
 
 
@@ -262,7 +263,8 @@ def square_root(covariance: Floats) -> Floats:
     if factor is not None:
         return factor
     values, vectors = np.linalg.eigh(covariance)
-    return vectors * np.sqrt(np.maximum(values, 0.0))
+    root: Floats = vectors * np.sqrt(np.maximum(values, 0.0))
+    return root
 
 
 def log_density_observed(values: Floats, mean: Floats, covariance: Floats) -> Floats:

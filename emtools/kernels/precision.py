@@ -25,8 +25,8 @@ Integers = npt.NDArray[np.intp]
 Booleans = npt.NDArray[np.bool_]
 
 # Largest variance inflation for which blocks of the precision are used, since rounding grows with it; and the largest for
-# which a sum of quadratic forms is read from the second moments, beyond which the rows are whitened first.
-INFLATED, MILD = 1e6, 1e3
+# which a sum of quadratic forms is read from second moments, beyond which these or the rows are whitened first.
+INFLATED, MILD = 1e8, 1e3
 LARGE, SMALL = 1e100, 1e-100
 NONE = np.empty((0, 0))
 
@@ -37,10 +37,8 @@ class Precision:
 
     Parameters
     ----------
-    matrix : ndarray, shape (d, d)
-        K.
     padded : ndarray, shape ((d + 1)²,)
-        K with a last row and column of the identity, for `one_by_one`.
+        K with a last row and column of the identity.
     whitener : ndarray, shape (d, d)
         L⁻¹ of the lower Cholesky factor of the covariance.
     log_det : float
@@ -49,11 +47,22 @@ class Precision:
         Largest variance inflation ``Σ_jj K_jj`` of a column: 1 / (1 - R²) of its regression on all others.
     """
 
-    matrix: Floats
     padded: Floats
     whitener: Floats
     log_det: float
     inflation: float
+
+    @property
+    def matrix(self) -> Floats:
+        """K, shape (d, d)."""
+        d = len(self.whitener)
+        return self.padded.reshape(d + 1, d + 1)[:d, :d]
+
+    def trace_with(self, scatter: Floats) -> float:
+        """``tr K S`` of a symmetric matrix S, shape (d, d)."""
+        if self.inflation <= MILD:
+            return float(np.einsum("ij,ij->", self.matrix, scatter))
+        return float(np.vdot(self.whitener @ scatter, self.whitener))
 
     @property
     def usable(self) -> bool:
@@ -71,10 +80,10 @@ def invert(covariance: Floats) -> Precision | None:
         return None
     whitener = np.ascontiguousarray(lower)
     matrix = whitener.T @ whitener
-    padded = np.eye(len(matrix) + 1)
-    padded[:-1, :-1] = matrix
+    padded = np.zeros((len(matrix) + 1, len(matrix) + 1))
+    padded[:-1, :-1], padded[-1, -1] = matrix, 1.0
     inflation = float((np.diagonal(covariance) * np.diagonal(matrix)).max())
-    return Precision(matrix, padded.ravel(), whitener, log_determinant(factor), inflation)
+    return Precision(padded.ravel(), whitener, log_determinant(factor), inflation)
 
 
 @njit(cache=True, nogil=True)
@@ -179,10 +188,10 @@ def one_by_one(
             line[k] = column[k] * wide
         for i in range(q):
             for j in range(i + 1):
-                at, of, by = np.uint64((i * most + j) * LANES), np.uint64(i * LANES), np.uint64(j * LANES)
+                to, of, by = np.uint64((i * most + j) * LANES), np.uint64(i * LANES), np.uint64(j * LANES)
                 for t in range(LANES):
                     lane = np.uint64(t)
-                    work[at + lane] = padded[line[of + lane] + column[by + lane]]
+                    work[to + lane] = padded[line[of + lane] + column[by + lane]]
         for t in range(LANES):
             for i in range(count[t]):
                 work[right + i * LANES + t] = products[rows[begin + t], column[i * LANES + t]]
@@ -227,10 +236,10 @@ def one_by_one(
                     completed[rows[begin + t], column[i * LANES + t]] = work[spare + t]
             for j in range(i + 1):
                 settle(work, spare, zero, one, corner, step, i * step + j * LANES, step, q - i)
-                at, of, by = np.uint64(spare), np.uint64(i * LANES), np.uint64(j * LANES)
+                to, of, by = np.uint64(spare), np.uint64(i * LANES), np.uint64(j * LANES)
                 for t in range(LANES):
                     lane = np.uint64(t)
-                    spread[line[of + lane] + column[by + lane]] -= weight[t] * work[at + lane]
+                    spread[line[of + lane] + column[by + lane]] -= weight[t] * work[to + lane]
             if len(variances):
                 for t in range(width):
                     if i < count[t]:
@@ -346,7 +355,7 @@ def wide_patterns(
             whitened = whitened - noise[of][:, m].T
         completed[of, m] = -lapack.dtrtrs(factor, whitened, lower=1, trans=1)[0].T
         covariance, _ = lapack.dpotri(factor, lower=1)
-        square[np.ix_(m, m)] += rows.weights[of].sum() * covariance
+        square[np.ix_(m, m)] += rows.weights[of].sum() * np.tril(covariance)
         if variances.size:
             variances[of, m] = np.diagonal(covariance)
     return True
@@ -409,8 +418,12 @@ def complete(
             sound = sound and pattern_by_pattern(rows.together, rows.cuts, *rest)
         if rows.wide.size:
             sound = sound and wide_patterns(rows, precision, products, noise, completed, log_dets, spread, variances)
+    if not sound:
+        return None
     lower = spread.reshape(d + 1, d + 1)[:d, :d]
-    return Completed(completed, log_dets, np.tril(lower) + np.tril(lower, -1).T) if sound else None
+    whole = lower + lower.T
+    whole[np.diag_indices(d)] -= np.diagonal(lower)
+    return Completed(completed, log_dets, whole)
 
 
 def expected_deviations(
@@ -450,7 +463,7 @@ def expected_deviations(
     first = (rows.scale * rows.keep) @ done.deviations
     second = done.deviations.T @ done.deviations
     if precision.inflation <= MILD:
-        square = float(np.vdot(precision.matrix, second))
+        square = precision.trace_with(second)
     else:
         white = done.deviations @ precision.whitener.T
         square = float(np.vdot(white, white))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -21,9 +22,7 @@ from emtools.kernels.missing import (
     condition,
     expected_moments,
     factorise,
-    log_determinant,
     pattern_list,
-    solve_lower,
 )
 from emtools.kernels.patterns import PatternRows, column_moments, rows_by_pattern
 from emtools.kernels.precision import Precision, expected_deviations, invert
@@ -110,17 +109,13 @@ class NormalStats(Stats):
 
     def __add__(self, other: Self) -> Self:
         other = other.about(self.origin)
-        return replace(
-            self,
-            n=self.n + other.n,
-            loglik=self.loglik + other.loglik,
-            entropy=self.entropy + other.entropy,
-            first=self.first + other.first,
-            second=self.second + other.second,
-        )
+        n, loglik, entropy = self.n + other.n, self.loglik + other.loglik, self.entropy + other.entropy
+        return type(self)(n, loglik, entropy, self.first + other.first, self.second + other.second, self.origin)
 
     def about(self, origin: Floats) -> Self:
         """The same statistics about another origin."""
+        if self.origin is origin:
+            return self
         shift = self.origin - origin
         if not shift.any():
             return self
@@ -170,9 +165,7 @@ class PatternSource:
         rows, _ = rows_by_pattern(table, w, self.origin, reduce=True)
         cuts = cut_patterns(rows.cuts, d, chunk_patterns)
         self.n_units = int(rows.n_units.sum())
-        self.chunks = [
-            PatternChunk(rows.take(begin, end), self.origin) for begin, end in zip(cuts[:-1], cuts[1:], strict=True)
-        ]
+        self.chunks = [PatternChunk(rows.take(begin, end), self.origin) for begin, end in pairwise(cuts)]
 
     @property
     def patterns(self) -> list[Pattern]:
@@ -352,24 +345,26 @@ class MultivariateNormal:
 
     def expected_loglik(self, stats: NormalStats, params: NormalParams) -> float:
         """``-½ [n d log 2π + n log det Σ + tr Σ⁻¹ Σ E[(x - μ)(x - μ)ᵀ]]`` in nats."""
-        factor = factorise(params.covariance)
-        if factor is None:
+        precision = precision_of(params)
+        if precision is None:
             return math.nan
         centre = params.mean - stats.origin
-        cross = stats.first[:, None] * centre
-        scatter = stats.second - cross - cross.T + stats.n * centre[:, None] * centre
-        half = solve_lower(factor, solve_lower(factor, scatter).T)
-        return -0.5 * (stats.n * (self.n_features * LOG_2PI + log_determinant(factor)) + float(half.trace()))
+        scatter = stats.second
+        if centre.any():
+            cross = stats.first[:, None] * centre
+            scatter = scatter - cross - cross.T + stats.n * centre[:, None] * centre
+        constant = stats.n * (self.n_features * LOG_2PI + precision.log_det)
+        return -0.5 * (constant + precision.trace_with(scatter))
 
     def log_prior(self, params: NormalParams) -> float:
         """Inverse-Wishart log density ``-½ [(ν + d + 1) log det Σ + tr Ψ Σ⁻¹]`` but for a constant; 0.0 without one."""
         if self.prior is None:
             return 0.0
-        factor = factorise(params.covariance)
-        if factor is None:
+        precision = precision_of(params)
+        if precision is None:
             return math.nan
-        trace = float(np.trace(solve_lower(factor, solve_lower(factor, self.prior.scale).T)))
-        return -0.5 * ((self.prior.degrees + self.n_features + 1) * log_determinant(factor) + trace)
+        pseudo = self.prior.degrees + self.n_features + 1
+        return -0.5 * (pseudo * precision.log_det + precision.trace_with(self.prior.scale))
 
     def pack(self, params: NormalParams) -> Floats:
         """Means, then the log-Cholesky vector of the covariance."""
