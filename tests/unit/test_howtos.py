@@ -46,8 +46,9 @@ def test_the_howto_runs(tmp_path, monkeypatch):
         sys.modules.pop("lifetimes", None)
 
 
-def test_the_howto_of_scikit_learn_runs():
-    assert failures("scikit_learn.md") == ""
+@pytest.mark.parametrize("name", ["scikit_learn.md", "multiple_imputation.md"])
+def test_howtos_of_python_run(name):
+    assert failures(name) == ""
 
 
 def test_the_readme_runs_and_its_links_lead_somewhere():
