@@ -253,28 +253,28 @@ def by_observed_block(
     p, u = len(seen), len(hidden)
     q = u - k
     centre, slopes, root = np.zeros(u), np.empty((q, k)), np.zeros((q, q))
-    factor, half, rest = np.empty((p, p)), np.empty((p, u + 1)), np.empty((u, u))
+    factor, half, rest = np.empty((p, p)), np.empty((u + 1, p)), np.empty((u, u))
     for i in range(p):
         row = correlation[seen[i]]
         for j in range(i + 1):
             factor[i, j] = row[seen[j]]
         for b in range(u):
-            half[i, b] = row[hidden[b]]
-        half[i, u] = away[seen[i]]
+            half[b, i] = row[hidden[b]]
+        half[u, i] = away[seen[i]]
     if not cholesky(factor, p):
         return False, math.nan, centre, rest[:k, :k].copy(), slopes, root
     solve_rows(factor, p, half)
     log_density = -p * HALF_LOG_2PI
     for i in range(p):
-        log_density -= math.log(factor[i, i]) + 0.5 * half[i, u] ** 2
+        log_density -= math.log(factor[i, i]) + 0.5 * half[u, i] ** 2
     for a in range(u):
         for b in range(u):
             total = correlation[hidden[a], hidden[b]]
             for i in range(p):
-                total -= half[i, a] * half[i, b]
+                total -= half[a, i] * half[b, i]
             rest[a, b] = total
         for i in range(p):
-            centre[a] += half[i, a] * half[i, u]
+            centre[a] += half[a, i] * half[u, i]
     block = rest[:k, :k].copy()
     if not cholesky(rest, u):
         return False, math.nan, centre, block, slopes, root
@@ -388,14 +388,14 @@ def complete(
                 continue
             half = invert_lower(factor, k)
             entropy += inside + k * HALF_LOG_2PI
-            second = within + np.outer(moved, moved)
             for a in range(k):
                 entropy += math.log(factor[a, a])
                 for b in range(a + 1):
                     for c in range(a + 1):
-                        entropy += 0.5 * half[a, b] * half[a, c] * second[b, c]
-            covariance[:k, :k] = within
-            centre[:k] += moved
+                        entropy += 0.5 * half[a, b] * half[a, c] * (within[b, c] + moved[b] * moved[c])
+                centre[a] += moved[a]
+                for b in range(k):
+                    covariance[a, b] = within[a, b]
             if q:
                 centre[k:] += slopes @ moved
                 cross = slopes @ within

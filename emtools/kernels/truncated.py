@@ -21,6 +21,7 @@ DROP = 45.0  # nats below the mode at which an integral ends
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(32)
 SETTLED = 1e-13  # change of a mean in standard deviations, or of a variance relative, that ends the sweeps
 SWEEPS = 1000
+CANCELLED = 1e-5  # share of a variable's precision below which it is not found by taking its site's away
 TRIES = 16  # draws without bounds before a Markov chain
 PATIENCE = 4  # sweeps without progress that end it, where rounding keeps it from settling
 
@@ -250,50 +251,91 @@ def cholesky(matrix: Floats, n: int) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def solve_rows(factor: Floats, n: int, right: Floats) -> None:
-    """``L⁻¹`` times the leading n rows of `right`, in its own place."""
-    for i in range(n):
-        for k in range(i):
-            if factor[i, k] != 0.0:
-                right[i] -= factor[i, k] * right[k]
-        right[i] /= factor[i, i]
+def solve_rows(factor: Floats, n: int, rows: Floats) -> None:
+    """``L⁻¹`` times each row of `rows`, shape (any, n or more), as a column, in its own place."""
+    for r in range(len(rows)):
+        for i in range(n):
+            total = rows[r, i]
+            for k in range(i):
+                total -= factor[i, k] * rows[r, k]
+            rows[r, i] = total / factor[i, i]
 
 
 @njit(cache=True, nogil=True)
 def refresh(prior: Floats, tau: Floats, nu: Floats, mean: Floats, covariance: Floats) -> float:
-    """Mean and covariance of a centred normal times normal sites, and half the log determinant between the two.
+    """Mean and covariance of a centred normal times normal sites, and the log of the integral of that product.
 
     Parameters
     ----------
     prior : ndarray, shape (k, k)
     tau, nu : ndarray, shape (k,)
-        Precision and precision times mean of the sites; `tau` is non-negative.
+        Precision and precision times mean of the sites; where the first is 0, so is the other.
     mean, covariance : ndarray, shapes (k,) and (k, k)
         Receive the result.
 
     Returns
     -------
     float
-        ``½ log|I + tau^½ prior tau^½|``
+        ``-½ log|I + tau^½ prior tau^½| - ½ mᵀ (prior + 1 / tau)⁻¹ m`` with ``m = nu / tau``: sites count as
+        ``exp(-½ tau (x - m)²)``.
 
     References
     ----------
-    Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, eqs 3.66-3.68.
+    Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, eqs 3.65-3.68.
     """
     k = len(tau)
-    root = np.sqrt(tau)
-    inner = np.outer(root, root) * prior
+    inner, half = np.empty((k, k)), np.empty((k + 1, k))
     for i in range(k):
+        left = math.sqrt(tau[i])
+        half[k, i] = nu[i] / left if left > 0.0 else 0.0
+        for j in range(k):
+            half[j, i] = left * prior[i, j]
+        for j in range(i + 1):
+            inner[i, j] = left * math.sqrt(tau[j]) * prior[i, j]
         inner[i, i] += 1.0
     cholesky(inner, k)
-    half = root.reshape(-1, 1) * prior
     solve_rows(inner, k, half)
-    covariance[:] = prior - half.T @ half
-    mean[:] = covariance @ nu
-    log_determinant = 0.0
+    log_density = 0.0
     for i in range(k):
-        log_determinant += math.log(inner[i, i])
-    return log_determinant
+        log_density -= math.log(inner[i, i]) + 0.5 * half[k, i] ** 2
+        total = 0.0
+        for c in range(k):
+            total += half[i, c] * half[k, c]
+        mean[i] = total
+        for j in range(i + 1):
+            total = prior[i, j]
+            for c in range(k):
+                total -= half[i, c] * half[j, c]
+            covariance[i, j] = covariance[j, i] = total
+    return log_density
+
+
+@njit(cache=True, nogil=True)
+def without_site(
+    prior: Floats, tau: Floats, nu: Floats, i: int, mean: Floats, covariance: Floats
+) -> tuple[float, float]:
+    """Mean and precision of a variable without its own site.
+
+    Parameters
+    ----------
+    prior : ndarray, shape (k, k)
+        With a unit diagonal.
+    tau, nu : ndarray, shape (k,)
+        Sites.
+    i : int
+        The variable.
+    mean, covariance : ndarray, shapes (k,) and (k, k)
+        With all sites.
+    """
+    variance = covariance[i, i]
+    if 1.0 - tau[i] * variance > CANCELLED:
+        precision = 1.0 / variance - tau[i]
+        return (mean[i] / variance - nu[i]) / precision, precision
+    others, pulls = tau.copy(), nu.copy()
+    others[i] = pulls[i] = 0.0
+    centre, spread = np.empty_like(mean), np.empty_like(covariance)
+    refresh(prior, others, pulls, centre, spread)
+    return centre[i], 1.0 / spread[i, i]
 
 
 @njit(cache=True, nogil=True)
@@ -306,7 +348,7 @@ def propagate(prior: Floats, low: Floats, high: Floats, mean: Floats, covariance
     Parameters
     ----------
     prior : ndarray, shape (k, k)
-        Covariance; best with a unit diagonal.
+        Covariance, with a unit diagonal.
     low, high : ndarray, shape (k,)
         Bounds from the mean.
     mean, covariance : ndarray, shapes (k,) and (k, k)
@@ -326,46 +368,47 @@ def propagate(prior: Floats, low: Floats, high: Floats, mean: Floats, covariance
     derivatives.
     """
     k = len(low)
-    tau, nu = np.zeros(k), np.zeros(k)
+    tau, nu, column = np.zeros(k), np.zeros(k), np.empty(k)
     covariance[:] = prior
     mean[:] = 0.0
-    log_determinant, change, best, idle = 0.0, math.inf, math.inf, 0
+    log_probability, change, best, idle = 0.0, math.inf, math.inf, 0
     for _ in range(SWEEPS):
         change = 0.0
         for i in range(k):
             variance, centre = covariance[i, i], mean[i]
-            tau_rest = 1.0 / variance - tau[i]
-            nu_rest = centre / variance - nu[i]
-            rest, sd = nu_rest / tau_rest, 1.0 / math.sqrt(tau_rest)
+            rest, tau_rest = without_site(prior, tau, nu, i, mean, covariance)
+            sd = 1.0 / math.sqrt(tau_rest)
             _, inner, narrowed = truncated_normal((low[i] - rest) / sd, (high[i] - rest) / sd)
             sharper = max(0.0, 1.0 / narrowed - 1.0)
             tau_new = tau_rest * sharper
-            nu_new = tau_rest * (rest * sharper + sd * inner * (1.0 + sharper))
+            nu_new = tau_rest * (rest * sharper + sd * inner * (1.0 + sharper)) if sharper > 0.0 else 0.0
             matched, scale = rest + sd * inner, sd * sd / (1.0 + sharper)
             change = max(change, abs(matched - centre) / math.sqrt(scale), abs(scale / variance - 1.0))
             grown = tau_new - tau[i]
             shift = nu_new - nu[i]
-            column = covariance[:, i].copy()
             gain = 1.0 / (1.0 + grown * variance)
-            mean += column * (gain * (shift - grown * centre))
-            covariance -= np.outer(column * (gain * grown), column)
+            for a in range(k):
+                column[a] = covariance[a, i]
+                mean[a] += column[a] * (gain * (shift - grown * centre))
+            for a in range(k):
+                step = gain * grown * column[a]
+                for b in range(k):
+                    covariance[a, b] -= step * column[b]
             tau[i], nu[i] = tau_new, nu_new
-        log_determinant = refresh(prior, tau, nu, mean, covariance)
+        log_probability = refresh(prior, tau, nu, mean, covariance)
         if change < SETTLED:
             break
         idle = 0 if change < 0.5 * best else idle + 1
         best = min(best, change)
         if best < 1e-9 and idle >= PATIENCE:
             break
-    log_probability = 0.5 * np.dot(nu, mean) - log_determinant
     for i in range(k):
-        variance = covariance[i, i]
-        tau_rest = 1.0 / variance - tau[i]
-        nu_rest = mean[i] / variance - nu[i]
-        rest, sd = nu_rest / tau_rest, 1.0 / math.sqrt(tau_rest)
-        inside, _, _ = truncated_normal((low[i] - rest) / sd, (high[i] - rest) / sd)
-        log_probability += inside + 0.5 * (rest * nu_rest - mean[i] * mean[i] / variance)
-        log_probability -= 0.5 * math.log(variance * tau_rest)
+        rest, tau_rest = without_site(prior, tau, nu, i, mean, covariance)
+        sd = 1.0 / math.sqrt(tau_rest)
+        log_probability += truncated_normal((low[i] - rest) / sd, (high[i] - rest) / sd)[0]
+        if tau[i] > 0.0:
+            apart = rest - nu[i] / tau[i]
+            log_probability += 0.5 * (math.log1p(tau[i] / tau_rest) + apart * apart / (1.0 / tau_rest + 1.0 / tau[i]))
     return log_probability, change
 
 
@@ -412,10 +455,17 @@ def truncated_moments(
         covariance[one, one], covariance[two, two] = scale[one] ** 2 * variance1, scale[two] ** 2 * variance2
         covariance[0, 1] = covariance[1, 0] = scale[0] * scale[1] * cross
         return log_probability, 0.0
-    apart = np.outer(scale, scale)
-    log_probability, change = propagate(prior / apart, low / scale, high / scale, mean, covariance)
-    mean *= scale
-    covariance *= apart
+    unit, under, over = np.empty((k, k)), np.empty(k), np.empty(k)
+    for i in range(k):
+        under[i], over[i] = low[i] / scale[i], high[i] / scale[i]
+        for j in range(k):
+            unit[i, j] = prior[i, j] / (scale[i] * scale[j])
+        unit[i, i] = 1.0
+    log_probability, change = propagate(unit, under, over, mean, covariance)
+    for i in range(k):
+        mean[i] *= scale[i]
+        for j in range(k):
+            covariance[i, j] *= scale[i] * scale[j]
     return log_probability, change
 
 
@@ -523,9 +573,9 @@ def draw_truncated(
         point = factor @ white
         if np.all(point >= low) and np.all(point <= high):
             return True, point
-    inverse = np.eye(k)
-    solve_rows(factor, k, inverse)
-    precision = inverse.T @ inverse
+    columns = np.eye(k)
+    solve_rows(factor, k, columns)
+    precision = columns @ columns.T
     propose(factor, low, high, white, generator)
     point = factor @ white
     other = np.empty(k)
@@ -538,5 +588,5 @@ def draw_truncated(
             pull = np.dot(precision[i], point) - precision[i, i] * point[i]
             centre, sd = -pull / precision[i, i], 1.0 / math.sqrt(precision[i, i])
             point[i] = centre + sd * draw_within((low[i] - centre) / sd, (high[i] - centre) / sd, generator)
-        white = inverse @ point
+        white = point @ columns
     return True, point
