@@ -10,7 +10,10 @@ from scipy.stats import invwishart, multivariate_normal, norm
 from emtools.engine.chunks import total_stats
 from emtools.engine.starts import fit
 from emtools.errors import FitError, InputError
-from emtools.kernels.missing import group_rows
+from emtools.kernels.filling import fill_gaps, log_density_rows
+from emtools.kernels.missing import expected_moments, fill_conditional, group_rows, log_density_observed
+from emtools.kernels.patterns import FEW, WIDE, rows_by_pattern
+from emtools.kernels.precision import INFLATED, MILD, expected_deviations, invert
 from emtools.kernels.readings import Readings
 from emtools.models.mixture import CovariancePrior
 from emtools.models.normal import LARGEST_CHUNK, MultivariateNormal, NormalParams, PatternSource, cut_patterns
@@ -271,3 +274,160 @@ def test_a_table_of_another_width_is_refused(n_features, strategy):
 def test_a_normal_without_columns_is_refused():
     with pytest.raises(InputError, match="0 features"):
         MultivariateNormal(0)
+
+
+def oracle(table, mean, covariance, weights=None, mode_only=False):
+    """The same as `expected_deviations`, from the observed block of the covariance."""
+    source = PatternSource(table, weights)
+    centre = mean - source.origin
+    loglik, entropy, first, second = expected_moments(source.patterns, centre, covariance, mode_only)
+    n = sum(pattern.weight for pattern in source.patterns)
+    cross = np.outer(first, centre)
+    return loglik, entropy, first - n * centre, second - cross - cross.T + n * np.outer(centre, centre)
+
+
+def correlated(n, d, share, seed=0, patterns=None):
+    """Rows with gaps of their own, or with one of a number of patterns."""
+    rng = np.random.default_rng(seed)
+    table = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) / np.sqrt(d) + 0.5 * rng.normal(size=(n, d))
+    holes = rng.random((patterns or n, d)) < share
+    holes[holes.all(axis=1), 0] = False
+    holes[0] = False
+    table[holes[np.arange(n) % patterns] if patterns else holes] = np.nan
+    mixing = rng.normal(size=(d, d))
+    return table + 5.0, 5.0 + 0.3 * rng.normal(size=d), mixing @ mixing.T / d + 0.3 * np.eye(d)
+
+
+@pytest.mark.parametrize("mode_only", [False, True])
+@pytest.mark.parametrize(
+    ("n", "d", "share", "patterns"),
+    [(101, 6, 0.3, None), (60, 30, 0.6, None), (400, 7, 0.3, 12), (3, 5, 0.4, None), (30, WIDE + 40, 0.8, None)],
+)
+def test_the_block_of_the_precision_gives_what_the_block_of_the_covariance_gives(n, d, share, patterns, mode_only):
+    """Rows one by one in all widths of a batch, patterns with many rows, rows that stand for a scatter, many gaps."""
+    table, mean, covariance = correlated(n, d, share, patterns=patterns)
+    weights = np.random.default_rng(1).uniform(0.2, 3.0, size=n)
+    weights[0] = weights[0] if n < 10 else 0.0
+    wanted = oracle(table, mean, covariance, weights, mode_only)
+    size = np.sqrt(np.diagonal(wanted[3]))
+    for reduce in (False, True):
+        rows, _ = rows_by_pattern(table, weights, mean, reduce)
+        assert (rows.wide.size > 0) == (d > WIDE)
+        assert reduce or (rows.together.size > 0) == (patterns is not None)
+        got = expected_deviations(rows, np.zeros(d), invert(covariance), mode_only)
+        assert got[0] == pytest.approx(wanted[0], rel=1e-13)
+        assert got[1] == pytest.approx(wanted[1], rel=1e-12, abs=1e-11)
+        np.testing.assert_allclose(got[2] / size, wanted[2] / size, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(got[3] / np.outer(size, size), wanted[3] / np.outer(size, size), rtol=0, atol=1e-12)
+
+
+def test_many_rows_of_a_pattern_become_few():
+    table, mean, covariance = correlated(5000, 4, 0.3, patterns=6)
+    source = PatternSource(table)
+    assert source.n_units == 5000 - source.n_empty
+    assert sum(len(chunk.rows.values) for chunk in source.chunks) <= 6 * 5
+    far = rows_by_pattern(table, np.ones(5000), mean)[0]
+    params = NormalParams(mean, covariance)
+    ours = total_stats(MultivariateNormal(4), source, params)
+    loglik, _, first, second = expected_deviations(far, np.zeros(4), invert(covariance), False)
+    assert ours.loglik == pytest.approx(loglik, rel=1e-13)
+    np.testing.assert_allclose(ours.first, first, rtol=1e-10, atol=1e-9)
+    np.testing.assert_allclose(ours.second, second, rtol=1e-11)
+    assert FEW < 5000 / 6
+
+
+@pytest.mark.parametrize("apart", [1e-1, 1e-3, 1e-6, 1e-8, 1e-10])
+def test_a_nearly_singular_covariance_falls_back_where_blocks_of_the_precision_lose_digits(apart):
+    """Criterion: a variance inflation beyond 1e8. Both ways lose digits in its proportion, and agree to that."""
+    rng = np.random.default_rng(4)
+    full = rng.multivariate_normal(MEAN, COVARIANCE, size=70)
+    full = np.column_stack([full, full[:, 0] - full[:, 1] + np.sqrt(apart) * rng.normal(size=70)])
+    mean, covariance = full.mean(axis=0), np.cov(full.T, bias=True)
+    table = np.where(rng.random(full.shape) < 0.3, np.nan, full)
+    precision = invert(covariance)
+    assert precision.inflation == pytest.approx(1.0 / apart, rel=9.0)
+    assert precision.usable == (precision.inflation <= INFLATED) == (apart > 5e-8)
+    loglik, _, _, second = oracle(table, mean, covariance)
+    stats = total_stats(MultivariateNormal(5), PatternSource(table), NormalParams(mean, covariance)).about(mean)
+    noise = 1e-15 * max(precision.inflation, 10.0)
+    assert stats.loglik == pytest.approx(loglik, rel=noise)
+    np.testing.assert_allclose(stats.second, second, rtol=0, atol=100 * noise * second.max())
+    whitened = -0.5 * (precision.whitener @ second @ precision.whitener.T).trace()
+    assert -0.5 * precision.trace_with(second) == pytest.approx(whitened, rel=10 * noise)
+    assert MILD < INFLATED
+
+
+def test_filling_and_density_equal_those_of_the_covariance():
+    table, mean, covariance = correlated(300, 9, 0.4, seed=2)
+    table[5] = np.nan
+    noise = np.random.default_rng(0).standard_normal(table.shape)
+    for given in (None, noise):
+        filled, sd = fill_gaps(table, mean, covariance, given)
+        wanted, theirs = fill_conditional(table, mean, covariance)
+        np.testing.assert_allclose(sd, theirs, rtol=1e-12)
+        if given is None:
+            np.testing.assert_allclose(filled, wanted, rtol=1e-11, atol=1e-12)
+    np.testing.assert_array_equal(filled[~np.isnan(table)], table[~np.isnan(table)])
+    ours, theirs = log_density_rows(table, mean, covariance), log_density_observed(table, mean, covariance)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+    assert ours[5] == 0.0
+
+
+@pytest.mark.parametrize("apart", [1.0, 1e-12])
+@pytest.mark.parametrize("pattern", [[True, False, True, False, False], [False] * 5])
+def test_draws_have_the_conditional_mean_and_covariance(apart, pattern):
+    """On both ways; with a column that the others nearly give, the draws keep to that."""
+    full = np.random.default_rng(4).multivariate_normal(MEAN, COVARIANCE, size=70)
+    dependent = full[:, 0] - full[:, 1] + np.sqrt(apart) * np.random.default_rng(5).normal(size=70)
+    full = np.column_stack([full, dependent])
+    params, model = NormalParams(full.mean(axis=0), np.cov(full.T, bias=True)), MultivariateNormal(5)
+    readings = Readings(np.tile(np.where(pattern, full[0], np.nan), (20_000, 1)))
+    drawn = model.draw(params, readings, np.random.default_rng(1))
+    mean, sd = model.conditional(params, readings.take(slice(1)))
+    gaps = ~np.array(pattern)
+    np.testing.assert_array_equal(drawn[:, ~gaps], readings.values[:, ~gaps])
+    np.testing.assert_allclose(drawn.mean(axis=0)[gaps], mean[0, gaps], rtol=0, atol=0.05)
+    covariance = model.conditional_covariance(params, np.array(pattern))[np.ix_(gaps, gaps)]
+    np.testing.assert_allclose(np.cov(drawn[:, gaps].T), covariance, rtol=0, atol=0.12)
+    np.testing.assert_allclose(sd[0, gaps], np.sqrt(np.diagonal(covariance)), rtol=1e-6)
+    again = model.draw(params, readings, np.random.default_rng(1))
+    np.testing.assert_array_equal(again, drawn)
+
+
+def test_rows_that_stay_in_a_file_give_the_same_fit(tmp_path):
+    from emtools.io.rows import rows_source
+
+    table, _, _ = correlated(900, 5, 0.25, seed=3)
+    table[7] = np.nan
+    np.save(tmp_path / "rows.npy", table)
+    streamed = rows_source(tmp_path / "rows.npy", missing=True, chunk_rows=100)
+    assert streamed.n_chunks == 9
+    model = MultivariateNormal(5)
+    for strategy in model.strategies:
+        one, two = (
+            model.initial_params(source, np.random.default_rng(0), strategy)
+            for source in (streamed, PatternSource(table))
+        )
+        np.testing.assert_allclose(one.mean, two.mean, rtol=1e-12)
+        np.testing.assert_allclose(one.covariance, two.covariance, rtol=1e-11)
+    from_file, in_memory = (fit(model, source, tol=1e-10) for source in (streamed, PatternSource(table)))
+    assert from_file.loglik == pytest.approx(in_memory.loglik, rel=1e-13)
+    np.testing.assert_allclose(from_file.params.covariance, in_memory.params.covariance, rtol=1e-6)
+    threaded = fit(model, streamed, tol=1e-10, threads=3)
+    np.testing.assert_array_equal(threaded.params.covariance, from_file.params.covariance)
+    np.save(tmp_path / "rows.npy", np.where(np.arange(5) == 2, np.nan, table))
+    with pytest.raises(InputError, match="column 2 has no value"):
+        fit(model, rows_source(tmp_path / "rows.npy", missing=True))
+
+
+def test_threads_and_the_offer_to_fill_tables():
+    table, _, _ = correlated(3000, 8, 0.3, seed=5)
+    model = MultivariateNormal(8)
+    source = model.source(Readings(table))
+    assert source.n_chunks > 1
+    assert not model.takes_bounds
+    one, two = (fit(model, source, threads=threads, tol=1e-8) for threads in (1, 2))
+    np.testing.assert_array_equal(one.params.covariance, two.params.covariance)
+    assert one.loglik == two.loglik
+    assert model.log_density(one.params, Readings(table)).sum() == pytest.approx(one.loglik, rel=1e-12)
+    np.testing.assert_array_equal(model.moments(one.params)[1], one.params.covariance)
