@@ -54,12 +54,12 @@ class Defect:
     new: str
 
 
-MIXTURE, VALUES, LOGSPACE, NORMAL, MISSING, HMM, MARKOV = (
+MIXTURE, VALUES, LOGSPACE, NORMAL, PRECISION, HMM, MARKOV = (
     "models.mixture",
     "models.mixture_values",
     "kernels.logspace",
     "models.normal",
-    "kernels.missing",
+    "kernels.precision",
     "models.hmm",
     "kernels.markov",
 )
@@ -244,24 +244,44 @@ DEFECTS = (
     Defect(
         "conditional covariance forgotten",
         "normal",
-        MISSING,
-        "second[np.ix_(m, m)] += weight * residual",
-        "second += 0.0",
+        PRECISION,
+        "return loglik, entropy, first, second + done.spread",
+        "return loglik, entropy, first, second",
     ),
-    Defect("weight missing from the sum", "normal", MISSING, "first += weight * rows[0]", "first += rows[0]"),
+    Defect(
+        "weight missing from the sum",
+        "normal",
+        PRECISION,
+        "first = (rows.scale * rows.keep) @ done.deviations",
+        "first = rows.keep @ done.deviations",
+    ),
+    Defect(
+        "conditional covariance of a row without its weight",
+        "normal",
+        PRECISION,
+        "-= weight[t] * work[to + lane]",
+        "-= work[to + lane]",
+    ),
     Defect(
         "means filled in without regression",
         "normal",
-        MISSING,
-        "rows[0, m] = mean[m] + away @ slopes",
-        "rows[0, m] = mean[m]",
+        PRECISION,
+        "products = completed @ precision.matrix",
+        "products = 0.0 * completed",
+    ),
+    Defect(
+        "determinant of the missing block left out",
+        "normal",
+        PRECISION,
+        "rows.weight * precision.log_det + blocks + square",
+        "rows.weight * precision.log_det + square",
     ),
     Defect(
         "entropy without its constant",
         "normal",
-        MISSING,
-        "weight * (m.size * (1.0 + LOG_2PI)",
-        "weight * (m.size * LOG_2PI",
+        PRECISION,
+        "cells * (1.0 + LOG_2PI)",
+        "cells * LOG_2PI",
     ),
     Defect("divisor n - 1", "normal", NORMAL, "/ (stats.n + pseudo)", "/ (stats.n - 1.0 + pseudo)"),
     Defect(
@@ -436,8 +456,8 @@ DEFECTS = (
         "conditional covariance of the gaps weighted by the scale of the row",
         "student_t_with_gaps",
         "models.student_t",
-        "left = chunk.by_pattern(chunk.weights)",
-        "left = chunk.by_pattern(chunk.weights * scales.scale)",
+        "second=stats.second + given.spread",
+        "second=stats.second + given.spread * stats.scale / stats.n",
     ),
     Defect(
         "missing cells counted as observed ones",
@@ -450,15 +470,15 @@ DEFECTS = (
         "determinant of the missing block with the wrong sign",
         "incomplete_mixture_full",
         "kernels.incomplete",
-        "log_whole + log_blocks",
-        "log_whole - log_blocks",
+        "precision.log_det + done.log_dets",
+        "precision.log_det - done.log_dets",
     ),
     Defect(
         "conditional covariance of the gaps added without the share of the component",
         "incomplete_mixture_full",
         "models.incomplete_mixture",
-        "held = chunk.by_pattern(shared[:, j])",
-        "held = chunk.by_pattern(chunk.weights)",
+        "replace(chunk.rows, weights=held)",
+        "chunk.rows",
     ),
     Defect(
         "covariance of the factors forgotten",

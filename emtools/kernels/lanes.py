@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+Floats = npt.NDArray[np.float64]
 
 cg: Any = cgutils  # which has no types
 LANES = 8  # matrices side by side: element k of all of them lies at ``k * LANES`` of a flat array
@@ -53,4 +57,16 @@ def subtract_products(
     return signature, generate
 
 
-settle: Any = intrinsic(subtract_products)
+def subtract_plainly(
+    work: Floats, out: int, base: int, scale: int, a: int, step_a: int, b: int, step_b: int, n: int
+) -> None:
+    """The same for plain Python, where numba is turned off; the readable version."""
+    total = work[base : base + LANES].copy()
+    for k in range(n):
+        left, right = a + k * step_a, b + k * step_b
+        total -= work[left : left + LANES] * work[right : right + LANES]
+    work[out : out + LANES] = total * work[scale : scale + LANES]
+
+
+plain: bool = config.DISABLE_JIT  # type: ignore[attr-defined]
+settle: Any = subtract_plainly if plain else intrinsic(subtract_products)

@@ -363,8 +363,8 @@ class MultivariateNormal:
         precision = precision_of(params)
         if precision is None:
             return math.nan
-        pseudo = self.prior.degrees + self.n_features + 1
-        return -0.5 * (pseudo * precision.log_det + precision.trace_with(self.prior.scale))
+        exponent = self.prior.degrees + self.n_features + 1.0
+        return -0.5 * (exponent * precision.log_det + precision.trace_with(self.prior.scale))
 
     def pack(self, params: NormalParams) -> Floats:
         """Means, then the log-Cholesky vector of the covariance."""
