@@ -23,7 +23,7 @@ from emtools.models.factor_rows import leading_axes
 from emtools.models.tabular import TableModel
 
 PARTS = 8  # of the observed cells, of which one is hidden at a time
-FEW, MANY = 20_000, 200_000  # cells up to which four and two parts are hidden in turn; beyond, one
+FEW, MANY = 5_000, 20_000  # cells up to which four and two parts are hidden in turn; beyond, one
 LEAST = 3  # values that a column keeps
 CLOSE = 0.05  # gain to come in nats at which a climb for a comparison ends
 PASSES = 25

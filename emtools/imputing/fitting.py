@@ -25,6 +25,7 @@ from emtools.imputing.choose import (
 )
 from emtools.imputing.dependencies import dependencies
 from emtools.imputing.result import Fitted
+from emtools.imputing.sparse import best_sparse, sparse_model, target_params
 from emtools.imputing.standard_errors import with_observed_errors
 from emtools.kernels.readings import Readings
 from emtools.models.censored_normal import CensoredNormal
@@ -38,6 +39,8 @@ from emtools.models.tabular import TableModel
 KINDS = ("normal", "t", "factors", "mixture", "auto")
 TOL, MOVE = 1e-10, 1e-9
 WIDE = 100  # columns beyond which a covariance without a finite maximum is modelled by factors
+DENSE = 500  # columns up to which a covariance without structure is tried beside them
+CHEAPER = 5e-3  # nats a cell that factors may be behind a covariance without structure and still be used
 LOOSE = 1e-2  # gain to come in nats at which climbs of many factors' parameters end
 LONGEST = 1000  # passes of such climbs
 GRID = tuple(10.0 ** (k / 2.0) for k in range(2, -7, -1))  # pseudo-rows of the ridge, in rows of the table
@@ -95,7 +98,8 @@ def fit_table(
 
     A normal distribution is fitted by maximum likelihood. Where its likelihood has no finite maximum the notices say
     so and name the columns that depend on one another; up to 100 columns a ridge ``Σ = (scatter + λ diag(v)) / (n + λ)``
-    is used, v the observed variances, beyond them factors with a ridge on their loadings. Weights of ridges, the number
+    is used, v the observed variances, beyond them factors with a ridge on their loadings or, up to 500 columns and where it
+    is better, a ridge towards thresholded correlations. Weights of ridges, the number
     of factors and of components are those that predict hidden cells best (`emtools.imputing.choose`).
 
     Parameters
@@ -319,8 +323,7 @@ def regularised(asked: Asked, why: str, equations: list[str]) -> Fitted:
         notices = [f"{why[0].upper()}{why[1:]}; drop columns or add rows to do without a prior"]
     d = asked.readings.values.shape[1]
     if d > WIDE and not asked.readings.bounded.any():
-        found = fit_factors(asked, "auto", None)
-        return replace(found, notices=(*notices, *found.notices))
+        return fit_wide(asked, notices)
     comparison = asked.compare()
     n = float(asked.n_rows)
     if comparison.parts:
@@ -334,6 +337,32 @@ def regularised(asked: Asked, why: str, equations: list[str]) -> Fitted:
         f"Used instead: a ridge prior worth {weight:.3g} rows, which draws correlations towards 0 by "
         f"{100.0 * weight / (n + weight):.2g} %; {how}"
     )
+    return Fitted("normal", model, fitted, weight, tuple(notices))
+
+
+def fit_wide(asked: Asked, notices: list[str]) -> Fitted:
+    """Factors, or up to 500 columns a ridge towards thresholded correlations where that predicts hidden cells better."""
+    comparison, d = asked.compare(), asked.readings.values.shape[1]
+    if d > DENSE or not comparison.parts:
+        found = fit_factors(asked, "auto", None)
+        return replace(found, notices=(*notices, *found.notices))
+    factors, sparse = best_factors(comparison), best_sparse(comparison, asked.n_rows)
+    many = "1 factor" if factors.n_factors == 1 else f"{factors.n_factors} factors"
+    if factors.score >= sparse.score - CHEAPER:
+        found = fit_factors(asked, factors.ridge, factors.n_factors)
+        also = f"correlations drawn towards 0 give {sparse.score:.3f}"
+        return replace(found, notices=(*notices, f"{tell_choice(factors, comparison)}; {also}", *found.notices))
+    weight = sparse.rows * asked.n_rows
+    model = sparse_model(asked.readings, sparse.cut, weight, asked.weights, asked.labels)
+    quick = {"tol": LOOSE, "certificate": False, **asked.climbing}
+    fitted = fit_model(model, replace(asked, climbing=quick), init=[target_params(model, asked.readings)])
+    notices.append(
+        f"Used instead: a ridge prior worth {weight:.4g} rows, towards the correlations of pairs of columns, each drawn "
+        f"towards 0 by {sparse.cut:g} standard errors: it predicts {comparison.n_cells:,.0f} hidden cells best "
+        f"({sparse.score:.3f} nats a cell; {many} give {factors.score:.3f})"
+    )
+    if fitted.certificate is None:
+        notices.append(f"Standard errors of {model.n_free_parameters:,} parameters are not computed")  # type: ignore[attr-defined]
     return Fitted("normal", model, fitted, weight, tuple(notices))
 
 
