@@ -12,8 +12,10 @@ import numpy as np
 from emtools.engine.protocol import Assign, Floats, Sampled, Source
 from emtools.errors import InputError
 from emtools.kernels.gaussian import LOG_2PI, cholesky_factors, cholesky_units
-from emtools.kernels.incomplete import Conditioned, IncompleteRows, add_residuals, condition_rows, scatter_gaps
+from emtools.kernels.incomplete import Conditioned, IncompleteRows, condition_rows
 from emtools.kernels.logspace import log_or_minus_infinity, logsumexp_rows, normalise_rows
+from emtools.kernels.patterns import PatternRows
+from emtools.kernels.precision import NONE
 from emtools.kernels.readings import Readings
 from emtools.models.assignment import generator, kind_of, shared_rows
 from emtools.models.covariance_prior import CovariancePrior, spread_prior
@@ -170,17 +172,21 @@ class IncompleteMixture:
         covariance = correlations * np.sqrt(np.outer(variances, variances))
         return MixtureParams(shares, centre + centres * np.sqrt(variances), self.complete.as_family(covariance))
 
-    def given_components(self, params: MixtureParams, rows: IncompleteRows) -> tuple[list[Conditioned], Floats]:
-        """The rows given what was observed of them and each component, and ``log p(x_o, k)``, shape (n, K)."""
+    def given_components(
+        self, params: MixtureParams, rows: PatternRows, variances: Floats | None = None
+    ) -> tuple[list[Conditioned], Floats]:
+        """The rows given what was observed of them and each component, and ``log p(x_o, k)``, shape (n, K).
+
+        Conditional variances of the gaps go into `variances`, shape (K, n, d), where it is given.
+        """
         matrices = self.complete.covariance_matrices(params)
-        factors = cholesky_factors(params.covariances).reshape(-1, self.n_features, self.n_features)
-        given = [
-            condition_rows(rows, mean, matrix, factors[k % len(factors)])
-            for k, (mean, matrix) in enumerate(zip(params.means, matrices, strict=True))
-        ]
-        constant = 0.5 * LOG_2PI * (self.n_features - rows.n_gaps)
-        log_density = [-0.5 * (g.squared + rows.by_row(g.log_observed)) - constant for g in given]
-        return given, np.stack(log_density, axis=1) + log_or_minus_infinity(params.weights)
+        given, n_seen = [], rows.observed.sum(axis=1)[rows.pattern]
+        log_joint = np.repeat(log_or_minus_infinity(params.weights)[None], len(rows.values), axis=0)
+        for k, (mean, matrix) in enumerate(zip(params.means, matrices, strict=True)):
+            one = condition_rows(rows, mean, matrix, variances=NONE if variances is None else variances[k])
+            log_joint[:, k] -= 0.5 * (n_seen * LOG_2PI + one.log_observed + one.squared)
+            given.append(one)
+        return given, log_joint
 
     def e_step(self, params: MixtureParams, chunk: IncompleteRows, assign: Assign = "soft") -> MixtureStats:
         """Expected moments of the completed rows of each component about ``params.means``.
@@ -198,27 +204,30 @@ class IncompleteMixture:
         """
         kind_of(assign, self.assigns)
         check_width(chunk.values, self.n_features)
-        given, log_joint = self.given_components(params, chunk)
+        given, log_joint = self.given_components(params, chunk.rows)
         shares, loglik, entropy = shared_rows(log_joint, chunk.weights, assign, chunk.first)
-        drawn = isinstance(assign, Sampled)
+        shared, n_gaps = shares * chunk.weights[:, None], chunk.n_gaps
+        matrices = self.complete.covariance_matrices(params)
+        rng = None
         if isinstance(assign, Sampled):
-            loglik += self.draw_gaps(
-                given, chunk, shares, generator(replace(assign, seed=(*assign.seed, 1)), chunk.first)
-            )
-        shared = shares * chunk.weights[:, None]
+            rng = generator(replace(assign, seed=(*assign.seed, 1)), chunk.first)
         k, d = params.means.shape
-        first, second = np.empty((k, d)), np.zeros((k, d, d))
+        first, second = np.empty((k, d)), np.empty((k, d, d))
         for j, one in enumerate(given):
-            first[j] = shared[:, j] @ one.deviations
-            second[j] = (one.deviations * shared[:, j : j + 1]).T @ one.deviations
-            if drawn:
-                continue
-            held = chunk.by_pattern(shared[:, j])
-            add_residuals(held, chunk.columns, chunk.cuts, one.starts, one.residuals, second[j])
-            n_gaps = np.diff(chunk.cuts)
+            held, (deviations, spread) = shared[:, j], (one.deviations, one.spread)
             used = held > 0.0
-            entropy += 0.5 * float(held[used] @ (n_gaps * (1.0 + LOG_2PI) + one.log_left)[used])
-        second = 0.5 * (second + np.swapaxes(second, 1, 2))
+            if rng is not None:
+                normals = np.where(chunk.gaps, rng.normal(size=chunk.values.shape), 0.0)
+                deviations = condition_rows(chunk.rows, params.means[j], matrices[j], normals).deviations
+                density = -0.5 * (n_gaps * LOG_2PI + one.log_left + np.square(normals).sum(axis=1))
+                loglik += float(held[used] @ density[used])
+            else:
+                if k > 1:
+                    spread = condition_rows(replace(chunk.rows, weights=held), params.means[j], matrices[j]).spread
+                entropy += 0.5 * float(held[used] @ (n_gaps * (1.0 + LOG_2PI) + one.log_left)[used])
+            first[j] = held @ deviations
+            second[j] = (deviations * held[:, None]).T @ deviations
+            second[j] = 0.5 * (second[j] + second[j].T) + (spread if rng is None else 0.0)
         tied = self.family == "tied"
         return MixtureStats(
             n=float(chunk.weights.sum()),
@@ -229,19 +238,6 @@ class IncompleteMixture:
             second=second.sum(axis=0) if tied else second,
             origin=Origin(params.means, tied),
         )
-
-    def draw_gaps(
-        self, given: list[Conditioned], rows: IncompleteRows, shares: Floats, rng: np.random.Generator
-    ) -> float:
-        """Add normal noise to the gaps, in place, and return the log density in nats of what was added."""
-        gaps, total = rows.gaps(), 0.0
-        for k, one in enumerate(given):
-            normals = np.where(gaps, rng.normal(size=gaps.shape), 0.0)
-            scatter_gaps(normals, np.ones(len(gaps)), *rows.layout(one.starts), one.residuals, one.deviations)
-            held = shares[:, k] * rows.weights
-            log_density = -0.5 * (rows.n_gaps * LOG_2PI + rows.by_row(one.log_left) + (normals**2).sum(axis=1))
-            total += float(held @ log_density)
-        return total
 
     def m_step(self, stats: MixtureStats, params: MixtureParams) -> MixtureParams:
         """Weights, means and covariances of the completed rows, see `GaussianMixture.m_step`; with a prior of ν degrees
@@ -295,7 +291,7 @@ class IncompleteMixture:
         blocks, _ = blocks_of(readings.values, self.n_features)
         shares = np.repeat(params.weights[None], len(readings.values), axis=0)
         for block in blocks:
-            shares[block.order] = np.exp(normalise_rows(self.given_components(params, block)[1])[0])
+            shares[block.order] = np.exp(normalise_rows(self.given_components(params, block.rows)[1])[0])
         return shares
 
     def conditional(self, params: MixtureParams, readings: Readings) -> tuple[Floats, Floats]:
@@ -327,36 +323,34 @@ class IncompleteMixture:
         mean, covariance = self.moments(params)
         filled[empty], sd[empty] = mean, np.sqrt(np.diagonal(covariance))
         for block in blocks:
-            given, log_joint = self.given_components(params, block)
+            variances = np.zeros((self.n_components, *block.values.shape))
+            given, log_joint = self.given_components(params, block.rows, variances)
             shares = np.exp(normalise_rows(log_joint)[0])
             away = params.means - params.means[0]
             of_each = np.stack([one.deviations + step for one, step in zip(given, away, strict=True)])
             middle = np.einsum("nk,knd->nd", shares, of_each)
-            within = sum(shares[:, k : k + 1] * block.diagonals(one) for k, one in enumerate(given))
-            between = np.einsum("nk,knd->nd", shares, (of_each - middle) ** 2)
-            gaps = block.gaps()
-            filled[block.order] = np.where(gaps, params.means[0] + middle, block.values)
-            sd[block.order] = np.where(gaps, np.sqrt(within + between), np.nan)
+            variance = np.einsum("nk,knd->nd", shares, variances + (of_each - middle) ** 2)
+            filled[block.order] = np.where(block.gaps, params.means[0] + middle, block.values)
+            sd[block.order] = np.where(block.gaps, np.sqrt(variance), np.nan)
         return filled, sd
 
     def draw(self, params: MixtureParams, readings: Readings, rng: np.random.Generator) -> Floats:
         """The table with its gaps drawn: the component of each row given its values, then its gaps given both, (n, d)."""
         blocks, empty = blocks_of(readings.values, self.n_features)
-        table, factors = readings.values.copy(), cholesky_factors(self.complete.covariance_matrices(params))
+        table, matrices = readings.values.copy(), self.complete.covariance_matrices(params)
+        factors = cholesky_factors(matrices)
         chosen = rng.choice(self.n_components, size=int(empty.sum()), p=params.weights)
         noise = rng.normal(size=(len(chosen), self.n_features))
         table[empty] = params.means[chosen] + np.einsum("nij,nj->ni", factors[chosen], noise)
         for block in blocks:
-            given, log_joint = self.given_components(params, block)
-            reached = np.cumsum(np.exp(normalise_rows(log_joint)[0]), axis=1)
-            heights = rng.random(len(log_joint)) * reached[:, -1]
+            reached = np.cumsum(np.exp(normalise_rows(self.given_components(params, block.rows)[1])[0]), axis=1)
+            heights = rng.random(len(reached)) * reached[:, -1]
             component = np.minimum((heights[:, None] >= reached).sum(axis=1), self.n_components - 1)
-            normals, gaps = rng.normal(size=block.values.shape), block.gaps()
-            for k, one in enumerate(given):
+            normals = rng.normal(size=block.values.shape)
+            for k, (mean, matrix) in enumerate(zip(params.means, matrices, strict=True)):
                 mine = component == k
-                scatter_gaps(normals, np.ones(len(mine)), *block.layout(one.starts), one.residuals, one.deviations)
-                completed = np.where(gaps, params.means[k] + one.deviations, block.values)
-                table[block.order[mine]] = completed[mine]
+                completed = mean + condition_rows(block.rows, mean, matrix, normals).deviations
+                table[block.order[mine]] = np.where(block.gaps, completed, block.values)[mine]
         return table
 
     def moments(self, params: MixtureParams) -> tuple[Floats, Floats]:
@@ -372,7 +366,7 @@ class IncompleteMixture:
         blocks, _ = blocks_of(readings.values, self.n_features)
         densities = np.zeros(len(readings.values))
         for block in blocks:
-            densities[block.order] = logsumexp_rows(self.given_components(params, block)[1])
+            densities[block.order] = logsumexp_rows(self.given_components(params, block.rows)[1])
         return densities
 
 

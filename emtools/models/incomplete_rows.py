@@ -11,6 +11,10 @@ from emtools.errors import InputError
 from emtools.kernels.incomplete import IncompleteRows, sort_by_pattern
 from emtools.models.mixture_starts import SAMPLE_ROWS
 
+CHUNKS = 8  # of a table, beyond the least size
+SMALLEST = 2**15  # values of a chunk
+BLOCK = 2**17  # values filled at a time
+
 
 class IncompleteSource:
     """A table with gaps, its rows sorted by pattern of missingness.
@@ -23,8 +27,8 @@ class IncompleteSource:
         NaN where missing.
     weights : array, shape (n,), optional
         Non-negative weights; 1 by default. A weight of 2 equals the row twice.
-    chunk_values : int
-        Numbers that a chunk may ask for, about: d a row, and the square of the number of gaps for each pattern.
+    chunk_rows : int, optional
+        Rows per chunk, for tests; by default it follows from the data.
 
     Raises
     ------
@@ -38,7 +42,7 @@ class IncompleteSource:
     (2, [0, 2])
     """
 
-    def __init__(self, values: Floats, weights: Floats | None = None, chunk_values: int = VALUES_PER_CHUNK) -> None:
+    def __init__(self, values: Floats, weights: Floats | None = None, chunk_rows: int | None = None) -> None:
         table = np.asarray(values, dtype=np.float64)
         if table.ndim != 2 or not table.size:
             raise InputError("data", f"array of shape {table.shape}", "a table with at least one row and column")
@@ -50,7 +54,7 @@ class IncompleteSource:
         if not seen.all():
             got = f"column {int(np.argmin(seen)) + 1} has no value"
             raise InputError("data", got, "at least one value in each column", "drop it")
-        self.chunks = sort_by_pattern(table, checked, chunk_values)
+        self.chunks = list(sort_by_pattern(table, checked, chunk_rows or rows_of_chunk(*table.shape)))
 
     @property
     def n_units(self) -> int:
@@ -64,9 +68,9 @@ class IncompleteSource:
         return self.chunks[index]
 
 
-def with_gaps(chunk: IncompleteRows) -> Floats:
-    """The rows with NaN in their gaps, shape (n, d)."""
-    return np.where(chunk.gaps(), np.nan, chunk.values)
+def rows_of_chunk(n: int, d: int) -> int:
+    """Rows of a chunk of a table of n rows of d columns: an eighth of the table, within bounds, so that threads help."""
+    return max(1, min(max(n * d // CHUNKS, SMALLEST), VALUES_PER_CHUNK) // d)
 
 
 def sample_incomplete(data: Source[IncompleteRows], rng: np.random.Generator, d: int) -> tuple[Floats, Floats]:
@@ -92,7 +96,7 @@ def sample_incomplete(data: Source[IncompleteRows], rng: np.random.Generator, d:
     """
     chunks = [data.chunk(index) for index in range(data.n_chunks)]
     check_width(chunks[0].values, d)
-    values, weights = np.concatenate([with_gaps(c) for c in chunks]), np.concatenate([c.weights for c in chunks])
+    values, weights = np.concatenate([c.values for c in chunks]), np.concatenate([c.weights for c in chunks])
     if len(values) > SAMPLE_ROWS:
         chosen = np.sort(rng.choice(len(values), SAMPLE_ROWS, replace=False))
         if not np.isnan(values[chosen]).all(axis=0).any():
@@ -118,4 +122,5 @@ def blocks_of(values: Floats, d: int) -> tuple[list[IncompleteRows], npt.NDArray
     if np.isinf(values).any():
         row, column = (int(k) + 1 for k in np.argwhere(np.isinf(values))[0])
         raise InputError(f"row {row}, column {column}", "infinite", "a finite value, NaN where missing")
-    return sort_by_pattern(values, np.ones(len(values)), VALUES_PER_CHUNK), np.asarray(np.isnan(values).all(axis=1))
+    blocks = list(sort_by_pattern(values, np.ones(len(values)), max(1, BLOCK // d)))
+    return blocks, np.asarray(np.isnan(values).all(axis=1))

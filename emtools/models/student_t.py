@@ -25,7 +25,7 @@ from emtools.kernels.gaussian import (
     unpack_cholesky,
     whiten,
 )
-from emtools.kernels.incomplete import IncompleteRows, add_residuals, condition_rows, scatter_gaps
+from emtools.kernels.incomplete import IncompleteRows, condition_rows
 from emtools.kernels.laplace import weighted_median
 from emtools.kernels.readings import Readings
 from emtools.kernels.student import LOG_2PI, Scales, best_growth, drawn_scales, expected_scales
@@ -306,28 +306,25 @@ class StudentT:
 
     def incomplete_e_step(self, params: StudentTParams, chunk: IncompleteRows, assign: Assign) -> StudentTStats:
         """The E-step of rows with gaps."""
-        n_gaps = chunk.n_gaps
-        factor = cholesky_factors(params.scatter)
-        given = condition_rows(chunk, params.location, params.scatter, factor)
-        log_left, deviations = chunk.by_row(given.log_left), given.deviations
-        constant = 0.5 * chunk.by_row(given.log_observed)
-        place = Place(params.location, 2.0 * float(half_log_determinants(factor)), self.exponent)
+        n_gaps, weights = chunk.n_gaps, chunk.weights
+        given = condition_rows(chunk.rows, params.location, params.scatter)
+        constant = 0.5 * given.log_observed
+        log_determinant = 2.0 * float(half_log_determinants(cholesky_factors(params.scatter)))
+        place = Place(params.location, log_determinant, self.exponent)
         if isinstance(assign, Sampled):
             rng = generator(assign, chunk.first)
             scales = drawn_scales(given.squared, params.df, self.n_features - n_gaps, rng)
-            normals = np.where(chunk.gaps(), rng.normal(size=deviations.shape), 0.0)
-            scatter_gaps(normals, 1.0 / np.sqrt(scales.scale), *chunk.layout(given.starts), given.residuals, deviations)
-            of_gaps = 0.5 * (n_gaps * (scales.log_scale - LOG_2PI) - log_left - (normals**2).sum(axis=1))
-            loglik = float(chunk.weights @ (scales.log_density - constant + of_gaps))
-            return moments(chunk.weights, deviations, scales, loglik, 0.0, place)
+            normals = np.where(chunk.gaps, rng.normal(size=given.deviations.shape), 0.0)
+            noise = normals / np.sqrt(scales.scale)[:, None]
+            drawn = condition_rows(chunk.rows, params.location, params.scatter, noise).deviations
+            of_gaps = 0.5 * (n_gaps * (scales.log_scale - LOG_2PI) - given.log_left - (normals**2).sum(axis=1))
+            loglik = float(weights @ (scales.log_density - constant + of_gaps))
+            return moments(weights, drawn, scales, loglik, 0.0, place)
         scales = expected_scales(given.squared, params.df, self.n_features - n_gaps)
-        entropies = scales.entropy + 0.5 * (n_gaps * (1.0 + LOG_2PI - scales.log_scale) + log_left)
-        loglik = float(chunk.weights @ (scales.log_density - constant))
-        stats = moments(chunk.weights, deviations, scales, loglik, float(chunk.weights @ entropies), place)
-        second = stats.second.copy()
-        left = chunk.by_pattern(chunk.weights)
-        add_residuals(left, chunk.columns, chunk.cuts, given.starts, given.residuals, second)
-        return replace(stats, second=second)
+        entropies = scales.entropy + 0.5 * (n_gaps * (1.0 + LOG_2PI - scales.log_scale) + given.log_left)
+        loglik = float(weights @ (scales.log_density - constant))
+        stats = moments(weights, given.deviations, scales, loglik, float(weights @ entropies), place)
+        return replace(stats, second=stats.second + given.spread)
 
     @property
     def exponent(self) -> float:
@@ -459,10 +456,9 @@ class StudentT:
         filled, sd = readings.values.copy(), np.full(readings.values.shape, np.nan)
         filled[empty], sd[empty] = params.location, np.sqrt(np.diagonal(params.scatter) * inflation(params.df, 0, 0.0))
         for block in blocks:
-            gaps, n_seen = block.gaps(), self.n_features - block.n_gaps
-            given = condition_rows(block, params.location, params.scatter, cholesky_factors(params.scatter))
-            growth = inflation(params.df, n_seen, given.squared)
-            variances = block.diagonals(given) * growth[:, None]
+            gaps, variances = block.gaps, np.zeros(block.values.shape)
+            given = condition_rows(block.rows, params.location, params.scatter, variances=variances)
+            variances *= inflation(params.df, self.n_features - block.n_gaps, given.squared)[:, None]
             filled[block.order] = np.where(gaps, params.location + given.deviations, block.values)
             sd[block.order] = np.where(gaps, np.sqrt(variances), np.nan)
         return filled, sd
@@ -475,11 +471,11 @@ class StudentT:
         noise = rng.normal(size=(len(scale), self.n_features)) @ factor.T
         table[empty] = params.location + noise / np.sqrt(scale)[:, None]
         for block in blocks:
-            given = condition_rows(block, params.location, params.scatter, factor)
+            given = condition_rows(block.rows, params.location, params.scatter)
             scale = drawn_scales(given.squared, params.df, self.n_features - block.n_gaps, rng).scale
-            normals = rng.normal(size=given.deviations.shape)
-            scatter_gaps(normals, 1.0 / np.sqrt(scale), *block.layout(given.starts), given.residuals, given.deviations)
-            table[block.order] = np.where(block.gaps(), params.location + given.deviations, block.values)
+            noise = rng.normal(size=given.deviations.shape) / np.sqrt(scale)[:, None]
+            drawn = condition_rows(block.rows, params.location, params.scatter, noise).deviations
+            table[block.order] = np.where(block.gaps, params.location + drawn, block.values)
         return table
 
     def moments(self, params: StudentTParams) -> tuple[Floats, Floats]:
@@ -493,9 +489,9 @@ class StudentT:
         blocks, _ = blocks_of(readings.values, self.n_features)
         densities = np.zeros(len(readings.values))
         for block in blocks:
-            given = condition_rows(block, params.location, params.scatter, cholesky_factors(params.scatter))
+            given = condition_rows(block.rows, params.location, params.scatter)
             scales = expected_scales(given.squared, params.df, self.n_features - block.n_gaps)
-            densities[block.order] = scales.log_density - 0.5 * block.by_row(given.log_observed)
+            densities[block.order] = scales.log_density - 0.5 * given.log_observed
         return densities
 
 

@@ -507,10 +507,9 @@ def gappy_case(model: Any, values: np.ndarray, counts: np.ndarray) -> Case:
     """Rows with gaps, sorted by pattern of missingness."""
     from emtools.models.incomplete_rows import IncompleteSource
 
-    numbers = values.size + sum(gaps**2 for gaps in {tuple(row): row.sum() for row in np.isnan(values)}.values())
     return Case(
         model,
-        lambda n: IncompleteSource(values, chunk_values=2 * numbers if n == 1 else numbers // n),
+        lambda n: IncompleteSource(values, chunk_rows=len(values) // n),
         lambda: IncompleteSource(values, counts.astype(float)),
         lambda: IncompleteSource(np.repeat(values, counts, axis=0)),
     )

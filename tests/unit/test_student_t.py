@@ -17,7 +17,7 @@ from emtools.engine.protocol import Sampled
 from emtools.engine.starts import fit
 from emtools.engine.stopping import Status
 from emtools.errors import InputError
-from emtools.kernels import incomplete
+from emtools.kernels import precision
 from emtools.kernels.readings import Readings
 from emtools.kernels.student import best_df, best_growth, drawn_scales, expected_scales
 from emtools.models.incomplete_rows import IncompleteSource
@@ -239,7 +239,7 @@ def test_log_likelihood_of_rows_with_gaps_is_that_of_scipy():
     (values, weights), params, model = gappy_rows(), some_params_of(), StudentT(4)
     densities = np.array([observed_density(row, params) for row in values])
     np.testing.assert_allclose(model.log_density(params, Readings(values)), densities, rtol=1e-12, atol=1e-13)
-    stats = total_stats(model, IncompleteSource(values, weights, chunk_values=150), params)
+    stats = total_stats(model, IncompleteSource(values, weights, chunk_rows=37), params)
     assert stats.loglik == pytest.approx(float(weights @ densities), rel=1e-12)
     assert stats.n == weights.sum() - weights[[5, 40]].sum(), "rows without any value say nothing"
 
@@ -272,7 +272,7 @@ def test_the_observed_block_gives_the_same_as_the_inverse(monkeypatch):
     (values, weights), params, model = gappy_rows(), some_params_of(), StudentT(4)
     source = IncompleteSource(values, weights)
     quick = total_stats(model, source, params)
-    monkeypatch.setattr(incomplete, "ILL_CONDITIONED", 0.0)
+    monkeypatch.setattr(precision, "INFLATED", 0.0)
     slow = total_stats(model, source, params)
     for name in ("loglik", "entropy", "scale", "log_scale", "first", "second"):
         np.testing.assert_allclose(getattr(quick, name), getattr(slow, name), rtol=1e-11, atol=1e-10, err_msg=name)
