@@ -177,7 +177,7 @@ PEERS: dict[str, Fill | None] = {
     "Amelia": None,
     "missForest": None,
 }
-OURS: dict[str, Fill] = {"emtools": fill_ours("normal"), "emtools t": fill_ours("t")}
+OURS: dict[str, Fill] = {"emtools": fill_ours("normal"), "emtools t": fill_ours("t"), "emtools auto": fill_ours("auto")}
 
 
 def run_in_r(method: str, case: Case, sources: str) -> tuple[float, str]:

@@ -17,6 +17,7 @@ Floats = npt.NDArray[np.float64]
 # expected information, and from fewer rows.
 LARGEST = 1500
 TERMS = 5e8
+WORK = 2e9  # patterns times d³ beyond which there is none either
 GOLDEN = 0.6180339887498949  # its multiples modulo 1 fill the unit interval evenly, whatever the order of patterns
 
 
@@ -145,7 +146,8 @@ def observed_information(
     Returns
     -------
     NormalInformation or None
-        None with more than 1,500 parameters, or where a covariance is not positive definite.
+        None with more than 1,500 parameters or too many patterns of missingness, or where a covariance is not positive
+        definite.
 
     References
     ----------
@@ -167,6 +169,8 @@ def observed_information(
     standard, correlation = (values - mean) / sd, covariance / np.outer(sd, sd)
     observed = ~np.isnan(values) & (weights > 0.0)[:, None]
     groups = group_rows(observed)
+    if len(groups) * float(d) ** 3 > WORK:
+        return None
     sizes = np.array([float(observed[rows[0]].sum()) for rows in groups])
     stride = max(1, int(np.ceil((sizes**4).sum() / (8.0 * terms))))
     by_mean, by_covariance = np.zeros(d), np.zeros((d, d))

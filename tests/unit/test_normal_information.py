@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from emtools.engine.certificate import certify
 from emtools.engine.starts import fit
+from emtools.imputing.standard_errors import with_observed_errors
 from emtools.kernels.normal_information import observed_information
+from emtools.kernels.readings import Readings
+from emtools.models.mixture import CovariancePrior
 from emtools.models.normal import MultivariateNormal, NormalParams
 
 N, D = 12, 3
@@ -102,8 +108,6 @@ def test_gap_and_largest_fraction_at_a_maximum(rows):
 
 
 def readings(rows):
-    from emtools.kernels.readings import Readings
-
     return Readings(rows)
 
 
@@ -129,6 +133,43 @@ def test_fewer_patterns_give_the_errors_of_means_nearly():
     assert part.share < 0.5
     np.testing.assert_allclose(part.errors()[0], full.errors()[0], rtol=1e-3)
     np.testing.assert_allclose(part.errors()[1], full.errors()[1], rtol=0.1)
+
+
+def table_of_many_columns():
+    rng = np.random.default_rng(2)
+    rows = rng.normal(size=(120, 6)) * np.linspace(0.1, 50.0, 6) + rng.normal(size=(120, 1))
+    rows[rng.random(rows.shape) < 0.1] = np.nan
+    return rows
+
+
+@pytest.mark.parametrize("degrees", [None, 3.0])
+def test_estimated_certificate_gives_way_to_the_exact_one(degrees):
+    """As the engine computes it by differences in 4p passes where parameters are few; its estimate is the negative control."""
+    rows = table_of_many_columns()
+    prior = None if degrees is None else CovariancePrior(degrees, 20.0 * np.diag(np.nanvar(rows, axis=0)))
+    model = MultivariateNormal(6, prior)
+    source = model.source(readings(rows))
+    found = fit(model, source, tol=1e-10, parameter_tol=1e-9)
+    exact = found.certificate
+    guess = replace(found, certificate=certify(model, source, found.params, limit=10))
+    ours = with_observed_errors(guess, readings(rows)).certificate
+    assert (ours.kind, ours.method) == ("maximum", "observed information")
+    for name in ("mean", "covariance"):
+        for field in ("standard_errors", "complete_errors", "missing", "lower", "upper"):
+            np.testing.assert_allclose(getattr(ours, field)[name], getattr(exact, field)[name], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ours.spectrum, exact.spectrum, rtol=1e-4)
+    assert ours.worst_error < 1e-5
+    off = guess.certificate.standard_errors["mean"] / exact.standard_errors["mean"] - 1.0
+    assert np.abs(off).max() > 1e-3
+
+
+def test_other_certificates_stay():
+    rows = table_of_many_columns()[:, :4]
+    model = MultivariateNormal(4)
+    small = fit(model, model.source(readings(rows)))
+    assert with_observed_errors(small, readings(rows)) is small
+    without = fit(model, model.source(readings(rows)), certificate=False)
+    assert with_observed_errors(without, readings(rows)) is without
 
 
 def test_nothing_where_there_is_no_information():
