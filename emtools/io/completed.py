@@ -48,10 +48,11 @@ class Filled:
 
     def cells(self) -> dict[tuple[int, int], float]:
         """Filled values by row and column of the file."""
-        return {
-            (row, self.positions[marker]): float(self.values[row, marker])
-            for row, marker in np.argwhere(self.gaps).tolist()
-        }
+        rows, markers = np.nonzero(self.gaps)
+        columns = np.asarray(self.positions, dtype=np.intp)[markers]
+        return dict(
+            zip(zip(rows.tolist(), columns.tolist(), strict=True), self.values[self.gaps].tolist(), strict=True)
+        )
 
 
 def write_content(content: Any, filled: Filled, target: Path) -> None:
@@ -86,7 +87,9 @@ def write_text(raw: bytes, target: Path) -> None:
 
 def number_text(value: float, decimal: str, content: Delimited) -> str:
     """A filled value with `DIGITS` significant digits, in the decimal sign of the table."""
-    return content.quoted(format(value, f".{DIGITS}g").replace(".", decimal))
+    text = format(value, f".{DIGITS}g")
+    text = text if decimal == "." else text.replace(".", decimal)
+    return f'"{text}"' if content.separator in text else text
 
 
 def write_arrow(content: pyarrow.Table, filled: Filled, target: Path) -> None:

@@ -227,13 +227,15 @@ def unquote(cell: str) -> str:
 
 def check_header(path: Path, header: Sequence[str]) -> None:
     """Names must be there (the first may be empty) and differ."""
+    seen: dict[str, int] = {}
     for number, name in enumerate(header):
         if not name and number:
             raise InputError(f"{path}, header", f"column {number + 1} has no name", "", "name every column")
-        if name in header[:number]:
+        first = seen.setdefault(name, number)
+        if first != number:
             raise InputError(
                 f"{path}, header",
-                f"the name {name!r} stands over columns {header.index(name) + 1} and {number + 1}",
+                f"the name {name!r} stands over columns {first + 1} and {number + 1}",
                 "a name of its own for each column",
                 "rename one",
             )

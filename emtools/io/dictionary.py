@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 from emtools.errors import InputError
@@ -87,9 +88,14 @@ class Dictionary:
     entries: tuple[Entry, ...]
     where: Mapping[str, str]
 
+    @cached_property
+    def by_column(self) -> dict[str, Entry]:
+        """Entries by the names of their columns."""
+        return {entry.column: entry for entry in self.entries}
+
     def of(self, column: str) -> Entry | None:
         """Entry of a column, None where there is none."""
-        return next((entry for entry in self.entries if entry.column == column), None)
+        return self.by_column.get(column)
 
     def at(self, column: str, field: str) -> str:
         """Where a field stands, for a message."""

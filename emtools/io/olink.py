@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,10 @@ ASSAY_QC = ("assay_warning", "assayqc", "assay_qc", "assay warning")
 KINDS = ("sampletype", "sample_type", "sample type")
 ASSAY_KINDS = ("assaytype", "assay_type")
 OWN_ASSAYS, OWN_SAMPLES = ("assay", ""), ("sample", "")
+CONTROL_SAMPLE = re.compile(
+    r"(plate|sample|neg|negative|inter-?plate)[ _-]?(control|ctrl)\b.*|control_sample.*", re.IGNORECASE
+)
+CONTROL_ASSAY = re.compile(r"(inc|ext|amp|det)\w*[ _-]?(control|ctrl)\b.*", re.IGNORECASE)
 PASSED = ("pass", "na", "", "excluded_no")
 FLAG = "Imputed"
 SHOWN = 5
@@ -133,7 +138,8 @@ def read_olink(long: Columns, content: Any, warned: str, is_text: bool, adds: bo
     if absent:
         what = "lines for them are added to the output" if adds else "they are filled but have no place in the output"
         notices.append(f"{absent} pairs of sample and assay have no line: {what}")
-    wide_header, wide_cells = sample_columns(long, lines, {sample, value})
+    apart = {place for place, name in enumerate(header) if place in (sample, value) or not name or name in columns}
+    wide_header, wide_cells = sample_columns(long, lines, apart)
     first = len(wide_header) + 1
     there = lines >= 0
     wide = np.where(there, npx[lines], np.nan)
@@ -192,27 +198,20 @@ def numbers(long: Columns, position: int, decimal: str) -> Floats:
 def own_rows(long: Columns, notices: list[str]) -> npt.NDArray[np.bool_]:
     """Lines of samples and assays that are no controls, shape (n,)."""
     keep = np.ones(len(long.places), dtype=bool)
-    for names, own, what in ((KINDS, OWN_SAMPLES, "control samples"), (ASSAY_KINDS, OWN_ASSAYS, "control assays")):
-        place = place_of(long.header, names)
-        if place is None:
-            continue
-        control = np.array([cell.strip().lower() not in own for cell in long.cells[place]])
-        name = place_of(long.header, (SAMPLE,) if what == "control samples" else ("assay", "olinkid"))
+    for kinds, own, named, pattern, what in (
+        (KINDS, OWN_SAMPLES, (SAMPLE,), CONTROL_SAMPLE, "control samples"),
+        (ASSAY_KINDS, OWN_ASSAYS, ("assay", "olinkid"), CONTROL_ASSAY, "control assays"),
+    ):
+        kind, name = place_of(long.header, kinds), place_of(long.header, named)
         assert name is not None
+        if kind is not None:
+            control = np.array([cell.strip().lower() not in own for cell in long.cells[kind]])
+        else:
+            control = np.array([pattern.fullmatch(cell) is not None for cell in long.cells[name]])
         found = sorted({str(long.cells[name][row]) for row in np.flatnonzero(control).tolist()})
         if found:
             notices.append(f"{len(found)} {what} are left out of the model: {shown(found)}")
         keep &= ~control
-    if place_of(long.header, KINDS) is None:
-        place = place_of(long.header, (SAMPLE,))
-        assert place is not None
-        control = np.array(
-            [cell.upper().startswith(("CONTROL", "NEG_CTRL", "PLATE_CONTROL")) for cell in long.cells[place]]
-        )
-        if control.any():
-            found = sorted({str(long.cells[place][row]) for row in np.flatnonzero(control).tolist()})
-            notices.append(f"{len(found)} control samples are left out of the model: {shown(found)}")
-            keep &= ~control
     return keep
 
 

@@ -248,7 +248,7 @@ def read_table(
             str(found.path),
             "0 numeric columns to model (none)",
             "at least 1 that varies",
-            "check the separator and --columns",
+            f"check {'--sheet' if isinstance(content, Workbook) else 'the separator'} and --columns",
         )
     more = [f"{len(remarks) - TOLD} more such notes on cells of other columns"] if len(remarks) > TOLD else []
     notices += [*remarks[:TOLD], *more]

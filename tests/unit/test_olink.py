@@ -70,6 +70,19 @@ def test_lines_come_back_with_flags_and_new_ones_for_absent_pairs(tmp_path):
     np.testing.assert_array_equal(again.values, filled)
 
 
+def test_controls_are_known_by_their_names_where_no_column_says_so(tmp_path):
+    header = HEADER.replace(";SampleType", "")
+    lines = [line.replace(";SAMPLE;", ";").replace(";CONTROL;", ";") for line in LINES]
+    lines = [line.replace("CTRL;", "CONTROL_SAMPLE_AS 1;") for line in lines]
+    lines += [f"S{k};OID7;INC;Incubation control 1;INF;plate1;PASS;0,1;{k},5" for k in range(1, 5)]
+    table = read_table(put(tmp_path, lines, header))
+    assert table.rows == ("S1", "S2", "S3", "S4")
+    assert table.markers == ("IL6", "TNF")
+    told = "\n".join(table.notices)
+    assert "1 control samples are left out of the model: CONTROL_SAMPLE_AS 1" in told
+    assert "1 control assays are left out of the model: Incubation control 1" in told
+
+
 def test_a_sample_that_stands_twice_makes_two_rows(tmp_path):
     more = [line.replace("plate1", "plate2").replace("2,25", "2,5") for line in LINES[:2]]
     table = read_table(put(tmp_path, [*LINES, *more]))
