@@ -25,6 +25,7 @@ from sklearn.mixture import GaussianMixture as PeerMixture
 
 from emtools.engine.chunks import ArraySource, total_stats
 from emtools.engine.loop import climb
+from emtools.kernels.readings import Readings
 from emtools.models.mixture import GaussianMixture, MixtureParams, kmeans
 from emtools.models.normal import MultivariateNormal, NormalParams, PatternSource
 
@@ -128,7 +129,7 @@ def compare_normal(n: int, d: int) -> Comparison:
     def ours() -> float:
         source, model = PatternSource(values), MultivariateNormal(d)
         start = NormalParams(np.nanmean(values, axis=0), np.diag(np.nanvar(values, axis=0)))
-        return error(model.conditional(climb(model, source, start).params, values)[0])
+        return error(model.conditional(climb(model, source, start).params, Readings(values))[0])
 
     def theirs() -> float:
         return error(IterativeImputer(max_iter=50, random_state=0).fit_transform(values))
