@@ -32,7 +32,8 @@ SHARE = 0.5  # of a column's variance that the prior on its uniqueness expects
 ROWS = 2.0  # weight of that prior in rows
 RIDGES = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 FACTORS = (1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90)
-FIRST = (3, 4)  # places in both where the search begins
+FIRST = (3, 3)  # places in both where the search begins
+HALVINGS = 2
 
 K = TypeVar("K")
 
@@ -287,8 +288,8 @@ class FactorChoice:
 def best_factors(comparison: Comparison, n_factors: int | None = None, ridge: float | None = None) -> FactorChoice:
     """The number of factors and the weight on loadings that predict hidden cells best, by steps on a grid of both.
 
-    From the best pair so far its neighbours are tried, each climb starting from the end of that pair's; the search
-    ends where none is better.
+    From the best pair so far its neighbours are tried, each climb starting from the end of that pair's, until none is
+    better; then numbers of factors halfway to those beside it.
 
     Parameters
     ----------
@@ -301,35 +302,43 @@ def best_factors(comparison: Comparison, n_factors: int | None = None, ridge: fl
     """
     n, d = comparison.readings.values.shape
     most = max(1, min(d - 1, n // 2))
-    sizes = [q for q in FACTORS if q <= most] if n_factors is None else [n_factors]
+    sizes: list[int] = [q for q in FACTORS if q <= most] if n_factors is None else [n_factors]
     ridges = RIDGES if ridge is None else (ridge,)
-    scores: dict[tuple[int, int], float] = {}
-    ends: dict[tuple[int, int], list[FactorParams]] = {}
+    scores: dict[tuple[int, float], float] = {}
+    ends: dict[tuple[int, float], list[FactorParams]] = {}
 
-    def judge(place: tuple[int, int], near: tuple[int, int] | None) -> None:
-        q, weight = sizes[place[0]], ridges[place[1]]
+    def judge(pair: tuple[int, float], near: tuple[int, float] | None) -> None:
         begin: list[Any] = []
         if near is not None:
             begin = [
-                (lambda _, p=p, s=s: grown(p, s.kept.values, q))
+                (lambda _, p=p, s=s: grown(p, s.kept.values, pair[0]))
                 for p, s in zip(ends[near], comparison.parts, strict=True)
             ]
         w = comparison.weights
-        scores[place], ends[place] = comparison.judge(lambda table: factor_model(table, q, weight, w), begin)
+        scores[pair], ends[pair] = comparison.judge(lambda table: factor_model(table, *pair, w), begin)
 
-    at = (min(FIRST[0], len(sizes) - 1), min(FIRST[1], len(ridges) - 1))
+    def best() -> tuple[int, float]:
+        return max(scores, key=lambda pair: (scores[pair], -pair[0], pair[1]))
+
+    at = (sizes[min(FIRST[0], len(sizes) - 1)], ridges[min(FIRST[1], len(ridges) - 1)])
     judge(at, None)
     while True:
-        for step in ((1, 0), (0, 1), (-1, 0), (0, -1)):
-            place = (at[0] + step[0], at[1] + step[1])
-            inside = 0 <= place[0] < len(sizes) and 0 <= place[1] < len(ridges)
-            if inside and place not in scores:
-                judge(place, at)
-                if scores[place] > scores[at]:
-                    break
-        best = max(scores, key=lambda place: (scores[place], -place[0], place[1]))
-        if scores[best] <= scores[at]:
+        i, j = sizes.index(at[0]), ridges.index(at[1])
+        beside = [(sizes[k], at[1]) for k in (i + 1, i - 1) if 0 <= k < len(sizes)]
+        beside += [(at[0], ridges[k]) for k in (j + 1, j - 1) if 0 <= k < len(ridges)]
+        for pair in beside:
+            if pair not in scores:
+                judge(pair, at)
+        if best() == at:
             break
-        at = best
-    tried = {(sizes[q], ridges[r]): score for (q, r), score in scores.items()}
-    return FactorChoice(sizes[at[0]], ridges[at[1]], scores[at], tried)
+        at = best()
+    if n_factors is None:
+        for _ in range(HALVINGS):
+            at = best()
+            tried = sorted({q for q, _ in scores})
+            k = tried.index(at[0])
+            for q in {(tried[k] + tried[b]) // 2 for b in (k - 1, k + 1) if 0 <= b < len(tried)}:
+                if (q, at[1]) not in scores:
+                    judge((q, at[1]), at)
+        at = best()
+    return FactorChoice(*at, scores[at], scores)

@@ -1,0 +1,110 @@
+"""Hidden cells: which they are, what they score, and that the choices by them find the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats as law
+
+from emtools.imputing.choose import Comparison, best_factors, best_weight, grown, held_out, splits
+from emtools.imputing.fitting import ridge
+from emtools.kernels.readings import Readings
+from emtools.models.factor_analysis import FactorAnalysis, FactorParams
+from emtools.models.factor_rows import FactorSource
+from emtools.models.normal import MultivariateNormal, NormalParams
+
+
+def table(n=60, d=5, seed=0, share=0.15):
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(n, 1)) + 0.7 * rng.normal(size=(n, d)) + 3.0
+    return np.where(rng.random(values.shape) < share, np.nan, values)
+
+
+def test_hidden_cells_are_other_ones_each_time_and_leave_enough():
+    values = table()
+    values[:, 4] = np.nan
+    values[:3, 4] = (1.0, 2.0, 2.0)
+    values[5] = (np.nan, 1.0, np.nan, np.nan, np.nan)
+    parts = splits(Readings(values), seed=3)
+    assert len(parts) == 4
+    hidden = np.array([~np.isnan(values) & np.isnan(part.kept.values) for part in parts])
+    assert hidden.sum(axis=0).max() == 1
+    assert not hidden[:, :, 4].any()
+    assert not hidden[:, 5].any()
+    assert sum(part.n_cells for part in parts) == hidden.sum()
+    same = splits(Readings(values), seed=3)
+    np.testing.assert_array_equal(same[1].kept.values, parts[1].kept.values)
+    assert not np.array_equal(splits(Readings(values), seed=4)[0].kept.values, parts[0].kept.values, equal_nan=True)
+
+
+def test_bounds_of_other_cells_stay():
+    values = table()
+    upper = np.where(np.isnan(values), 1.0, np.inf)
+    part = splits(Readings(values, upper=upper))[0]
+    assert part.kept.bounded.sum() == np.isnan(values).sum()
+    low, high = part.kept.bounds()
+    hidden = np.isnan(part.kept.values) & ~np.isnan(values)
+    assert np.isinf(low[hidden]).all()
+    assert np.isinf(high[hidden]).all()
+
+
+def test_the_score_is_the_conditional_density_of_hidden_cells():
+    values = table(20, 3)
+    weights = np.random.default_rng(1).integers(1, 4, size=20).astype(float)
+    part = splits(Readings(values), weights)[0]
+    covariance = np.eye(3) * 0.5 + 1.0
+    params = NormalParams(np.full(3, 3.0), covariance)
+    expected = 0.0
+    for row, kept, w in zip(values, part.kept.values, weights, strict=True):
+        h, o = np.isnan(kept) & ~np.isnan(row), ~np.isnan(kept)
+        if h.any():
+            slope = covariance[np.ix_(h, o)] @ np.linalg.inv(covariance[np.ix_(o, o)])
+            left = covariance[np.ix_(h, h)] - slope @ covariance[np.ix_(o, h)]
+            mean = 3.0 + slope @ (row[o] - 3.0)
+            expected += w * law.multivariate_normal(mean, left).logpdf(row[h])
+    assert held_out(MultivariateNormal(3), params, part) == pytest.approx(expected, rel=1e-10)
+    broken = NormalParams(np.full(3, 3.0), np.ones((3, 3)) - 2.0 * np.eye(3))
+    assert held_out(MultivariateNormal(3), broken, part) == -np.inf
+
+
+def test_the_best_weight_is_at_the_top_of_its_curve():
+    """Compared with the curve on a fine grid, every climb from scratch."""
+    comparison = Comparison(Readings(table(15, 6, seed=2)))
+
+    def make(readings, weight):
+        return MultivariateNormal(6, ridge(readings, weight))
+
+    weight, score = best_weight(comparison, make, [10.0**k for k in range(3, -4, -1)], refine=3)
+    fine = {w: comparison.judge(lambda t, w=w: make(t, w), passes=200)[0] for w in np.geomspace(1e-3, 1e3, 25)}
+    best = max(fine, key=lambda w: fine[w])
+    assert abs(np.log10(weight / best)) < 0.5
+    assert score > max(fine.values()) - 0.02
+
+
+@pytest.mark.parametrize("n_factors", [1, 4])
+def test_the_number_of_factors_is_found(n_factors):
+    rng = np.random.default_rng(n_factors)
+    values = rng.normal(size=(120, n_factors)) @ rng.normal(size=(n_factors, 30)) + rng.normal(size=(120, 30))
+    values[rng.random(values.shape) < 0.2] = np.nan
+    choice = best_factors(Comparison(Readings(values)))
+    assert choice.n_factors in {1: (1,), 4: (3, 4, 5)}[n_factors]
+    assert choice.score == max(choice.tried.values())
+    assert best_factors(Comparison(Readings(values)), 2, 1.0).tried.keys() == {(2, 1.0)}
+
+
+def test_growing_goes_along_what_is_left():
+    rng = np.random.default_rng(4)
+    loadings = rng.normal(size=(12, 2)) * [3.0, 1.5]
+    values = rng.normal(size=(400, 2)) @ loadings.T + 0.5 * rng.normal(size=(400, 12))
+    values[rng.random(values.shape) < 0.1] = np.nan
+    one = FactorAnalysis(12, 1)
+    source = FactorSource(values)
+    params = one.initial_params(source, rng, "principal")
+    for _ in range(50):
+        params = one.m_step(one.e_step(params, source.chunk(0)), params)
+    more = grown(params, values, 2)
+    two = FactorAnalysis(12, 2)
+    gain = two.e_step(more, source.chunk(0)).loglik - one.e_step(params, source.chunk(0)).loglik
+    assert gain > 200.0
+    back = grown(FactorParams(more.mean, more.loadings, more.noise), values, 1)
+    assert back.loadings.shape == (12, 1)
