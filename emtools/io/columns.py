@@ -338,7 +338,9 @@ def cell_type(held: Sequence[str]) -> str:
 
 def piles(names: Sequence[str], markers: Sequence[Marker], limited: Mapping[str, bool]) -> list[str]:
     """Sentences on zeros, and on smallest and largest values, that so many cells share that they may be limits."""
-    zeros, floors, ceilings = [], [], []
+    zeros: list[str] = []
+    floors: list[str] = []
+    ceilings: list[str] = []
     for name, marker in zip(names, markers, strict=True):
         seen = marker.values[~np.isnan(marker.values)]
         low, high = float(seen.min()), float(seen.max())

@@ -56,7 +56,9 @@ class Delimited:
         """Text of the rows in which cells, by (row, column), are replaced."""
         rows: dict[int, list[str]] = {}
         for (row, column), cell in changes.items():
-            rows.setdefault(row, list(self.cells[row]))[column] = cell
+            if row not in rows:
+                rows[row] = list(self.cells[row])
+            rows[row][column] = cell
         return {row: self.separator.join(cells) for row, cells in rows.items()}
 
     def with_column(
