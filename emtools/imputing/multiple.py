@@ -28,6 +28,7 @@ QUICK = 0.9  # rate up to which plain EM ends a refit as soon as an accelerated 
 QUICK_PASSES = 100
 FORGOTTEN = 0.01  # of its start that may be left in a chain
 FEWEST_STEPS, MOST_STEPS = 10, 2000
+MOST_GROWTH = 2.0  # of the noise of a draw, for few rows
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,9 @@ def draw(
     seed : int
         Root of the random numbers.
     method : {"bootstrap", "posterior", "parameters fixed"}
-        "bootstrap": the rows are resampled and the model fitted again from the parameters of the fit. A resample whose
-        likelihood has no maximum gives way to one with exponential weights, which leaves no row out. "posterior", for
+        "bootstrap": the rows are resampled and the model fitted again from the parameters of the fit; a normal model's
+        noise is corrected for few rows (`widened`). A resample whose likelihood has no maximum gives way to one with
+        exponential weights, which leaves no row out. "posterior", for
         normal models: a chain of data augmentation of its own for each table, from the maximum, as many steps as leave
         a hundredth of the start. "parameters fixed": at the maximum; intervals from such tables are too short.
     threads : int
@@ -163,7 +165,10 @@ def draw(
             params, how = resampled(fitted, readings, weights, rng, climbing)
         elif method == POSTERIOR:
             params = augmented(fitted, readings, steps, rng)
-        return params, fitted.model.draw(params, readings, rng), how
+        table = fitted.model.draw(params, readings, rng)
+        if method == BOOTSTRAP and fitted.kind == "normal" and how != UNFITTED:
+            table = widened(fitted, params, readings, table)
+        return params, table, how
 
     with maker(executor, threads) as pool:
         made = pool(one, range(m))
@@ -204,6 +209,22 @@ def resampled(
         if again.status in (Status.CONVERGED, Status.BUDGET):
             return again.params, how if again.status is Status.CONVERGED or how else BUDGET
     return fitted.params, UNFITTED
+
+
+def widened(fitted: Fitted, params: Any, readings: Readings, table: Floats) -> Floats:
+    """A table drawn by bootstrap with the noise about its conditional means that an unbiased variance gives.
+
+    Maximum likelihood from n values of a column makes their variance about a regression on k others too small by
+    ``1 - (k + 1) / n`` on average, and a resample does so once more: the noise of a cell in a row with k values grows by
+    ``n / (n - k - 1)``, at most twofold. Rows with bounds stay as they are.
+    """
+    seen, bounded = readings.observed, readings.bounded
+    n = (seen | bounded).sum(axis=0) + fitted.pseudo_rows
+    left = n - seen.sum(axis=1)[:, None] - 1.0
+    growth = np.minimum(n / np.maximum(left, 1.0), MOST_GROWTH)
+    growth[bounded.any(axis=1)] = 1.0
+    centre = fitted.model.conditional(params, readings)[0]
+    return np.where(seen, readings.values, centre + (table - centre) * growth)
 
 
 def bootstrap_notices(hows: list[str]) -> list[str]:

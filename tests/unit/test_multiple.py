@@ -158,6 +158,28 @@ def test_a_column_lost_by_a_resample_is_no_failure():
     assert any("no maximum" in notice for notice in drawn.notices)
 
 
+def test_few_rows_do_not_make_draws_too_narrow(monkeypatch):
+    def ratio():
+        drawn, expected = [], []
+        for seed in range(6):
+            rng = np.random.default_rng(seed)
+            values = rng.normal(size=(30, 1)) + rng.normal(size=(30, 6))
+            values[:4, 0] = np.nan
+            known = Readings(values)
+            tables = np.array(draw_tables(fitted_by(MultivariateNormal(6), known, certificate=False), known, 40, seed))
+            drawn.append(tables[:, :4, 0].var(axis=0, ddof=1))
+            # What least squares on the 26 whole rows says of the prediction of a new one.
+            design = np.column_stack([np.ones(30), values[:, 1:]])
+            _, squares, *_ = np.linalg.lstsq(design[4:], values[4:, 0], rcond=None)
+            far = np.einsum("ij,jk,ik->i", design[:4], np.linalg.inv(design[4:].T @ design[4:]), design[:4])
+            expected.append(squares[0] / 20 * (1.0 + far))
+        return np.mean(drawn) / np.mean(expected)
+
+    assert 0.9 < ratio() < 1.2
+    monkeypatch.setattr("emtools.imputing.multiple.MOST_GROWTH", 1.0)
+    assert ratio() < 0.88
+
+
 def test_rows_of_no_weight_are_never_resampled(known):
     far = known.values.copy()
     far[:5] = 1e3
