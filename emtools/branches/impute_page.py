@@ -20,6 +20,7 @@ from emtools.report import page
 EXACT = 2  # cells of a row beyond their limits up to which the censored normal is exact
 CHECKS = ("overimputed", "batches", "correlations", "information", "shrinkage")  # figures that ask, not answer
 MOST_OUTLIERS = 20
+NOTHING, ENOUGH = 0.02, 20  # R² that says nothing, and cells from which it can
 ALWAYS = (
     "Little & Rubin (2019), Statistical Analysis with Missing Data, 3rd ed., Wiley, section 11.2. "
     "doi:10.1002/9781119482260",
@@ -370,14 +371,15 @@ def calibration_words(diagnosis: Diagnosis) -> list[str]:
     """Over-imputation in words."""
     cells = diagnosis.overimputed
     if not cells.pit.size:
-        return ["No observed cell could be predicted from others: too few values in each marker."]
+        why = "too few values" if not cells.n_fits else "no fit without some of them had a maximum"
+        return [f"No observed cell could be predicted as if missing: {why}."]
     fits = (
         f"by {cells.n_fits} fit{'s' * (cells.n_fits != 1)} that had not seen them"
         if cells.n_fits
         else "by the fit itself, which no single cell moves"
     )
     explained = diagnosis.markers["r_squared"].to_numpy(dtype=float)
-    none = int((explained <= 0.02).sum())
+    none = int(((explained <= NOTHING) & (diagnosis.markers["n_predicted"] >= ENOUGH)).sum())
     plural = "s are" if none != 1 else " is"
     lonely = (
         f" {none} marker{plural} not told by the others at all: filled with little more than the mean." if none else ""

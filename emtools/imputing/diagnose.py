@@ -230,17 +230,17 @@ def marker_table(imputation: Imputation, mean: Floats, covariance: Floats, cells
 def information(imputation: Imputation, covariance: Floats) -> Floats:
     """Fraction of missing information about the mean of each marker: of the fit's certificate, else by the model."""
     d, scaled = len(imputation.markers), imputation.scaled
-    certificate = imputation.fitted.fit.certificate
-    missing = {} if certificate is None else certificate.missing
-    told = missing.get("mean", missing.get("location"))
+    fitted = imputation.fitted
+    certificate = fitted.fit.certificate if fitted.kind == "normal" else None  # elsewhere more is hidden than the gaps
+    told = None if certificate is None else certificate.missing.get("mean")
     if told is not None and np.shape(told) == (scaled.values.shape[1],) and np.isfinite(told[:d]).all():
         return np.asarray(np.clip(told[:d], 0.0, 1.0))
     observed = scaled.observed
     n, width = observed.shape
-    if scaled.bounded.any() or imputation.fitted.kind == "mixture" or (min(n, 2.0**width) + 2) * width**3 > FLOPS:
+    if scaled.bounded.any() or fitted.kind == "mixture" or (min(n, 2.0**width) + 2) * width**3 > FLOPS:
         return np.full(d, np.nan)
     try:
-        return missing_information(covariance, observed)[:d]
+        return missing_information(covariance, observed, fitted.params.df if fitted.kind == "t" else math.inf)[:d]
     except np.linalg.LinAlgError:
         return np.full(d, np.nan)
 

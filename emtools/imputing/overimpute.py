@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm, t
 
-from emtools.engine.starts import fit
-from emtools.errors import FitError, InputError
+from emtools.engine.chunks import in_turn
+from emtools.engine.executors import executor as make_executor
+from emtools.engine.loop import climb
+from emtools.engine.stopping import Status
 from emtools.imputing.result import Fitted
 from emtools.kernels.missingness import leave_one_out
 from emtools.kernels.readings import Readings
@@ -22,7 +24,8 @@ Integers = npt.NDArray[np.intp]
 FOLDS = 5
 LEVELS = (0.5, 0.8, 0.95)
 FEWEST = 4  # observed values of a column below which none of them is predicted
-REFIT_TOL, REFIT_PASSES = 1e-3, 100
+FEW_ROWS = 5  # rows per column up to which a fifth of the cells is too many to do without
+REFIT_TOL, REFIT_PASSES, NEAR = 1e-3, 100, 0.05
 # Where refits stop paying: a single cell moves nothing, or a pass takes long.
 LARGEST, WIDE = 2_000_000, 100
 ROWS_SHOWN = 20_000
@@ -79,9 +82,9 @@ class OverImputed:
 def overimpute(scaled: Readings, fitted: Fitted, n_markers: int, *, seed: int = 0, threads: int = 1) -> OverImputed:
     """Predict observed cells of the markers by fits that did not see them.
 
-    The observed cells are dealt into five folds, column by column; for each fold the model is fitted anew without its
-    cells, from the estimate, and each of them is predicted from all other cells of its row. Tables of over 100 columns
-    have one fold of a tenth of the cells, and where a table has over two million cells, so that no one of them moves
+    The observed cells are dealt into five folds, ten where rows are few, column by column; for each fold the model is
+    fitted anew without its cells, and each of them is predicted from all other cells of its row. Tables of over 100
+    columns have one fold of a tenth of the cells, and where a table has over two million cells, so that no one of them moves
     the estimate, the fit itself predicts those of some rows.
 
     Parameters
@@ -107,12 +110,13 @@ def overimpute(scaled: Readings, fitted: Fitted, n_markers: int, *, seed: int = 
     Dawid (1984), J. R. Stat. Soc. A 147, 278-292, doi:10.2307/2981683, section 5.3.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, 7]))
-    d = scaled.values.shape[1]
-    fold = deal(scaled.observed[:, :n_markers], rng, 10 if d > WIDE else FOLDS)
+    n, d = scaled.values.shape
+    n_folds = FOLDS if n > FEW_ROWS * d else 2 * FOLDS
+    fold = deal(scaled.observed[:, :n_markers], rng, n_folds)
     parts: list[tuple[Integers, Integers, Floats, Floats, Floats]] = []
     n_fits = n_failed = 0
     refits = scaled.values.size <= LARGEST
-    for number in range(1 if d > WIDE or not refits else FOLDS):
+    for number in range(1 if d > WIDE or not refits else n_folds):
         cells = fold == number if refits else fold >= 0
         if not cells.any():
             continue
@@ -121,9 +125,8 @@ def overimpute(scaled: Readings, fitted: Fitted, n_markers: int, *, seed: int = 
             n_fits += 1
             masked = scaled.values.copy()
             masked[:, :n_markers][cells] = np.nan
-            try:
-                params = refit(fitted, Readings(masked, *unbounded(scaled)), seed, threads)
-            except (FitError, InputError):
+            params = refit(fitted, Readings(masked, *unbounded(scaled)), seed, threads)
+            if params is None:
                 n_failed += 1
                 continue
         rows = chosen_rows(scaled, cells, rng)
@@ -160,10 +163,22 @@ def unbounded(scaled: Readings) -> tuple[Floats | None, Floats | None]:
 
 
 def refit(fitted: Fitted, readings: Readings, seed: int, threads: int) -> Any:
-    """Parameters without some cells, climbed from the estimate."""
+    """Parameters without some cells; None where the climb did not get far enough to forget them.
+
+    It starts from the estimate where there are more rows than columns and they are few. Elsewhere, and with factors,
+    EM forgets slowly what a row once held, so that it starts afresh, and may end early.
+    """
     model = fitted.model
-    climbing: dict[str, Any] = {"tol": REFIT_TOL, "max_passes": REFIT_PASSES, "seed": seed, "threads": threads}
-    return fit(model, model.source(readings), init=[fitted.params], certificate=False, **climbing).params
+    source = model.source(readings)
+    n, d = readings.values.shape
+    afresh = d > WIDE or n <= d or fitted.kind == "factors"
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 8]))
+    start = model.initial_params(source, rng, model.strategies[0]) if afresh else fitted.params
+    with make_executor("threads", threads) as pool:
+        chunk_map = pool if source.n_chunks > 1 else in_turn
+        end = climb(model, source, start, tol=REFIT_TOL, max_passes=REFIT_PASSES, chunk_map=chunk_map)
+    near = end.status is Status.BUDGET and (afresh or end.gap < NEAR)
+    return end.params if end.status is Status.CONVERGED or near else None
 
 
 def chosen_rows(scaled: Readings, cells: npt.NDArray[np.bool_], rng: np.random.Generator) -> Integers:

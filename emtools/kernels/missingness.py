@@ -169,11 +169,12 @@ def leave_one_out(values: Floats, mean: Floats, covariance: Floats) -> LeftOut:
     return LeftOut(predicted, variance, distance, density)
 
 
-def missing_information(covariance: Floats, observed: Booleans) -> Floats:
+def missing_information(covariance: Floats, observed: Booleans, df: float = math.inf) -> Floats:
     """Fraction of the information about each mean that is missing.
 
     One less the ratio of the variance of the mean with complete rows, ``Σ_jj / n``, to its variance with these gaps,
-    the diagonal of the inverse of ``Σ_rows P`` with the precision ``P`` of what was observed of a row.
+    the diagonal of the inverse of ``Σ_rows P`` with the precision ``P`` of what was observed of a row. Under a t with ν
+    degrees of freedom a row with p values counts ``(ν + p) / (ν + p + 2)`` times.
 
     Parameters
     ----------
@@ -181,6 +182,8 @@ def missing_information(covariance: Floats, observed: Booleans) -> Floats:
         Positive definite.
     observed : ndarray of bool, shape (n, d)
         Rows without any value are left out.
+    df : float
+        Degrees of freedom ν of a t, whose scatter is `covariance` up to a factor; infinite for a normal distribution.
 
     Returns
     -------
@@ -188,7 +191,8 @@ def missing_information(covariance: Floats, observed: Booleans) -> Floats:
 
     References
     ----------
-    Orchard & Woodbury (1972), Proc. 6th Berkeley Symp. 1, 697-715, section 3.
+    Orchard & Woodbury (1972), Proc. 6th Berkeley Symp. 1, 697-715, section 3; Lange, Little & Taylor (1989), J. Am.
+    Stat. Assoc. 84, 881-896, doi:10.1080/01621459.1989.10478852, appendix B.
 
     Examples
     --------
@@ -200,10 +204,15 @@ def missing_information(covariance: Floats, observed: Booleans) -> Floats:
     groups = group_rows(observed)
     for rows in groups:
         o = np.flatnonzero(observed[rows[0]])
-        information[np.ix_(o, o)] += rows.size * inverse_of(factor_of(covariance, o))
-    n = sum(rows.size for rows in groups)
+        information[np.ix_(o, o)] += rows.size * told_by(o.size, df) * inverse_of(factor_of(covariance, o))
+    n = sum(rows.size for rows in groups) * told_by(len(covariance), df)
     fraction: Floats = 1.0 - np.diagonal(covariance) / n / np.diagonal(np.linalg.inv(information))
     return np.clip(fraction, 0.0, 1.0)
+
+
+def told_by(p: int, df: float) -> float:
+    """What a row with p values tells of the location of a t, in rows of a normal distribution."""
+    return 1.0 if math.isinf(df) else (df + p) / (df + p + 2.0)
 
 
 def slope_errors(design: Floats, residual: Floats, observed: Booleans) -> Floats:

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import ListedColormap
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 from scipy.stats import norm
 
 from emtools.imputing.diagnose import Diagnosis
@@ -33,9 +33,10 @@ Booleans = npt.NDArray[np.bool_]
 OBSERVED, FILLED, TRUTH, BEYOND = PALETTE[0], PALETTE[5], PALETTE[2], PALETTE[3]
 MOST_PATTERNS = 24
 MOST_PANELS = 12
-MOST_MARKERS = 40
+MOST_MARKERS = 30
 MOST_SMOOTHED, MOST_TICKS = 5_000, 400
-GRID = 200
+GRID = 120
+DECADES = 30.0  # ratio of the ends of a log axis beyond which it has ticks of its own
 BACKING = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 1}
 LONGEST_NAME, LONGEST_TICK = 24, 32
 WIDE = 30  # markers from which the whole table is drawn
@@ -438,9 +439,12 @@ def draw_accuracy(
             if logged[j]:
                 axis.set_xscale("log")
                 axis.set_yscale("log")
-            else:
-                axis.xaxis.set_major_locator(MaxNLocator(4))
-                axis.yaxis.set_major_locator(MaxNLocator(4))
+            for side, ends in ((axis.xaxis, axis.get_xlim()), (axis.yaxis, axis.get_ylim())):
+                if logged[j] and ends[1] / ends[0] > DECADES:
+                    continue
+                side.set_major_locator(MaxNLocator(4))
+                side.set_major_formatter(ScalarFormatter())
+                side.set_minor_locator(NullLocator())
             axis.axline((t.min(), t.min()), (t.max(), t.max()), color=INK, lw=0.7, zorder=1)
             axis.set_title(short(markers[j], LONGEST_NAME), fontsize=8)
             axis.text(

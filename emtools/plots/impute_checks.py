@@ -21,7 +21,8 @@ Floats = npt.NDArray[np.float64]
 
 OBSERVED, FILLED, BEYOND = PALETTE[0], PALETTE[5], PALETTE[3]
 GAP = "#C9CDD3"
-MOST_MARKERS = 40
+MOST_MARKERS = 30
+LOWEST = -0.5  # R² that is drawn
 MOST_LEVELS = 6
 WRITTEN = 12  # markers up to which correlations are written into their cells
 ORDERED = 12  # markers beyond which they are put next to those they go with
@@ -45,9 +46,9 @@ def draw_overimputed(imputation: Imputation, diagnosis: Diagnosis, folder: Path)
     explained = diagnosis.markers["r_squared"].to_numpy(dtype=float)
     order = np.flatnonzero(np.isfinite(explained))
     order = order[np.argsort(explained[order], kind="stable")]
-    shown = order if order.size <= MOST_MARKERS else order[np.linspace(0, order.size - 1, MOST_MARKERS).astype(int)]
+    each = order.size <= MOST_MARKERS
     with styled():
-        high = max(3.6, 0.155 * len(shown) + 1.0)
+        high = max(3.6, 0.155 * order.size * each + 1.0)
         figure = plt.figure(figsize=(7.4, high))
         across = figure.add_gridspec(1, 2, width_ratios=[1.0, 1.45])
         left = across[0, 0].subgridspec(2, 1, hspace=0.75)
@@ -76,34 +77,42 @@ def draw_overimputed(imputation: Imputation, diagnosis: Diagnosis, folder: Path)
         curve.set_ylabel("truth inside (%)")
         curve.set_xlim(0, 100)
         curve.set_ylim(0, 100)
-        worst = min(float(np.nanmin(explained[shown], initial=0.0)), 0.0)
-        for place, j in enumerate(shown):
-            bars.plot([0, explained[j]], [place, place], color=FAINT, lw=1.2, zorder=1)
-            bars.scatter([explained[j]], [place], s=16, color=OBSERVED, zorder=2)
-        bars.axvline(0, color=INK, lw=0.8)
-        bars.set_xlim(max(worst, -0.5) - 0.05, 1.0)
-        bars.set_ylim(-0.7, len(shown) - 0.3)
-        bars.set_yticks(range(len(shown)), [short(markers[j], LONGEST_TICK) for j in shown])
+        if each:
+            for place, j in enumerate(order):
+                bars.plot([0, explained[j]], [place, place], color=FAINT, lw=1.2, zorder=1)
+                bars.scatter([explained[j]], [place], s=16, color=OBSERVED, zorder=2)
+            bars.axvline(0, color=INK, lw=0.8)
+            bars.set_xlim(max(min(explained[order], default=0.0), LOWEST) - 0.05, 1.0)
+            bars.set_ylim(-0.7, order.size - 0.3)
+            bars.set_yticks(range(order.size), [short(markers[j], LONGEST_TICK) for j in order])
+        else:
+            bars.hist(np.clip(explained[order], LOWEST, 1.0), bins=BINS, color=OBSERVED, ec="white", lw=0.4)
+            bars.axvline(float(np.median(explained[order])), color=FILLED)
+            bars.set_ylabel("markers")
         bars.set_xlabel("R² of observed values predicted from the other markers")
         bars.set_title("Told by the others")
         figure.tight_layout()
         covered = [f"{100 * cells.coverage(level):.1f} %" for level in (0.5, 0.8, 0.95)]
         some = f"{n} of {cells.n_observed}" if n < cells.n_observed else f"All {n}"
         unseen = "by fits that had not seen them" if cells.n_fits else "by the fit, which no single cell moves"
-        best = markers[order[-1]] if order.size else ""
-        least = markers[order[0]] if order.size else ""
-        cut = (
-            f" {len(shown)} of {order.size} markers are drawn, evenly through the ranks."
-            if len(shown) < order.size
-            else ""
-        )
-        ranks = (
-            f" Right: share of each marker's variance that the others foretell, most of {best} "
-            f"({explained[order[-1]]:.2f}), least of {least} ({explained[order[0]]:.2f}); at 0 a filled value is no better "
-            f"than the marker's mean.{cut}"
-            if order.size > 1
-            else ""
-        )
+        ranks = ""
+        if imputation.readings.bounded.any():
+            ranks = (
+                " Of a marker with a limit only values within it could be observed, which the predictions do not know: those "
+                "of low values come out too low, and its R² too small."
+            )
+        if order.size > 1:
+            best, least = markers[order[-1]], markers[order[0]]
+            whose = (
+                f"most of {best} ({explained[order[-1]]:.2f}), least of {least} ({explained[order[0]]:.2f})"
+                if each
+                else f"of {order.size} markers (line: their median, {np.median(explained[order]):.2f}; worse than {LOWEST:g} "
+                "counts as that)"
+            )
+            ranks += (
+                f" Right: share of each marker's variance that the others foretell, {whose}; at 0 a filled value is no "
+                "better than the marker's mean."
+            )
         caption = (
             f"{some} observed cells were predicted from the rest of their rows {unseen}. Top left: where in "
             "its predictive distribution each true value fell; level bars within the grey band (95 %) mean that stated "
