@@ -39,8 +39,8 @@ class MVNImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Distribution of the rows: normal, Student's t for outlying rows, normal with a few factors for very many
         columns, a mixture of normals, or the one that predicts held-out cells best.
     prior : {"auto", "none"} or float
-        Weight of a ridge prior on the covariance, in rows; 0 or "none" is maximum likelihood. "auto" is that wherever it
-        has an answer, and elsewhere the weight that predicts held-out cells best.
+        Weight of a ridge prior on the covariance, in rows; 0 or "none" is maximum likelihood. "auto" is that wherever
+        it has an answer, and elsewhere the weight that predicts held-out cells best.
     n_factors, n_components : int, optional
         Factors of "factors", components of "mixture"; chosen by held-out likelihood by default.
     sample_posterior : bool

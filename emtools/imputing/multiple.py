@@ -215,8 +215,8 @@ def widened(fitted: Fitted, params: Any, readings: Readings, table: Floats) -> F
     """A table drawn by bootstrap with the noise about its conditional means that an unbiased variance gives.
 
     Maximum likelihood from n values of a column makes their variance about a regression on k others too small by
-    ``1 - (k + 1) / n`` on average, and a resample does so once more: the noise of a cell in a row with k values grows by
-    ``n / (n - k - 1)``, at most twofold. Rows with bounds stay as they are.
+    ``1 - (k + 1) / n`` on average, and a resample does so once more: the noise of a cell in a row with k values grows
+    by ``n / (n - k - 1)``, at most twofold. Rows with bounds stay as they are.
     """
     seen, bounded = readings.observed, readings.bounded
     n = (seen | bounded).sum(axis=0) + fitted.pseudo_rows
@@ -237,8 +237,8 @@ def bootstrap_notices(hows: list[str]) -> list[str]:
         )
     if hows.count(UNFITTED):
         told.append(
-            f"{hows.count(UNFITTED)} of {m} draws could not be fitted again and use the parameters of the fit: intervals "
-            "pooled from them are too short; choose fewer markers or a prior"
+            f"{hows.count(UNFITTED)} of {m} draws could not be fitted again and use the parameters of the fit: "
+            "intervals pooled from them are too short; choose fewer markers or a prior"
         )
     if hows.count(BUDGET):
         told.append(f"{hows.count(BUDGET)} of {m} refits stopped at their limit of passes; raise --max-passes")
