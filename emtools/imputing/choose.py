@@ -34,6 +34,7 @@ RIDGES = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 FACTORS = (1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90)
 FIRST = (3, 3)  # places in both where the search begins
 HALVINGS = 2
+WORK = 2.5e9  # most of rows times columns times squared factors
 
 K = TypeVar("K")
 
@@ -277,12 +278,15 @@ class FactorChoice:
         Nats a hidden cell.
     tried : dict
         Score of every pair that was tried.
+    params : FactorParams
+        Where the first climb under this pair ended, with cells hidden.
     """
 
     n_factors: int
     ridge: float
     score: float
     tried: dict[tuple[int, float], float]
+    params: FactorParams
 
 
 def best_factors(comparison: Comparison, n_factors: int | None = None, ridge: float | None = None) -> FactorChoice:
@@ -301,7 +305,7 @@ def best_factors(comparison: Comparison, n_factors: int | None = None, ridge: fl
         The weight on loadings where it is given.
     """
     n, d = comparison.readings.values.shape
-    most = max(1, min(d - 1, n // 2))
+    most = max(1, min(d - 1, n // 2, int(math.sqrt(WORK / (n * d)))))
     sizes: list[int] = [q for q in FACTORS if q <= most] if n_factors is None else [n_factors]
     ridges = RIDGES if ridge is None else (ridge,)
     scores: dict[tuple[int, float], float] = {}
@@ -341,4 +345,4 @@ def best_factors(comparison: Comparison, n_factors: int | None = None, ridge: fl
                 if (q, at[1]) not in scores:
                     judge((q, at[1]), at)
         at = best()
-    return FactorChoice(*at, scores[at], scores)
+    return FactorChoice(*at, scores[at], scores, ends[at][0])

@@ -29,7 +29,7 @@ from emtools.imputing.sparse import best_sparse, sparse_model, target_params
 from emtools.imputing.standard_errors import with_observed_errors
 from emtools.kernels.readings import Readings
 from emtools.models.censored_normal import CensoredNormal
-from emtools.models.factor_analysis import FactorAnalysis
+from emtools.models.factor_analysis import FactorAnalysis, FactorParams
 from emtools.models.incomplete_mixture import IncompleteMixture, incomplete_prior
 from emtools.models.mixture import CovariancePrior
 from emtools.models.normal import MultivariateNormal
@@ -41,7 +41,7 @@ TOL, MOVE = 1e-10, 1e-9
 WIDE = 100  # columns beyond which a covariance without a finite maximum is modelled by factors
 DENSE = 500  # columns up to which a covariance without structure is tried beside them
 CHEAPER = 5e-3  # nats a cell that factors may be behind a covariance without structure and still be used
-LOOSE = 1e-2  # gain to come in nats at which climbs of many factors' parameters end
+LOOSE = 0.1  # gain to come in nats at which climbs of many factors' parameters end
 LONGEST = 1000  # passes of such climbs
 GRID = tuple(10.0 ** (k / 2.0) for k in range(2, -7, -1))  # pseudo-rows of the ridge, in rows of the table
 SINGULAR = 1e-8  # smallest eigenvalue of correlations at the end of a climb, below which it was heading for none
@@ -254,7 +254,7 @@ def fit_model(model: Any, asked: Asked, **more: Any) -> Fit[Any, Any]:
 
 def tight(model: TableModel, climbing: dict[str, Any]) -> dict[str, Any]:
     """Arguments of a climb, with tolerances of an exact fit where none were asked for: 1e-10 nats, and where a change of
-    parameters is measured in standard deviations 1e-9 of them an EM step. Beyond 100 columns factors climb to 1e-2 nats."""
+    parameters is measured in standard deviations 1e-9 of them an EM step. Beyond 100 columns factors climb to 0.1 nats."""
     if isinstance(model, FactorAnalysis):
         wide: dict[str, Any] = {"tol": LOOSE, "max_passes": LONGEST, "certificate": False}
         return (wide if model.n_features > WIDE else {}) | climbing
@@ -349,7 +349,7 @@ def fit_wide(asked: Asked, notices: list[str]) -> Fitted:
     factors, sparse = best_factors(comparison), best_sparse(comparison, asked.n_rows)
     many = "1 factor" if factors.n_factors == 1 else f"{factors.n_factors} factors"
     if factors.score >= sparse.score - CHEAPER:
-        found = fit_factors(asked, factors.ridge, factors.n_factors)
+        found = fit_factors(asked, factors.ridge, factors.n_factors, factors.params)
         also = f"correlations drawn towards 0 give {sparse.score:.3f}"
         return replace(found, notices=(*notices, f"{tell_choice(factors, comparison)}; {also}", *found.notices))
     weight = sparse.rows * asked.n_rows
@@ -366,8 +366,11 @@ def fit_wide(asked: Asked, notices: list[str]) -> Fitted:
     return Fitted("normal", model, fitted, weight, tuple(notices))
 
 
-def fit_factors(asked: Asked, prior: str | float, n_factors: int | None) -> Fitted:
-    """Factor analysis with a ridge on loadings; number and ridge by hidden cells where they are not given."""
+def fit_factors(asked: Asked, prior: str | float, n_factors: int | None, near: FactorParams | None = None) -> Fitted:
+    """Factor analysis with a ridge on loadings; number and ridge by hidden cells where they are not given.
+
+    Of many columns, a single start without a strategy of its own is taken near where cells were hidden.
+    """
     readings, d = asked.readings, asked.readings.values.shape[1]
     given = None if prior == "auto" else 0.0 if prior == "none" else float(prior)
     notices = []
@@ -378,6 +381,7 @@ def fit_factors(asked: Asked, prior: str | float, n_factors: int | None) -> Fitt
         choice = best_factors(comparison, n_factors, given)
         n_factors, weight = choice.n_factors, choice.ridge
         notices.append(tell_choice(choice, comparison))
+        near = choice.params
     else:
         weight = given
     if not 1 <= n_factors < d:
@@ -386,7 +390,8 @@ def fit_factors(asked: Asked, prior: str | float, n_factors: int | None) -> Fitt
         model = FactorAnalysis(d, n_factors, labels=asked.labels)
     else:
         model = factor_model(readings, n_factors, weight, asked.weights, asked.labels)
-    fitted = fit_model(model, asked)
+    alone = asked.starts == 1 and asked.strategy is None and d > WIDE
+    fitted = fit_model(model, asked, init=[near] if alone and near is not None else [])
     if d > WIDE and fitted.certificate is None:
         notices.append(f"Standard errors of {model.n_free_parameters:,} parameters are not computed")
     return Fitted("factors", cast("TableModel", model), fitted, weight, tuple(notices))
