@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from anndata._io.specs.registry import IORegistryError
 
 from emtools.errors import InputError
 from emtools.io.h5ad import column_names, listed, matrix_shape, opened, read_column, read_matrix, read_names
@@ -410,7 +411,7 @@ def load_anndata(path: Path) -> anndata.AnnData:
         warnings.simplefilter("ignore")
         try:
             return anndata.read_h5ad(path)
-        except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, IORegistryError) as error:
             raise InputError(
                 str(path),
                 f"anndata cannot read it ({str(error).splitlines()[0]})",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -124,7 +125,7 @@ def require_workbook(path: Path) -> None:
         with zipfile.ZipFile(path) as file:
             if "xl/workbook.xml" not in file.namelist() or file.testzip() is not None:
                 raise broken
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         raise broken from error
 
 

@@ -52,7 +52,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
         raise InputError(
             str(path), f"not laid out as AnnData ({error.args[0]})", "", "write it again with adata.write_h5ad()"
         ) from error
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, UnicodeDecodeError) as error:
         reason = str(error).split("(")[-1].rstrip(")") or type(error).__name__
         raise InputError(
             str(path), f"the HDF5 file is cut off or damaged ({reason})", "", "copy or write the file again"
@@ -159,7 +159,8 @@ def read_matrix(node: Stored, columns: npt.NDArray[np.intp]) -> Floats:
             return np.asarray(node[()], dtype=np.float64)[:, None][:, columns]
         width = int(columns.max(initial=-1)) + 1
         for start in range(0, n, step):
-            result[start : start + step] = node[start : start + step, :width][:, columns]
+            with np.errstate(invalid="ignore"):  # a NaN of any kind
+                result[start : start + step] = node[start : start + step, :width][:, columns]
     elif "indptr" not in node:
         names = column_names(node)
         for position, column in enumerate(columns):

@@ -179,6 +179,24 @@ def test_damaged_workbooks_are_named(tmp_path):
             read_table(path)
 
 
+def test_flipped_bytes_give_a_table_or_one_line(tmp_path):
+    whole = book(tmp_path, PLAIN).read_bytes()
+    rng = np.random.default_rng(0)
+    path = tmp_path / "bad.xlsx"
+    n_refused = 0
+    for _ in range(60):
+        raw = bytearray(whole)
+        for at in rng.integers(0, len(raw), 3):
+            raw[at] ^= 1 << rng.integers(8)
+        path.write_bytes(bytes(raw))
+        try:
+            read_table(path)
+        except InputError as error:
+            n_refused += 1
+            assert "\n" not in str(error)
+    assert n_refused > 20
+
+
 def test_a_gene_that_became_a_date_is_told(tmp_path):
     path = book(tmp_path, [["id", datetime(2026, 3, 1), "TP53"], [1, 2.5, 3], [2, 3, 5], [3, 1, 1.5]])
     told = read_table(path, id_column="id").notices
