@@ -14,9 +14,10 @@ from emtools.engine.starts import fit
 from emtools.errors import FitError, InputError
 from emtools.kernels.factors import factor_moments
 from emtools.kernels.missing import expected_moments
-from emtools.models.factor_analysis import FactorAnalysis, FactorParams
+from emtools.kernels.readings import Readings
+from emtools.models.factor_analysis import FactorAnalysis, FactorParams, FactorPrior
 from emtools.models.factor_rows import FactorSource
-from emtools.models.normal import MultivariateNormal, PatternSource
+from emtools.models.normal import MultivariateNormal, NormalParams, PatternSource
 
 WINE = load_wine().data
 WINE = (WINE - WINE.mean(axis=0)) / WINE.std(axis=0)
@@ -204,6 +205,8 @@ def test_two_origins_add():
         (lambda: FactorAnalysis(3, 3), "factors"),
         (lambda: FactorAnalysis(3, 1, "round"), "noise"),
         (lambda: FactorAnalysis(3, 1, least_noise=-1.0), "least_noise"),
+        (lambda: FactorAnalysis(3, 1, prior=FactorPrior(np.ones(2))), "factor prior"),
+        (lambda: FactorAnalysis(3, 1, expand=True, prior=FactorPrior(np.ones(3))), "no expansion"),
         (lambda: fit(FactorAnalysis(3, 1), FactorSource(np.ones((5, 2)))), "2 columns"),
         (lambda: fit(FactorAnalysis(2, 1), FactorSource(np.array([[1.0, 2.0], [1.0, 3.0]]))), "column 1 is constant"),
         (lambda: FactorAnalysis(2, 1).scores(some_params(), np.ones((2, 3))), "2 columns"),
@@ -213,3 +216,57 @@ def test_hostile_input_gets_one_clear_line(make, told):
     with pytest.raises(InputError, match=told) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+def test_gaps_are_filled_drawn_and_weighed_as_by_the_normal_of_its_covariance():
+    values, params = gappy(), some_params()
+    model, normal = FactorAnalysis(5, 2), MultivariateNormal(5)
+    same = NormalParams(*model.moments(params))
+    readings = Readings(values)
+    for ours, theirs in zip(model.conditional(params, readings), normal.conditional(same, readings), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10)
+    np.testing.assert_allclose(
+        model.log_density(params, readings), normal.log_density(same, readings), rtol=1e-10, atol=1e-12
+    )
+    rng = np.random.default_rng(8)
+    row = Readings(np.repeat(values[1:2], 20_000, axis=0))
+    drawn = model.draw(params, row, rng)
+    gaps = np.isnan(values[1])
+    covariance = normal.conditional_covariance(same, ~gaps)[np.ix_(gaps, gaps)]
+    np.testing.assert_array_equal(drawn[:, ~gaps], row.values[:, ~gaps])
+    np.testing.assert_allclose(drawn[:, gaps].mean(axis=0), model.conditional(params, row)[0][0, gaps], atol=0.05)
+    np.testing.assert_allclose(np.atleast_2d(np.cov(drawn[:, gaps].T)), covariance, rtol=0.05, atol=0.05)
+
+
+def test_rows_as_they_are_and_their_scatter_say_the_same():
+    """A pattern with many rows is kept as a mean and a root; with an eighth of them it is not."""
+    values = np.tile(gappy(20), (8, 1))
+    values[20:] += np.random.default_rng(2).normal(size=(140, 5))
+    model, params = FactorAnalysis(5, 2), some_params()
+    whole = FactorSource(values)
+    parts = [FactorSource(values[i : i + 4]) for i in range(0, 160, 4)]
+    assert len(whole.rows) < 100
+    summed = [model.e_step(params, part.chunk(0)) for part in parts]
+    total = sum(summed[1:], start=summed[0])
+    one = total_stats(model, whole, params).about(total.origin)
+    for name in ("n", "loglik", "entropy", "x", "z", "xx", "xz", "zz"):
+        np.testing.assert_allclose(getattr(one, name), getattr(total, name), rtol=1e-9, atol=1e-8, err_msg=name)
+
+
+def test_a_prior_keeps_a_heywood_case_off_and_small_loadings_small():
+    values = table_with([[1, 0.8, 0.8], [0.8, 1, 0.5], [0.8, 0.5, 1]])
+    priors = [FactorPrior(np.full(3, 0.5), 2.0, ridge) for ridge in (0.0, 50.0)]
+    ends = [fit(FactorAnalysis(3, 1, prior=p), FactorSource(values), certificate=False, tol=1e-9) for p in priors]
+    assert all(end.converged for end in ends)
+    assert ends[0].params.noise[0] > 0.005
+    assert (ends[1].params.loadings ** 2).sum() < 0.9 * (ends[0].params.loadings ** 2).sum()
+
+
+def test_more_columns_than_rows_never_need_their_covariance():
+    rng = np.random.default_rng(11)
+    values = rng.normal(size=(40, 3)) @ rng.normal(size=(3, 3000)) + rng.normal(size=(40, 3000))
+    values[rng.random(values.shape) < 0.2] = np.nan
+    model = FactorAnalysis(3000, 3, prior=FactorPrior(np.ones(3000)))
+    result = fit(model, FactorSource(values), certificate=False, tol=1.0, max_passes=60)
+    assert "covariance" not in model.natural(result.params)
+    assert np.isfinite(model.conditional(result.params, Readings(values))[0]).all()
