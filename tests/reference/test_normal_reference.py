@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 from emtools.cli import build_parser
 from emtools.engine.starts import fit
 from emtools.kernels.gaussian import pack_cholesky, unpack_cholesky
+from emtools.kernels.readings import Readings
 from emtools.models.normal import MultivariateNormal, PatternSource
 
 HERE = Path(__file__).parent
@@ -109,7 +110,7 @@ def shrinkage_rows(name):
     ours = tight(table)
     source = PatternSource(table)
     hard = fit(ours.model, source, assign="hard", tol=1e-9)
-    filled, _ = ours.model.conditional(ours.params, table)
+    filled, _ = ours.model.conditional(ours.params, Readings(table))
     means = np.where(np.isnan(table), np.nanmean(table, axis=0), table)
     right = np.diag(ours.params.covariance)
     wrong = np.array([filled.var(axis=0), np.diag(hard.params.covariance), means.var(axis=0)])
