@@ -174,7 +174,8 @@ def distribution(imputation: Imputation) -> str:
             )
         case "factors":
             loadings = getattr(fitted.params, "loadings", np.zeros((d, 0)))
-            return f"one factor model of {d} markers with {min(np.shape(loadings))} factors"
+            count = min(np.shape(loadings))
+            return f"one factor model of {d} markers with {count} factor{'s' * (count != 1)}"
         case "mixture":
             return f"a mixture of {len(fitted.params.weights)} multivariate normal distributions of {d} markers"
     return f"one multivariate normal distribution of {d} markers"

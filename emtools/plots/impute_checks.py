@@ -77,6 +77,7 @@ def draw_overimputed(imputation: Imputation, diagnosis: Diagnosis, folder: Path)
         curve.set_ylabel("truth inside (%)")
         curve.set_xlim(0, 100)
         curve.set_ylim(0, 100)
+        bars.set_visible(order.size > 0)
         if each:
             for place, j in enumerate(order):
                 bars.plot([0, explained[j]], [place, place], color=FAINT, lw=1.2, zorder=1)
