@@ -1,4 +1,4 @@
-# Fills masked tables by mice, Amelia and missForest; started by impute_accuracy.py --peers.
+# Fills masked tables by mice, Amelia or missForest; started by impute_accuracy.py.
 # Usage: Rscript impute_accuracy.R METHOD TRUTH.csv MASKED.csv SEED, with or without --sources=FILE.R of missForest.
 # Prints the normalised root mean square error over the masked cells (NA where the method fails) and what it said.
 arguments <- commandArgs(trailingOnly = TRUE)
