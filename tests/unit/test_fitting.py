@@ -156,8 +156,8 @@ def test_thresholded_correlations_by_hand():
 
 def test_auto_takes_t_for_heavy_tails_and_says_by_how_much():
     rng = np.random.default_rng(9)
-    values = correlated(250) + 0.0
-    values = 10.0 + (values - 10.0) / np.sqrt(rng.gamma(1.0, 1.0, size=(250, 1)))
+    values = correlated(150) + 0.0
+    values = 10.0 + (values - 10.0) / np.sqrt(rng.gamma(1.0, 1.0, size=(150, 1)))
     fitted = fit_table(Readings(holes(values)), kind="auto", certificate=False)
     assert fitted.kind == "t"
     assert "Used: t, ahead by" in fitted.notices[0]
