@@ -159,7 +159,7 @@ def observed_information(
     >>> rows = np.array([[1.0, 2.0], [2.0, 4.0], [3.0, 6.5], [4.0, 7.5]])
     >>> found = observed_information(rows, np.ones(4), rows.mean(axis=0), np.cov(rows.T, ddof=0))
     >>> found.errors()[0].round(4).tolist(), (rows.std(axis=0) / 2).round(4).tolist()
-    ([0.559, 1.0607], [0.559, 1.0607])
+    ([0.559, 1.0753], [0.559, 1.0753])
     """
     d = mean.size
     n_pairs = d * (d + 1) // 2
