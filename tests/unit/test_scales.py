@@ -122,3 +122,12 @@ def test_a_draw_beyond_the_range_keeps_a_positive_marker_positive():
     far = scale.inverse(np.array([-4.0, -2.0, 4.0]))
     assert 0 < far[0] < far[1] < 0.1
     assert far[2] > 9.0
+
+
+@pytest.mark.parametrize("power", [-1.0, 0.5, 1.0, 3.0])
+def test_yeo_johnson_goes_on_with_the_slope_that_it_had(power):
+    scale = YeoJohnson(power, 2.0, -3.0, 5.0)
+    h = 1e-5
+    for end in (scale.low, scale.high):
+        before, at, after = scale.forward(np.array([end - h, end, end + h]))
+        assert after - at == pytest.approx(at - before, rel=1e-4)
