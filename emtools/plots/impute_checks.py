@@ -32,17 +32,28 @@ LONGEST_TICK = 32
 BINS = 20
 
 
-def short(name: str, most: int) -> str:
+def short(name: str, most: int = 24) -> str:
     """A name that fits over a panel: its two ends where it is long."""
     return name if len(name) <= most else f"{name[: most - 8]}…{name[-7:]}"
 
 
-def draw_overimputed(imputation: Imputation, diagnosis: Diagnosis, folder: Path) -> Picture | None:
-    """Calibration of predictions of observed cells, and how much of each marker the others tell; None without cells."""
+def draw_nothing(picture: Picture, folder: Path) -> Picture:
+    """A figure that says why there is none, so that the same files are there after every run."""
+    with styled():
+        figure, axis = plt.subplots(figsize=(4.6, 0.8))
+        axis.text(0.0, 0.5, "nothing to draw", va="center")
+        axis.set_axis_off()
+        return save(figure, folder, picture)
+
+
+def draw_overimputed(imputation: Imputation, diagnosis: Diagnosis, folder: Path) -> Picture:
+    """Calibration of predictions of observed cells, and how much of each marker the others tell."""
     cells, markers = diagnosis.overimputed, imputation.markers
     n = cells.pit.size
+    title = "Observed values predicted as if they were missing"
     if not n:
-        return None
+        why = "No observed cell could be predicted by a fit that had not seen it, so calibration is not known."
+        return draw_nothing(Picture("overimputed", title, why), folder)
     explained = diagnosis.markers["r_squared"].to_numpy(dtype=float)
     order = np.flatnonzero(np.isfinite(explained))
     order = order[np.argsort(explained[order], kind="stable")]
@@ -120,9 +131,7 @@ def draw_overimputed(imputation: Imputation, diagnosis: Diagnosis, folder: Path)
             "uncertainties are right, a hump that they are too wide, raised ends that they are too narrow. Below: intervals "
             f"of 50, 80 and 95 % (dots) held {', '.join(covered[:2])} and {covered[2]} of the true values.{ranks}"
         )
-        return save(
-            figure, folder, Picture("overimputed", "Observed values predicted as if they were missing", caption)
-        )
+        return save(figure, folder, Picture("overimputed", title, caption))
 
 
 def pairwise(values: Floats) -> Floats:
@@ -199,13 +208,14 @@ def draw_correlations(imputation: Imputation, diagnosis: Diagnosis, folder: Path
         return save(figure, folder, Picture("correlations", "How the markers go together", caption))
 
 
-def draw_information(imputation: Imputation, diagnosis: Diagnosis, folder: Path) -> Picture | None:
-    """Fraction of missing information per marker beside the share of its cells that is missing; None where unknown."""
+def draw_information(imputation: Imputation, diagnosis: Diagnosis, folder: Path) -> Picture:
+    """Fraction of missing information per marker beside the share of its cells that is missing."""
     fraction = diagnosis.markers["missing_information"].to_numpy(dtype=float)
     gone = (~imputation.readings.observed).mean(axis=0)
     have = np.flatnonzero(np.isfinite(fraction) & (gone > 0))
     if not have.size:
-        return None
+        why = "It is not computed for this model." if gone.any() else "Nothing is missing."
+        return draw_nothing(Picture("information", "What the gaps cost", why), folder)
     order = have[np.argsort(-fraction[have], kind="stable")][:MOST_MARKERS][::-1]
     with styled():
         figure, axis = plt.subplots(figsize=(4.6, 0.19 * len(order) + 1.15))

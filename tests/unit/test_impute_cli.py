@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emtools.branches.impute import what_to_know
 from emtools.cli import main
+from emtools.imputing.advice import what_to_know
 from emtools.io.outputs import OWN
 from emtools.io.tables import read_table
 from emtools.plots.impute import draw_accuracy, draw_imputed, short
@@ -32,6 +32,14 @@ OUTPUTS = {
     "imputed.png",
     "shrinkage.svg",
     "shrinkage.png",
+    "overimputed.svg",
+    "overimputed.png",
+    "correlations.svg",
+    "correlations.png",
+    "information.svg",
+    "information.png",
+    "diagnostics.tsv",
+    "patterns.tsv",
 }
 
 
@@ -247,10 +255,12 @@ def test_too_few_passes_are_status_3_and_notices_are_told(done, capsys):
 def test_what_the_model_cannot_know_is_told(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("n,a,b,c\n1,1,,3\n2,2,,1\n3,,5,2\n4,,4,7\n5,,,\n")
-    counted, apart = what_to_know(read_table(path))
+    table = read_table(path)
+    counted, apart = what_to_know(table.readings, table.markers, table.rows)
     assert counted == "n only counts the rows and is modelled as a marker: name it with --id"
-    assert apart == "a and b are never observed in one row: the data do not identify their covariance"
-    empty, _ = what_to_know(read_table(path, id_column="n"))
+    assert apart.startswith("a and b are never observed in one row: the data do not identify their covariance; read it as")
+    table = read_table(path, id_column="n")
+    empty, _ = what_to_know(table.readings, table.markers, table.rows)
     assert empty == "1 row without any value (row 5): filled with the means"
 
 
