@@ -150,7 +150,7 @@ def leave_one_out(values: Floats, mean: Floats, covariance: Floats) -> LeftOut:
     Examples
     --------
     >>> out = leave_one_out(np.array([[2.0, 1.0]]), np.zeros(2), np.array([[1.0, 0.5], [0.5, 1.0]]))
-    >>> out.predicted.tolist(), out.variance.tolist()
+    >>> out.predicted.round(12).tolist(), out.variance.round(12).tolist()
     ([[0.5, 1.0]], [[0.75, 0.75]])
     """
     predicted, variance = np.full(values.shape, np.nan), np.full(values.shape, np.nan)
