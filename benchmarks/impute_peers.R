@@ -6,7 +6,7 @@ n <- as.integer(arguments[3])
 d <- as.integer(arguments[4])
 criterion <- as.numeric(arguments[5])
 if (length(arguments) > 6) .libPaths(c(arguments[7], .libPaths()))
-package <- if (startsWith(peer, "amelia")) "Amelia" else peer
+package <- if (peer %in% c("amelia", "bootstrap")) "Amelia" else peer
 suppressPackageStartupMessages(library(package, character.only = TRUE))
 x <- matrix(readBin(arguments[2], "double", n * d), n, d)
 x[is.nan(x)] <- NA
@@ -17,6 +17,7 @@ moments <- function(filled) {
   list(mean = colMeans(filled), covariance = cov(filled) * (n - 1) / n)
 }
 
+boot <- if (peer == "bootstrap") "ordinary" else "none"
 run <- list(
   norm = function() {
     table <- prelim.norm(x)
@@ -28,7 +29,7 @@ run <- list(
     list(mean = as.vector(found$param$beta), covariance = found$param$sigma)
   },
   amelia = function() {
-    found <- amelia(x, m = 1, p2s = 0, boot.type = "none", tolerance = criterion)
+    found <- amelia(x, m = 1, p2s = 0, boot.type = boot, tolerance = criterion)
     # Its parameters are those of standardised columns, those with fewest gaps first.
     back <- order(order(colSums(is.na(x))))
     unit <- apply(x, 2, sd, na.rm = TRUE)
@@ -38,7 +39,7 @@ run <- list(
   mice = function() {
     moments(complete(mice(as.data.frame(x), m = 1, method = "norm", printFlag = FALSE, seed = 1)))
   }
-)[[peer]]
+)[[if (peer == "bootstrap") "amelia" else peer]]
 
 set.seed(1)
 if (peer == "norm") rngseed(1)
