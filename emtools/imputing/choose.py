@@ -34,7 +34,7 @@ RIDGES = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 FACTORS = (1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90)
 FIRST = (3, 3)  # places in both where the search begins
 HALVINGS = 2
-WORK = 2.5e9  # most of rows times columns times squared factors
+WORK = 1.5e9  # most of rows times columns times squared factors
 
 K = TypeVar("K")
 
