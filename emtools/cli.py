@@ -225,6 +225,13 @@ def add_impute(branches: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     model.add_argument("--components", type=positive, metavar="K", help="components of the mixture (default likewise)")
     answers = impute.add_argument_group("answers")
     answers.add_argument(
+        "--fill",
+        choices=("best", "model"),
+        default="best",
+        help="best: conditional means of a mixture of normals where it predicts hidden cells clearly better than one "
+        "normal; model: those of the model in any case (default best)",
+    )
+    answers.add_argument(
         "--draws", type=whole(0), default=0, metavar="M", help="completed tables drawn for `emtools pool` (default 0)"
     )
     answers.add_argument(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,11 @@ from emtools.imputing.result import Imputation
 from emtools.imputing.store import write_model
 from emtools.io.console import Progress
 from emtools.io.design import Design, design_of
-from emtools.io.dictionary import Limit, write_dictionary
+from emtools.io.dictionary import Dictionary, Limit, write_dictionary
 from emtools.io.outputs import staged
 from emtools.io.tables import Table, read_table, write_completed, write_flags
 from emtools.kernels import imputation as kernels
+from emtools.kernels.censored import log_evidence
 from emtools.kernels.scales import KINDS, Scale, scale_of
 from emtools.plots.impute import draw_all
 
@@ -36,6 +37,7 @@ LARGEST_FOR_PEERS = 60_000
 SAME_CELL = 1e-9
 WIDEST_PARAMETERS = 200  # columns whose covariances parameters.tsv holds
 EVERY = "*"
+STRONG = 3.0  # nats of evidence for a logarithm of a marker with limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,8 @@ class Options(RunOptions):
         As in `fit_table`.
     factors, components : int, optional
         Of factors and mixture.
+    fill : str
+        Whether a mixture may fill where it predicts better: "best" or "model".
     draws : int
         Completed tables to draw.
     draw_method : str
@@ -107,6 +111,7 @@ class Options(RunOptions):
     prior: str | float = "auto"
     factors: int | None = None
     components: int | None = None
+    fill: str = "best"
     draws: int = 0
     draw_method: str = "bootstrap"
     tol: float = 1e-12
@@ -130,40 +135,41 @@ def run(options: Options) -> int:
         below_codes=options.below_codes,
         warned=options.qc_warnings,
     )
-    scales = marker_scales(table, options.log, options.scale)
+    scales, chosen = marker_scales(table, options.log, options.scale)
     truth = read_truth(table, options) if options.truth is not None else None
     design = design_of(table.covariates)
     changed = np.array([scale.name != "none" for scale in scales])
     named = options.columns is not None or options.dictionary is not None
     notices = [
         *table.notices,
+        *chosen,
         *design.notices,
         *before_fit(table.readings, table.markers, table.rows, logged=changed, chosen=named),
     ]
     tell(table, notices)
     done = completed(table, scales, design, options)
     diagnosis = diagnose(done, seed=options.seed, threads=options.threads)
-    found = [*done.fitted.notices, *done.how_drawn, *diagnosis.notices]
-    tell(table, found)
+    told = [*done.fitted.notices, *(done.better.notices if done.better else ()), *done.how_drawn]
+    tell(table, [*told, *diagnosis.notices])
     accuracy = None if truth is None else measure(done, truth, options.seed)
 
     with staged(options.out) as folder:
         write_tables(table, done, diagnosis, design, folder)
         pictures = draw_all(done, diagnosis, truth, folder)
-        told = describe(
+        page = describe(
             done,
             diagnosis,
             path=table.path,
             rows=table.rows,
             accuracy=accuracy,
-            notices=[*notices, *done.fitted.notices, *done.how_drawn],
+            notices=[*notices, *told],
             pictures=pictures,
             method=options.draw_method,
         )
         return finish(
             folder,
             done.fitted.fit,
-            told,
+            page,
             options,
             branch="impute",
             inputs=[path for path in (options.input, options.truth, options.dictionary) if path is not None],
@@ -172,6 +178,7 @@ def run(options: Options) -> int:
             accuracy=accuracy,
             extra={
                 "kind": done.fitted.kind,
+                "filled_by": done.filler.model.name,
                 "markers": list(table.markers),
                 "units": dict(zip(table.markers, table.units, strict=True)),
                 "scales": {name: scale.name for name, scale in zip(table.markers, scales, strict=True)},
@@ -201,6 +208,7 @@ def completed(table: Table, scales: Sequence[Scale], design: Design, options: Op
             design_names=design.labels,
             draws=options.draws,
             method=options.draw_method,
+            filling=options.fill,
             kind=options.model,
             prior=options.prior,
             n_factors=options.factors,
@@ -237,8 +245,13 @@ def split_pair(word: str, option: str, example: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def marker_scales(table: Table, log: Sequence[str], scale: Sequence[str]) -> list[Scale]:
-    """Scale of each marker: as the options say, else as the dictionary says, else none."""
+def marker_scales(table: Table, log: Sequence[str], scale: Sequence[str]) -> tuple[list[Scale], list[str]]:
+    """Scale of each marker, and what is to be said of those that nobody chose.
+
+    As the options say, else as the dictionary says. A marker with limits of detection for which neither does is modelled
+    on the log scale where its values and limits are much better described so: a limit asks for the shape of the tail
+    beyond it. All others stay as they are.
+    """
     asked: dict[str, tuple[str, str]] = dict.fromkeys(log, ("log", "--log"))
     for word in scale:
         name, kind = split_pair(word, "--scale", "CRP=log")
@@ -250,13 +263,31 @@ def marker_scales(table: Table, log: Sequence[str], scale: Sequence[str]) -> lis
             raise InputError(
                 option, f"no marker {name!r}", f"some of {', '.join(table.markers[:12])}", "check the name"
             )
-    found = []
+    found, chosen = [], []
+    low, high = table.readings.bounds()
+    limited = table.readings.bounded.any(axis=0)
     for j, name in enumerate(table.markers):
         kind, option = asked.get(name) or (
-            (table.scales[j], "the dictionary") if table.scales[j] else asked.get(EVERY, ("none", "--scale"))
+            (table.scales[j], "the dictionary") if table.scales[j] else asked.get(EVERY, ("", "--scale"))
         )
-        found.append(scale_of(kind, table.values[:, j], at=lambda row, j=j: table.at(row, j), option=option))
-    return found
+        if not kind and limited[j]:
+            column = (table.values[:, j], low[:, j], high[:, j], np.ones(len(table.values)))
+            kind = "log" if log_evidence(*column) > STRONG else ""
+            chosen += [name] if kind else []
+        found.append(scale_of(kind or "none", table.values[:, j], at=lambda row, j=j: table.at(row, j), option=option))
+    told = [
+        f"modelled on the log scale, which describes its values and limits better: {name}; "
+        f"--scale {name}=none keeps it as measured"
+        for name in chosen
+    ]
+    return found, told
+
+
+def as_used(table: Table, scales: Sequence[Scale]) -> Dictionary:
+    """The dictionary with the scales that the model had."""
+    used = {name: scale.name for name, scale in zip(table.markers, scales, strict=True) if scale.name != "none"}
+    entries = tuple(replace(entry, scale=used.get(entry.column, entry.scale)) for entry in table.dictionary.entries)
+    return replace(table.dictionary, entries=entries)
 
 
 def tell(table: Table, notices: Sequence[str]) -> None:
@@ -344,7 +375,7 @@ def write_tables(table: Table, done: Imputation, diagnosis: Diagnosis, design: D
     for number, drawn in enumerate(done.draws, 1):
         write_completed(table, drawn, folder, stem=f"completed_{number}")
     write_flags(table, folder)
-    write_dictionary(table.dictionary, folder / "dictionary.tsv")
+    write_dictionary(as_used(table, done.scales), folder / "dictionary.tsv")
     write_model(folder / "model.npz", done, design.as_json())
     names, rows = list(table.markers), pd.Index(table.rows, name="row")
     pd.DataFrame(done.sd, index=rows, columns=names).to_csv(folder / "conditional_sd.tsv", sep="\t")

@@ -192,6 +192,11 @@ def assumed(imputation: Imputation) -> list[str]:
         f"The rows are independent draws from {distribution(imputation)}. Values are missing at random: whether a value is "
         f"missing may depend on what was observed, not on the value itself.{blanks}"
     ]
+    if imputation.better is not None:
+        text.append(
+            f"The gaps of the completed table were filled by a mixture of {len(imputation.better.params.weights)} such "
+            "distributions, which predicted hidden cells closer; parameters, tests and drawn tables are those of the one."
+        )
     text += scale_words(imputation)
     text += limit_words(imputation)
     if imputation.design:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from emtools.imputing.fitting import fit_table
 from emtools.imputing.multiple import draw
+from emtools.imputing.predicting import best_filler
 from emtools.imputing.result import Imputation
 from emtools.kernels.imputation import interval
 from emtools.kernels.readings import Readings
@@ -95,6 +96,7 @@ def impute(
     design_names: Sequence[str] = (),
     draws: int = 0,
     method: str = "bootstrap",
+    filling: str = "best",
     seed: int = 0,
     threads: int = 1,
     **asked: Any,
@@ -117,6 +119,8 @@ def impute(
         Completed tables to draw.
     method : str
         How, as in `emtools.imputing.multiple.draw`.
+    filling : {"best", "model"}
+        Whether a mixture may fill the gaps where it predicts hidden cells clearly better than the normal that was fitted.
     seed, threads
         As in `emtools.engine.starts.fit`.
     **asked
@@ -132,8 +136,11 @@ def impute(
         If the table cannot be modelled; see `fit_table`.
     """
     scaled = as_modelled(readings, scales, design)
-    fitted = fit_table(scaled, labels=(*markers, *design_names), seed=seed, threads=threads, **asked)
-    filling = fill(fitted.model, fitted.params, readings, scaled, scales, seed)
+    labels = (*markers, *design_names)
+    fitted = fit_table(scaled, labels=labels, seed=seed, threads=threads, **asked)
+    better = best_filler(fitted, scaled, labels=labels, seed=seed, threads=threads) if filling == "best" else None
+    used = fitted if better is None else better
+    filled = fill(used.model, used.params, readings, scaled, scales, seed)
     drawn = draw(fitted, scaled, draws, seed, method=method, threads=threads) if draws else None
     return Imputation(
         readings=readings,
@@ -143,13 +150,14 @@ def impute(
         design=tuple(design_names),
         scales=tuple(scales),
         fitted=fitted,
-        filled=filling.filled,
-        sd=filling.sd,
-        values=filling.values,
-        lower=filling.lower,
-        upper=filling.upper,
+        filled=filled.filled,
+        sd=filled.sd,
+        values=filled.values,
+        lower=filled.lower,
+        upper=filled.upper,
         draws=tuple(back(table[:, : len(markers)], scales, readings) for table in drawn.tables) if drawn else (),
         how_drawn=drawn.notices if drawn else (),
+        better=better,
     )
 
 

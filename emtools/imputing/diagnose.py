@@ -150,7 +150,7 @@ def diagnose(imputation: Imputation, *, seed: int = 0, threads: int = 1) -> Diag
     sd = np.sqrt(np.diagonal(covariance)[:d])
     correlation = covariance[:d, :d] / sd[:, None] / sd
     mcar, why = mcar_test(imputation, seed, threads)
-    cells = overimpute(imputation.scaled, imputation.fitted, d, seed=seed, threads=threads)
+    cells = overimpute(imputation.scaled, imputation.filler, d, seed=seed, threads=threads)
     batch = batch_influence(imputation, mean, covariance, seed=seed, threads=threads)
     outliers = outlying_rows(imputation, mean, covariance)
     known = imputation.readings.observed | imputation.readings.bounded

@@ -71,6 +71,8 @@ class Imputation:
         Completed tables drawn for multiple imputation, in the units of the table.
     how_drawn : tuple of str
         How their parameters were drawn, and what went otherwise than asked.
+    better : Fitted, optional
+        A model that predicts hidden cells better than `fitted` and filled the gaps in its place.
     """
 
     readings: Readings
@@ -87,3 +89,9 @@ class Imputation:
     upper: Floats
     draws: tuple[Floats, ...]
     how_drawn: tuple[str, ...] = ()
+    better: Fitted | None = None
+
+    @property
+    def filler(self) -> Fitted:
+        """The model whose conditional means stand in the completed table."""
+        return self.fitted if self.better is None else self.better

@@ -60,7 +60,7 @@ class StoredModel:
 
 
 def write_model(path: Path, imputation: Imputation, covariates: Mapping[str, Any] | None = None) -> None:
-    """Write the model behind an imputation: parameters to the last bit, names and scales.
+    """Write the model that filled a table: parameters to the last bit, names and scales.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def write_model(path: Path, imputation: Imputation, covariates: Mapping[str, Any
     covariates : mapping, optional
         How the columns of the design are made of the columns of a table, as JSON values.
     """
-    model, params = imputation.fitted.model, imputation.fitted.params
+    model, params = imputation.filler.model, imputation.filler.params
     about = {
         "schema": SCHEMA,
         "model": model.name,

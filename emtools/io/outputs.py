@@ -23,7 +23,8 @@ FIGURES = (
 )
 OWN = re.compile(
     rf"fit\.json|report\.html|({FIGURES})\.(svg|png)|accuracy\.tsv|parameters\.tsv"
-    r"|completed\..+|conditional_sd\.tsv|imputed_cells\.tsv"
+    r"|completed(_\d+)?\..+|conditional_sd\.tsv|imputed(_cells)?\.tsv|model\.npz"
+    r"|(batch_shifts|diagnostics|dictionary|patterns)\.tsv"
     r"|cells\.h5ad|proportions(_by_sample)?\.tsv|profiles\.tsv"
     r"|(labels|posteriors|instances)\.ome\.tif|objects\.(csv|h5ad)"
     r"|segments\.bed|posteriors\.tsv\.gz|motifs\.(meme|jaspar)|sites\.bed",
