@@ -144,4 +144,4 @@ def make(name: str, told: Mapping[str, Any]) -> TableModel:
         case "factor_analysis":
             return FactorAnalysis(d, int(told["n_factors"]), noise=told["noise"])
         case _:
-            return IncompleteMixture(d, int(told["n_components"]))
+            return IncompleteMixture(int(told["n_components"]), d, family=told["family"])

@@ -18,8 +18,8 @@ from emtools.errors import InputError
 SEAL = "fit.json"
 LONGEST_NAME = 255
 FIGURES = (
-    "accuracy|boundary|confusion|convergence|imputed|logo|missingness|overlay|parameters|posterior|profiles|proportions"
-    "|shrinkage|sites|track|types"
+    "accuracy|batches|boundary|confusion|convergence|correlations|heatmap|imputed|information|logo|missingness"
+    "|overimputed|overlay|parameters|posterior|profiles|proportions|shrinkage|sites|track|types"
 )
 OWN = re.compile(
     rf"fit\.json|report\.html|({FIGURES})\.(svg|png)|accuracy\.tsv|parameters\.tsv"
