@@ -37,6 +37,7 @@ LARGEST_FOR_PEERS = 60_000
 SAME_CELL = 1e-9
 WIDEST_PARAMETERS = 200  # columns whose covariances parameters.tsv holds
 EVERY = "*"
+WITHOUT_LIMITS = ("t", "factors", "mixture")
 STRONG = 3.0  # nats of evidence for a logarithm of a marker with limits
 
 
@@ -135,6 +136,8 @@ def run(options: Options) -> int:
         below_codes=options.below_codes,
         warned=options.qc_warnings,
     )
+    if options.model in WITHOUT_LIMITS:
+        refuse_limits(table, f"the {options.model} model", "use --model normal, which has limits in its likelihood")
     scales, chosen = marker_scales(table, options.log, options.scale)
     truth = read_truth(table, options) if options.truth is not None else None
     design = design_of(table.covariates)
@@ -223,6 +226,18 @@ def completed(table: Table, scales: Sequence[Scale], design: Design, options: Op
         raise InputError(str(table.path), error.got, "", "leave one of these out with --columns") from error
     progress.close(done.fitted.fit.verdict)
     return done
+
+
+def refuse_limits(table: Table, model: str, remedy: str) -> None:
+    """Raise where a cell is known to lie beyond a limit, which the model cannot use."""
+    if table.readings.bounded.any():
+        i, j = (int(k) for k in np.argwhere(table.readings.bounded)[0])
+        raise InputError(
+            table.at(i, j),
+            f"the value lies beyond a limit of detection, which {model} cannot use",
+            "values or blanks",
+            remedy,
+        )
 
 
 def pairs(words: Sequence[str], option: str) -> dict[str, Limit]:

@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emtools.branches.impute import pairs
-from emtools.errors import InputError
+from emtools.branches.impute import pairs, refuse_limits
 from emtools.imputing.complete import as_modelled, fill
-from emtools.imputing.store import StoredModel, read_model
+from emtools.imputing.store import read_model
 from emtools.io.design import design_from_json
 from emtools.io.outputs import staged
-from emtools.io.tables import Table, read_table, write_completed, write_flags
+from emtools.io.tables import read_table, write_completed, write_flags
 from emtools.kernels.scales import require_support
 
 
@@ -71,7 +70,10 @@ def run(options: Options) -> int:
         upper_limit=pairs(options.upper_limit, "--upper-limit"),
         new_rows=True,
     )
-    check_limits(table, stored, options)
+    if not stored.model.takes_bounds:
+        refuse_limits(
+            table, "a model fitted without limits", "fit it to a table with limits, or declare these cells missing"
+        )
     for j, scale in enumerate(stored.scales):
         require_support(
             scale,
@@ -102,16 +104,3 @@ def run(options: Options) -> int:
         cells.to_csv(folder / "imputed_cells.tsv", sep="\t", index=False, lineterminator="\n")
     print(f"emtools transform: {len(gaps)} cells of {len(table.rows)} rows filled in {options.out}", file=sys.stderr)
     return 0
-
-
-def check_limits(table: Table, stored: StoredModel, options: Options) -> None:
-    """A model that was fitted without limits of detection cannot use any."""
-    if stored.model.takes_bounds or not table.readings.bounded.any():
-        return
-    i, j = (int(k) for k in np.argwhere(table.readings.bounded)[0])
-    raise InputError(
-        table.at(i, j),
-        "the value is beyond a limit of detection, and the model was fitted to a table without limits",
-        "values or blanks",
-        "fit the model to a table with limits, or declare these cells missing",
-    )

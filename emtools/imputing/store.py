@@ -112,7 +112,7 @@ def read_model(path: Path) -> StoredModel:
     if not path.is_file():
         raise InputError(str(path), "there is no such file", "", remedy)
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
             about = json.loads(str(content["about"]))
             arrays = {name: content[name] for name in content.files if name != "about"}
         if about["schema"] != SCHEMA:

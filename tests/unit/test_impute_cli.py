@@ -40,6 +40,9 @@ OUTPUTS = {
     "information.png",
     "diagnostics.tsv",
     "patterns.tsv",
+    "dictionary.tsv",
+    "imputed.tsv",
+    "model.npz",
 }
 
 
@@ -258,7 +261,9 @@ def test_what_the_model_cannot_know_is_told(tmp_path):
     table = read_table(path)
     counted, apart = what_to_know(table.readings, table.markers, table.rows)
     assert counted == "n only counts the rows and is modelled as a marker: name it with --id"
-    assert apart.startswith("a and b are never observed in one row: the data do not identify their covariance; read it as")
+    assert apart.startswith(
+        "a and b are never observed in one row: the data do not identify their covariance; read it as"
+    )
     table = read_table(path, id_column="n")
     empty, _ = what_to_know(table.readings, table.markers, table.rows)
     assert empty == "1 row without any value (row 5): filled with the means"
@@ -279,18 +284,21 @@ TWIN = "a,b,c\n" + "".join(f"{i % 7},{i % 7},{(i * i) % 11}\n" for i in range(12
         (GOOD, ["--columns", "a", "CRP"], "no column 'CRP'"),
         (GOOD, ["--id", "patient", "--log", "a"], "line 2, column 'a': 0 has no logarithm"),
         (GOOD, ["--id", "patient", "--log", "CRP"], "no marker 'CRP'"),
-        (GOOD, ["--columns", "a"], "1 numeric column to model"),
         (GOOD, ["--columns", "patient", "a"], "'P0' is not a number"),
+        ("patient,a,b\nP1,1,\nP2,2,\nP3,3,\n", ["--columns", "a", "b"], "column 'b' is missing in all 3 rows"),
+        ("patient,a,b\nP1,1,4\nP2,2,4\nP3,3,4\n", ["--columns", "a", "b"], "column 'b' is constant"),
+        (GOOD, ["--scale", "a=sqrt"], "no scale 'sqrt'"),
+        (GOOD, ["--scale", "a"], "--scale: 'a'; COLUMN=VALUE"),
+        (GOOD, ["--scale", "CRP=log"], "no marker 'CRP'"),
+        (GOOD, ["--lod", "CRP=1"], "no column 'CRP'"),
+        (GOOD, ["--lod", "a=CRP_lod"], "'CRP_lod' is neither a number nor a column"),
+        (GOOD, ["--batch", "plate"], "no column 'plate'"),
+        (GOOD.replace("P3,3,", "P3,<3,"), ["--model", "t"], "column 'a': the value lies beyond a limit of detection"),
         (GOOD.replace("P3,3,", "P3,three,"), [], "line 5, column 'a': 'three' is not a number"),
-        (GOOD.replace("P3,3,", "P3,<0.5,"), [], "a detection limit"),
         (GOOD.replace("P3,3,", "P3,inf,"), [], "'inf' is infinite"),
         (GOOD.replace("P3,", "P2,"), ["--id", "patient"], "the id 'P2' stands at line 4 too"),
         (GOOD.replace("patient,a,b,c", "patient,a,b,a"), [], "the name 'a' stands over columns 2 and 4"),
-        ("patient,a,b\nP1,1,\nP2,2,\nP3,3,\n", [], "column 'b' is missing in all 3 rows"),
-        ("patient,a,b\nP1,1,4\nP2,2,4\nP3,3,4\n", [], "column 'b' is constant"),
         ("a,b\n1,2\n", [], "1 row"),
-        ("a,b,c\n1,2,4\n3,4,4.5\n5,1,4\n", [], "3 rows with values for 3 markers"),
-        (TWIN, [], "a linear combination of a, b does not vary"),
         (GOOD, ["--id", "patient", "--truth", "TRUTH:"], "no such file"),
         (GOOD, ["--id", "patient", "--truth", "TRUTH:" + GOOD], "no cell is known here that the table lacks"),
         (
@@ -329,3 +337,112 @@ def test_every_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys, text, 
     assert len(said) == 1
     assert wanted in said[0]
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a\n1\n3\n\n2\n5\n", "a is the only marker"),
+        ("patient,a,b,c\n" + ROWS.replace("P3,3,", "P3,<0.5,"), "known only to lie beyond a limit: a (1 below)"),
+        ("patient,a,b,c,d\n" + ROWS.replace("\n", ",\n"), "d"),
+        ("patient,a,b,c,d\n" + ROWS.replace("\n", ",4\n"), "d"),
+        ("a,b,c\n1,2,4\n3,4,4.5\n5,1,4\n", "a ridge prior worth"),
+        (TWIN, "b = a: the columns depend on one another exactly"),
+    ],
+)
+def test_hard_tables_are_answered_and_told(tmp_path, capsys, text, told):
+    (tmp_path / "t.csv").write_text(text)
+    main(["impute", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out")])
+    assert told in capsys.readouterr().err
+    assert (tmp_path / "out" / "completed.csv").exists()
+
+
+def test_new_rows_get_what_the_fit_gave_them(done, tmp_path, capsys):
+    folder, gaps, _ = done
+    words = ["transform", str(gaps), "--model", str(folder / "out" / "model.npz"), "--id", "patient"]
+    assert main([*words, "--out", str(tmp_path / "new")]) == 0
+    assert (tmp_path / "new" / "completed.tsv").read_bytes() == (folder / "out" / "completed.tsv").read_bytes()
+    (tmp_path / "other.csv").write_text("crp,il6\n1,2\n")
+    assert main(["transform", str(tmp_path / "other.csv"), *words[2:4], "--out", str(tmp_path / "x")]) == 2
+    assert "no column 'tnf'" in capsys.readouterr().err
+    (tmp_path / "model.npz").write_bytes((folder / "out" / "model.npz").read_bytes()[:300])
+    assert main([*words[:3], str(tmp_path / "model.npz"), "--out", str(tmp_path / "x")]) == 2
+    assert "not a stored model" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("model", ["normal", "t", "factors", "mixture"])
+def test_every_model_fills_draws_and_is_stored(tmp_path, model):
+    gaps, _ = make_tables(tmp_path)
+    more = ["--components", "2"] if model == "mixture" else ["--factors", "1"] if model == "factors" else []
+    words = ["impute", str(gaps), "--id", "patient", "--log", "crp", "--covariates", "site", "--model", model, *more]
+    assert main([*words, "--draws", "2", "--out", str(tmp_path / "out"), "--tol", "1e-5"]) == 0
+    tables = [pd.read_csv(tmp_path / "out" / f"completed{stem}.tsv", sep="\t") for stem in ("", "_1", "_2")]
+    assert not any(table.isna().any(axis=None) for table in tables)
+    assert (tables[1]["tnf"] != tables[2]["tnf"]).any()
+    assert set(json.loads((tmp_path / "out" / "fit.json").read_text())["extra"]["design"]) <= {
+        "site=north",
+        "site=south",
+    }
+    words = ["transform", str(gaps), "--model", str(tmp_path / "out" / "model.npz"), "--id", "patient"]
+    assert main([*words, "--out", str(tmp_path / "new")]) == 0
+    again = pd.read_csv(tmp_path / "new" / "completed.tsv", sep="\t")
+    pd.testing.assert_frame_equal(again, tables[0], rtol=1e-9)
+
+
+def limited_table(folder, n=150):
+    """A lognormal marker below limits of two plates, a normal one above a limit, and a third."""
+    rng = np.random.default_rng(6)
+    base = rng.normal(size=n)
+    table = pd.DataFrame(
+        {"crp": np.exp(base), "il6": base + 0.5 * rng.normal(size=n), "tnf": base + rng.normal(size=n)}
+    )
+    truth, plate = table.round(4), np.where(np.arange(n) % 2, "one", "two")
+    limit = np.where(plate == "one", 0.5, 0.8)
+    cells = truth.astype(object)
+    cells["crp"] = [f"<{low}" if value < low else value for value, low in zip(truth["crp"], limit, strict=True)]
+    cells["il6"] = [">1.2" if value > 1.2 else value for value in truth["il6"]]
+    cells["plate"] = plate
+    cells.to_csv(folder / "limits.csv", index=False)
+    return truth, limit
+
+
+def test_limits_hold_and_ask_for_a_logarithm(tmp_path, capsys):
+    truth, limit = limited_table(tmp_path)
+    out = tmp_path / "out"
+    words = ["impute", str(tmp_path / "limits.csv"), "--batch", "plate", "--draws", "3", "--out"]
+    assert main([*words, str(out)]) == 0
+    said = capsys.readouterr().err
+    assert "modelled on the log scale, which describes its values and limits better: crp; --scale crp=none" in said
+    assert "better: il6" not in said
+    below, above = truth["crp"] < limit, truth["il6"] > 1.2
+    for stem in ("completed", "completed_1", "completed_2", "completed_3"):
+        filled = pd.read_csv(out / f"{stem}.csv")
+        assert (filled["crp"][below] <= limit[below]).all()
+        assert (filled["il6"][above] >= 1.2).all()
+        np.testing.assert_array_equal(filled["crp"][~below], truth["crp"][~below])
+    cells = pd.read_csv(out / "imputed_cells.tsv", sep="\t")
+    assert set(cells["known"]) == {"< 0.5", "< 0.8", "> 1.2"}
+    ends = cells[["lower", "value", "upper"]].to_numpy()
+    assert (np.diff(ends, axis=1) > 0).all()
+    scales = pd.read_csv(out / "dictionary.tsv", sep="\t").set_index("column")["scale"]
+    assert scales["crp"] == "log"
+    assert main([*words, str(tmp_path / "as_is"), "--scale", "crp=none"]) == 0
+    assert json.loads((tmp_path / "as_is" / "fit.json").read_text())["extra"]["scales"]["crp"] == "none"
+
+
+def test_a_mixture_fills_where_it_is_closer_and_only_there(tmp_path, capsys):
+    rng = np.random.default_rng(3)
+    x = rng.uniform(-2, 2, size=300)
+    bent = pd.DataFrame({"x": x, "y": np.abs(x) + 0.1 * rng.normal(size=300)}).round(4)
+    bent[rng.random(bent.shape) < 0.2] = np.nan
+    bent.to_csv(tmp_path / "bent.csv", index=False)
+    for fill, named in (("best", "incomplete_mixture"), ("model", "multivariate_normal")):
+        words = ["impute", str(tmp_path / "bent.csv"), "--out", str(tmp_path / fill), "--fill", fill]
+        assert main(words) == 0
+        record = json.loads((tmp_path / fill / "fit.json").read_text())
+        assert record["extra"]["filled_by"] == named
+        assert record["model"]["name"] == "multivariate_normal"
+        assert ("filled by a mixture of" in capsys.readouterr().err) == (fill == "best")
+    one, two = (json.loads((tmp_path / fill / "fit.json").read_text())["parameters"] for fill in ("best", "model"))
+    assert one == two
