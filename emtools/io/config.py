@@ -107,6 +107,11 @@ class Entry:
         name = PRODUCTS[self.branch][1]
         return f"{self.out}/{name}{whole_suffix(Path(self.files['input'])) if self.branch == 'impute' else ''}"
 
+    def option(self, key: str, default: str) -> str:
+        """The word behind an option, as one types it."""
+        name = f"--{key}"
+        return self.words[self.words.index(name) + 1] if name in self.words else default
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -7,10 +7,20 @@ for entry in PLAN.branch("impute"):
             **entry.files,
         output:
             f"{entry.out}/conditional_sd.tsv",
+            f"{entry.out}/dictionary.tsv",
+            f"{entry.out}/imputed.tsv",
+            f"{entry.out}/model.npz",
+            [
+                f"{entry.out}/completed_{number}{entry.product.removeprefix(f'{entry.out}/completed')}"
+                for number in range(1, int(entry.option("draws", "0")) + 1)
+            ],
             figures(
                 entry,
                 missingness="what is missing",
                 imputed="observed and imputed values",
+                overimputed="observed values predicted",
+                correlations="correlations",
+                information="missing information",
                 shrinkage="spread: filling with means, and ours",
                 convergence="convergence",
                 **(
@@ -22,6 +32,8 @@ for entry in PLAN.branch("impute"):
             shown(entry, entry.product, "completed table"),
             shown(entry, f"{entry.out}/imputed_cells.tsv", "imputed cells"),
             shown(entry, f"{entry.out}/parameters.tsv", "parameters"),
+            shown(entry, f"{entry.out}/diagnostics.tsv", "diagnostics"),
+            shown(entry, f"{entry.out}/patterns.tsv", "patterns of missingness"),
             [shown(entry, f"{entry.out}/accuracy.tsv", "accuracy")]
             if "truth" in entry.given
             else [],
