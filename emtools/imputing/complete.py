@@ -217,7 +217,7 @@ def ends(
     wanted[limited.any(axis=1)] |= ~scaled.observed[limited.any(axis=1)]
     if not wanted.any() or int(wanted.sum()) * TRIES > MOST_TRIED:
         return low, high
-    rows = wanted.any(axis=1)
+    rows = np.flatnonzero(wanted.any(axis=1))
     some, chosen = scaled.take(rows), wanted[rows]
     rng = np.random.default_rng(np.random.SeedSequence([seed, TRIES]))
     tried = np.stack([model.draw(params, some, rng)[chosen] for _ in range(TRIES)])

@@ -82,7 +82,7 @@ def write_model(path: Path, imputation: Imputation, covariates: Mapping[str, Any
         "scales": [scale.as_json() for scale in imputation.scales],
         "covariates": dict(covariates or {}),
     }
-    arrays = {name: np.asarray(getattr(params, name)) for name in names_of(params)}
+    arrays: dict[str, Any] = {name: np.asarray(getattr(params, name)) for name in names_of(params)}
     np.savez(path, about=np.asarray(json.dumps(about)), **arrays)
 
 
@@ -131,7 +131,7 @@ def read_model(path: Path) -> StoredModel:
         raise InputError(str(path), f"not a stored model ({type(error).__name__})", "", remedy) from error
 
 
-def make(name: str, told: Mapping[str, Any]) -> TableModel:
+def make(name: str, told: Mapping[str, Any]) -> Any:
     """A model by its name."""
     d = int(told["n_features"])
     match name:
