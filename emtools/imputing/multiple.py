@@ -259,11 +259,20 @@ def check_posterior(fitted: Fitted, readings: Readings, weights: Floats | None) 
     if weights is not None and (weights != 1.0).any():
         raise InputError("draws", "posterior draws of weighted rows", "rows of equal weight", remedy)
     n, d = readings.values.shape
-    prior = getattr(fitted.model, "prior", None)
-    degrees = 0.0 if prior is None else prior.degrees
-    if not n - 1.0 + degrees > d - 1.0:
+    if not n - 1.0 + prior_of(fitted)[0] > d - 1.0:
         got = f"{n} rows for {d} columns leave the posterior improper"
         raise InputError("draws", got, "more rows, or a prior of more weight", remedy)
+
+
+def prior_of(fitted: Fitted) -> tuple[float, Floats | None]:
+    """Degrees and scale of the inverse-Wishart prior of a chain: Jeffreys' times the pseudo-rows of the ridge, so that
+    a ridge of little weight leaves the draws as they are without one.
+
+    The ridge of λ pseudo-rows that a fit has is ``|Σ|^(-λ/2) exp(-tr(Ψ Σ⁻¹)/2)``, of ``λ - d - 1`` degrees; times Jeffreys'
+    ``|Σ|^(-(d + 1)/2)`` these are λ.
+    """
+    prior = getattr(fitted.model, "prior", None)
+    return (0.0, None) if prior is None else (prior.degrees + len(prior.scale) + 1.0, prior.scale)
 
 
 def chain_length(fitted: Fitted, readings: Readings, threads: int) -> tuple[int, list[str]]:
@@ -290,8 +299,7 @@ def chain_length(fitted: Fitted, readings: Readings, threads: int) -> tuple[int,
 
 def augmented(fitted: Fitted, readings: Readings, steps: int, rng: np.random.Generator) -> Any:
     """Parameters after some steps of data augmentation: draw the gaps given them, then them given the whole table."""
-    prior = getattr(fitted.model, "prior", None)
-    degrees, scale = (0.0, None) if prior is None else (prior.degrees, prior.scale)
+    degrees, scale = prior_of(fitted)
     params = fitted.params
     draw_gaps: Callable[..., Floats] = fitted.model.draw
     for _ in range(steps):

@@ -125,6 +125,18 @@ def test_a_climb_without_a_look_ends_by_its_trace(normal, known):
     assert top.objective - 2e-4 < quick.objective < top.objective
 
 
+def test_a_ridge_of_little_weight_leaves_posterior_draws_as_they_are_without_one():
+    known = gappy(60, 8)
+
+    def spread(prior):
+        drawn = draw(fitted_by(MultivariateNormal(8, prior), known), known, 20, 1, method="posterior")
+        return np.array([np.diagonal(params.covariance) for params in drawn.params])
+
+    without = spread(None)
+    weak = spread(CovariancePrior(1e-6 - 9.0, 1e-6 * np.eye(8)))  # a millionth of a row; degrees of a flat prior are -9
+    np.testing.assert_allclose(weak, without, rtol=1e-4)
+
+
 def test_the_prior_in_force_shrinks_the_posterior():
     known = gappy(12, 3, 0.1, 2)
     strong = CovariancePrior(200.0, 200.0 * np.eye(3))
