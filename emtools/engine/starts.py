@@ -215,7 +215,8 @@ def fit(
 
     name = "given" if init else f"{strategy}, best of {short_runs} short runs" if n_short else strategy
     table = summarise(climbs, name, max(SAME_OPTIMUM, 2.0 * tol))
-    unit = units(model, stats, model.pack(params)) if is_smooth(model) else np.ones(model.pack(params).size)
+    several = len(climbs) > 1 and is_smooth(model)
+    unit = units(model, stats, model.pack(params)) if several else np.ones(model.pack(params).size)
     fitted = Fit(
         model=model,
         params=params,

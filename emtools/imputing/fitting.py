@@ -11,7 +11,6 @@ import numpy as np
 from emtools.engine.loop import climb
 from emtools.engine.protocol import Floats
 from emtools.engine.result import Fit
-from emtools.engine.starts import fit
 from emtools.engine.stopping import Status
 from emtools.errors import FitError, InputError
 from emtools.imputing.choose import (
@@ -26,7 +25,7 @@ from emtools.imputing.choose import (
 from emtools.imputing.dependencies import dependencies
 from emtools.imputing.result import Fitted
 from emtools.imputing.sparse import best_sparse, sparse_model, target_params
-from emtools.imputing.standard_errors import with_observed_errors
+from emtools.imputing.standard_errors import fit_with_errors
 from emtools.kernels.readings import Readings
 from emtools.models.censored_normal import CensoredNormal
 from emtools.models.factor_analysis import FactorAnalysis, FactorParams
@@ -248,8 +247,7 @@ def normal_model(asked: Asked, pseudo_rows: float, readings: Readings | None = N
 def fit_model(model: Any, asked: Asked, **more: Any) -> Fit[Any, Any]:
     """Fit one model."""
     arguments = {"starts": asked.starts, "strategy": asked.strategy, **more, **tight(model, asked.climbing)}
-    fitted = fit(model, model.source(asked.readings, asked.weights), **arguments)
-    return with_observed_errors(fitted, asked.readings, asked.weights)
+    return fit_with_errors(model, asked.readings, asked.weights, **arguments)
 
 
 def tight(model: TableModel, climbing: dict[str, Any]) -> dict[str, Any]:

@@ -13,11 +13,13 @@ from emtools.kernels.missing import factorise, group_rows, solve_lower
 
 Floats = npt.NDArray[np.float64]
 
-# Parameters beyond which there is no information; terms, a few seconds of them, beyond which that of the covariances is
+# Parameters beyond which there is no information; terms, a second of them or two, beyond which that of the covariances is
 # expected information, and from fewer rows.
 LARGEST = 1500
 TERMS = 5e8
-WORK = 2e9  # patterns times d³ beyond which there is none either
+WORK = 1e9  # patterns times d³ beyond which everything but the score's place comes from fewer patterns
+MEANS = 1e10  # multiplications for information about means alone
+BATCH = 2**20  # values of the matrices that are held at a time
 GOLDEN = 0.6180339887498949  # its multiples modulo 1 fill the unit interval evenly, whatever the order of patterns
 
 
@@ -113,6 +115,136 @@ def add_pairs(
                     result[row, start + columns[e]] += here * (0.5 if e == c else 1.0) * value
 
 
+@njit(cache=True, nogil=True)
+def add_all_pairs(
+    weights: Floats, inners: Floats, seen: npt.NDArray[np.bool_], result: Floats
+) -> None:  # pragma: no cover - compiled
+    """`add_pairs` of several patterns, whose matrices (patterns, d, d) are 0 in the columns that are missing."""
+    d = seen.shape[1]
+    weight, inner, columns = np.empty((d, d)), np.empty((d, d)), np.empty(d, np.intp)
+    for g in range(len(weights)):
+        p = 0
+        for j in range(d):
+            if seen[g, j]:
+                columns[p] = j
+                p += 1
+        for i in range(p):
+            for j in range(p):
+                weight[i, j] = weights[g, columns[i], columns[j]]
+                inner[i, j] = inners[g, columns[i], columns[j]]
+        add_pairs(weight, inner, columns[:p], result)
+
+
+@njit(cache=True, nogil=True)
+def gather(
+    inverses: Floats,
+    away: Floats,
+    weights: Floats,
+    cuts: npt.NDArray[np.intp],
+    counts: Floats,
+    pulls: Floats,
+    inner: Floats,
+) -> None:  # pragma: no cover - compiled
+    """Sums by pattern of the weights w, of ``w W x`` and of ``w W x xᵀ W``, added to the last three arguments.
+
+    Parameters
+    ----------
+    inverses : ndarray, shape (patterns, d, d)
+        W, 0 in the columns that are missing.
+    away : ndarray, shape (n, d)
+        x by pattern, 0 where missing.
+    weights : ndarray, shape (n,)
+    cuts : ndarray of int, shape (patterns + 1,)
+        First row of each pattern.
+    counts, pulls, inner : ndarray, shapes (patterns,), (patterns, d) and (patterns, d, d)
+        Changed in place.
+    """
+    d = away.shape[1]
+    solved = np.empty(d)
+    for g in range(len(cuts) - 1):
+        for row in range(cuts[g], cuts[g + 1]):
+            w = weights[row]
+            counts[g] += w
+            solved[:] = 0.0
+            for i in range(d):
+                x = away[row, i]
+                if x != 0.0:
+                    for j in range(d):
+                        solved[j] += inverses[g, i, j] * x
+            for i in range(d):
+                pulls[g, i] += w * solved[i]
+                for j in range(d):
+                    inner[g, i, j] += w * solved[i] * solved[j]
+
+
+def inverse_blocks(correlation: Floats, seen: npt.NDArray[np.bool_]) -> Floats:
+    """Inverse of the observed block of each pattern, shape (patterns, d, d), 0 in the columns that are missing."""
+    d = len(correlation)
+    both = seen[:, :, None] & seen[:, None, :]
+    blocks = np.where(both, correlation, np.eye(d))
+    inverses = np.linalg.inv(blocks)
+    result: Floats = np.where(both, 0.5 * (inverses + inverses.transpose(0, 2, 1)), 0.0)
+    return result
+
+
+def spaced(groups: list[npt.NDArray[np.intp]], times: float) -> list[npt.NDArray[np.intp]]:
+    """One in `times` of the patterns, evenly spaced; all where that is at most 1."""
+    if times <= 1.0:
+        return groups
+    return [rows for number, rows in enumerate(groups) if number * GOLDEN % 1.0 < 1.0 / times]
+
+
+def mean_information(values: Floats, weights: Floats, covariance: Floats) -> tuple[Floats, Floats, float] | None:
+    """Information about the means of observed and of complete rows, the covariance taken as known.
+
+    A pattern of n rows adds ``n (K - K_:m K_mm⁻¹ K_m:)``, K the inverse covariance and m its missing columns. Beyond
+    `MEANS` operations it comes from evenly spaced patterns.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, d)
+        NaN where missing.
+    weights : ndarray, shape (n,)
+        Non-negative.
+    covariance : ndarray, shape (d, d)
+
+    Returns
+    -------
+    observed, complete : ndarray, shape (d, d)
+        In units of the columns.
+    share : float
+        Share of the rows that the first comes from.
+        None where a matrix is not positive definite.
+
+    Examples
+    --------
+    >>> rows = np.array([[1.0, np.nan], [2.0, 4.0], [3.0, 6.5], [4.0, 7.5]])
+    >>> mean_information(rows, np.ones(4), np.eye(2))[0].tolist()
+    [[4.0, 0.0], [0.0, 3.0]]
+    """
+    factor = factorise(covariance)
+    if factor is None:
+        return None
+    half = solve_lower(factor, np.eye(len(covariance)))
+    inverse = half.T @ half
+    known = ~np.isnan(values) & (weights > 0.0)[:, None]
+    groups, total = group_rows(known), float(weights[known.any(axis=1)].sum())
+    hidden = (~known).sum(axis=1)
+    operations = sum(float(hidden[rows[0]]) for rows in groups) * float(len(covariance)) ** 2
+    groups = spaced(groups, operations / MEANS)
+    used, lost = 0.0, np.zeros_like(inverse)
+    for rows in groups:
+        missing, n = np.flatnonzero(~known[rows[0]]), float(weights[rows].sum())
+        used += n
+        root = factorise(inverse[np.ix_(missing, missing)])
+        if root is None:
+            return None
+        if missing.size:
+            part = solve_lower(root, inverse[missing])
+            lost += n * (part.T @ part)
+    return total * (inverse - lost / used), total * inverse, used / total
+
+
 def observed_information(
     values: Floats,
     weights: Floats,
@@ -128,7 +260,8 @@ def observed_information(
     A pattern of missingness with inverse covariance W of its p values, n rows, sum u of ``W (x - μ)`` and
     ``K = Σ W (x - μ)(x - μ)ᵀ W - n W / 2`` adds ``n W`` to the block of the means, ``tr(W dΣ u dμᵀ)`` to the mixed
     one and ``tr(W dΣ K dΣ)`` to that of the covariances. The last costs p⁴ / 8 terms a pattern; beyond `terms` in all,
-    K gives way to its expectation ``n W / 2`` in evenly spaced patterns, scaled up. Everything else stays exact.
+    K gives way to its expectation ``n W / 2`` in evenly spaced patterns, scaled up. Beyond 1e9 patterns times d³ the rest
+    comes from evenly spaced patterns too.
 
     Parameters
     ----------
@@ -146,8 +279,7 @@ def observed_information(
     Returns
     -------
     NormalInformation or None
-        None with more than 1,500 parameters or too many patterns of missingness, or where a covariance is not positive
-        definite.
+        None with more than 1,500 parameters, or where the covariance is not positive definite.
 
     References
     ----------
@@ -166,43 +298,46 @@ def observed_information(
     if d + n_pairs > LARGEST or not (np.diagonal(covariance) > 0.0).all():
         return None
     sd = np.sqrt(np.diagonal(covariance))
-    standard, correlation = (values - mean) / sd, covariance / np.outer(sd, sd)
-    observed = ~np.isnan(values) & (weights > 0.0)[:, None]
-    groups = group_rows(observed)
-    if len(groups) * float(d) ** 3 > WORK:
+    correlation = covariance / np.outer(sd, sd)
+    if factorise(correlation) is None:
         return None
+    observed = ~np.isnan(values) & (weights > 0.0)[:, None]
+    groups, all_rows = group_rows(observed), float(weights[observed.any(axis=1)].sum())
+    patterns = len(groups)
+    groups = spaced(groups, patterns * float(d) ** 3 / WORK)
     sizes = np.array([float(observed[rows[0]].sum()) for rows in groups])
-    stride = max(1, int(np.ceil((sizes**4).sum() / (8.0 * terms))))
+    stride = (sizes**4).sum() / (8.0 * terms)
     by_mean, by_covariance = np.zeros(d), np.zeros((d, d))
     means, mixed, pairs = np.zeros((d, d)), np.zeros((d, d, d)), np.zeros((n_pairs, n_pairs))
     total, used = 0.0, 0.0
-    for number, rows in enumerate(groups):
-        columns = np.flatnonzero(observed[rows[0]])
-        factor = factorise(correlation[np.ix_(columns, columns)])
-        if factor is None:
-            return None
-        half = solve_lower(factor, np.eye(columns.size))
-        weight = half.T @ half
-        n = float(weights[rows].sum())
-        solved = weight @ standard[np.ix_(rows, columns)].T
-        pull = solved @ weights[rows]
-        inner = (solved * weights[rows]) @ solved.T - 0.5 * n * weight
-        by_mean[columns] += pull
-        by_covariance[np.ix_(columns, columns)] += 0.5 * (inner - 0.5 * n * weight)
-        means[np.ix_(columns, columns)] += n * weight
-        mixed[np.ix_(columns, columns, columns)] += weight[:, :, None] * pull
-        total += n
-        if number * GOLDEN % 1.0 < 1.0 / stride:
-            used += n
-            add_pairs(weight, inner if stride == 1 else 0.5 * n * weight, columns, pairs)
-    pairs *= total / used
+    chosen = np.arange(len(groups)) * GOLDEN % 1.0 < 1.0 / max(1.0, stride)
+    batch = max(1, BATCH // d**2)
+    for begin in range(0, len(groups), batch):
+        some, taken = groups[begin : begin + batch], chosen[begin : begin + batch]
+        seen = observed[[rows[0] for rows in some]]
+        rows, cuts = np.concatenate(some), np.cumsum([0, *map(len, some)])
+        inverses = inverse_blocks(correlation, seen)
+        away = np.where(observed[rows], (values[rows] - mean) / sd, 0.0)
+        n, pulls, inner = np.zeros(len(some)), np.zeros((len(some), d)), np.zeros((len(some), d, d))
+        gather(inverses, away, weights[rows], cuts, n, pulls, inner)
+        half = 0.5 * n[:, None, None] * inverses
+        by_mean += pulls.sum(axis=0)
+        by_covariance += 0.5 * inner.sum(axis=0) - half.sum(axis=0)
+        means += 2.0 * half.sum(axis=0)
+        mixed += (inverses.reshape(len(some), -1).T @ pulls).reshape(d, d, d)
+        total += float(n.sum())
+        used += float(n[taken].sum())
+        add_all_pairs(inverses[taken], ((inner - half) if stride <= 1.0 else half)[taken], seen[taken], pairs)
+    pairs *= all_rows / used
+    for part in (by_mean, by_covariance, means, mixed):
+        part *= all_rows / total
     inverse = np.linalg.inv(correlation)
     if scale is not None:
         solved = inverse @ (scale / np.outer(sd, sd)) @ inverse
         by_covariance += 0.5 * (solved - pseudo_rows * inverse)
         add_pairs(inverse, solved - 0.5 * pseudo_rows * inverse, np.arange(d), pairs)
     complete = np.zeros((n_pairs, n_pairs))
-    add_pairs(inverse, 0.5 * (total + pseudo_rows) * inverse, np.arange(d), complete)
+    add_pairs(inverse, 0.5 * (all_rows + pseudo_rows) * inverse, np.arange(d), complete)
     below, beside = np.tril_indices(d)
     twice = np.where(below == beside, 0.5, 1.0)
     cross = (mixed[:, below, beside] + mixed[:, beside, below]) * twice
@@ -210,9 +345,9 @@ def observed_information(
     return NormalInformation(
         np.concatenate([by_mean, 2.0 * twice * by_covariance[below, beside]]),
         np.block([[means, cross], [cross.T, whole(pairs)]]),
-        np.block([[total * inverse, apart], [apart.T, whole(complete)]]),
+        np.block([[all_rows * inverse, apart], [apart.T, whole(complete)]]),
         sd,
-        used / total,
+        1.0 if chosen.all() and len(groups) == patterns else used / all_rows,
     )
 
 

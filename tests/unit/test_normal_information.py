@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from emtools.engine.certificate import certify
+from emtools.engine.chunks import total_stats
 from emtools.engine.starts import fit
-from emtools.imputing.standard_errors import with_observed_errors
-from emtools.kernels.normal_information import observed_information
+from emtools.imputing.standard_errors import fit_with_errors, score_of
+from emtools.kernels import normal_information
+from emtools.kernels.normal_information import mean_information, observed_information
 from emtools.kernels.readings import Readings
 from emtools.models.mixture import CovariancePrior
 from emtools.models.normal import MultivariateNormal, NormalParams
+from emtools.models.student_t import StudentT
 
 N, D = 12, 3
 BELOW = np.tril_indices(D)
@@ -142,34 +143,107 @@ def table_of_many_columns():
     return rows
 
 
-@pytest.mark.parametrize("degrees", [None, 3.0])
-def test_estimated_certificate_gives_way_to_the_exact_one(degrees):
-    """As the engine computes it by differences in 4p passes where parameters are few; its estimate is the negative control."""
+@pytest.mark.parametrize(("degrees", "weighted"), [(None, False), (3.0, False), (None, True)])
+def test_closed_certificate_equals_that_by_differences(degrees, weighted):
+    """Every field; the engine's estimate for many parameters is the negative control."""
     rows = table_of_many_columns()
+    weights = np.random.default_rng(0).uniform(0.2, 3.0, len(rows)) if weighted else None
     prior = None if degrees is None else CovariancePrior(degrees, 20.0 * np.diag(np.nanvar(rows, axis=0)))
     model = MultivariateNormal(6, prior)
-    source = model.source(readings(rows))
-    found = fit(model, source, tol=1e-10, parameter_tol=1e-9)
-    exact = found.certificate
-    guess = replace(found, certificate=certify(model, source, found.params, limit=10))
-    ours = with_observed_errors(guess, readings(rows)).certificate
-    assert (ours.kind, ours.method) == ("maximum", "observed information")
+    source = model.source(readings(rows), weights)
+    found = fit_with_errors(model, readings(rows), weights, tol=1e-10, parameter_tol=1e-9)
+    ours, exact = found.certificate, certify(model, source, found.params)
+    assert (ours.kind, ours.method, ours.passes) == ("maximum", "observed information", 0)
+    assert (exact.kind, exact.method) == ("maximum", "observed information")
     for name in ("mean", "covariance"):
         for field in ("standard_errors", "complete_errors", "missing", "lower", "upper"):
-            np.testing.assert_allclose(getattr(ours, field)[name], getattr(exact, field)[name], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(ours.spectrum, exact.spectrum, rtol=1e-4)
-    assert ours.worst_error < 1e-5
-    off = guess.certificate.standard_errors["mean"] / exact.standard_errors["mean"] - 1.0
+            np.testing.assert_allclose(getattr(ours, field)[name], getattr(exact, field)[name], rtol=1e-7, atol=1e-8)
+        assert (ours.scale[name] == exact.scale[name]).all()
+    np.testing.assert_allclose(ours.spectrum, exact.spectrum, rtol=1e-7)
+    np.testing.assert_allclose(ours.along, exact.along, rtol=1e-5, atol=1e-6 * np.abs(exact.along).max())
+    assert [(m.name, m.index) for m in ours.direction] == [(m.name, m.index) for m in exact.direction]
+    np.testing.assert_allclose([m.share for m in ours.direction], [m.share for m in exact.direction], rtol=1e-6)
+    assert ours.gap == pytest.approx(exact.gap, rel=0.2, abs=1e-14)
+    assert ours.worst_error == pytest.approx(exact.worst_error, rel=0.2, abs=1e-7)
+    assert found.verdict == f"{found.summary} {ours.sentence}"
+    off = certify(model, source, found.params, limit=10).standard_errors["mean"] / exact.standard_errors["mean"] - 1.0
     assert np.abs(off).max() > 1e-3
+
+
+def test_a_climb_cut_short_says_so():
+    rows = table_of_many_columns()
+    short = fit_with_errors(MultivariateNormal(6), readings(rows), max_passes=2)
+    assert not short.converged
+    assert short.certificate.kind == "climbing"
+
+
+def test_what_no_row_tells_is_found_by_the_engine():
+    """Two columns never seen together, the others complete: their partial correlation is anything."""
+    rows = np.random.default_rng(4).normal(size=(60, 3))
+    rows[:30, 0] = rows[30:, 1] = np.nan
+    found = fit_with_errors(MultivariateNormal(3), readings(rows))
+    assert found.certificate.kind == "flat"
+    assert found.certificate.flat
 
 
 def test_other_certificates_stay():
     rows = table_of_many_columns()[:, :4]
-    model = MultivariateNormal(4)
-    small = fit(model, model.source(readings(rows)))
-    assert with_observed_errors(small, readings(rows)) is small
-    without = fit(model, model.source(readings(rows)), certificate=False)
-    assert with_observed_errors(without, readings(rows)) is without
+    assert fit_with_errors(MultivariateNormal(4), readings(rows), certificate=False).certificate is None
+    other = fit_with_errors(StudentT(4), readings(rows)).certificate
+    assert other.passes > 0
+
+
+def test_more_than_53_columns_have_errors_of_their_means():
+    """As the block of the means of the whole information; the rest is said to be missing."""
+    rng = np.random.default_rng(6)
+    rows = rng.normal(size=(300, 60)) + rng.normal(size=(300, 1))
+    rows[rng.random(rows.shape) < 0.1] = np.nan
+    found = fit_with_errors(MultivariateNormal(60), readings(rows))
+    seen = found.certificate
+    assert (seen.kind, seen.method, seen.passes) == ("maximum", "krylov estimate", 0)
+    assert np.isnan(seen.standard_errors["covariance"]).all()
+    inverse = np.zeros((60, 60))
+    for row in rows:
+        o = np.flatnonzero(~np.isnan(row))
+        inverse[np.ix_(o, o)] += np.linalg.inv(found.params.covariance[np.ix_(o, o)])
+    np.testing.assert_allclose(seen.standard_errors["mean"], np.sqrt(np.diag(np.linalg.inv(inverse))), rtol=1e-9)
+    assert seen.missing["mean"].min() > 0.0
+    assert seen.missing["mean"].max() < 0.3
+
+
+def test_errors_of_means_alone_are_near_those_beside_covariances():
+    rows = table_of_many_columns()
+    model = MultivariateNormal(6)
+    top = fit_with_errors(model, readings(rows))
+    block = mean_information(rows, np.ones(len(rows)), top.params.covariance)[0]
+    np.testing.assert_allclose(
+        np.sqrt(np.diag(np.linalg.inv(block))), top.certificate.standard_errors["mean"], rtol=0.01
+    )
+
+
+def test_a_part_of_very_many_patterns(monkeypatch):
+    """Errors within a few per cent, the gap from all rows, and a certificate that says that it estimates."""
+    monkeypatch.setattr(normal_information, "WORK", 200 * 8.0**3)
+    rng = np.random.default_rng(5)
+    rows = rng.normal(size=(2000, 8)) @ (np.eye(8) + 0.3)
+    rows[rng.random(rows.shape) < 0.3] = np.nan
+    model, source = MultivariateNormal(8), MultivariateNormal(8).source(readings(rows))
+    found = fit_with_errors(model, readings(rows), tol=1e-10)
+    exact = certify(model, source, found.params)
+    ours = found.certificate
+    assert ours.method == "krylov estimate"
+    assert ours.gap < 1e-9
+    np.testing.assert_allclose(ours.standard_errors["mean"], exact.standard_errors["mean"], rtol=0.05)
+    np.testing.assert_allclose(ours.standard_errors["covariance"], exact.standard_errors["covariance"], rtol=0.1)
+
+
+def test_score_from_expected_moments(rows):
+    prior = CovariancePrior(2.0, np.diag([1.0, 2.0, 3.0]))
+    model = MultivariateNormal(D, prior)
+    at = NormalParams(np.array([4.5, 0.2, -299.5]), np.diag([1.0, 2.0, 1.5]) + 0.2)
+    stats = total_stats(model, model.source(readings(rows)), at)
+    whole = observed_information(rows, np.ones(N), at.mean, at.covariance, pseudo_rows=6.0, scale=prior.scale)
+    np.testing.assert_allclose(score_of(stats, at, whole.sd, 6.0, prior.scale), whole.score, rtol=1e-9, atol=1e-9)
 
 
 def test_nothing_where_there_is_no_information():
