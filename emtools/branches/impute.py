@@ -19,6 +19,7 @@ from emtools.errors import FitError, InputError
 from emtools.imputing.advice import before_fit
 from emtools.imputing.complete import impute
 from emtools.imputing.diagnose import Diagnosis, diagnose
+from emtools.imputing.fitting import WIDE
 from emtools.imputing.result import Imputation
 from emtools.imputing.store import write_model
 from emtools.io.console import Progress
@@ -200,6 +201,9 @@ def completed(table: Table, scales: Sequence[Scale], design: Design, options: Op
     """Fit and fill."""
     progress = Progress("impute")
     climbing = options.climbing
+    if len(table.markers) > WIDE:  # what was not asked for is as long as such a table bears, see `fitting.tight`
+        given = {"tol": Options.tol, "max_passes": Options.max_passes}
+        climbing = {name: value for name, value in climbing.items() if given.get(name) != value}
     several = options.starts > 1 and options.model != "mixture"
     try:
         done = impute(

@@ -19,7 +19,7 @@ from emtools.engine.stopping import Status
 from emtools.errors import EmtoolsError
 from emtools.kernels.readings import Readings
 from emtools.models.factor_analysis import FactorAnalysis, FactorParams, FactorPrior
-from emtools.models.factor_rows import leading_axes
+from emtools.models.factor_rows import FactorSource, leading_axes
 from emtools.models.tabular import TableModel
 
 PARTS = 8  # of the observed cells, of which one is hidden at a time
@@ -27,14 +27,18 @@ FEW, MANY = 5_000, 20_000  # cells up to which four and two parts are hidden in 
 LEAST = 3  # values that a column keeps
 CLOSE = 0.05  # gain to come in nats at which a climb for a comparison ends
 PASSES = 25
+LARGE, BRIEF = 200_000, 10  # cells from which a comparison of factors ends after so many passes
 FALLS = 2  # comparisons in a row that must fall to end a grid
 SHARE = 0.5  # of a column's variance that the prior on its uniqueness expects
 ROWS = 2.0  # weight of that prior in rows
-RIDGES = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+RIDGES = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 FACTORS = (1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90)
 FIRST = (3, 3)  # places in both where the search begins
 HALVINGS = 2
-WORK = 1.5e9  # most of rows times columns times squared factors
+WORK = 5e9  # most of rows times columns times squared factors, which is what a pass costs
+SEARCH = 3.5e11  # most of it that a search may spend, all passes together
+NO_WORSE = 1.005  # error of hidden cells, in that of the column mean, above which a pair is not used
+MEANS = 1e6  # ridge under which factors fill with the column mean
 
 K = TypeVar("K")
 
@@ -293,7 +297,9 @@ def best_factors(comparison: Comparison, n_factors: int | None = None, ridge: fl
     """The number of factors and the weight on loadings that predict hidden cells best, by steps on a grid of both.
 
     From the best pair so far its neighbours are tried, each climb starting from the end of that pair's, until none is
-    better; then numbers of factors halfway to those beside it.
+    better; then numbers of factors halfway to those beside it. Where a table is so large that a climb would exceed the
+    budget of the search it is left out. Pairs that predict hidden cells worse than the column mean does, by squared
+    error, are not used.
 
     Parameters
     ----------
@@ -308,18 +314,27 @@ def best_factors(comparison: Comparison, n_factors: int | None = None, ridge: fl
     most = max(1, min(d - 1, n // 2, int(math.sqrt(WORK / (n * d)))))
     sizes: list[int] = [q for q in FACTORS if q <= most] if n_factors is None else [n_factors]
     ridges = RIDGES if ridge is None else (ridge,)
+    passes = PASSES if n * d < LARGE else BRIEF
     scores: dict[tuple[int, float], float] = {}
     ends: dict[tuple[int, float], list[FactorParams]] = {}
+    spent = 0.0
+
+    def model_of(pair: tuple[int, float]) -> Callable[[Readings], FactorAnalysis]:
+        return lambda table: factor_model(table, *pair, comparison.weights)
 
     def judge(pair: tuple[int, float], near: tuple[int, float] | None) -> None:
+        nonlocal spent
+        cost = float(n * d * pair[0] ** 2 * passes * len(comparison.parts))
+        if pair in scores or (scores and spent + cost > SEARCH):
+            return
         begin: list[Any] = []
         if near is not None:
             begin = [
                 (lambda _, p=p, s=s: grown(p, s.kept.values, pair[0]))
                 for p, s in zip(ends[near], comparison.parts, strict=True)
             ]
-        w = comparison.weights
-        scores[pair], ends[pair] = comparison.judge(lambda table: factor_model(table, *pair, w), begin)
+        scores[pair], ends[pair] = comparison.judge(model_of(pair), begin, passes)
+        spent += cost
 
     def best() -> tuple[int, float]:
         return max(scores, key=lambda pair: (scores[pair], -pair[0], pair[1]))
@@ -331,8 +346,7 @@ def best_factors(comparison: Comparison, n_factors: int | None = None, ridge: fl
         beside = [(sizes[k], at[1]) for k in (i + 1, i - 1) if 0 <= k < len(sizes)]
         beside += [(at[0], ridges[k]) for k in (j + 1, j - 1) if 0 <= k < len(ridges)]
         for pair in beside:
-            if pair not in scores:
-                judge(pair, at)
+            judge(pair, at)
         if best() == at:
             break
         at = best()
@@ -341,8 +355,49 @@ def best_factors(comparison: Comparison, n_factors: int | None = None, ridge: fl
             at = best()
             tried = sorted({q for q, _ in scores})
             k = tried.index(at[0])
-            for q in {(tried[k] + tried[b]) // 2 for b in (k - 1, k + 1) if 0 <= b < len(tried)}:
-                if (q, at[1]) not in scores:
-                    judge((q, at[1]), at)
-        at = best()
+            for q in sorted({(tried[k] + tried[b]) // 2 for b in (k - 1, k + 1) if 0 <= b < len(tried)}):
+                judge((q, at[1]), at)
+    mean_error = squares_of_mean(comparison)
+    order = sorted(scores, key=lambda pair: (scores[pair], -pair[0], pair[1]), reverse=True)
+    for at in order:
+        if math.isfinite(scores[at]) and squares(comparison, model_of(at), ends[at]) <= NO_WORSE**2 * mean_error:
+            return FactorChoice(*at, scores[at], scores, ends[at][0])
+    at = order[0]
+    if ridge is None:
+        at = (1 if n_factors is None else n_factors, MEANS)
+        scores[at], ends[at] = comparison.judge(model_of(at), (), passes)
     return FactorChoice(*at, scores[at], scores, ends[at][0])
+
+
+def squares(comparison: Comparison, make: Callable[[Readings], TableModel], params: Sequence[Any]) -> float:
+    """Squared errors of hidden cells summed, each column in units of its variance.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    make : callable
+        The model of what is kept of the table.
+    params : sequence
+        Its parameters for each part.
+    """
+    total = 0.0
+    for part, own in zip(comparison.parts, params, strict=True):
+        filled, _ = make(part.kept).conditional(own, part.before)
+        total += sum_of_squares(part, filled, comparison.weights)
+    return total
+
+
+def squares_of_mean(comparison: Comparison) -> float:
+    """The same of the mean of each column."""
+    total = 0.0
+    for part in comparison.parts:
+        centre = FactorSource(part.kept.values, comparison.weights).origin
+        total += sum_of_squares(part, np.broadcast_to(centre, part.after.values.shape), comparison.weights)
+    return total
+
+
+def sum_of_squares(part: Split, filled: Floats, weights: Floats | None) -> float:
+    """Squared errors of the hidden cells of one part."""
+    hidden = part.after.observed & ~part.before.observed
+    away = np.where(hidden, part.after.values - filled, 0.0)
+    return float(part.weights @ (away**2 / variances(part.kept, weights)).sum(axis=1))

@@ -192,7 +192,7 @@ def mcar_test(imputation: Imputation, seed: int, threads: int) -> tuple[Little |
         return None, "nothing is missing"
     if n <= d:
         return None, f"it needs more rows than columns ({n} and {d})"
-    if min(n, 2.0**d) * d**3 > FLOPS:
+    if min(n, 2.0 ** min(d, 64)) * d**3 > FLOPS:
         return None, "the table is too large for it, and so many patterns would leave it without power"
     params = fitted.params
     if fitted.kind != "normal" or fitted.pseudo_rows:
@@ -237,7 +237,7 @@ def information(imputation: Imputation, covariance: Floats) -> Floats:
         return np.asarray(np.clip(told[:d], 0.0, 1.0))
     observed = scaled.observed
     n, width = observed.shape
-    if scaled.bounded.any() or fitted.kind == "mixture" or (min(n, 2.0**width) + 2) * width**3 > FLOPS:
+    if scaled.bounded.any() or fitted.kind == "mixture" or (min(n, 2.0 ** min(width, 64)) + 2) * width**3 > FLOPS:
         return np.full(d, np.nan)
     try:
         return missing_information(covariance, observed, fitted.params.df if fitted.kind == "t" else math.inf)[:d]

@@ -14,6 +14,7 @@ from emtools.engine.result import Fit
 from emtools.engine.stopping import Status
 from emtools.errors import FitError, InputError
 from emtools.imputing.choose import (
+    MEANS,
     SHARE,
     Comparison,
     FactorChoice,
@@ -41,7 +42,9 @@ WIDE = 100  # columns beyond which a covariance without a finite maximum is mode
 DENSE = 500  # columns up to which a covariance without structure is tried beside them
 CHEAPER = 5e-3  # nats a cell that factors may be behind a covariance without structure and still be used
 LOOSE = 0.1  # gain to come in nats at which climbs of many factors' parameters end
-LONGEST = 1000  # passes of such climbs
+A_CELL = 2e-6  # the same for each cell of a large table
+LONGEST, BRIEFEST = 1000, 50  # passes of such climbs
+CLIMB = 4e11  # and what they cost, in rows times columns times squared factors
 GRID = tuple(10.0 ** (k / 2.0) for k in range(2, -7, -1))  # pseudo-rows of the ridge, in rows of the table
 SINGULAR = 1e-8  # smallest eigenvalue of correlations at the end of a climb, below which it was heading for none
 COMPONENTS = (1, 2, 3, 4, 6)
@@ -246,16 +249,24 @@ def normal_model(asked: Asked, pseudo_rows: float, readings: Readings | None = N
 
 def fit_model(model: Any, asked: Asked, **more: Any) -> Fit[Any, Any]:
     """Fit one model."""
-    arguments = {"starts": asked.starts, "strategy": asked.strategy, **more, **tight(model, asked.climbing)}
+    arguments = {
+        "starts": asked.starts,
+        "strategy": asked.strategy,
+        **more,
+        **tight(model, asked.climbing, asked.readings.values.size),
+    }
     return fit_with_errors(model, asked.readings, asked.weights, **arguments)
 
 
-def tight(model: TableModel, climbing: dict[str, Any]) -> dict[str, Any]:
+def tight(model: TableModel, climbing: dict[str, Any], cells: int) -> dict[str, Any]:
     """Arguments of a climb, with tolerances of an exact fit where none were asked for: 1e-10 nats, and where a change of
-    parameters is measured in standard deviations 1e-9 of them an EM step. Beyond 100 columns factors climb to 0.1 nats."""
+    parameters is measured in standard deviations 1e-9 of them an EM step. Beyond 100 columns factors climb to 0.1 nats or
+    2e-6 nats a cell, in so many passes as cost what a search for their number does."""
     if isinstance(model, FactorAnalysis):
-        wide: dict[str, Any] = {"tol": LOOSE, "max_passes": LONGEST, "certificate": False}
-        return (wide if model.n_features > WIDE else {}) | climbing
+        if model.n_features <= WIDE:
+            return climbing
+        most = int(min(max(CLIMB / (cells * model.n_factors**2), BRIEFEST), LONGEST))
+        return {"tol": max(LOOSE, A_CELL * cells), "max_passes": most, "certificate": False} | climbing
     exact = {"tol": TOL, **({"parameter_tol": MOVE} if hasattr(model, "packed_units") else {})}
     return exact | climbing
 
@@ -398,6 +409,8 @@ def fit_factors(asked: Asked, prior: str | float, n_factors: int | None, near: F
 def tell_choice(choice: FactorChoice, comparison: Comparison) -> str:
     """One sentence on how many factors were chosen, and by what."""
     many = "1 factor" if choice.n_factors == 1 else f"{choice.n_factors} factors"
+    if choice.ridge == MEANS:
+        return "Used: the mean of each column, in effect; no factors predict hidden cells closer by squared error"
     return (
         f"Used: {many} with a ridge prior on their loadings worth {choice.ridge:g} rows, which predict "
         f"{comparison.n_cells:,.0f} hidden cells best of {len(choice.tried)} pairs tried ({choice.score:.3f} nats a cell); "
