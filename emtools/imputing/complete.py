@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import t
 
 from emtools.imputing.fitting import fit_table
 from emtools.imputing.multiple import draw
@@ -19,6 +20,7 @@ from emtools.kernels.scales import Scale
 from emtools.models.censored_normal import CensoredNormal
 from emtools.models.factor_analysis import FactorAnalysis
 from emtools.models.normal import MultivariateNormal
+from emtools.models.student_t import StudentT
 from emtools.models.tabular import TableModel
 
 Floats = npt.NDArray[np.float64]
@@ -141,7 +143,8 @@ def impute(
     better = best_filler(fitted, scaled, labels=labels, seed=seed, threads=threads) if filling == "best" else None
     used = fitted if better is None else better
     filled = fill(used.model, used.params, readings, scaled, scales, seed)
-    drawn = draw(fitted, scaled, draws, seed, method=method, threads=threads) if draws else None
+    told: dict[str, Any] = {"method": method, "threads": threads, "weights": asked.get("weights")}
+    drawn = draw(fitted, scaled, draws, seed, **told) if draws else None
     return Imputation(
         readings=readings,
         scaled=scaled,
@@ -206,13 +209,20 @@ def ends(
 ) -> tuple[Floats, Floats]:
     """Ends of the 95 % interval of each filled cell, on the scales of the model.
 
-    Where a cell is normal given what is known of its row they are mean and standard deviation times 1.96; else
-    quantiles of conditional draws, unless these would not fit into memory.
+    Where a cell is normal given what is known of its row they are mean and standard deviation times 1.96, under a t those
+    of the t that the row leaves; else quantiles of conditional draws, unless these would not fit into memory.
     """
     low, high = interval(whole, spread)
     limited = scaled.bounded
+    if isinstance(model, StudentT):
+        df = np.broadcast_to(params.df + scaled.observed.sum(axis=1, keepdims=True), spread.shape)
+        known = ~scaled.observed & (df > 2.0)
+        half = t.ppf(TAILS[1], df[known]) * np.sqrt(1.0 - 2.0 / df[known]) * spread[known]
+        low[known], high[known] = whole[known] - half, whole[known] + half
     wanted = np.zeros_like(limited)
-    if not isinstance(model, NORMAL_GIVEN_THE_ROW):
+    if isinstance(model, StudentT):
+        wanted = ~scaled.observed & ~known
+    elif not isinstance(model, NORMAL_GIVEN_THE_ROW):
         wanted = ~scaled.observed
     wanted[limited.any(axis=1)] |= ~scaled.observed[limited.any(axis=1)]
     if not wanted.any() or int(wanted.sum()) * TRIES > MOST_TRIED:
