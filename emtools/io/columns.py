@@ -203,13 +203,19 @@ def limit_values(sheet: Columns, limit: Limit, where: str, decimal: str) -> floa
     Raises
     ------
     InputError
-        If it is neither a number nor a column of numbers.
+        If it is neither a finite number nor a column of numbers.
     """
     number = read_number(limit) if isinstance(limit, str) else limit
+    if number is not None and not np.isfinite(number):
+        raise InputError(
+            where, f"{limit} is no limit", "a finite number, or a column", "mend it, or leave the limit out"
+        )
     if number is not None or limit is None:
         return number
     if limit not in sheet.header:
-        raise InputError(where, f"{limit!r} is neither a number nor a column", "one of them", "mend it")
+        raise InputError(
+            where, f"{limit!r} is neither a number nor a column", "one of them", "check the name, or give a number"
+        )
     found = read_marker(
         sheet,
         sheet.header.index(str(limit)),

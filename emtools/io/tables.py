@@ -193,7 +193,11 @@ def read_table(
     given = {"lod": dict(lod or {}), "upper_limit": dict(upper_limit or {})}
     for kind, held in given.items():
         for name in held:
-            find_column(found, name, f"--{kind.replace('_', '-')}")
+            option = f"--{kind.replace('_', '-')}"
+            if find_column(found, name, option) not in places:
+                raise InputError(
+                    str(found.path), f"column {name!r} is not a marker", "limits of markers only", f"check {option}"
+                )
     kept: dict[int, Marker] = {}
     entries: dict[str, Entry] = {}
     notices = [*found.notices, *turned_to_dates(found.header, "names of columns")]
@@ -209,7 +213,8 @@ def read_table(
             for kind in given
         }
         limits = {
-            kind: limit_values(found, value, f"limit of column {name!r}", decimal) for kind, value in set_by.items()
+            kind: limit_values(found, value, f"{found.path}, limit of column {name!r}", decimal)
+            for kind, value in set_by.items()
         }
         if limits["lod"] is None and name in found.limits:
             limits["lod"] = found.limits[name]
