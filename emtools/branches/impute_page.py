@@ -122,6 +122,9 @@ def describe(
         tables.insert(0, scores)
         facts |= short
         lead += end
+    empty = [] if diagnosis.overimputed.pit.size else ["overimputed"]
+    costs = diagnosis.markers["missing_information"].to_numpy(dtype=float)
+    empty += [] if (np.isfinite(costs) & gaps.any(axis=0)).any() else ["information"]
     told = dict.fromkeys([*notices, *imputation.fitted.notices, *diagnosis.notices])
     return page.Page(
         title=f"Imputation of {path.name}",
@@ -131,7 +134,7 @@ def describe(
         pictures=[p for p in pictures if p.stem not in CHECKS],
         tables=tables,
         belief=belief(imputation, diagnosis, rows),
-        checks=[p for p in pictures if p.stem in CHECKS],
+        checks=[p for p in pictures if p.stem in CHECKS and p.stem not in empty],
         check_tables=check_tables(diagnosis, rows),
         assumed=assumed(imputation),
         methods="\n\n".join(methods(imputation, method)),
@@ -206,6 +209,11 @@ def assumed(imputation: Imputation) -> list[str]:
             "reference."
         )
     prior = imputation.fitted.pseudo_rows
+    if imputation.fitted.kind == "mixture" and prior_counts(imputation):
+        text.append(
+            "A weak prior on the covariance of each component keeps a component from closing in on a few rows; objective and "
+            "log-likelihood differ by it."
+        )
     if prior:
         text.append(
             f"A ridge prior worth {prior:.3g} rows draws the covariance towards independent markers with the variances "
@@ -217,13 +225,19 @@ def assumed(imputation: Imputation) -> list[str]:
 
 def methods(imputation: Imputation, method: str) -> list[str]:
     """Paragraphs on how the answer was computed."""
-    how = "by maximum likelihood" if not imputation.fitted.pseudo_rows else "as the mode of their posterior"
+    how = "as the mode of their posterior" if prior_counts(imputation) else "by maximum likelihood"
     return [
         f"The parameters were estimated {how} from every observed value with the EM algorithm, with the conditional "
         "covariance of the missing values in the second moments. A missing value was replaced by its conditional mean given "
         "what is known of its row; its SD and 95 % interval leave out the error of the parameters themselves.",
         draw_words(imputation, method),
     ]
+
+
+def prior_counts(imputation: Imputation) -> bool:
+    """Whether the estimate maximises more than the likelihood."""
+    fitted = imputation.fitted
+    return bool(fitted.pseudo_rows or fitted.model.log_prior(fitted.params))
 
 
 def share_of_prior(prior: float, n: int) -> str:
@@ -275,7 +289,7 @@ def limit_words(imputation: Imputation) -> list[str]:
     return [
         f"Cells known only to lie beyond a limit ({', '.join(counted)}) counted with the probability of lying there given "
         f"the rest of their row, {exact}{beyond}: {listed(each, 8)}. What was filled in there is the conditional mean "
-        "within the limits, and no value, interval or draw leaves them."
+        "within the limits on the scale of the model, and no value, interval or draw leaves them."
     ]
 
 
@@ -311,7 +325,8 @@ def draw_words(imputation: Imputation, method: str) -> str:
 def references(imputation: Imputation, diagnosis: Diagnosis) -> list[str]:
     """What to cite for what was done."""
     cited = list(ALWAYS)
-    cited += [OF_KIND[imputation.fitted.kind]] if imputation.fitted.kind in OF_KIND else []
+    kinds = dict.fromkeys([imputation.fitted.kind, *(["mixture"] if imputation.better is not None else [])])
+    cited += [OF_KIND[kind] for kind in kinds if kind in OF_KIND]
     cited += OF_LIMITS if imputation.readings.bounded.any() else ()
     cited += [OF_SCALES[name] for name in sorted({s.name for s in imputation.scales}) if name in OF_SCALES]
     cited += [OF_LITTLE] if diagnosis.mcar is not None else []
@@ -363,9 +378,9 @@ def little_words(diagnosis: Diagnosis) -> list[str]:
     numbers = f"d² = {test.statistic:.2f} on {test.df} degrees of freedom, {show_p(test.p)}, {test.n_patterns} patterns"
     if test.p < 0.05:
         return [
-            f"Values are not missing completely at random by Little's test ({numbers}): rows with gaps differ from the others "
+            f"Little's test speaks against values missing completely at random ({numbers}): rows with gaps differ from the others "
             "in what was observed of them. The model allows this as long as what was observed explains it, which no test "
-            "can show; a complete-case analysis would be biased."
+            "can show; an analysis of complete rows alone may be biased."
         ]
     return [
         f"Little's test finds nothing against values missing completely at random ({numbers}). It compares means only, and "
@@ -428,6 +443,11 @@ def row_words(diagnosis: Diagnosis, rows: Sequence[str]) -> list[str]:
 def check_tables(diagnosis: Diagnosis, rows: Sequence[str]) -> list[page.Table]:
     """Diagnostics of each marker, and outlying rows."""
     frame = diagnosis.markers
+    empty = (
+        "; empty for markers with cells beyond a limit, of which only values within it were observed"
+        if frame["n_beyond_limit"].any()
+        else ""
+    )
     per_marker = pd.DataFrame(
         {
             "marker": frame["marker"],
@@ -438,11 +458,14 @@ def check_tables(diagnosis: Diagnosis, rows: Sequence[str]) -> list[page.Table]:
             "skewness": frame["skewness"],
         }
     )
+    about = "Missing information is about the mean. "
+    if per_marker["missing information, %"].isna().all():
+        about, per_marker = "", per_marker.drop(columns="missing information, %")
     tables = [
         page.Table(
             "Diagnostics of each marker",
-            "Missing information is about the mean. R² is that of observed values predicted as if missing, and beside it stands "
-            "which per cent of them fell within their intervals of 50, 80 and 95 %; "
+            f"{about}R² is that of observed values predicted as if missing{empty}. Beside it "
+            "stands which per cent of them fell within their intervals of 50, 80 and 95 %; "
             "skewness is that of the observed values on the scale of the model, 0 for a normal distribution.",
             per_marker.round({name: 3 if name in ("R²", "skewness") else 1 for name in per_marker.columns[1:]}),
         )

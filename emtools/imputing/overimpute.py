@@ -46,7 +46,8 @@ class OverImputed:
     pit : ndarray, shape (k,)
         Predictive probability of a value at most as large as the one observed; uniform where the model is right.
     variance : ndarray, shape (d,)
-        Of all observed values of each marker.
+        Of all observed values of each marker; NaN for markers with cells beyond a limit, whose observed values are
+        those on one side of it.
     n_observed : int
         Observed cells of the table.
     n_fits : int
@@ -72,7 +73,7 @@ class OverImputed:
         return float((np.abs(pit - 0.5) <= 0.5 * level).mean()) if pit.size else math.nan
 
     def explained(self, column: int) -> float:
-        """One less the mean square error of a column's cells over its variance; NaN for fewer than four cells."""
+        """One less the mean square error of a column's cells over its variance; NaN for fewer than four cells or a limit."""
         mine = self.columns == column
         if mine.sum() < FEWEST or not self.variance[column]:
             return math.nan
@@ -141,6 +142,7 @@ def overimpute(scaled: Readings, fitted: Fitted, n_markers: int, *, seed: int = 
     truth = scaled.values[i, j]
     n_observed = int(scaled.observed[:, :n_markers].sum())
     variance = np.array([column[~np.isnan(column)].var() for column in scaled.values[:, :n_markers].T])
+    variance[scaled.bounded[:, :n_markers].any(axis=0)] = np.nan
     return OverImputed(i, j, truth, predicted[order], sd[order], pit[order], variance, n_observed, n_fits, n_failed)
 
 

@@ -187,8 +187,6 @@ def draw_missingness(values: Floats, markers: Sequence[str], folder: Path, bound
         top.set_ylabel("missing (%)")
         top.set_xticks([])
         top.set_xlim(-0.5, len(shown) - 0.5)
-        purple = " or beyond a limit (purple)" if limits.any() else ""
-        top.set_title(f"Missing (orange){purple} of each marker, and patterns")
         grid.pcolormesh(
             np.arange(len(shown) + 1) - 0.5,
             np.arange(len(kept) + 1) - 0.5,
@@ -216,6 +214,9 @@ def draw_missingness(values: Floats, markers: Sequence[str], folder: Path, bound
         bars.set_xlabel("rows")
         bars.xaxis.set_major_locator(MaxNLocator(2, integer=True))
         figure.tight_layout(h_pad=0.6, w_pad=0.6)
+        purple = " or beyond a limit (purple)" if limits.any() else ""
+        title = f"Missing (orange){purple} of each marker, and patterns"
+        top.set_title(title, loc="left")  # after the layout, which would make room for it beside narrow axes
         cut = f"; the {len(kept)} commonest of {len(counts)} are drawn" if len(counts) > len(kept) else ""
         if len(shown) < len(markers):
             cut += f", of the {len(shown)} markers with most gaps"
@@ -303,7 +304,7 @@ def draw_imputed(
         caption = (
             "Per marker, on the scale of the model (natural logarithm where the title says log): density of the "
             "observed values (blue), distribution of the missing ones according to the model (dashed "
-            "orange: the average of their conditional normals, smoothed as much as the blue is), and the values filled "
+            "orange: the average of normals with their conditional means and SDs, smoothed as much as the blue is), and the values filled "
             "in (orange ticks: conditional means, so they lie closer together than the truth does). "
             "Where dashed orange is far "
             f"from blue, rows with gaps differ from the others in what was seen of them: look at these first.{cut}"
@@ -345,7 +346,7 @@ def shade(axis: Any, limits: Limited, j: int) -> None:
 def draw_shrinkage(
     markers: Sequence[str], model_sd: Floats, mean_filled_sd: Floats, filled_sd: Floats, folder: Path
 ) -> Picture:
-    """Standard deviation of each marker after two ways of filling in, relative to the maximum-likelihood one.
+    """Standard deviation of each marker after two ways of filling in, relative to the model's.
 
     Parameters
     ----------
@@ -367,7 +368,7 @@ def draw_shrinkage(
         axis.set_yticks(range(len(shown)), [short(markers[j], LONGEST_TICK) for j in shown])
         axis.set_ylim(-0.7, len(shown) - 0.3)
         axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-        axis.set_xlabel("standard deviation (% of the maximum-likelihood estimate)")
+        axis.set_xlabel("standard deviation (% of the model's estimate)")
         figure.tight_layout(rect=(0, 0, 1, 1 - 0.24 / figure.get_figheight()))
         handles = [
             plt.Line2D([], [], color=FILLED, marker="o", ls="none", ms=4),
@@ -393,7 +394,7 @@ def draw_shrinkage(
         caption = (
             "Standard deviation of each marker after filling its gaps with the column mean (orange) "
             "and with the model's "
-            "conditional means, as in the completed table (blue rings), in per cent of the maximum-likelihood estimate "
+            "conditional means, as in the completed table (blue rings), in per cent of the model's estimate "
             f"(line at 100 %). {finding}"
         )
         return save(figure, folder, Picture("shrinkage", "What filling in does to the spread", caption))

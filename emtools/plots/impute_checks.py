@@ -94,7 +94,7 @@ def draw_overimputed(imputation: Imputation, diagnosis: Diagnosis, folder: Path)
                 bars.plot([0, explained[j]], [place, place], color=FAINT, lw=1.2, zorder=1)
                 bars.scatter([explained[j]], [place], s=16, color=OBSERVED, zorder=2)
             bars.axvline(0, color=INK, lw=0.8)
-            bars.set_xlim(max(min(explained[order], default=0.0), LOWEST) - 0.05, 1.0)
+            bars.set_xlim(max(min([0.0, *explained[order]]), LOWEST) - 0.05, 1.0)
             bars.set_ylim(-0.7, order.size - 0.3)
             bars.set_yticks(range(order.size), [short(markers[j], LONGEST_TICK) for j in order])
         else:
@@ -110,8 +110,8 @@ def draw_overimputed(imputation: Imputation, diagnosis: Diagnosis, folder: Path)
         ranks = ""
         if imputation.readings.bounded.any():
             ranks = (
-                " Of a marker with a limit only values within it could be observed, which the predictions do not know: those "
-                "of low values come out too low, and its R² too small."
+                " Of a marker with a limit of detection only values within the limit could be observed, which the "
+                "predictions do not know: the places of its values are not even, and it has no R²."
             )
         if order.size > 1:
             best, least = markers[order[-1]], markers[order[0]]
@@ -199,6 +199,8 @@ def draw_correlations(imputation: Imputation, diagnosis: Diagnosis, folder: Path
             if apart.max() > 0.005
             else "They agree: "
         )
+        if imputation.readings.bounded.any():
+            unseen = f" Values beyond a limit count on the left only, which makes correlations there stronger.{unseen}"
         caption = (
             "Correlations of the markers on the scales of the model: left from the model, which uses every "
             "observed value at once; right from the rows in which both were observed, pair by pair. "

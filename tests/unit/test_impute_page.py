@@ -57,6 +57,8 @@ def test_all_figures_and_the_page_of_a_table_with_limits(limited, tmp_path):
     assert all((tmp_path / f"{stem}.{end}").stat().st_size > 2000 for stem in stems for end in ("svg", "png"))
     assert not plt.get_fignums()
     assert f"{n_below} (" in pictures[0].caption
+    assert np.isnan(found.markers["r_squared"]).tolist() == [True, False, False]
+    assert "it has no R²" in pictures[3].caption
     page = describe(done, found, path=Path("t.tsv"), rows=[str(i) for i in range(90)], pictures=pictures)
     assumed, methods = " ".join(page.assumed), page.methods
     assert f"({n_below} below) counted with the probability of lying there" in assumed
