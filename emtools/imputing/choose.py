@@ -25,6 +25,7 @@ from emtools.models.tabular import TableModel
 PARTS = 8  # of the observed cells, of which one is hidden at a time
 FEW, MANY = 5_000, 20_000  # cells up to which four and two parts are hidden in turn; beyond, one
 LEAST = 3  # values that a column keeps
+VARIES = 1e-6  # and of its range
 CLOSE = 0.05  # gain to come in nats at which a climb for a comparison ends
 PASSES = 25
 LARGE, BRIEF = 200_000, 10  # cells from which a comparison of factors ends after so many passes
@@ -69,7 +70,7 @@ class Split:
 def splits(readings: Readings, weights: Floats | None = None, seed: int = 0) -> list[Split]:
     """Tables with an eighth of the observed cells hidden, other cells each time.
 
-    A column keeps three values, of which two differ, and a row its last value.
+    A column keeps three values, of which two differ by more than rounding, and a row its last value.
 
     Parameters
     ----------
@@ -97,7 +98,7 @@ def splits(readings: Readings, weights: Floats | None = None, seed: int = 0) -> 
         kept = np.where(hidden, np.nan, readings.values)
         for j in np.flatnonzero(hidden.any(axis=0)):
             left = kept[~np.isnan(kept[:, j]), j]
-            if left.size < LEAST or not np.ptp(left) > 0.0:
+            if left.size < LEAST or not np.ptp(left) > VARIES * np.ptp(readings.values[seen[:, j], j]):
                 kept[:, j], hidden[:, j] = readings.values[:, j], False
         rows = hidden.any(axis=1)
         if rows.any():

@@ -49,6 +49,7 @@ GRID = tuple(10.0 ** (k / 2.0) for k in range(2, -7, -1))  # pseudo-rows of the 
 SINGULAR = 1e-8  # smallest eigenvalue of correlations at the end of a climb, below which it was heading for none
 COMPONENTS = (1, 2, 3, 4, 6)
 MOST_COMPARED = 20_000  # rows that a comparison of kinds looks at
+ROUNDING = 1e-13  # range of a column, in its largest value, up to which it holds one value alone
 TOLD = 5  # equations that a notice names
 
 
@@ -204,8 +205,9 @@ def check_columns(asked: Asked) -> None:
         raise InputError(asked.name(int(np.argmin(counts))), "no value", "at least two that differ", "drop it")
     high = np.where(seen, readings.values, -np.inf).max(axis=0)
     low = np.where(seen, readings.values, np.inf).min(axis=0)
-    if (high <= low).any():
-        column = int(np.argmax(high <= low))
+    flat = high - low <= ROUNDING * np.maximum(np.abs(high), np.abs(low))
+    if flat.any():
+        column = int(np.argmax(flat))
         got = f"one value alone, {high[column]:g}, in its {counts[column]} observed cells"
         raise InputError(asked.name(column), got, "at least two that differ", "drop it")
 
