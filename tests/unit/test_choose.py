@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as law
 
+from emtools.imputing import choose
 from emtools.imputing.choose import Comparison, best_factors, best_weight, grown, held_out, splits
 from emtools.imputing.fitting import ridge
 from emtools.kernels.readings import Readings
@@ -108,3 +109,36 @@ def test_growing_goes_along_what_is_left():
     assert gain > 200.0
     back = grown(FactorParams(more.mean, more.loadings, more.noise), values, 1)
     assert back.loadings.shape == (12, 1)
+
+
+def table_of_factors(n_rows, n_columns):
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=(n_rows, 2)) @ rng.normal(size=(2, n_columns)) + rng.normal(size=(n_rows, n_columns))
+    values[rng.random(values.shape) < 0.1] = np.nan
+    return values
+
+
+def test_pairs_worse_than_the_column_mean_are_not_used(monkeypatch):
+    values = table_of_factors(30, 12)
+    comparison = Comparison(Readings(values))
+    free = best_factors(comparison)
+    assert free.score == max(free.tried.values())
+    monkeypatch.setattr(choose, "squares_of_mean", lambda _: 0.0)
+    held = best_factors(comparison)
+    assert (held.n_factors, held.ridge) == (1, choose.MEANS)
+    model = choose.factor_model(comparison.parts[0].kept, 1, choose.MEANS)
+    filled, _ = model.conditional(held.params, comparison.parts[0].before)
+    gaps = ~comparison.parts[0].before.observed
+    centre = np.broadcast_to(held.params.mean, filled.shape)
+    np.testing.assert_allclose(filled[gaps], centre[gaps], rtol=0.0, atol=1e-2)
+
+
+def test_a_search_keeps_to_its_budget(monkeypatch):
+    comparison = Comparison(Readings(table_of_factors(40, 30)))
+    free = best_factors(comparison)
+    assert len({q for q, _ in free.tried}) > 3
+    monkeypatch.setattr(choose, "SEARCH", 40 * 30 * 5**2 * choose.PASSES * len(comparison.parts) * 2.5)
+    short = best_factors(comparison)
+    spent = sum(40 * 30 * q**2 * choose.PASSES * len(comparison.parts) for q, _ in short.tried)
+    assert spent <= choose.SEARCH
+    assert 1 <= len(short.tried) < len(free.tried)
