@@ -43,7 +43,7 @@ STREAMING = Path(__file__).with_name("impute_streaming.tsv")
 SCRIPT = Path(__file__).with_name("impute_peers.R")
 # Peer, its own criterion, and tighter ones; NaN where it has none.
 PEERS: dict[str, tuple[float, ...]] = {
-    "norm": (1e-4, 1e-6, 1e-8),
+    "norm": (1e-4, 1e-6, 1e-7, 1e-8),
     "norm2": (1e-5, 1e-7),
     "amelia": (1e-4, 1e-6),
     "bootstrap": (1e-4,),
