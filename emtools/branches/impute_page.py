@@ -214,7 +214,12 @@ def assumed(imputation: Imputation) -> list[str]:
             "A weak prior on the covariance of each component keeps a component from closing in on a few rows; objective and "
             "log-likelihood differ by it."
         )
-    if prior:
+    if prior and imputation.fitted.kind == "factors":
+        text.append(
+            f"A ridge prior worth {prior:.3g} rows draws the loadings of the factors towards 0, which makes the estimate exist "
+            "and weakens correlations."
+        )
+    elif prior:
         text.append(
             f"A ridge prior worth {prior:.3g} rows draws the covariance towards independent markers with the variances "
             "observed: it makes the estimate exist and steadies it, and shrinks correlations by about "

@@ -217,7 +217,8 @@ def draw_missingness(values: Floats, markers: Sequence[str], folder: Path, bound
         purple = " or beyond a limit (purple)" if limits.any() else ""
         title = f"Missing (orange){purple} of each marker, and patterns"
         top.set_title(title, loc="left")  # after the layout, which would make room for it beside narrow axes
-        cut = f"; the {len(kept)} commonest of {len(counts)} are drawn" if len(counts) > len(kept) else ""
+        which = f"the {len(kept)} commonest" if counts.max() > 1 else f"{len(kept)}"
+        cut = f"; {which} of {len(counts)} are drawn" if len(counts) > len(kept) else ""
         if len(shown) < len(markers):
             cut += f", of the {len(shown)} markers with most gaps"
         n_missing, n_beyond = int((gaps == 1).sum()), int((gaps == 2).sum())
