@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
+import io
 import os
 import subprocess
 import tempfile
@@ -57,6 +59,18 @@ def from_reference(name: str, columns: str) -> Callable[[], pd.DataFrame]:
     return lambda: pd.read_csv(REFERENCE / f"impute_{name}.tsv", sep="\t")[columns.split()]
 
 
+def from_r(name: str, columns: str) -> Callable[[], pd.DataFrame]:
+    """Some columns of a table that R or one of its packages holds."""
+
+    @functools.cache
+    def table() -> pd.DataFrame:
+        command = f"write.csv({name}, row.names = FALSE)"
+        done = subprocess.run(["Rscript", "-e", command], capture_output=True, text=True, check=True)
+        return pd.read_csv(io.StringIO(done.stdout))[columns.split()]
+
+    return table
+
+
 TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "diabetes": lambda: load_diabetes(scaled=False, as_frame=True).data[list(MARKERS)],
     "pbc": pbc,
@@ -67,6 +81,18 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "boys": from_reference("boys", "age hgt wgt bmi hc"),
     "sleep": from_reference("sleep", "log_bw log_brw sws ps log_mls log_gt pi sei odi"),
     "pbcseq": from_reference("pbcseq", "day age bili chol albumin alk.phos ast platelet protime"),
+    "Boston": from_r("MASS::Boston", "lstat crim zn indus nox rm age dis rad tax ptratio black medv"),
+    "Pima": from_r("MASS::Pima.tr", "age npreg glu bp skin bmi ped"),
+    "crabs": from_r("MASS::crabs", "FL RW CL CW BD"),
+    "glass": from_r("MASS::fgl", "RI Na Mg Al Si K Ca Ba Fe"),
+    "quakes": from_r("datasets::quakes", "lat long depth mag stations"),
+    "swiss": from_r("datasets::swiss", "Education Fertility Agriculture Examination Catholic Infant.Mortality"),
+    "judges": from_r("datasets::USJudgeRatings", "CONT INTG DMNR DILG CFMG DECI PREP FAMI ORAL WRIT PHYS RTEN"),
+    "banknote": from_r("mclust::banknote", "Length Left Right Bottom Top Diagonal"),
+    "glucose": from_r("mclust::diabetes", "glucose insulin sspg"),
+    "thyroid": from_r("mclust::thyroid", "RT3U T4 T3 TSH DTSH"),
+    "lung": from_r("survival::lung", "age time ph.karno pat.karno meal.cal wt.loss"),
+    "pupils": from_r("lavaan::HolzingerSwineford1939", "ageyr x1 x2 x3 x4 x5 x6 x7 x8 x9"),
 }
 
 
@@ -155,6 +181,16 @@ def fill_iterative(values: Floats, seed: int) -> Floats:
     return result
 
 
+def fill_default(values: Floats, seed: int) -> Floats:
+    """What `emtools impute` fills without any option."""
+    from emtools.imputing.complete import impute
+    from emtools.kernels.readings import Readings
+    from emtools.kernels.scales import Identity
+
+    names = [f"x{j}" for j in range(values.shape[1])]
+    return impute(Readings(values), markers=names, scales=[Identity()] * len(names), certificate=False).values
+
+
 def fill_ours(kind: str) -> Fill:
     """Conditional means of a model of `fit_table`."""
 
@@ -179,7 +215,12 @@ PEERS: dict[str, Fill | None] = {
     "Amelia": None,
     "missForest": None,
 }
-OURS: dict[str, Fill] = {"emtools": fill_ours("normal"), "emtools t": fill_ours("t"), "emtools auto": fill_ours("auto")}
+OURS: dict[str, Fill] = {
+    "emtools": fill_ours("normal"),
+    "emtools default": fill_default,
+    "emtools t": fill_ours("t"),
+    "emtools auto": fill_ours("auto"),
+}
 
 
 def run_in_r(method: str, case: Case, sources: str) -> tuple[float, str]:
