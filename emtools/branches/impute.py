@@ -38,6 +38,7 @@ LARGEST_FOR_PEERS = 60_000
 SAME_CELL = 1e-9
 WIDEST_PARAMETERS = 200  # columns whose covariances parameters.tsv holds
 EVERY = "*"
+CELLS = ["row", "column", "known", "value", "sd", "lower", "upper", "scale"]  # of imputed_cells.tsv
 WITHOUT_LIMITS = ("t", "factors", "mixture")
 STRONG = 3.0  # nats of evidence for a logarithm of a marker with limits
 
@@ -113,7 +114,7 @@ class Options(RunOptions):
     prior: str | float = "auto"
     factors: int | None = None
     components: int | None = None
-    fill: str = "best"
+    fill: str = "model"
     draws: int = 0
     draw_method: str = "bootstrap"
     tol: float = 1e-12
@@ -429,7 +430,7 @@ def cell_frame(rows: Sequence[str], done: Imputation) -> pd.DataFrame:
             )
             for i, j in gaps
         ],
-        columns=["row", "column", "known", "value", "sd", "lower", "upper", "scale"],
+        columns=CELLS,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emtools.branches.impute import pairs, refuse_limits
+from emtools.branches.impute import CELLS, known, pairs, refuse_limits, scale_word
 from emtools.imputing.complete import as_modelled, fill
 from emtools.imputing.store import read_model
 from emtools.io.design import design_from_json
@@ -84,19 +84,19 @@ def run(options: Options) -> int:
     scaled = as_modelled(table.readings, stored.scales, design.matrix(table.covariates))
     filling = fill(stored.model, stored.params, table.readings, scaled, stored.scales, options.seed)
     gaps = np.argwhere(~table.readings.observed)
+    low, high = table.readings.bounds()
     cells = pd.DataFrame(
         [
             (
                 table.rows[i],
                 table.markers[j],
-                filling.values[i, j],
-                filling.sd[i, j],
-                filling.lower[i, j],
-                filling.upper[i, j],
+                known(low[i, j], high[i, j]),
+                *(part[i, j] for part in (filling.values, filling.sd, filling.lower, filling.upper)),
+                scale_word(stored.scales[j]),
             )
             for i, j in gaps
         ],
-        columns=["row", "column", "value", "sd", "lower", "upper"],
+        columns=CELLS,
     )
     with staged(options.out) as folder:
         write_completed(table, filling.values, folder, sd=filling.sd)

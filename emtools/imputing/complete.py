@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from emtools.models.tabular import TableModel
 
 Floats = npt.NDArray[np.float64]
 
-TRIES = 400  # conditional draws from which the intervals of a cell that is not normal are read
+TRIES = 1000  # conditional draws from which the intervals of a cell that is not normal are read
 MOST_TRIED = 20_000_000  # values of such draws that are held at once
 TAILS = (0.025, 0.975)
 NORMAL_GIVEN_THE_ROW = (MultivariateNormal, CensoredNormal, FactorAnalysis)  # but for rows with limits
@@ -98,7 +98,7 @@ def impute(
     design_names: Sequence[str] = (),
     draws: int = 0,
     method: str = "bootstrap",
-    filling: str = "best",
+    filling: str = "model",
     seed: int = 0,
     threads: int = 1,
     **asked: Any,
@@ -121,7 +121,7 @@ def impute(
         Completed tables to draw.
     method : str
         How, as in `emtools.imputing.multiple.draw`.
-    filling : {"best", "model"}
+    filling : {"model", "best"}
         Whether a mixture may fill the gaps where it predicts hidden cells clearly better than the normal that was fitted.
     seed, threads
         As in `emtools.engine.starts.fit`.
@@ -140,6 +140,8 @@ def impute(
     scaled = as_modelled(readings, scales, design)
     labels = (*markers, *design_names)
     fitted = fit_table(scaled, labels=labels, seed=seed, threads=threads, **asked)
+    if isinstance(fitted.model, CensoredNormal):
+        fitted = replace(fitted, notices=(*fitted.notices, *fitted.model.notices(scaled)))
     better = best_filler(fitted, scaled, labels=labels, seed=seed, threads=threads) if filling == "best" else None
     used = fitted if better is None else better
     filled = fill(used.model, used.params, readings, scaled, scales, seed)

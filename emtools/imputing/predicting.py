@@ -145,6 +145,6 @@ def best_filler(fitted: Fitted, readings: Readings, *, labels: Sequence[str] = (
         filler.pseudo_rows,
         (
             f"filled by a mixture of {found.chosen} normals, which predicts hidden cells {100 * gain:.0f} % closer than one "
-            "normal does; parameters, tests and draws are those of the normal; --fill model fills with the normal too",
+            "normal does; parameters, tests and draws are those of the normal",
         ),
     )

@@ -394,7 +394,7 @@ class MultivariateNormal:
         if not (variance > 0).all():
             return f"{self.label(int(np.argmin(variance)))} has no variance"
         scale = 1.0 / np.sqrt(variance)
-        correlation = covariance * np.outer(scale, scale)
+        correlation = covariance * scale[:, None] * scale
         if factorise(correlation - 2.0 * SINGULAR * np.eye(self.n_features)) is not None:
             return None
         values, vectors = np.linalg.eigh(correlation)
