@@ -265,10 +265,15 @@ def test_the_estimate_for_many_parameters_is_near_the_certificate_and_says_so():
 
 
 def test_what_lies_outside_of_the_subspace_is_inflated_too(monkeypatch):
+    """Without the inflation the mean ratio is 0.83; one estimate rests on a few probes, so five are averaged."""
     monkeypatch.setattr("emtools.engine.estimate.KEPT", 1)
     model, source, params = crowded()
-    exact, guess = certify(model, source, params), certify(model, source, params, limit=0)
-    ratios = [np.ravel(guess.standard_errors[n] / error) for n, error in exact.standard_errors.items()]
+    exact, packed = certify(model, source, params), model.pack(params)
+    ratios = []
+    for seed in range(5):
+        nearby = packed * (1.0 + 1e-13 * np.random.default_rng(seed).normal(size=packed.size))
+        guess = certify(model, source, model.unpack(nearby), limit=0)
+        ratios += [np.ravel(guess.standard_errors[n] / error) for n, error in exact.standard_errors.items()]
     assert np.concatenate(ratios).mean() == pytest.approx(1.0, abs=0.05)
 
 
