@@ -46,7 +46,7 @@ def dependencies(values: Floats, covariance: Floats, labels: Sequence[str]) -> l
     >>> rows = rng.normal(size=(30, 2))
     >>> rows = np.column_stack([rows, rows[:, 0] - 2.0 * rows[:, 1] + 1.0])
     >>> dependencies(rows, np.cov(rows.T), ["a", "b", "c"])
-    ['c = a - 2 b + 1']
+    ['a = 2 b + c - 1']
     """
     sd = np.sqrt(np.diagonal(covariance))
     correlation = covariance / np.outer(sd, sd)

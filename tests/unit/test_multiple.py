@@ -257,7 +257,7 @@ def test_unusable_arguments_are_named(normal, known):
     with pytest.raises(InputError, match="weighted rows"):
         draw(normal, known, 2, method="posterior", weights=np.arange(150.0))
     wide = Readings(np.random.default_rng(0).normal(size=(4, 6)))
-    few = fitted_by(MultivariateNormal(6, CovariancePrior(0.5, np.eye(6))), wide, certificate=False)
+    few = fitted_by(MultivariateNormal(6, CovariancePrior(-6.9, 0.1 * np.eye(6))), wide, certificate=False)
     with pytest.raises(InputError, match="4 rows for 6 columns leave the posterior improper"):
         draw(few, wide, 2, method="posterior")
 
