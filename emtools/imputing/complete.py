@@ -140,8 +140,9 @@ def impute(
     scaled = as_modelled(readings, scales, design)
     labels = (*markers, *design_names)
     fitted = fit_table(scaled, labels=labels, seed=seed, threads=threads, **asked)
-    if isinstance(fitted.model, CensoredNormal):
-        fitted = replace(fitted, notices=(*fitted.notices, *fitted.model.notices(scaled)))
+    limits = getattr(fitted.model, "notices", None)
+    if limits is not None:
+        fitted = replace(fitted, notices=(*fitted.notices, *limits(scaled)))
     better = best_filler(fitted, scaled, labels=labels, seed=seed, threads=threads) if filling == "best" else None
     used = fitted if better is None else better
     filled = fill(used.model, used.params, readings, scaled, scales, seed)

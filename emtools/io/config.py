@@ -107,10 +107,13 @@ class Entry:
         name = PRODUCTS[self.branch][1]
         return f"{self.out}/{name}{whole_suffix(Path(self.files['input'])) if self.branch == 'impute' else ''}"
 
-    def option(self, key: str, default: str) -> str:
-        """The word behind an option, as one types it."""
-        name = f"--{key}"
-        return self.words[self.words.index(name) + 1] if name in self.words else default
+    @property
+    def drawn(self) -> list[str]:
+        """Completed tables that an imputation draws."""
+        count = int(self.words[self.words.index("--draws") + 1]) if "--draws" in self.words else 0
+        folder, name = os.path.split(self.product)
+        stem, dot, ending = name.partition(".")
+        return [f"{folder}/{stem}_{number}{dot}{ending}" for number in range(1, count + 1)]
 
 
 @dataclass(frozen=True)

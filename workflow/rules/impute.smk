@@ -10,10 +10,7 @@ for entry in PLAN.branch("impute"):
             f"{entry.out}/dictionary.tsv",
             f"{entry.out}/imputed.tsv",
             f"{entry.out}/model.npz",
-            [
-                f"{entry.out}/completed_{number}{entry.product.removeprefix(f'{entry.out}/completed')}"
-                for number in range(1, int(entry.option("draws", "0")) + 1)
-            ],
+            entry.drawn,
             figures(
                 entry,
                 missingness="what is missing",
