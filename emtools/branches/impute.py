@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -153,7 +154,7 @@ def run(options: Options) -> int:
     ]
     tell(table, notices)
     done = completed(table, scales, design, options)
-    diagnosis = diagnose(done, seed=options.seed, threads=options.threads)
+    diagnosis = diagnose(done, rows=table.rows, seed=options.seed, threads=options.threads)
     told = [*done.fitted.notices, *(done.better.notices if done.better else ()), *done.how_drawn]
     tell(table, [*told, *diagnosis.notices])
     accuracy = None if truth is None else measure(done, truth, options.seed)
@@ -297,7 +298,7 @@ def marker_scales(table: Table, log: Sequence[str], scale: Sequence[str]) -> tup
         found.append(scale_of(kind or "none", table.values[:, j], at=lambda row, j=j: table.at(row, j), option=option))
     told = [
         f"modelled on the log scale, which describes its values and limits better: {name}; "
-        f"--scale {name}=none keeps it as measured"
+        f"--scale {quote(f'{name}=none')} keeps it as measured"
         for name in chosen
     ]
     return found, told

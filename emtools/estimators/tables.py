@@ -20,7 +20,7 @@ from emtools.estimators.shared import (
     wanted,
 )
 from emtools.imputing.fitting import fit_table
-from emtools.imputing.multiple import draw_tables
+from emtools.imputing.multiple import draw
 from emtools.kernels.missing import log_density_observed
 from emtools.kernels.readings import Readings
 from emtools.models.covariance_prior import spread_prior
@@ -193,7 +193,8 @@ class MVNImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
         seed = as_seed(self.random_state)
         with value_errors():
-            return draw_tables(self.fitted_, Readings(rows), m, seed, method=method, threads=threads, weights=weights)
+            drawn = draw(self.fitted_, Readings(rows), m, seed, method=method, threads=threads, weights=weights)
+            return drawn.tables
 
     def score_samples(self, X: Any) -> Floats:
         """Log density of what was observed of each row, shape (n,), nats."""

@@ -117,13 +117,15 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def diagnose(imputation: Imputation, *, seed: int = 0, threads: int = 1) -> Diagnosis:
+def diagnose(imputation: Imputation, *, rows: Sequence[str] = (), seed: int = 0, threads: int = 1) -> Diagnosis:
     """Everything a statistician asks of a completed table.
 
     Parameters
     ----------
     imputation : Imputation
         The table, its model and its fit.
+    rows : sequence of str
+        Names of the rows, n of them; their numbers from 1 by default.
     seed : int
         Deals the cells of the over-imputation.
     threads : int
@@ -170,7 +172,7 @@ def diagnose(imputation: Imputation, *, seed: int = 0, threads: int = 1) -> Diag
         covariance=covariance,
         correlation=correlation,
         starts=tell_starts(imputation.fitted.fit.starts),
-        notices=(*after_fit(imputation, correlation), *misfits(imputation, cells, outliers, batch)),
+        notices=(*after_fit(imputation, correlation), *misfits(imputation, cells, outliers, batch, rows)),
     )
 
 
@@ -286,16 +288,21 @@ def outlying_rows(imputation: Imputation, mean: Floats, covariance: Floats) -> p
 
 
 def misfits(
-    imputation: Imputation, cells: OverImputed, outliers: pd.DataFrame, batch: BatchInfluence | None
+    imputation: Imputation,
+    cells: OverImputed,
+    outliers: pd.DataFrame,
+    batch: BatchInfluence | None,
+    rows: Sequence[str],
 ) -> list[str]:
     """Sentences on what the model does not describe."""
     told = []
     far = int((outliers["p_holm"] < SURPRISING).sum())
     if far:
         remedy = "look at them" if imputation.fitted.kind == "t" else "check them for errors, or use --model t"
+        names = [rows[int(row)] if rows else str(int(row) + 1) for row in outliers["row"][:far]]
         told.append(
             f"{far} row{'s' * (far != 1)} too far from the others for a {described(imputation.fitted)} distribution (row"
-            f"{'s' * (far != 1)} {listed([str(int(row) + 1) for row in outliers['row'][:far]])}): {remedy}"
+            f"{'s' * (far != 1)} {listed(names)}): {remedy}"
         )
     if cells.pit.size >= FROM:
         covered = cells.coverage(0.95)

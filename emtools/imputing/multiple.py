@@ -56,27 +56,6 @@ class Draws:
     notices: tuple[str, ...]
 
 
-def draw_tables(
-    fitted: Fitted,
-    readings: Readings,
-    m: int,
-    seed: int = 0,
-    *,
-    method: str = BOOTSTRAP,
-    threads: int = 1,
-    executor: Any = "threads",
-    weights: Floats | None = None,
-    tol: float | None = None,
-    max_passes: int = 2000,
-    accelerate: bool = True,
-) -> tuple[Floats, ...]:
-    """The tables of `draw`, whose arguments these are."""
-    climbing: dict[str, Any] = {"tol": tol, "max_passes": max_passes, "accelerate": accelerate}
-    return draw(
-        fitted, readings, m, seed, method=method, threads=threads, executor=executor, weights=weights, **climbing
-    ).tables
-
-
 def draw(
     fitted: Fitted,
     readings: Readings,

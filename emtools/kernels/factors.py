@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from emtools.kernels.missing import LOG_2PI, factorise, solve_lower
+from emtools.kernels.missing import LOG_2PI
 
 Floats = npt.NDArray[np.float64]
 
@@ -70,42 +70,6 @@ class Posterior:
     spreads: Floats
     log_determinants: Floats
     squares: Floats
-
-
-def factor_posterior(loadings: Floats, noise: Floats) -> tuple[Floats, Floats, Floats] | None:
-    """Regression of the factors on observed columns: ``E[z | x] = slopes (x - μ)``, ``cov[z | x] = spread``.
-
-    With ``M = I + Λᵀ Ψ⁻¹ Λ``: ``spread = M⁻¹`` and ``slopes = M⁻¹ Λᵀ Ψ⁻¹``. The readable form of `posterior`, for one
-    pattern.
-
-    Parameters
-    ----------
-    loadings : ndarray, shape (p, q)
-        Λ of the observed columns.
-    noise : ndarray, shape (p,)
-        Their variances Ψ.
-
-    Returns
-    -------
-    factor : ndarray, shape (q, q)
-        Lower Cholesky factor of M.
-    slopes : ndarray, shape (q, p)
-    spread : ndarray, shape (q, q)
-        None where a variance is not positive.
-
-    References
-    ----------
-    Rubin & Thayer (1982), Psychometrika 47, 69-76, doi:10.1007/BF02293851, eqs 2-4, by the Woodbury identity.
-    """
-    if not (noise > 0.0).all():
-        return None
-    scaled = loadings / noise[:, None]
-    factor = factorise(np.eye(loadings.shape[1]) + loadings.T @ scaled)
-    if factor is None:
-        return None
-    inverse = solve_lower(factor, np.eye(len(factor)))
-    spread = inverse.T @ inverse
-    return factor, spread @ scaled.T, spread
 
 
 @njit(cache=True, nogil=True)

@@ -81,20 +81,6 @@ def sd_after_filling(values: Floats, fill: Floats) -> Floats:
     return spread
 
 
-def to_model_scale(values: Floats, logged: Booleans) -> Floats:
-    """Natural logarithm of the columns in `logged` (d,), the others as they are."""
-    scaled = values.copy()
-    scaled[:, logged] = np.log(values[:, logged])
-    return scaled
-
-
-def from_model_scale(scaled: Floats, logged: Booleans) -> Floats:
-    """Inverse of `to_model_scale`; the back-transformed mean of a normal is a median."""
-    values = scaled.copy()
-    values[:, logged] = np.exp(scaled[:, logged])
-    return values
-
-
 def interval(filled: Floats, sd: Floats) -> tuple[Floats, Floats]:
     """Lower and upper end of the 95 % interval of a normal."""
     return filled - NORMAL_975 * sd, filled + NORMAL_975 * sd

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emtools.engine.chunks import VALUES_PER_CHUNK, check_weights
+from emtools.engine.chunks import VALUES_PER_CHUNK
 from emtools.engine.protocol import Floats
-from emtools.errors import InputError
 from emtools.kernels.missing import group_rows
 from emtools.kernels.patterns import mean_and_root
+from emtools.models.tabular import checked_table
 
 
 @dataclass(frozen=True)
@@ -58,18 +58,9 @@ class FactorSource:
     """
 
     def __init__(self, values: Floats, weights: Floats | None = None, chunk_rows: int | None = None) -> None:
-        table = np.asarray(values, dtype=np.float64)
-        if table.ndim != 2 or not table.size:
-            raise InputError("data", f"array of shape {table.shape}", "a table with at least one row and column")
-        if np.isinf(table).any():
-            row, column = np.argwhere(np.isinf(table))[0]
-            raise InputError("data", f"row {row}, column {column} is infinite", "finite values, NaN where missing")
-        n, d = table.shape
-        w = check_weights(weights, n)
+        table, w = checked_table(values, weights)
+        d = table.shape[1]
         seen = ~np.isnan(table) & (w > 0)[:, None]
-        if not seen.any(axis=0).all():
-            empty = int(np.argmin(seen.any(axis=0)))
-            raise InputError("data", f"column {empty} has no value", "at least one value in each column", "drop it")
         filled = np.where(seen, table, 0.0)
         self.origin: Floats = (w @ filled) / (w @ seen)
         self.n_units = int(seen.any(axis=1).sum())

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from emtools.engine.chunks import Rows, check_weights
+from emtools.engine.chunks import Rows
 from emtools.engine.protocol import Assign, Floats, Source, Stats
 from emtools.errors import InputError
 from emtools.kernels.filling import draw_gaps, fill_gaps, log_density_rows
@@ -28,6 +28,7 @@ from emtools.kernels.patterns import PatternRows, column_moments, rows_by_patter
 from emtools.kernels.precision import Precision, expected_deviations, invert
 from emtools.kernels.readings import Readings
 from emtools.models.mixture import CovariancePrior
+from emtools.models.tabular import checked_table
 
 # Values of a chunk: a share of the table within bounds, so that a small one has work for several threads.
 CHUNKS, SMALLEST_CHUNK, LARGEST_CHUNK = 8, 2**13, 2**17
@@ -147,19 +148,10 @@ class PatternSource:
     """
 
     def __init__(self, values: Floats, weights: Floats | None = None, chunk_patterns: int | None = None) -> None:
-        table = np.asarray(values, dtype=np.float64)
-        if table.ndim != 2 or not table.size:
-            raise InputError("data", f"array of shape {table.shape}", "a table with at least one row and column")
-        if np.isinf(table).any():
-            row, column = np.argwhere(np.isinf(table))[0]
-            raise InputError("data", f"row {row}, column {column} is infinite", "finite values, NaN where missing")
+        table, w = checked_table(values, weights)
         n, d = table.shape
-        w = check_weights(weights, n)
         seen = ~np.isnan(table)
         weight = w @ seen
-        if not (weight > 0.0).all():
-            empty = int(np.argmin(weight))
-            raise InputError("data", f"column {empty} has no value", "at least one value in each column", "drop it")
         self.n_empty = n - int(seen.any(axis=1).sum())
         self.origin: Floats = (w @ np.where(seen, table, 0.0)) / weight
         rows, _ = rows_by_pattern(table, w, self.origin, reduce=True)

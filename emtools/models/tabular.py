@@ -6,7 +6,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from emtools.engine.chunks import check_weights
 from emtools.engine.protocol import Floats, Model, Source
+from emtools.errors import InputError
 from emtools.kernels.readings import Readings
 
 
@@ -43,3 +45,26 @@ class TableModel(Model[Any, Any, Any], Protocol):
     def log_density(self, params: Any, readings: Readings) -> Floats:
         """Log density (probability, for cells of which bounds are known) of what is known of each row, (n,), nats."""
         ...
+
+
+def checked_table(values: Floats, weights: Floats | None) -> tuple[Floats, Floats]:
+    """A table with gaps as float64, shape (n, d), and the weights of its rows, shape (n,).
+
+    Raises
+    ------
+    InputError
+        If the table is empty, holds an infinity, a column has no value in a row of positive weight, or the weights do
+        not fit.
+    """
+    table = np.asarray(values, dtype=np.float64)
+    if table.ndim != 2 or not table.size:
+        raise InputError("data", f"array of shape {table.shape}", "a table with at least one row and column")
+    if np.isinf(table).any():
+        row, column = np.argwhere(np.isinf(table))[0]
+        raise InputError("data", f"row {row}, column {column} is infinite", "finite values, NaN where missing")
+    w = check_weights(weights, len(table))
+    known = (~np.isnan(table) & (w > 0.0)[:, None]).any(axis=0)
+    if not known.all():
+        got = f"column {int(np.argmin(known))} has no value"
+        raise InputError("data", got, "at least one value in each column", "drop it")
+    return table, w

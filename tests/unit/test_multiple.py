@@ -12,7 +12,7 @@ from emtools.engine.loop import climb
 from emtools.engine.starts import fit
 from emtools.engine.stopping import Status
 from emtools.errors import InputError
-from emtools.imputing.multiple import MOST_STEPS, chain_length, draw, draw_tables
+from emtools.imputing.multiple import MOST_STEPS, chain_length, draw
 from emtools.imputing.result import Fitted
 from emtools.kernels.posterior import draw_inverse_wishart, draw_normal_posterior
 from emtools.kernels.readings import Readings
@@ -50,7 +50,7 @@ METHODS = ["bootstrap", "posterior", "parameters fixed"]
 
 @pytest.mark.parametrize("method", METHODS)
 def test_tables_are_whole_keep_what_was_observed_and_differ(normal, known, method):
-    tables = draw_tables(normal, known, 3, 5, method=method)
+    tables = draw(normal, known, 3, 5, method=method).tables
     assert len(tables) == 3
     for table in tables:
         np.testing.assert_array_equal(table[known.observed], known.values[known.observed])
@@ -60,12 +60,12 @@ def test_tables_are_whole_keep_what_was_observed_and_differ(normal, known, metho
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_draw_depends_on_its_number_and_the_seed_alone(normal, known, method):
-    five = draw_tables(normal, known, 5, 7, method=method)
-    two = draw_tables(normal, known, 2, 7, method=method, threads=3)
-    in_threads = draw_tables(normal, known, 5, 7, method=method, threads=2)
+    five = draw(normal, known, 5, 7, method=method).tables
+    two = draw(normal, known, 2, 7, method=method, threads=3).tables
+    in_threads = draw(normal, known, 5, 7, method=method, threads=2).tables
     for one, other in zip([*five, *five], [*in_threads, *two], strict=False):
         assert one.tobytes() == other.tobytes()
-    assert (draw_tables(normal, known, 1, 8, method=method)[0] != five[0]).any()
+    assert (draw(normal, known, 1, 8, method=method).tables[0] != five[0]).any()
 
 
 @pytest.mark.parametrize("method", ["bootstrap", "posterior"])
@@ -178,7 +178,7 @@ def test_few_rows_do_not_make_draws_too_narrow(monkeypatch):
             values = rng.normal(size=(30, 1)) + rng.normal(size=(30, 6))
             values[:4, 0] = np.nan
             known = Readings(values)
-            tables = np.array(draw_tables(fitted_by(MultivariateNormal(6), known, certificate=False), known, 40, seed))
+            tables = np.array(draw(fitted_by(MultivariateNormal(6), known, certificate=False), known, 40, seed).tables)
             drawn.append(tables[:, :4, 0].var(axis=0, ddof=1))
             # What least squares on the 26 whole rows says of the prediction of a new one.
             design = np.column_stack([np.ones(30), values[:, 1:]])
