@@ -26,14 +26,14 @@ from emtools.imputing.choose import (
 from emtools.imputing.dependencies import dependencies
 from emtools.imputing.result import Fitted
 from emtools.imputing.sparse import best_sparse, sparse_model, target_params
-from emtools.imputing.standard_errors import fit_with_errors
+from emtools.imputing.standard_errors import AT_BOUND, fit_with_errors
 from emtools.kernels.readings import Readings
 from emtools.models.censored_normal import CensoredNormal
 from emtools.models.factor_analysis import FactorAnalysis, FactorParams
 from emtools.models.incomplete_mixture import IncompleteMixture, incomplete_prior
 from emtools.models.mixture import CovariancePrior
 from emtools.models.normal import MultivariateNormal
-from emtools.models.student_t import StudentT
+from emtools.models.student_t import HIGHEST_DF, LOWEST_DF, StudentT
 from emtools.models.tabular import TableModel
 
 KINDS = ("normal", "t", "factors", "mixture", "auto")
@@ -156,8 +156,7 @@ def fit_table(
         case "normal":
             return fit_normal(asked, prior)
         case "t":
-            model = StudentT(readings.values.shape[1], labels=asked.labels)
-            return Fitted("t", cast("TableModel", model), fit_model(model, asked), 0.0, ())
+            return fit_t(asked)
         case "factors":
             return fit_factors(asked, prior, n_factors)
         case "mixture":
@@ -271,6 +270,24 @@ def tight(model: TableModel, climbing: dict[str, Any], cells: int) -> dict[str, 
         return {"tol": max(LOOSE, A_CELL * cells), "max_passes": most, "certificate": False} | climbing
     exact = {"tol": TOL, **({"parameter_tol": MOVE} if hasattr(model, "packed_units") else {})}
     return exact | climbing
+
+
+def fit_t(asked: Asked) -> Fitted:
+    """A multivariate t, and what degrees of freedom at a bound mean."""
+    model = StudentT(asked.readings.values.shape[1], labels=asked.labels)
+    fitted = fit_model(model, asked)
+    notices = []
+    if fitted.params.df >= HIGHEST_DF * (1.0 - AT_BOUND):
+        notices.append(
+            f"The likelihood rises with the degrees of freedom as far as they go, {HIGHEST_DF:,.0f}, where a t is a normal "
+            "distribution: no row lies far enough out for a t; use kind normal"
+        )
+    elif fitted.params.df <= LOWEST_DF * (1.0 + AT_BOUND):
+        notices.append(
+            f"The degrees of freedom are as few as they can be, {LOWEST_DF:g}: the likelihood rises without bound as the t "
+            "narrows about some rows; use kind normal"
+        )
+    return Fitted("t", cast("TableModel", model), fitted, 0.0, tuple(notices))
 
 
 def fit_normal(asked: Asked, prior: str | float) -> Fitted:
@@ -497,7 +514,7 @@ def fit_best(asked: Asked, prior: str | float, n_factors: int | None, n_componen
     notice = f"Used: {order[0]}, ahead by {lead:.3f} nats a cell on {comparison.n_cells:,.0f} hidden cells ({told})"
     match order[0]:
         case "t":
-            best = Fitted("t", student, fit_model(student, asked), 0.0, ())
+            best = fit_t(asked)
         case "factors":
             best = fit_factors(asked, prior if prior == "none" else chosen.ridge, chosen.n_factors)
         case "mixture":

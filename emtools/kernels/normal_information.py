@@ -24,10 +24,11 @@ GOLDEN = 0.6180339887498949  # its multiples modulo 1 fill the unit interval eve
 
 
 @dataclass(frozen=True)
-class NormalInformation:
-    """Score and information in q = d (d + 3) / 2 parameters: d means, and the lower triangle of the covariance by rows.
+class ClosedInformation:
+    """Score and information in q parameters: d means, the lower triangle of the covariance by rows, and more where a model
+    has more, as degrees of freedom.
 
-    Everything is in units of the standard deviations `sd` of the columns.
+    Everything is in units of the standard deviations `sd` of the columns, and further parameters in units of themselves.
 
     Parameters
     ----------
@@ -39,7 +40,9 @@ class NormalInformation:
         The same of complete rows, at a maximum.
     sd : ndarray, shape (d,)
     share : float
-        Share of the rows from which the block of the covariances comes; 1 is all, and observed information.
+        Share of the rows from which the block of the covariances comes; 1 is all.
+    expected : bool
+        Whether that block is expected information.
     """
 
     score: Floats
@@ -47,6 +50,12 @@ class NormalInformation:
     complete: Floats
     sd: Floats
     share: float
+    expected: bool = False
+
+    @property
+    def exact(self) -> bool:
+        """Whether it is the observed information of all rows."""
+        return self.share == 1.0 and not self.expected
 
     def errors(self) -> tuple[Floats, Floats] | None:
         """Standard errors of the means (d,) and the covariances (d, d) in the units of the columns; None where the
@@ -67,7 +76,7 @@ class NormalInformation:
         errors = np.sqrt((half**2).sum(axis=0))
         rows, columns = np.tril_indices(d)
         covariance = np.empty((d, d))
-        covariance[rows, columns] = covariance[columns, rows] = errors[d:]
+        covariance[rows, columns] = covariance[columns, rows] = errors[d : d + len(rows)]
         return errors[:d] * self.sd, covariance * np.outer(self.sd, self.sd)
 
     def gap(self) -> tuple[float, float]:
@@ -254,7 +263,7 @@ def observed_information(
     pseudo_rows: float = 0.0,
     scale: Floats | None = None,
     terms: float = TERMS,
-) -> NormalInformation | None:
+) -> ClosedInformation | None:
     """Score and observed information of rows with gaps, in closed form.
 
     A pattern of missingness with inverse covariance W of its p values, n rows, sum u of ``W (x - μ)`` and
@@ -278,7 +287,7 @@ def observed_information(
 
     Returns
     -------
-    NormalInformation or None
+    ClosedInformation or None
         None with more than 1,500 parameters, or where the covariance is not positive definite.
 
     References
@@ -342,12 +351,13 @@ def observed_information(
     twice = np.where(below == beside, 0.5, 1.0)
     cross = (mixed[:, below, beside] + mixed[:, beside, below]) * twice
     apart = np.zeros_like(cross)
-    return NormalInformation(
+    return ClosedInformation(
         np.concatenate([by_mean, 2.0 * twice * by_covariance[below, beside]]),
         np.block([[means, cross], [cross.T, whole(pairs)]]),
         np.block([[all_rows * inverse, apart], [apart.T, whole(complete)]]),
         sd,
         1.0 if chosen.all() and len(groups) == patterns else used / all_rows,
+        stride > 1.0,
     )
 
 
