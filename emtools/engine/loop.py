@@ -28,6 +28,7 @@ from emtools.engine.protocol import (
     Warm,
     is_smooth,
     packed_units,
+    rounding,
 )
 from emtools.engine.result import Climb, Event, Pass
 from emtools.engine.spectrum import Look, look, units
@@ -292,7 +293,10 @@ class Climber(Generic[P, S, C]):
         number = len(state.trace)
         before = state.point
         first = not state.objectives
-        lost = not math.isfinite(point.objective) or (before is not None and fell(before.objective, point.objective))
+        down = before is not None and fell(
+            before.objective, point.objective, rounding(self.model, before.stats, before.params)
+        )
+        lost = not math.isfinite(point.objective) or down
         if lost and not first and state.safe is not None:
             return self.go_back(state, began)
         if not math.isfinite(point.objective):
@@ -302,7 +306,7 @@ class Climber(Generic[P, S, C]):
                 if reason is not None:
                     return self.end(state, Status.DEGENERATE, reason)
             return self.end(state, Status.NONFINITE, f"objective {point.objective} at pass {number}")
-        if not first and before is not None and fell(before.objective, point.objective):
+        if not first and before is not None and down:
             fall = before.objective - point.objective
             why = culprit(self.model, before.stats, before.params, state.params)
             return self.end(state, Status.DECREASED, f"by {fall:.3g} nats at pass {number}; {why}")

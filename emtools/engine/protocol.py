@@ -230,3 +230,9 @@ def has_errors(model: Any) -> bool:
 def packed_units(model: Any, params: Any) -> Floats | float:
     """Units in which a change of packed parameters is measured: the method ``packed_units`` of the model, or 1."""
     return model.packed_units(params) if hasattr(model, "packed_units") else 1.0
+
+
+def rounding(model: Any, stats: Any, params: Any) -> float:
+    """Nats by which rounding can move the objective, beside what its own size makes of it: the method ``rounding`` of the
+    model, or 0."""
+    return float(model.rounding(stats, params)) if hasattr(model, "rounding") else 0.0

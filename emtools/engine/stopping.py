@@ -53,9 +53,9 @@ class Remaining:
         return self.gap < max(tol, self.resolution)
 
 
-def fell(before: float, after: float) -> bool:
-    """Whether the objective fell by more than rounding can explain."""
-    return before - after > FALL * (1.0 + abs(before))
+def fell(before: float, after: float, more: float = 0.0) -> bool:
+    """Whether the objective fell by more than rounding can explain, and than `more` nats of it that a model tells of."""
+    return before - after > FALL * (1.0 + abs(before)) + more
 
 
 def remaining_gain(objectives: Sequence[float]) -> Remaining:

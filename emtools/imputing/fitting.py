@@ -46,6 +46,7 @@ A_CELL = 2e-6  # the same for each cell of a large table
 LONGEST, BRIEFEST = 1000, 50  # passes of such climbs
 CLIMB = 4e11  # and what they cost, in rows times columns times squared factors
 GRID = tuple(10.0 ** (k / 2.0) for k in range(2, -7, -1))  # pseudo-rows of the ridge, in rows of the table
+LEAST = 1e-6  # pseudo-rows of a ridge, in rows of the table, that float64 tells from none where columns depend on one another
 SINGULAR = 1e-8  # smallest eigenvalue of correlations at the end of a climb, below which it was heading for none
 COMPONENTS = (1, 2, 3, 4, 6)
 MOST_COMPARED = 20_000  # rows that a comparison of kinds looks at
@@ -294,9 +295,7 @@ def fit_normal(asked: Asked, prior: str | float) -> Fitted:
     """A normal distribution, by maximum likelihood where it exists, else with a ridge or by factors."""
     d = asked.readings.values.shape[1]
     if prior != "auto":
-        weight = 0.0 if prior == "none" else float(prior)
-        model = normal_model(asked, weight)
-        return Fitted("normal", model, fit_model(model, asked), weight, ())
+        return fit_given(asked, 0.0 if prior == "none" else float(prior))
     if asked.n_rows <= d:
         rows = f"{asked.n_rows:,} rows cannot tell the covariance of {d:,} columns"
         return regularised(asked, f"{rows}: the likelihood has no finite maximum", [])
@@ -312,6 +311,42 @@ def fit_normal(asked: Asked, prior: str | float) -> Fitted:
     if not equations:
         why = f"{why} with {asked.n_rows:,} rows of {d:,} columns and these gaps"
     return regularised(asked, why, equations)
+
+
+def fit_given(asked: Asked, weight: float) -> Fitted:
+    """A normal distribution with a ridge of the weight that was asked for.
+
+    Raises
+    ------
+    FitError
+        Where that has no maximum that float64 can tell.
+    """
+    model = normal_model(asked, weight)
+    try:
+        fitted = fit_model(model, asked)
+    except FitError as error:
+        raise no_fit(asked, model, weight, error) from None
+    if fitted.status is Status.SADDLE and nearly_singular(model.moments(fitted.params)[1], fitted.status):
+        raise no_fit(asked, model, weight, FitError("normal", fitted.verdict))
+    return Fitted("normal", model, fitted, weight, ())
+
+
+def no_fit(asked: Asked, model: TableModel, weight: float, error: FitError) -> FitError:
+    """Why a normal with the prior that was asked for has no fit, and what prior would do; `error` where that is not it."""
+    equations = named_dependencies(asked, model, None)
+    if not equations and weight >= LEAST * asked.n_rows:
+        return error
+    if equations:
+        more = f" and {len(equations) - TOLD} more" if len(equations) > TOLD else ""
+        why = f"the columns depend on one another exactly ({'; '.join(equations[:TOLD])}{more})"
+    else:
+        why = f"{asked.n_rows:,} rows and these gaps do not tell the covariance of {asked.readings.values.shape[1]:,} columns"
+    needed = f"at least {LEAST * asked.n_rows:.1g} rows"
+    if weight:
+        got = f"a ridge of {weight:g} rows is lost in rounding: {why}"
+    else:
+        got, needed = f"the likelihood has no finite maximum: {why}", f"a ridge prior of {needed}"
+    return FitError("normal", got, needed, "set the prior to auto, which chooses its weight, or drop columns")
 
 
 def nearly_singular(covariance: Floats, status: Status) -> bool:

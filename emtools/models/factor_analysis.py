@@ -365,7 +365,8 @@ class FactorAnalysis:
         return FactorParams(vector[:d], loadings, np.repeat(noise, d) if self.noise == "isotropic" else noise)
 
     def principal_axes(self, params: FactorParams) -> Floats:
-        """Loadings turned so that ``ΛᵀΛ`` is diagonal and descending, the largest entry of each column positive.
+        """Loadings turned so that ``ΛᵀΨ⁻¹Λ`` is diagonal and descending, the entry that is largest in standard deviations of
+        its noise positive in each column. Neither depends on the units of the columns.
 
         Parameters
         ----------
@@ -376,18 +377,22 @@ class FactorAnalysis:
         -------
         ndarray, shape (d, q)
             `params.loadings` itself where it is so already.
+
+        References
+        ----------
+        Lawley & Maxwell (1971), Factor Analysis as a Statistical Method, 2nd ed., section 2.3.
         """
-        loadings = params.loadings
-        norms = np.sqrt((loadings**2).sum(axis=0))
-        largest = loadings[np.abs(loadings).argmax(axis=0), np.arange(self.n_factors)]
+        loadings, noise = params.loadings, params.noise
+        white = loadings / np.sqrt(noise)[:, None] if (noise > 0.0).all() else loadings
+        norms = np.sqrt((white**2).sum(axis=0))
+        largest = white[np.abs(white).argmax(axis=0), np.arange(self.n_factors)]
         bound = ALIGNED * np.outer(norms, norms) + np.diag(norms**2)
-        aligned = (np.abs(loadings.T @ loadings) <= bound * (1.0 + ALIGNED)).all()
+        aligned = (np.abs(white.T @ white) <= bound * (1.0 + ALIGNED)).all()
         if aligned and (largest >= 0.0).all() and (np.diff(norms) <= 0.0).all():
             return loadings
-        left, lengths, _ = np.linalg.svd(loadings, full_matrices=False)
-        turned = left * lengths
-        largest = turned[np.abs(turned).argmax(axis=0), np.arange(self.n_factors)]
-        return np.asarray(turned * np.where(largest < 0.0, -1.0, 1.0))
+        left, _, axes = np.linalg.svd(white, full_matrices=False)
+        largest = left[np.abs(left).argmax(axis=0), np.arange(self.n_factors)]
+        return np.asarray((loadings @ axes.T) * np.where(largest < 0.0, -1.0, 1.0))
 
     def covariance(self, params: FactorParams) -> Floats:
         """``ΛΛᵀ + Ψ``, shape (d, d)."""

@@ -34,6 +34,7 @@ from emtools.models.tabular import checked_table
 CHUNKS, SMALLEST_CHUNK, LARGEST_CHUNK = 8, 2**13, 2**17
 SINGULAR = 1e-11
 SHARE = 0.1
+EPSILON = 1e-16  # relative rounding of a sum
 
 
 @dataclass(frozen=True, eq=False)
@@ -370,6 +371,12 @@ class MultivariateNormal:
         """Standard deviations for means and rows of the Cholesky factor, 1 for its logarithms."""
         variance = np.diagonal(params.covariance)
         return np.concatenate([np.sqrt(np.where(variance > 0.0, variance, 1.0)), cholesky_units(params.covariance)])
+
+    def rounding(self, stats: NormalStats, params: NormalParams) -> float:
+        """Nats that rounding makes of squared distances under a nearly singular covariance: `EPSILON` times the rows and
+        the largest variance inflation of a column."""
+        precision = precision_of(params)
+        return 0.0 if precision is None else EPSILON * stats.n * precision.inflation
 
     def natural(self, params: NormalParams) -> dict[str, Floats]:
         """Means (d,) and covariances (d, d)."""
