@@ -125,12 +125,12 @@ def held_out(model: TableModel, params: Any, split: Split) -> float:
 
 @dataclass
 class Comparison:
-    """Candidates judged on the same hidden cells.
+    """Candidates judged on the same hidden cells, each column in a unit near its standard deviation.
 
     Parameters
     ----------
     readings : Readings
-        The table.
+        The table in its own units.
     weights : ndarray, shape (n,), optional
         Weights of the rows.
     seed : int
@@ -141,9 +141,17 @@ class Comparison:
     weights: Floats | None = None
     seed: int = 0
     parts: list[Split] = field(init=False)
+    unit: Floats = field(init=False)
 
     def __post_init__(self) -> None:
-        self.parts = splits(self.readings, self.weights, self.seed)
+        self.unit = units(self.readings, self.weights)
+        self.parts = splits(scaled(self.readings, 1.0 / self.unit), self.weights, self.seed)
+
+    @property
+    def log_unit(self) -> float:
+        """Mean logarithm of the units of hidden cells, by which nats a cell in units of the table are fewer."""
+        hidden = [part.weights @ (part.after.observed & ~part.before.observed) for part in self.parts]
+        return float(sum(hidden) @ np.log(self.unit)) / self.n_cells
 
     @property
     def n_cells(self) -> float:
@@ -180,7 +188,7 @@ class Comparison:
             usable = ended.status in (Status.CONVERGED, Status.BUDGET)
             total += held_out(model, ended.params, part) if usable else -math.inf
             ends.append(ended.params)
-        return (total / self.n_cells if self.parts else -math.inf), ends
+        return (total / self.n_cells - self.log_unit if self.parts else -math.inf), ends
 
 
 def best_weight(
@@ -263,6 +271,20 @@ def variances(readings: Readings, weights: Floats | None = None) -> Floats:
     return np.asarray((counts * np.where(seen, readings.values - centre, 0.0) ** 2).sum(axis=0) / totals)
 
 
+def units(readings: Readings, weights: Floats | None = None) -> Floats:
+    """Powers of two near the standard deviations of what is observed, 1 where there is none, shape (d,): division by them is
+    exact."""
+    spread = variances(readings, weights)
+    usable = np.isfinite(spread) & (spread > 0.0)
+    return np.asarray(2.0 ** np.where(usable, np.round(0.5 * np.log2(np.where(usable, spread, 1.0))), 0.0))
+
+
+def scaled(readings: Readings, factor: Floats) -> Readings:
+    """The table with each column times a positive factor, shape (d,)."""
+    ends = (None if end is None else end * factor for end in (readings.lower, readings.upper))
+    return Readings(readings.values * factor, *ends)
+
+
 def factor_model(
     readings: Readings, n_factors: int, ridge: float, weights: Floats | None = None, labels: tuple[str, ...] = ()
 ) -> FactorAnalysis:
@@ -337,6 +359,12 @@ def best_factors(comparison: Comparison, n_factors: int | None = None, ridge: fl
         scores[pair], ends[pair] = comparison.judge(model_of(pair), begin, passes)
         spent += cost
 
+    def chosen(pair: tuple[int, float]) -> FactorChoice:
+        """The choice, its parameters in the units of the table."""
+        end, unit = ends[pair][0], comparison.unit
+        params = FactorParams(end.mean * unit, end.loadings * unit[:, None], end.noise * unit**2)
+        return FactorChoice(*pair, scores[pair], scores, params)
+
     def best() -> tuple[int, float]:
         return max(scores, key=lambda pair: (scores[pair], -pair[0], pair[1]))
 
@@ -362,12 +390,12 @@ def best_factors(comparison: Comparison, n_factors: int | None = None, ridge: fl
     order = sorted(scores, key=lambda pair: (scores[pair], -pair[0], pair[1]), reverse=True)
     for at in order:
         if math.isfinite(scores[at]) and squares(comparison, model_of(at), ends[at]) <= NO_WORSE**2 * mean_error:
-            return FactorChoice(*at, scores[at], scores, ends[at][0])
+            return chosen(at)
     at = order[0]
     if ridge is None:
         at = (1 if n_factors is None else n_factors, MEANS)
         scores[at], ends[at] = comparison.judge(model_of(at), (), passes)
-    return FactorChoice(*at, scores[at], scores, ends[at][0])
+    return chosen(at)
 
 
 def squares(comparison: Comparison, make: Callable[[Readings], TableModel], params: Sequence[Any]) -> float:

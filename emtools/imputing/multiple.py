@@ -238,20 +238,30 @@ def check_posterior(fitted: Fitted, readings: Readings, weights: Floats | None) 
     if weights is not None and (weights != 1.0).any():
         raise InputError("draws", "posterior draws of weighted rows", "rows of equal weight", remedy)
     n, d = readings.values.shape
-    if not n - 1.0 + prior_of(fitted)[0] > d - 1.0:
+    if not n - 1.0 + prior_of(fitted, n)[0] > d - 1.0:
         got = f"{n} rows for {d} columns leave the posterior improper"
         raise InputError("draws", got, "more rows, or a prior of more weight", remedy)
 
 
-def prior_of(fitted: Fitted) -> tuple[float, Floats | None]:
-    """Degrees and scale of the inverse-Wishart prior of a chain: Jeffreys' times the pseudo-rows of the ridge, so that
-    a ridge of little weight leaves the draws as they are without one.
+def prior_of(fitted: Fitted, n: int) -> tuple[float, Floats | None]:
+    """Degrees and scale of the inverse-Wishart prior of a chain: ``|Σ|⁻¹`` times the pseudo-rows of the ridge, so that a ridge
+    of little weight leaves the draws as they are without one.
 
-    The ridge of λ pseudo-rows that a fit has is ``|Σ|^(-λ/2) exp(-tr(Ψ Σ⁻¹)/2)``, of ``λ - d - 1`` degrees; times Jeffreys'
-    ``|Σ|^(-(d + 1)/2)`` these are λ.
+    Of d complete columns, ``|Σ|⁻¹`` (of ``1 - d`` degrees) gives the variance of one about its regression on the others as
+    ``s / χ²`` with the ``n - d`` degrees of freedom of least squares, so that intervals of slopes cover what they claim;
+    Jeffreys' ``|Σ|^(-(d + 1)/2)`` (of 0) gives ``n - 1`` and too little noise. Where rows are so few that fewer than d + 2
+    degrees would be left, as many more are taken, up to Jeffreys'.
+
+    The ridge of λ pseudo-rows that a fit has is ``|Σ|^(-λ/2) exp(-tr(Ψ Σ⁻¹)/2)``, which adds λ degrees.
+
+    References
+    ----------
+    Zellner (1971), An Introduction to Bayesian Inference in Econometrics, section 8.1, for both priors;
+    Sun & Berger (2007), Objective priors for the multivariate normal model, Bayesian Statistics 8, 525-562.
     """
-    prior = getattr(fitted.model, "prior", None)
-    return (0.0, None) if prior is None else (prior.degrees + len(prior.scale) + 1.0, prior.scale)
+    prior, d = getattr(fitted.model, "prior", None), len(fitted.params.mean)
+    rows, scale = (0.0, None) if prior is None else (prior.degrees + d + 1.0, prior.scale)
+    return rows + max(1.0 - d, min(0.0, d + 3.0 - n - rows)), scale
 
 
 def chain_length(fitted: Fitted, readings: Readings, threads: int) -> tuple[int, list[str]]:
@@ -278,7 +288,7 @@ def chain_length(fitted: Fitted, readings: Readings, threads: int) -> tuple[int,
 
 def augmented(fitted: Fitted, readings: Readings, steps: int, rng: np.random.Generator) -> Any:
     """Parameters after some steps of data augmentation: draw the gaps given them, then them given the whole table."""
-    degrees, scale = prior_of(fitted)
+    degrees, scale = prior_of(fitted, len(readings.values))
     params = fitted.params
     draw_gaps: Callable[..., Floats] = fitted.model.draw
     for _ in range(steps):

@@ -131,8 +131,12 @@ def test_nothing_reported_depends_on_the_rotation():
     for name, value in model.natural(params).items():
         np.testing.assert_allclose(model.natural(turned)[name], value, rtol=1e-10, atol=1e-10)
     axes = model.principal_axes(params)
-    assert abs(axes[:, 0] @ axes[:, 1]) < 1e-12
-    assert (axes[:, 0] ** 2).sum() > (axes[:, 1] ** 2).sum()
+    white = axes / np.sqrt(params.noise)[:, None]
+    assert abs(white[:, 0] @ white[:, 1]) < 1e-12
+    assert (white[:, 0] ** 2).sum() > (white[:, 1] ** 2).sum()
+    units = 2.0 ** np.array([0, 40, -30, 7, 0])
+    rescaled = FactorParams(params.mean * units, params.loadings * units[:, None], params.noise * units**2)
+    np.testing.assert_allclose(model.principal_axes(rescaled), axes * units[:, None], rtol=1e-12)
     np.testing.assert_allclose(axes @ axes.T, params.loadings @ params.loadings.T, rtol=1e-11, atol=1e-11)
 
 

@@ -12,7 +12,7 @@ from emtools.engine.loop import climb
 from emtools.engine.starts import fit
 from emtools.engine.stopping import Status
 from emtools.errors import InputError
-from emtools.imputing.multiple import MOST_STEPS, chain_length, draw
+from emtools.imputing.multiple import MOST_STEPS, chain_length, draw, prior_of
 from emtools.imputing.result import Fitted
 from emtools.kernels.posterior import draw_inverse_wishart, draw_normal_posterior
 from emtools.kernels.readings import Readings
@@ -83,8 +83,8 @@ def test_parameters_vary_by_their_standard_errors(normal, known, method):
 
 
 def test_chains_reach_the_posterior_of_a_monotone_pattern():
-    # Without a prior the slope on a whole column has, given n complete rows, a t distribution of n - 1 degrees of freedom
-    # about that of least squares: the prior |Σ|^(-3/2) is that of Σ_22.1^(-3/2) for the regression.
+    # Under |Σ|^-1 the slope on a whole column has, given n complete rows, the t distribution of least squares, of n - 2
+    # degrees of freedom; under Jeffreys' prior it would be one of n - 1 and a smaller scale.
     rng = np.random.default_rng(4)
     values = rng.normal(size=(30, 2)) @ [[1.0, 0.8], [0.0, 0.6]]
     values[16:, 1] = np.nan
@@ -94,12 +94,30 @@ def test_chains_reach_the_posterior_of_a_monotone_pattern():
     least = stats.linregress(values[:16, 0], values[:16, 1])
     x = values[:16, 0] - values[:16, 0].mean()
     residual = values[:16, 1] - least.intercept - least.slope * values[:16, 0]
-    scale = np.sqrt((residual**2).sum() / 15.0 / (x**2).sum())
+    scale = np.sqrt((residual**2).sum() / 14.0 / (x**2).sum())
     scaled = (slopes - least.slope) / scale
-    assert stats.kstest(scaled, stats.t(15.0).cdf).pvalue > 0.01
-    assert stats.kstest(scaled, stats.t(15.0, scale=1.5).cdf).pvalue < 0.01  # and would have seen an error too large
+    assert stats.kstest(scaled, stats.t(14.0).cdf).pvalue > 0.01
+    assert stats.kstest(scaled, stats.t(14.0, scale=1.5).cdf).pvalue < 0.01  # and would have seen an error too large
     assert drawn.steps >= 10
     assert f"{drawn.steps} steps" in drawn.notices[0]
+
+
+def test_complete_rows_give_the_noise_of_least_squares():
+    """``s / σ²`` of one column about all others is χ² with n - d degrees of freedom; Jeffreys' prior would have n - 1."""
+    n, d = 24, 8
+    known = gappy(n, d, 0.0, 5)
+    fitted = fitted_by(MultivariateNormal(d), known)
+    drawn = draw(fitted, known, 600, 7, method="posterior")
+    away = known.values - known.values.mean(axis=0)
+    left = 1.0 / np.linalg.inv(away.T @ away)[0, 0]
+    ratio = left * np.array([np.linalg.inv(params.covariance)[0, 0] for params in drawn.params])
+    assert stats.kstest(ratio, stats.chi2(n - d).cdf).pvalue > 0.01
+    assert stats.kstest(ratio, stats.chi2(n - 1).cdf).pvalue < 1e-6
+
+
+def test_few_rows_leave_a_proper_posterior():
+    fitted = fitted_by(MultivariateNormal(6), gappy(40, 6, 0.0))
+    assert [prior_of(fitted, n)[0] for n in (7, 9, 10, 12, 14, 40)] == [0.0, 0.0, -1.0, -3.0, -5.0, -5.0]
 
 
 def test_steps_follow_the_fraction_of_missing_information(normal, known):
