@@ -20,6 +20,7 @@ keep("sleep", data.frame(
   log_bw = log(sleep$bw), log_brw = log(sleep$brw), sws = sleep$sws, ps = sleep$ps,
   log_mls = log(sleep$mls), log_gt = log(sleep$gt), pi = sleep$pi, sei = sleep$sei, odi = sleep$odi
 ))
+keep("mammalsleep", sleep[, -1])
 pbcseq <- survival::pbcseq
 keep("pbcseq", data.frame(
   day = pbcseq$day, age = round(pbcseq$age, 3), female = as.integer(pbcseq$sex == "f"),
