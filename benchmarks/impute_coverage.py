@@ -6,6 +6,12 @@ real table, whose cells are then masked: completely at random (MCAR), or more of
 stay whole, are high (MAR). What is estimated: the mean of each masked column, and the slopes of the regression of one
 masked column on all others. The truth is that of the distribution, or of all the complete rows. Intervals of single
 imputation treat conditional means as observed.
+
+``observed information`` is what the gaps cost at least: the same estimates from the maximum of the likelihood, their
+errors from its observed information by the delta method, with the degrees of freedom that Barnard & Rubin's have as the
+number of tables grows without limit. No tables are drawn, so its width is what m draws are measured by: `beyond_bound`
+is the width of a method over it, and `rubin` what pooling `DRAWS` tables and no more adds to the width on average, by
+their number in the total variance and by Student's t.
 """
 
 from __future__ import annotations
@@ -27,6 +33,7 @@ from sklearn.datasets import load_diabetes
 from emtools.imputing.fitting import fit_table
 from emtools.imputing.multiple import draw
 from emtools.imputing.pooling import pool
+from emtools.kernels.normal_information import observed_information
 from emtools.kernels.readings import Readings
 
 Floats = npt.NDArray[np.float64]
@@ -37,7 +44,7 @@ REPLICATES, DRAWS = 200, 20
 WHOLE = 2  # columns that stay whole under MAR
 STEEPNESS = 1.0
 LOGGED = ("bili", "chol", "copper", "alk.phos", "ast", "trig", "protime")
-METHODS = ("complete data", "bootstrap", "posterior", "single imputation")
+METHODS = ("complete data", "observed information", "bootstrap", "posterior", "single imputation")
 
 
 @dataclass(frozen=True)
@@ -137,17 +144,75 @@ def intervals(tables: Floats) -> tuple[Floats, Floats]:
     return low, high
 
 
-def replicate(setting: Setting, seed: int, methods: tuple[str, ...]) -> dict[str, tuple[Floats, Floats]]:
-    """Intervals by each method on one table."""
+def at_maximum(values: Floats, mean: Floats, covariance: Floats) -> tuple[Floats, Floats, Floats]:
+    """Estimates, variances and fractions of missing information (k,) where the likelihood of a table is highest.
+
+    Variances are those of the inverse observed information, with the divisors of `analyse`: n - 1 and n - d for n.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, d)
+        NaN where missing.
+    mean, covariance : ndarray, shapes (d,) and (d, d)
+        The maximum.
+    """
+    n, d = values.shape
+    found = observed_information(values, np.ones(n), mean, covariance)
+    assert found is not None
+    assert found.share == 1.0
+    slopes = np.linalg.solve(covariance[:-1, :-1], covariance[:-1, -1])
+    rows, columns = np.tril_indices(d)
+    jacobian = np.zeros((2 * d - WHOLE - 1, d + rows.size))
+    jacobian[: d - WHOLE, WHOLE:d] = np.diag(found.sd[WHOLE:])
+    for entry, (i, j) in enumerate(zip(rows, columns, strict=True)):
+        step = np.zeros((d, d))
+        step[i, j] = step[j, i] = found.sd[i] * found.sd[j]
+        right = step[:-1, -1] - step[:-1, :-1] @ slopes
+        jacobian[d - WHOLE :, d + entry] = np.linalg.solve(covariance[:-1, :-1], right)
+    observed, complete = (
+        np.diagonal(jacobian @ np.linalg.solve(information, jacobian.T))
+        for information in (found.observed, found.complete)
+    )
+    divisors = np.concatenate([np.full(d - WHOLE, n / (n - 1.0)), np.full(d - 1, n / (n - float(d)))])
+    share = np.clip(1.0 - complete / observed, 0.0, 1.0)
+    return np.concatenate([mean[WHOLE:], slopes]), observed * divisors, share
+
+
+def barnard_rubin(share: Floats, df: Floats, m: float) -> Floats:
+    """Degrees of freedom where m tables leave a share of the variance to what was missing; Barnard & Rubin, eq. 3."""
+    left = (df + 1.0) / (df + 3.0) * df * (1.0 - share)
+    return np.asarray(1.0 / (1.0 / left + share**2 / (m - 1.0)))
+
+
+def bound(values: Floats, mean: Floats, covariance: Floats, df: Floats) -> tuple[tuple[Floats, Floats], Floats]:
+    """Ends of the intervals of the maximum of the likelihood, shapes (k,), and the factor by which `DRAWS` tables widen
+    them."""
+    estimate, variance, share = at_maximum(values, mean, covariance)
+    quantile = t.ppf(0.975, barnard_rubin(share, df, math.inf))
+    half = quantile * np.sqrt(variance)
+    total = 1.0 + share / DRAWS
+    widened = t.ppf(0.975, barnard_rubin(share * (1.0 + 1.0 / DRAWS) / total, df, DRAWS)) / quantile
+    return (estimate - half, estimate + half), widened * np.sqrt(total)
+
+
+def replicate(setting: Setting, seed: int, methods: tuple[str, ...]) -> tuple[dict[str, tuple[Floats, Floats]], Floats]:
+    """Intervals by each method on one table, and the factor of `bound`."""
     rng = np.random.default_rng(np.random.SeedSequence([20261123, seed]))
     whole = population(setting)[2](rng)
     known = Readings(mask(whole, setting, rng))
     fitted = fit_table(known, certificate=False)
     found = {"complete data": intervals(whole[None])}
+    df = analyse(whole[None])[2]
+    found["observed information"], widened = bound(known.values, fitted.params.mean, fitted.params.covariance, df)
     for method in methods:
         found[method] = intervals(np.array(draw(fitted, known, DRAWS, seed, method=method).tables))
     filled = fitted.model.conditional(fitted.params, known)[0]
-    return found | {"single imputation": intervals(filled[None])}
+    return found | {"single imputation": intervals(filled[None])}, widened
+
+
+def mean_ratio(widths: Floats, others: Floats) -> float:
+    """Mean width over the replicates relative to that of others, averaged over the estimates."""
+    return float((widths.mean(axis=0) / others.mean(axis=0)).mean())
 
 
 def study(setting: Setting, replicates: int, methods: tuple[str, ...]) -> pd.DataFrame:
@@ -157,7 +222,8 @@ def study(setting: Setting, replicates: int, methods: tuple[str, ...]) -> pd.Dat
     truth = np.concatenate([mean[WHOLE:], np.linalg.solve(covariance[:-1, :-1], covariance[:-1, -1])])
     kinds = np.array(["means"] * (d - WHOLE) + ["slopes"] * (d - 1))
     began = process_time()
-    found = [replicate(setting, seed, methods) for seed in range(replicates)]
+    done = [replicate(setting, seed, methods) for seed in range(replicates)]
+    found, rubin = [intervals_of for intervals_of, _ in done], np.mean([widened for _, widened in done], axis=0)
     spent = process_time() - began
     rows = []
     widths = {name: np.array([np.subtract(*one[name][::-1]) for one in found]) for name in METHODS if name in found[0]}
@@ -178,7 +244,9 @@ def study(setting: Setting, replicates: int, methods: tuple[str, ...]) -> pd.Dat
                     "coverage": held[:, of].mean(),
                     "error_of_coverage": share.std(ddof=1) / math.sqrt(replicates),
                     "lowest_of_an_estimate": held[:, of].mean(axis=0).min(),
-                    "width_ratio": (width[:, of].mean(axis=0) / widths["complete data"][:, of].mean(axis=0)).mean(),
+                    "width_ratio": mean_ratio(width[:, of], widths["complete data"][:, of]),
+                    "beyond_bound": mean_ratio(width[:, of], widths["observed information"][:, of]),
+                    "rubin": rubin[of].mean(),
                 }
             )
     print(f"{setting}: {spent:.0f} CPU s", flush=True)

@@ -22,6 +22,7 @@ from emtools.imputing.complete import impute
 from emtools.imputing.diagnose import Diagnosis, diagnose
 from emtools.imputing.fitting import WIDE
 from emtools.imputing.result import Imputation
+from emtools.imputing.scaling import limited_scales
 from emtools.imputing.store import write_model
 from emtools.io.console import Progress
 from emtools.io.design import Design, design_of
@@ -29,8 +30,7 @@ from emtools.io.dictionary import Dictionary, Limit, write_dictionary
 from emtools.io.outputs import staged
 from emtools.io.tables import Table, read_table, write_completed, write_flags
 from emtools.kernels import imputation as kernels
-from emtools.kernels.censored import log_evidence
-from emtools.kernels.scales import KINDS, Scale, scale_of
+from emtools.kernels.scales import KINDS, BoxCox, Identity, Scale, scale_of
 from emtools.plots.impute import draw_all
 
 Floats = npt.NDArray[np.float64]
@@ -41,7 +41,6 @@ WIDEST_PARAMETERS = 200  # columns whose covariances parameters.tsv holds
 EVERY = "*"
 CELLS = ["row", "column", "known", "value", "sd", "lower", "upper", "scale"]  # of imputed_cells.tsv
 WITHOUT_LIMITS = ("t", "factors", "mixture")
-STRONG = 3.0  # nats of evidence for a logarithm of a marker with limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,9 +140,9 @@ def run(options: Options) -> int:
     )
     if options.model in WITHOUT_LIMITS:
         refuse_limits(table, f"the {options.model} model", "use --model normal, which has limits in its likelihood")
-    scales, chosen = marker_scales(table, options.log, options.scale)
-    truth = read_truth(table, options) if options.truth is not None else None
     design = design_of(table.covariates)
+    scales, chosen = marker_scales(table, options.log, options.scale, design)
+    truth = read_truth(table, options) if options.truth is not None else None
     changed = np.array([scale.name != "none" for scale in scales])
     named = options.columns is not None or options.dictionary is not None
     notices = [
@@ -266,12 +265,14 @@ def split_pair(word: str, option: str, example: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def marker_scales(table: Table, log: Sequence[str], scale: Sequence[str]) -> tuple[list[Scale], list[str]]:
+def marker_scales(
+    table: Table, log: Sequence[str], scale: Sequence[str], design: Design
+) -> tuple[list[Scale], list[str]]:
     """Scale of each marker, and what is to be said of those that nobody chose.
 
     As the options say, else as the dictionary says. A marker with limits of detection for which neither does is modelled
-    on the log scale where its values and limits are much better described so: a limit asks for the shape of the tail
-    beyond it. All others stay as they are.
+    on the power at which the likelihood of values and limits is highest: a limit asks for the shape of the tail beyond
+    it. All others stay as they are.
     """
     asked: dict[str, tuple[str, str]] = dict.fromkeys(log, ("log", "--log"))
     for word in scale:
@@ -284,24 +285,31 @@ def marker_scales(table: Table, log: Sequence[str], scale: Sequence[str]) -> tup
             raise InputError(
                 option, f"no marker {name!r}", f"some of {', '.join(table.markers[:12])}", "check the name"
             )
-    found, chosen = [], []
-    low, high = table.readings.bounds()
+    found: list[Scale | None] = []
     limited = table.readings.bounded.any(axis=0)
     for j, name in enumerate(table.markers):
         kind, option = asked.get(name) or (
             (table.scales[j], "the dictionary") if table.scales[j] else asked.get(EVERY, ("", "--scale"))
         )
-        if not kind and limited[j]:
-            column = (table.values[:, j], low[:, j], high[:, j], np.ones(len(table.values)))
-            kind = "log" if log_evidence(*column) > STRONG else ""
-            chosen += [name] if kind else []
-        found.append(scale_of(kind or "none", table.values[:, j], at=lambda row, j=j: table.at(row, j), option=option))
+        open_to_choice = kind in ("", "box-cox") and limited[j]
+        found.append(
+            None
+            if open_to_choice
+            else scale_of(kind or "none", table.values[:, j], at=lambda row, j=j: table.at(row, j), option=option)
+        )
+    chosen = limited_scales(table.readings, found, design.matrix(table.covariates)) if None in found else {}
     told = [
-        f"modelled on the log scale, which describes its values and limits better: {name}; "
-        f"--scale {quote(f'{name}=none')} keeps it as measured"
-        for name in chosen
+        f"modelled {on_scale(power)}, which describes values and limits better: {table.markers[j]}; "
+        f"--scale {quote(f'{table.markers[j]}=none')} keeps it as measured"
+        for j, power in chosen.items()
+        if power.name != "none"
     ]
-    return found, told
+    return [scale or chosen.get(j, Identity()) for j, scale in enumerate(found)], told
+
+
+def on_scale(scale: Scale) -> str:
+    """Words for a scale."""
+    return f"on the power {scale.power:g}" if isinstance(scale, BoxCox) else f"on the {scale.name} scale"
 
 
 def as_used(table: Table, scales: Sequence[Scale]) -> Dictionary:

@@ -28,6 +28,7 @@ Floats = npt.NDArray[np.float64]
 TRIES = 1000  # conditional draws from which the intervals of a cell that is not normal are read
 MOST_TRIED = 20_000_000  # values of such draws that are held at once
 TAILS = (0.025, 0.975)
+NODES = 41  # of Gauss-Hermite sums
 NORMAL_GIVEN_THE_ROW = (MultivariateNormal, CensoredNormal, FactorAnalysis)  # but for rows with limits
 
 
@@ -191,12 +192,55 @@ def fill(
     """
     d = len(scales)
     whole, spread = model.conditional(params, scaled)
-    low, high = ends(model, params, scaled, whole, spread, seed)
+    tried = conditional_draws(model, params, scaled, spread, seed)
+    low, high = ends(model, params, scaled, whole, spread, tried)
+    lower, upper = (back(table[:, :d], scales, readings) for table in (low, high))
     return Filling(
-        whole[:, :d],
-        spread[:, :d],
-        *(back(table[:, :d], scales, readings) for table in (whole, low, high)),
+        whole[:, :d], spread[:, :d], expected(whole[:, :d], spread[:, :d], scales, readings, tried), lower, upper
     )
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Draws of some cells given what is known of their rows.
+
+    Parameters
+    ----------
+    cells : ndarray of bool, shape (n, d)
+        Which.
+    draws : ndarray, shape (draws, cells)
+        On the scales of the model.
+    """
+
+    cells: npt.NDArray[np.bool_]
+    draws: Floats
+
+
+def expected(whole: Floats, spread: Floats, scales: Sequence[Scale], readings: Readings, tried: Tried) -> Floats:
+    """The completed table in the units of the readings: conditional means there, not transforms of those of the scales.
+
+    Of a cell that was drawn, the mean of the draws taken back, less the error of their own mean times the slope there; of
+    one that is normal given its row, a Gauss-Hermite sum.
+
+    Parameters
+    ----------
+    whole, spread : ndarray, shape (n, d)
+        Conditional means and standard deviations on the scales.
+    """
+    values = back(whole, scales, readings)
+    nodes, shares = np.polynomial.hermite_e.hermegauss(NODES)
+    for j, scale in enumerate(scales):
+        drawn, gaps = tried.cells[:, j], ~readings.observed[:, j]
+        if scale.name == "none":
+            continue
+        plain = gaps & ~drawn & ~readings.bounded[:, j]
+        points = whole[plain, j] + spread[plain, j] * nodes[:, None]
+        values[plain, j] = shares @ scale.inverse(points) / shares.sum()
+        some = tried.draws[:, np.cumsum(tried.cells.ravel()).reshape(tried.cells.shape)[drawn, j] - 1]
+        values[drawn, j] = scale.inverse(some).mean(axis=0)
+    if readings.bounded.any():
+        values = np.clip(values, *readings.bounds())
+    return np.where(readings.observed, readings.values, values)
 
 
 def back(scaled: Floats, scales: Sequence[Scale], readings: Readings) -> Floats:
@@ -207,32 +251,42 @@ def back(scaled: Floats, scales: Sequence[Scale], readings: Readings) -> Floats:
     return np.where(readings.observed, readings.values, values)
 
 
+def conditional_draws(model: TableModel, params: Any, scaled: Readings, spread: Floats, seed: int) -> Tried:
+    """Draws of the cells that are not normal given what is known of their rows; none where they would not fit into memory."""
+    limited = scaled.bounded.any(axis=1)
+    wanted = np.zeros_like(scaled.observed)
+    if isinstance(model, StudentT):
+        wanted = ~scaled.observed & ~with_moments(params, scaled, spread)[0]
+    elif not isinstance(model, NORMAL_GIVEN_THE_ROW):
+        wanted = ~scaled.observed
+    wanted[limited] |= ~scaled.observed[limited]
+    if not wanted.any() or int(wanted.sum()) * TRIES > MOST_TRIED:
+        return Tried(np.zeros_like(wanted), np.zeros((TRIES, 0)))
+    rows = np.flatnonzero(wanted.any(axis=1))
+    some, chosen = scaled.take(rows), wanted[rows]
+    rng = np.random.default_rng(np.random.SeedSequence([seed, TRIES]))
+    return Tried(wanted, np.stack([model.draw(params, some, rng)[chosen] for _ in range(TRIES)]))
+
+
+def with_moments(params: Any, scaled: Readings, spread: Floats) -> tuple[npt.NDArray[np.bool_], Floats]:
+    """Gaps whose t distribution has a variance, and the degrees of freedom of all cells, shapes (n, d)."""
+    df = np.broadcast_to(params.df + scaled.observed.sum(axis=1, keepdims=True), spread.shape)
+    return ~scaled.observed & (df > 2.0), df
+
+
 def ends(
-    model: TableModel, params: Any, scaled: Readings, whole: Floats, spread: Floats, seed: int
+    model: TableModel, params: Any, scaled: Readings, whole: Floats, spread: Floats, tried: Tried
 ) -> tuple[Floats, Floats]:
     """Ends of the 95 % interval of each filled cell, on the scales of the model.
 
     Where a cell is normal given what is known of its row they are mean and standard deviation times 1.96, under a t those
-    of the t that the row leaves; else quantiles of conditional draws, unless these would not fit into memory.
+    of the t that the row leaves; else quantiles of conditional draws.
     """
     low, high = interval(whole, spread)
-    limited = scaled.bounded
     if isinstance(model, StudentT):
-        df = np.broadcast_to(params.df + scaled.observed.sum(axis=1, keepdims=True), spread.shape)
-        known = ~scaled.observed & (df > 2.0)
+        known, df = with_moments(params, scaled, spread)
         half = t.ppf(TAILS[1], df[known]) * np.sqrt(1.0 - 2.0 / df[known]) * spread[known]
         low[known], high[known] = whole[known] - half, whole[known] + half
-    wanted = np.zeros_like(limited)
-    if isinstance(model, StudentT):
-        wanted = ~scaled.observed & ~known
-    elif not isinstance(model, NORMAL_GIVEN_THE_ROW):
-        wanted = ~scaled.observed
-    wanted[limited.any(axis=1)] |= ~scaled.observed[limited.any(axis=1)]
-    if not wanted.any() or int(wanted.sum()) * TRIES > MOST_TRIED:
-        return low, high
-    rows = np.flatnonzero(wanted.any(axis=1))
-    some, chosen = scaled.take(rows), wanted[rows]
-    rng = np.random.default_rng(np.random.SeedSequence([seed, TRIES]))
-    tried = np.stack([model.draw(params, some, rng)[chosen] for _ in range(TRIES)])
-    low[wanted], high[wanted] = np.quantile(tried, TAILS, axis=0)
+    if tried.cells.any():
+        low[tried.cells], high[tried.cells] = np.quantile(tried.draws, TAILS, axis=0)
     return low, high

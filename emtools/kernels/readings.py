@@ -83,3 +83,11 @@ class Readings:
             None if self.lower is None else self.lower[rows],
             None if self.upper is None else self.upper[rows],
         )
+
+    def take_columns(self, columns: npt.NDArray[np.intp] | list[int]) -> Readings:
+        """The same of some columns."""
+        return Readings(
+            self.values[:, columns],
+            None if self.lower is None else self.lower[:, columns],
+            None if self.upper is None else self.upper[:, columns],
+        )

@@ -16,7 +16,7 @@ from emtools.errors import InputError
 
 Floats = npt.NDArray[np.float64]
 
-KINDS = ("none", "log", "logit", "rank-normal", "yeo-johnson")
+KINDS = ("none", "log", "logit", "rank-normal", "yeo-johnson", "box-cox")
 LARGEST_LOG = 700.0  # exp stays finite
 LARGEST_LOGIT = 36.0  # the inverse stays inside the open interval
 BLOM = (0.375, 0.25)
@@ -28,7 +28,7 @@ class Scale(Protocol):
 
     @property
     def name(self) -> str:
-        """One of "none", "log", "logit", "rank-normal" or "yeo-johnson"."""
+        """One of `KINDS`."""
         ...
 
     @property
@@ -273,13 +273,72 @@ class YeoJohnson:
         return {"name": self.name, "power": self.power, "unit": self.unit, "low": self.low, "high": self.high}
 
 
+@dataclass(frozen=True)
+class BoxCox:
+    """Power transform of Box and Cox, of positive values in units of `unit`.
+
+    With y = x / unit: (y^p - 1) / p, log y where p is 0. Below `low` it goes on as a logarithm, so that nothing falls
+    below 0, above `high` as a straight line, with the slope that they meet, for the logarithm at least 1: every number has
+    an inverse.
+
+    Parameters
+    ----------
+    power : float
+        p; 1 is no transform, 0 the logarithm.
+    unit : float
+        A power of two near the geometric mean of the values: the answer does not depend on the unit of the table.
+    low, high : float
+        Where logarithm and straight line begin, in units of the table.
+
+    References
+    ----------
+    Box & Cox (1964), J. R. Stat. Soc. B 26, 211-252, doi:10.1111/j.2517-6161.1964.tb00553.x, equation 1.
+
+    Examples
+    --------
+    >>> BoxCox(0.5, 1.0, 0.1, 100.0).forward(np.array([1.0, 4.0])).tolist()
+    [0.0, 2.0]
+    """
+
+    power: float
+    unit: float
+    low: float
+    high: float
+    name = "box-cox"
+    support = (0.0, np.inf)
+
+    def forward(self, values: Floats) -> Floats:
+        """See `Scale`."""
+        y = np.asarray(values, dtype=np.float64) / self.unit
+        low, high = self.low / self.unit, self.high / self.unit
+        within = np.clip(y, low, high)
+        with np.errstate(divide="ignore"):
+            below = np.log(np.clip(y, 0.0, low) / low) * max(1.0, low**self.power)
+        above = np.maximum(y - high, 0.0) * high ** (self.power - 1.0)
+        return np.asarray(box_cox(np.log(within), self.power) + below + above)
+
+    def inverse(self, scaled: Floats) -> Floats:
+        """See `Scale`."""
+        scaled = np.asarray(scaled, dtype=np.float64)
+        low, high = self.low / self.unit, self.high / self.unit
+        first, last = box_cox(np.log(np.array([low, high])), self.power)
+        within = np.exp(box_cox_inverse(np.clip(scaled, first, last), self.power))
+        below = np.exp(np.maximum(np.minimum(scaled - first, 0.0) / max(1.0, low**self.power), -LARGEST_LOG))
+        above = np.maximum(scaled - last, 0.0) / high ** (self.power - 1.0)
+        return np.asarray((np.clip(within, low, high) * below + above) * self.unit)
+
+    def as_json(self) -> dict[str, Any]:
+        """See `Scale`."""
+        return {"name": self.name, "power": self.power, "unit": self.unit, "low": self.low, "high": self.high}
+
+
 def box_cox(logs: Floats, power: float) -> Floats:
-    """((1 + y)^p − 1) / p by log(1 + y), its limit log(1 + y) at p = 0."""
+    """(y^p − 1) / p by log y, its limit log y at p = 0."""
     return logs if power == 0.0 else np.asarray(np.expm1(power * logs) / power)
 
 
 def box_cox_inverse(transformed: Floats, power: float) -> Floats:
-    """log(1 + y) of what `box_cox` gave."""
+    """log y of what `box_cox` gave."""
     if power == 0.0:
         return transformed
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -349,10 +408,14 @@ def scale_of(
         scale = Log()
     elif kind == "logit":
         scale = Logit(0.0, 100.0 if seen.size and seen.max() > 1.0 else 1.0)
-    elif kind in ("rank-normal", "yeo-johnson"):
+    elif kind in ("rank-normal", "yeo-johnson", "box-cox"):
         if np.unique(seen).size < 2:
             raise InputError(option, "no two different values", f"some for the scale {kind}", "choose the scale none")
-        scale = rank_normal(seen) if kind == "rank-normal" else yeo_johnson_of(seen)
+        if kind == "box-cox":
+            require_support(Log(), values, at=at, option=option)
+            scale = box_cox_of(seen, box_cox_power(seen))
+        else:
+            scale = rank_normal(seen) if kind == "rank-normal" else yeo_johnson_of(seen)
     require_support(scale, values, at=at, option=option)
     return scale
 
@@ -374,6 +437,29 @@ def yeo_johnson_of(seen: Floats) -> YeoJohnson:
     )
     low, high = float(seen.min()), float(seen.max())
     return YeoJohnson(float(best.x), unit, low - (high - low), high + (high - low))
+
+
+def box_cox_power(seen: Floats) -> float:
+    """The power of highest likelihood of observed positive values, shape (n,); Box & Cox, equation 9."""
+    logs = np.log(seen)
+    logs = logs - logs.mean()
+
+    def loss(power: float) -> float:
+        spread = float(np.var(box_cox(logs, power)))
+        return 0.5 * seen.size * float(np.log(spread)) if spread > 0 else np.inf
+
+    return float(minimize_scalar(loss, bounds=POWERS, method="bounded", options={"xatol": 1e-9}).x)
+
+
+def box_cox_of(known: Floats, power: float) -> BoxCox:
+    """The scale of a power, for values and limits of any shape: only finite, positive ones are looked at.
+
+    The logarithm begins at a quarter of the smallest, the straight line at twice the largest where the power is under 0
+    and the curve would reach infinity, else at a thousand times the largest.
+    """
+    used = known[np.isfinite(known) & (known > 0)]
+    unit = float(2.0 ** np.round(np.log2(used).mean()))
+    return BoxCox(power, unit, 0.25 * float(used.min()), (2.0 if power < 0 else 1000.0) * float(used.max()))
 
 
 def require_support(
@@ -421,7 +507,13 @@ def scale_from_json(stored: dict[str, Any]) -> Scale:
     rest = {key: value for key, value in stored.items() if key != "name"}
     if name == "rank-normal":
         return RankNormal(tuple(rest["knots"]), tuple(rest["scores"]))
-    kinds: dict[Any, Callable[..., Scale]] = {"none": Identity, "log": Log, "logit": Logit, "yeo-johnson": YeoJohnson}
+    kinds: dict[Any, Callable[..., Scale]] = {
+        "none": Identity,
+        "log": Log,
+        "logit": Logit,
+        "yeo-johnson": YeoJohnson,
+        "box-cox": BoxCox,
+    }
     if name not in kinds:
         raise InputError("scale", f"no scale {name!r}", f"one of {', '.join(KINDS)}", "write the file again")
     return kinds[name](**rest)

@@ -21,7 +21,9 @@ SAMPLES = {
 
 
 def allowed(kind, values):
-    return not ((kind in ("log", "logit") and values.min() <= 0) or (kind == "logit" and values.max() >= 100))
+    return not (
+        (kind in ("log", "logit", "box-cox") and values.min() <= 0) or (kind == "logit" and values.max() >= 100)
+    )
 
 
 CASES = [(kind, name) for kind in KINDS for name in SAMPLES if allowed(kind, SAMPLES[name])]
