@@ -212,7 +212,7 @@ def add_impute(branches: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         nargs="+",
         default=(),
         metavar="COLUMN=SCALE",
-        help="log, logit, rank-normal, yeo-johnson or none; * for all other markers",
+        help="log, logit, rank-normal, yeo-johnson, box-cox or none; * for all other markers",
     )
     model.add_argument(
         "--prior",

@@ -55,12 +55,15 @@ OF_DRAWS = (
 OF_SCALES = {
     "yeo-johnson": "Yeo & Johnson (2000), A new family of power transformations, Biometrika 87, 954-959. "
     "doi:10.1093/biomet/87.4.954",
+    "box-cox": "Box & Cox (1964), An analysis of transformations, J. R. Stat. Soc. B 26, 211-252. "
+    "doi:10.1111/j.2517-6161.1964.tb00553.x",
 }
 SCALE_WORDS = {
     "log": "the natural logarithm",
     "logit": "the logit",
     "rank-normal": "normal scores of the ranks",
     "yeo-johnson": "a Yeo-Johnson power with an exponent estimated for each marker",
+    "box-cox": "a Box-Cox power with an exponent estimated for each marker",
 }
 
 

@@ -38,7 +38,7 @@ class Entry:
     unit : str
         Unit, empty where unknown.
     scale : str
-        "none", "log", "logit", "rank-normal" or "yeo-johnson"; empty where nobody chose.
+        "none", "log", "logit", "rank-normal", "yeo-johnson" or "box-cox"; empty where nobody chose.
     missing_codes, below_codes, above_codes : tuple of str
         Codes for a missing value, and for one below or above the limits.
     lod, upper_limit : float, str or None

@@ -410,13 +410,13 @@ def limited_table(folder, n=150):
     return truth, limit
 
 
-def test_limits_hold_and_ask_for_a_logarithm(tmp_path, capsys):
+def test_limits_hold_and_ask_for_a_power(tmp_path, capsys):
     truth, limit = limited_table(tmp_path)
     out = tmp_path / "out"
     words = ["impute", str(tmp_path / "limits.csv"), "--batch", "plate", "--draws", "3", "--out"]
     assert main([*words, str(out)]) == 0
     said = capsys.readouterr().err
-    assert "modelled on the log scale, which describes its values and limits better: crp; --scale crp=none" in said
+    assert "modelled on the power 0.25, which describes values and limits better: crp; --scale crp=none" in said
     assert "better: il6" not in said
     below, above = truth["crp"] < limit, truth["il6"] > 1.2
     for stem in ("completed", "completed_1", "completed_2", "completed_3"):
@@ -429,7 +429,7 @@ def test_limits_hold_and_ask_for_a_logarithm(tmp_path, capsys):
     ends = cells[["lower", "value", "upper"]].to_numpy()
     assert (np.diff(ends, axis=1) > 0).all()
     scales = pd.read_csv(out / "dictionary.tsv", sep="\t").set_index("column")["scale"]
-    assert scales["crp"] == "log"
+    assert scales["crp"] == "box-cox"
     assert main([*words, str(tmp_path / "as_is"), "--scale", "crp=none"]) == 0
     assert json.loads((tmp_path / "as_is" / "fit.json").read_text())["extra"]["scales"]["crp"] == "none"
 
