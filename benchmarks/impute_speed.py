@@ -35,7 +35,7 @@ SHARE = 0.2  # missing
 RIGHT = 1e-3  # nats that an answer may lack
 LIMIT = 300  # CPU seconds
 ROUNDS, QUICK = 5, 3.0  # repeats of a peer that takes fewer seconds
-MILLIONS = (1.0, 10.0)
+MILLIONS = (1.0, 3.0, 10.0)
 STREAMED, PIECE = 10, 100_000  # columns, rows made at a time
 PASSES = 5
 TABLE = Path(__file__).with_name("impute_speed.tsv")
@@ -213,8 +213,8 @@ def write_parquet(path: Path, n: int) -> None:
             writer.write_table(pa.table([pa.array(column.astype(np.float32)) for column in rows.T], schema=schema))
 
 
-def stream(path: Path, threads: int) -> dict[str, Any]:
-    """A fit of a Parquet file to the top: CPU seconds in all and a pass, peak memory."""
+def stream(path: Path, threads: int, most: int) -> dict[str, Any]:
+    """A fit of a Parquet file, to the top or for some passes: CPU seconds in all and a pass, peak memory."""
     from emtools.io.rows import rows_source
 
     warm_up()
@@ -223,14 +223,14 @@ def stream(path: Path, threads: int) -> dict[str, Any]:
     began = process_time()
     with executor("threads", threads) as chunk_map:
         start = model.initial_params(source, np.random.default_rng(0), "moments")
-        top = climb(model, source, start, chunk_map=chunk_map)
+        top = climb(model, source, start, chunk_map=chunk_map, max_passes=most)
     used, passes = process_time() - began, len(top.trace)
     peak = getrusage(RUSAGE_SELF).ru_maxrss / 2**20
     told = {"cpu": used, "cpu_pass": used / (passes + 1), "passes": passes, "peak_gib": peak, "loglik": top.loglik}
     return {**told, "status": str(top.status)}
 
 
-def streaming(millions: list[float], folder: Path, threads: int) -> None:
+def streaming(millions: list[float], folder: Path, threads: int, most: int) -> None:
     """Write, fit and delete a Parquet file of each size."""
     lines = ["rows\tcolumns\tpasses\tcpu_pass_to_smallest_a_row\tpeak_gib\tloglik\tstatus"]
     smallest = None
@@ -238,6 +238,7 @@ def streaming(millions: list[float], folder: Path, threads: int) -> None:
         path = folder / "rows.parquet"
         write_parquet(path, n)
         command = [sys.executable, "-m", "benchmarks.impute_speed", "--task", "stream", "--threads", str(threads)]
+        command += ["--passes", str(most)]
         out, why = in_process([*command, str(path)], 10 * LIMIT)
         path.unlink()
         if why:
@@ -259,20 +260,21 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=LIMIT, help="CPU seconds of one run")
     parser.add_argument("--library", help="R library that holds norm and norm2")
     parser.add_argument("--rows", type=float, nargs="*", help="millions of rows from Parquet instead")
+    parser.add_argument("--passes", type=int, default=2000, help="most passes of a fit of such a file")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="where tables are written; a temporary folder by default")
     parser.add_argument("--task", choices=("ours", "sklearn", "stream"), help="one task on the files that are named")
     parser.add_argument("paths", type=Path, nargs="*")
     options = parser.parse_args()
     if options.task == "stream":
-        print(json.dumps(stream(options.paths[0], options.threads)))
+        print(json.dumps(stream(options.paths[0], options.threads, options.passes)))
         return
     if options.task:
         worker(options.task, *options.paths, options.threads)
         return
     with TemporaryDirectory(prefix="emtools-", dir=options.folder) as folder:
         if options.rows is not None:
-            streaming(options.rows or list(MILLIONS), Path(folder), options.threads)
+            streaming(options.rows or list(MILLIONS), Path(folder), options.threads, options.passes)
             return
         rows: list[dict[str, Any]] = []
         for size in options.sizes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -222,6 +223,12 @@ def assumed(imputation: Imputation) -> list[str]:
             f"A ridge prior worth {prior:.3g} rows draws the loadings of the factors towards 0, which makes the estimate exist "
             "and weakens correlations."
         )
+    elif prior and towards_structure(imputation.fitted.model):
+        text.append(
+            f"A ridge prior worth {prior:.3g} rows draws the covariance towards one that the table itself suggests, which the "
+            "notices name: it makes the estimate exist. What the rows alone say of two markers counts for "
+            f"{share_of_prior(len(imputation.values), prior)}, the other for the rest."
+        )
     elif prior:
         text.append(
             f"A ridge prior worth {prior:.3g} rows draws the covariance towards independent markers with the variances "
@@ -246,6 +253,12 @@ def prior_counts(imputation: Imputation) -> bool:
     """Whether the estimate maximises more than the likelihood."""
     fitted = imputation.fitted
     return bool(fitted.pseudo_rows or fitted.model.log_prior(fitted.params))
+
+
+def towards_structure(model: Any) -> bool:
+    """Whether the prior of a normal draws its covariance towards one with correlations."""
+    scale = getattr(getattr(model, "prior", None), "scale", None)
+    return isinstance(scale, np.ndarray) and scale.ndim == 2 and bool(np.count_nonzero(scale) > len(scale))
 
 
 def share_of_prior(prior: float, n: int) -> str:

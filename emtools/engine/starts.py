@@ -100,6 +100,7 @@ def fit(
     executor: Any = "threads",
     checkpoint: Path | str | None = None,
     certificate: bool = True,
+    look: bool = True,
 ) -> Fit[P, S]:
     """Fit `model` to `source` from several starts and keep the best usable one.
 
@@ -144,6 +145,8 @@ def fit(
         own: it is a pickle, though one from which nothing but values is read.
     certificate : bool
         Whether to read standard errors and missing information from the curvature at the end.
+    look : bool
+        False for plain EM that ends by its trace alone: cheaper where a pass is dear and EM is known to be fast.
 
     Returns
     -------
@@ -165,6 +168,7 @@ def fit(
     check_assignment(model, assign, warm)
     plan = Plan(model, source, strategy, init, seed, warm, warm_passes)
     limits: dict[str, Any] = {"assign": assign, "tol": tol, "parameter_tol": parameter_tol, "max_passes": max_passes}
+    limits["look"] = look
 
     with make_executor(executor, threads) as pool:
         wide = source.n_chunks > 1

@@ -24,6 +24,7 @@ from emtools.models.tabular import TableModel
 
 PARTS = 8  # of the observed cells, of which one is hidden at a time
 FEW, MANY = 5_000, 20_000  # cells up to which four and two parts are hidden in turn; beyond, one
+JUDGED = 20_000  # cells that are hidden, or so, of a table with more columns than rows: of some of its rows alone
 LEAST = 3  # values that a column keeps
 VARIES = 1e-6  # and of its range
 CLOSE = 0.05  # gain to come in nats at which a climb for a comparison ends
@@ -37,7 +38,8 @@ FACTORS = (1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90)
 FIRST = (3, 3)  # places in both where the search begins
 HALVINGS = 2
 WORK = 5e9  # most of rows times columns times squared factors, which is what a pass costs
-SEARCH = 3.5e11  # most of it that a search may spend, all passes together
+SEARCH = 2e11  # most of it that a search may spend, all passes together
+BEHIND, SHORTENED = 0.05, 8.0  # nats a cell behind a rival, from which so small a part of it is spent
 NO_WORSE = 1.005  # error of hidden cells, in that of the column mean, above which a pair is not used
 MEANS = 1e6  # ridge under which factors fill with the column mean
 
@@ -70,7 +72,8 @@ class Split:
 def splits(readings: Readings, weights: Floats | None = None, seed: int = 0) -> list[Split]:
     """Tables with an eighth of the observed cells hidden, other cells each time.
 
-    A column keeps three values, of which two differ by more than rounding, and a row its last value.
+    A column keeps three values, of which two differ by more than rounding, and a row its last value. Of a large table with
+    more columns than rows some rows alone are looked at, since what is judged costs by the row.
 
     Parameters
     ----------
@@ -89,6 +92,9 @@ def splits(readings: Readings, weights: Floats | None = None, seed: int = 0) -> 
     rng = np.random.default_rng(np.random.SeedSequence([seed, 8]))
     seen = readings.observed
     part = rng.integers(0, PARTS, size=seen.shape)
+    n, d = seen.shape
+    if d > n and seen.size > JUDGED * PARTS:
+        part[rng.permutation(n)[math.ceil(JUDGED * PARTS / d) :]] = PARTS
     count = 4 if seen.size <= FEW else 2 if seen.size <= MANY else 1
     found = []
     for k in range(count):
@@ -175,16 +181,25 @@ class Comparison:
         passes : int
             Budget of each climb.
         """
-        total, ends = 0.0, []
-        for k, part in enumerate(self.parts):
-            model = make(part.kept)
-            source = model.source(part.kept, self.weights)
+        models = [make(part.kept) for part in self.parts]
+        starts = []
+        for k, (model, part) in enumerate(zip(models, self.parts, strict=True)):
             first = begin[k] if begin else None
             if first is None:
-                start = model.initial_params(source, np.random.default_rng(self.seed), model.strategies[0])
+                source = model.source(part.kept, self.weights)
+                starts.append(model.initial_params(source, np.random.default_rng(self.seed), model.strategies[0]))
             else:
-                start = first(model)
-            ended = climb(model, source, start, tol=CLOSE, max_passes=passes)
+                starts.append(first(model))
+        return self.judge_each(models, starts, passes)
+
+    def judge_each(
+        self, models: Sequence[TableModel], starts: Sequence[Any], passes: int, look: bool = True
+    ) -> tuple[float, list[Any]]:
+        """The same with a model and first parameters for each part; `look` as for `climb`."""
+        total, ends = 0.0, []
+        for model, start, part in zip(models, starts, self.parts, strict=True):
+            source = model.source(part.kept, self.weights)
+            ended = climb(model, source, start, tol=CLOSE, max_passes=passes, look=look)
             usable = ended.status in (Status.CONVERGED, Status.BUDGET)
             total += held_out(model, ended.params, part) if usable else -math.inf
             ends.append(ended.params)
@@ -305,18 +320,23 @@ class FactorChoice:
         Nats a hidden cell.
     tried : dict
         Score of every pair that was tried.
+    ends : list of FactorParams
+        Where the climb of each part under this pair ended, with cells hidden, in the units of the comparison.
     params : FactorParams
-        Where the first climb under this pair ended, with cells hidden.
+        The first of these in the units of the table.
     """
 
     n_factors: int
     ridge: float
     score: float
     tried: dict[tuple[int, float], float]
+    ends: list[FactorParams]
     params: FactorParams
 
 
-def best_factors(comparison: Comparison, n_factors: int | None = None, ridge: float | None = None) -> FactorChoice:
+def best_factors(
+    comparison: Comparison, n_factors: int | None = None, ridge: float | None = None, rival: float = -math.inf
+) -> FactorChoice:
     """The number of factors and the weight on loadings that predict hidden cells best, by steps on a grid of both.
 
     From the best pair so far its neighbours are tried, each climb starting from the end of that pair's, until none is
@@ -332,6 +352,8 @@ def best_factors(comparison: Comparison, n_factors: int | None = None, ridge: fl
         The number of factors where it is given.
     ridge : float, optional
         The weight on loadings where it is given.
+    rival : float
+        Score of another model: a search that is far behind it ends early.
     """
     n, d = comparison.readings.values.shape
     most = max(1, min(d - 1, n // 2, int(math.sqrt(WORK / (n * d)))))
@@ -348,7 +370,8 @@ def best_factors(comparison: Comparison, n_factors: int | None = None, ridge: fl
     def judge(pair: tuple[int, float], near: tuple[int, float] | None) -> None:
         nonlocal spent
         cost = float(n * d * pair[0] ** 2 * passes * len(comparison.parts))
-        if pair in scores or (scores and spent + cost > SEARCH):
+        behind = bool(scores) and max(scores.values()) < rival - BEHIND
+        if pair in scores or (scores and spent + cost > (SEARCH / SHORTENED if behind else SEARCH)):
             return
         begin: list[Any] = []
         if near is not None:
@@ -363,7 +386,7 @@ def best_factors(comparison: Comparison, n_factors: int | None = None, ridge: fl
         """The choice, its parameters in the units of the table."""
         end, unit = ends[pair][0], comparison.unit
         params = FactorParams(end.mean * unit, end.loadings * unit[:, None], end.noise * unit**2)
-        return FactorChoice(*pair, scores[pair], scores, params)
+        return FactorChoice(*pair, scores[pair], scores, ends[pair], params)
 
     def best() -> tuple[int, float]:
         return max(scores, key=lambda pair: (scores[pair], -pair[0], pair[1]))

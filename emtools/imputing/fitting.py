@@ -14,6 +14,9 @@ from emtools.engine.result import Fit
 from emtools.engine.stopping import Status
 from emtools.errors import FitError, InputError
 from emtools.imputing.choose import (
+    BEHIND,
+    BRIEF,
+    LARGE,
     MEANS,
     SHARE,
     Comparison,
@@ -25,8 +28,8 @@ from emtools.imputing.choose import (
 )
 from emtools.imputing.dependencies import dependencies
 from emtools.imputing.result import Fitted
-from emtools.imputing.sparse import best_sparse, sparse_model, target_params
 from emtools.imputing.standard_errors import AT_BOUND, fit_with_errors
+from emtools.imputing.targets import TargetChoice, TargetSearch, ridge_towards, thresholded
 from emtools.kernels.readings import Readings
 from emtools.models.censored_normal import CensoredNormal
 from emtools.models.factor_analysis import FactorAnalysis, FactorParams
@@ -39,12 +42,13 @@ from emtools.models.tabular import TableModel
 KINDS = ("normal", "t", "factors", "mixture", "auto")
 TOL, MOVE = 1e-10, 1e-9
 WIDE = 100  # columns beyond which a covariance without a finite maximum is modelled by factors
-DENSE = 500  # columns up to which a covariance without structure is tried beside them
+DENSE = 4000  # columns up to which a covariance without structure is tried beside them, since it must be held
+PASS = 3e11  # and operations that a pass over it may cost
 CHEAPER = 5e-3  # nats a cell that factors may be behind a covariance without structure and still be used
 LOOSE = 0.1  # gain to come in nats at which climbs of many factors' parameters end
 A_CELL = 2e-6  # the same for each cell of a large table
 LONGEST, BRIEFEST = 1000, 50  # passes of such climbs
-CLIMB = 4e11  # and what they cost, in rows times columns times squared factors
+CLIMB = 2.5e11  # and what they cost, in rows times columns times squared factors
 GRID = tuple(10.0 ** (k / 2.0) for k in range(2, -7, -1))  # pseudo-rows of the ridge, in rows of the table
 LEAST = 1e-6  # pseudo-rows of a ridge, in rows of the table, that float64 tells from none where columns depend on one another
 SINGULAR = 1e-8  # smallest eigenvalue of correlations at the end of a climb, below which it was heading for none
@@ -403,30 +407,56 @@ def regularised(asked: Asked, why: str, equations: list[str]) -> Fitted:
     return Fitted("normal", model, fitted, weight, tuple(notices))
 
 
+def affordable(readings: Readings) -> bool:
+    """Whether a covariance of all columns can be held, and a pass over it made in good time.
+
+    A pass costs about q³ operations a row of q gaps, and 5 d³ for the covariance.
+    """
+    gaps = (~readings.observed).sum(axis=1).astype(float)
+    d = float(len(readings.values.T))
+    return d <= DENSE and float((gaps**3).sum()) + 5.0 * d**3 <= PASS
+
+
 def fit_wide(asked: Asked, notices: list[str]) -> Fitted:
-    """Factors, or up to 500 columns a ridge towards thresholded correlations where that predicts hidden cells better."""
-    comparison, d = asked.compare(), asked.readings.values.shape[1]
-    if d > DENSE or not comparison.parts:
+    """Factors, or where that predicts hidden cells better a ridge towards their covariance or thresholded correlations."""
+    comparison, readings = asked.compare(), asked.readings
+    if not comparison.parts or not affordable(readings):
         found = fit_factors(asked, "auto", None)
         return replace(found, notices=(*notices, *found.notices))
-    factors, sparse = best_factors(comparison), best_sparse(comparison, asked.n_rows)
+    search, cells = TargetSearch(comparison, asked.n_rows), readings.values.size
+    rival = search.first() if cells >= LARGE else -np.inf
+    factors = best_factors(comparison, rival=rival)
+    plain = factor_model(readings, factors.n_factors, factors.ridge, asked.weights)
+    near = factors.score >= rival - BEHIND
+    ridged = search.best([plain.covariance(params) for params in factors.ends] if near else [])
     many = "1 factor" if factors.n_factors == 1 else f"{factors.n_factors} factors"
-    if factors.score >= sparse.score - CHEAPER:
+    if factors.score >= ridged.score - CHEAPER:
         found = fit_factors(asked, factors.ridge, factors.n_factors, factors.params)
-        also = f"correlations drawn towards 0 give {sparse.score:.3f}"
+        also = f"a ridge towards {name_target(ridged, many)} gives {ridged.score:.3f}"
         return replace(found, notices=(*notices, f"{tell_choice(factors, comparison)}; {also}", *found.notices))
-    weight = sparse.rows * asked.n_rows
-    model = sparse_model(asked.readings, sparse.cut, weight, asked.weights, asked.labels)
-    quick = {"tol": LOOSE, "certificate": False, **asked.climbing}
-    fitted = fit_model(model, replace(asked, climbing=quick), init=[target_params(model, asked.readings)])
+    weight = ridged.rows * asked.n_rows
+    if ridged.cut is None:
+        source = plain.source(readings, asked.weights)
+        target = plain.covariance(climb(plain, source, factors.params, tol=LOOSE, max_passes=BRIEF).params)
+    else:
+        target = thresholded(readings, ridged.cut, asked.weights)
+    model = ridge_towards(target, weight, asked.labels)
+    quick = {"tol": max(LOOSE, A_CELL * cells), "certificate": False, "look": cells < LARGE, **asked.climbing}
+    fitted = fit_model(model, replace(asked, climbing=quick), init=[ridged.params])
     notices.append(
-        f"Used instead: a ridge prior worth {weight:.4g} rows, towards the correlations of pairs of columns, each drawn "
-        f"towards 0 by {sparse.cut:g} standard errors: it predicts {comparison.n_cells:,.0f} hidden cells best "
-        f"({sparse.score:.3f} nats a cell; {many} give {factors.score:.3f})"
+        f"Used instead: a ridge prior worth {weight:.4g} rows, towards {name_target(ridged, many)}: it predicts "
+        f"{comparison.n_cells:,.0f} hidden cells best ({ridged.score:.3f} nats a cell; {many} alone give {factors.score:.3f})"
     )
     if fitted.certificate is None:
         notices.append(f"Standard errors of {model.n_free_parameters:,} parameters are not computed")  # type: ignore[attr-defined]
     return Fitted("normal", model, fitted, weight, tuple(notices))
+
+
+def name_target(choice: TargetChoice, factors: str) -> str:
+    """What a ridge draws the covariance towards, in words."""
+    if choice.cut is None:
+        return f"the covariance of {factors}"
+    return f"the correlations of pairs of columns, each drawn towards 0 by {choice.cut:g} standard errors"
 
 
 def fit_factors(asked: Asked, prior: str | float, n_factors: int | None, near: FactorParams | None = None) -> Fitted:

@@ -26,6 +26,7 @@ LEVELS = (0.5, 0.8, 0.95)
 FEWEST = 4  # observed values of a column below which none of them is predicted
 FEW_ROWS = 5  # rows per column up to which a fifth of the cells is too many to do without
 REFIT_TOL, REFIT_PASSES, NEAR = 1e-3, 100, 0.05
+LARGE, BRIEF = 200_000, 6  # cells of a wide table from which a refit under a strong prior takes so many passes
 # Where refits stop paying: a single cell moves nothing, or a pass takes long.
 LARGEST, WIDE = 2_000_000, 100
 ROWS_SHOWN = 20_000
@@ -168,18 +169,21 @@ def refit(fitted: Fitted, readings: Readings, seed: int, threads: int) -> Any:
     """Parameters without some cells; None where the climb did not get far enough to forget them.
 
     It starts from the estimate where there are more rows than columns and they are few. Elsewhere, and with factors,
-    EM forgets slowly what a row once held, so that it starts afresh, and may end early.
+    EM forgets slowly what a row once held, so that it starts afresh, and may end early. Under a prior worth as many rows as
+    the table has EM forgets at least half of it in a pass: where a pass is dear a few from the estimate are enough.
     """
     model = fitted.model
     source = model.source(readings)
     n, d = readings.values.shape
-    afresh = d > WIDE or n <= d or fitted.kind == "factors"
+    ridged = fitted.kind == "normal" and fitted.pseudo_rows >= n and n * d >= LARGE
+    afresh = not ridged and (d > WIDE or n <= d or fitted.kind == "factors")
+    passes = BRIEF if ridged else REFIT_PASSES
     rng = np.random.default_rng(np.random.SeedSequence([seed, 8]))
     start = model.initial_params(source, rng, model.strategies[0]) if afresh else fitted.params
     with make_executor("threads", threads) as pool:
         chunk_map = pool if source.n_chunks > 1 else in_turn
-        end = climb(model, source, start, tol=REFIT_TOL, max_passes=REFIT_PASSES, chunk_map=chunk_map)
-    near = end.status is Status.BUDGET and (afresh or end.gap < NEAR)
+        end = climb(model, source, start, tol=REFIT_TOL, max_passes=passes, look=not ridged, chunk_map=chunk_map)
+    near = end.status is Status.BUDGET and (afresh or ridged or end.gap < NEAR)
     return end.params if end.status is Status.CONVERGED or near else None
 
 

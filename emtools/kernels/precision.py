@@ -331,6 +331,37 @@ def pattern_by_pattern(
     return True
 
 
+@njit(cache=True, nogil=True)
+def gathered(padded: Floats, order: int, gaps: Integers, block: Floats) -> None:
+    """Lower triangle of the block of K at `gaps` into `block`, shape (q, q), which holds it by column.
+
+    Parameters
+    ----------
+    padded : ndarray, shape (order²,)
+        Symmetric.
+    order : int
+    gaps : ndarray of int, shape (q,)
+    block : ndarray, shape (q, q)
+        Its transpose, in the order of C: ``block[j, i]`` is entry (i, j).
+    """
+    q = len(gaps)
+    for j in range(q):
+        start = gaps[j] * order
+        for i in range(j, q):
+            block[j, i] = padded[start + gaps[i]]
+
+
+@njit(cache=True, nogil=True)
+def scattered(block: Floats, weight: float, order: int, gaps: Integers, spread: Floats, diagonal: Floats) -> None:
+    """Add a block, laid out as by `gathered`, times a weight to the lower triangle of `spread`; its diagonal apart."""
+    q = len(gaps)
+    for i in range(q):
+        start = gaps[i] * order
+        for j in range(i + 1):
+            spread[start + gaps[j]] += weight * block[j, i]
+        diagonal[i] = block[i, i]
+
+
 def wide_patterns(
     rows: PatternRows,
     precision: Precision,
@@ -343,21 +374,22 @@ def wide_patterns(
 ) -> bool:
     """As `pattern_by_pattern`, by LAPACK, of the patterns with many gaps."""
     d = completed.shape[1]
-    square = spread.reshape(d + 1, d + 1)
     for g in rows.wide:
         m, of = np.flatnonzero(~rows.observed[g]), slice(rows.cuts[g], rows.cuts[g + 1])
-        factor = factorise(precision.matrix[np.ix_(m, m)])
-        if factor is None:
+        block, diagonal = np.empty((len(m), len(m))), np.empty(len(m))
+        gathered(precision.padded, d + 1, m, block)
+        factor, info = lapack.dpotrf(block.T, lower=1, clean=0, overwrite_a=1)
+        if info:
             return False
         log_dets[of] = log_determinant(factor)
         whitened, _ = lapack.dtrtrs(factor, products[of][:, m].T, lower=1)
         if noise.size:
             whitened = whitened - noise[of][:, m].T
         completed[of, m] = -lapack.dtrtrs(factor, whitened, lower=1, trans=1)[0].T
-        covariance, _ = lapack.dpotri(factor, lower=1)
-        square[np.ix_(m, m)] += rows.weights[of].sum() * np.tril(covariance)
+        inverse, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)
+        scattered(inverse.T, float(rows.weights[of].sum()), d + 1, m, spread, diagonal)
         if variances.size:
-            variances[of, m] = np.diagonal(covariance)
+            variances[of, m] = diagonal
     return True
 
 

@@ -38,6 +38,19 @@ def test_hidden_cells_are_other_ones_each_time_and_leave_enough():
     assert not np.array_equal(splits(Readings(values), seed=4)[0].kept.values, parts[0].kept.values, equal_nan=True)
 
 
+def test_of_a_large_wide_table_some_rows_alone_are_judged(monkeypatch):
+    """The cells of other rows stay; a table with fewer columns than rows is judged whole."""
+    monkeypatch.setattr(choose, "JUDGED", 25)
+    values = np.random.default_rng(0).normal(size=(40, 50))
+    (part, *_) = splits(Readings(values))
+    hidden = np.isnan(part.kept.values)
+    assert len(part.before.values) == 25 * choose.PARTS // 50
+    assert set(hidden.any(axis=1)) == {False, True}
+    assert 5 < part.n_cells < 60
+    tall = splits(Readings(values.T))[0]
+    assert len(tall.before.values) > 45
+
+
 def test_bounds_of_other_cells_stay():
     values = table()
     upper = np.where(np.isnan(values), 1.0, np.inf)
@@ -127,9 +140,9 @@ def test_pairs_worse_than_the_column_mean_are_not_used(monkeypatch):
     held = best_factors(comparison)
     assert (held.n_factors, held.ridge) == (1, choose.MEANS)
     model = choose.factor_model(comparison.parts[0].kept, 1, choose.MEANS)
-    filled, _ = model.conditional(held.params, comparison.parts[0].before)
+    filled, _ = model.conditional(held.ends[0], comparison.parts[0].before)
     gaps = ~comparison.parts[0].before.observed
-    centre = np.broadcast_to(held.params.mean, filled.shape)
+    centre = np.broadcast_to(held.ends[0].mean, filled.shape)
     np.testing.assert_allclose(filled[gaps], centre[gaps], rtol=0.0, atol=1e-2)
 
 
@@ -142,3 +155,13 @@ def test_a_search_keeps_to_its_budget(monkeypatch):
     spent = sum(40 * 30 * q**2 * choose.PASSES * len(comparison.parts) for q, _ in short.tried)
     assert spent <= choose.SEARCH
     assert 1 <= len(short.tried) < len(free.tried)
+
+
+def test_a_search_far_behind_a_rival_ends_early(monkeypatch):
+    comparison = Comparison(Readings(table_of_factors(40, 30)))
+    monkeypatch.setattr(choose, "SEARCH", 40 * 30 * 5**2 * choose.PASSES * len(comparison.parts) * 16.0)
+    free = best_factors(comparison)
+    assert best_factors(comparison, rival=free.score).tried == free.tried
+    behind = best_factors(comparison, rival=free.score + 10.0)
+    assert len(behind.tried) < len(free.tried)
+    assert behind.score == max(behind.tried.values())

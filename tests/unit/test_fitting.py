@@ -10,7 +10,7 @@ import pytest
 from emtools.errors import InputError
 from emtools.imputing.dependencies import dependencies
 from emtools.imputing.fitting import fit_table, ridge
-from emtools.imputing.sparse import thresholded
+from emtools.imputing.targets import thresholded
 from emtools.kernels.readings import Readings
 from emtools.models.factor_analysis import FactorAnalysis
 from emtools.models.normal import MultivariateNormal
