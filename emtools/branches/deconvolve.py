@@ -202,7 +202,7 @@ def run(options: Options) -> int:
         expression.means,
         record(options, cells, fitted, finding, expression),
     )
-    progress.close(fitted.verdict)
+    progress.close(fitted.summary)
     for note in notes:
         print(f"deconvolve: {note}", file=sys.stderr)
     with staged(options.out) as folder:

@@ -79,7 +79,7 @@ def run(options: Options) -> int:
         checkpoint=options.checkpoint,
         on_pass=progress,
     )
-    progress.close(result.verdict)
+    progress.close(result.summary)
     params: HMMParams = result.params
     decoded = [
         Decoded(r.name, r.codes, model.viterbi(params, r.codes), model.posterior(params, r.codes)) for r in records

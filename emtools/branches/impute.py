@@ -17,7 +17,7 @@ import pandas as pd
 from emtools.branches.finish import RunOptions, finish
 from emtools.branches.impute_page import describe
 from emtools.errors import FitError, InputError
-from emtools.imputing.advice import before_fit
+from emtools.imputing.advice import before_fit, on_log_scale
 from emtools.imputing.complete import impute
 from emtools.imputing.diagnose import Diagnosis, diagnose
 from emtools.imputing.fitting import WIDE
@@ -143,7 +143,7 @@ def run(options: Options) -> int:
     design = design_of(table.covariates)
     scales, chosen = marker_scales(table, options.log, options.scale, design)
     truth = read_truth(table, options) if options.truth is not None else None
-    changed = np.array([scale.name != "none" for scale in scales])
+    changed = np.array([s.name != "none" or on_log_scale(u) for s, u in zip(scales, table.units, strict=True)])
     named = options.columns is not None or options.dictionary is not None
     notices = [
         *table.notices,
@@ -229,7 +229,7 @@ def completed(table: Table, scales: Sequence[Scale], design: Design, options: Op
         )
     except FitError as error:
         raise InputError(str(table.path), error.got, "", "leave one of these out with --columns") from error
-    progress.close(done.fitted.fit.verdict)
+    progress.close(done.fitted.fit.summary)
     return done
 
 

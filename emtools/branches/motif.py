@@ -138,7 +138,7 @@ def run(options: Options) -> int:
         raise InputError(
             str(options.input), error.got, "", "use more sequences, a smaller --width, or a lower --background-order"
         ) from error
-    progress.close(fitted.verdict)
+    progress.close(fitted.summary)
     finding = Finding(pieces, len(everything) - len(pieces), model.sites(fitted.params, source), known)
     intervals = site_intervals(finding, options)
     accuracy = None if options.truth is None else measure(intervals, finding, options)

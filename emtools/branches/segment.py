@@ -165,7 +165,7 @@ def run(options: Options) -> int:
     methods = segmentations(options, pixels, chosen, source, progress)
     best = methods[0].fit
     assert best is not None
-    progress.close(best.verdict)
+    progress.close(best.summary)
     shape = (options.components, *pixels.shape)
     posterior = chosen.responsibilities(best.params, pixels.features).T.reshape(shape)
     columns = measure_objects(methods[0].objects, pixels.image.values, posterior[-1], pixels.image.pixel_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 
@@ -23,6 +24,9 @@ MOSTLY = 0.5  # share of gaps beyond which a marker is mostly guesses
 TOLD = 5
 COLLINEAR = 0.99
 CONDITION, INVOLVED = 30.0, 0.5  # condition index and share of a variance that tell of a dependency
+LOGARITHMIC = re.compile(
+    r"(npx|c[tqp]|(log|ln)(2|10|e)?)\b.*", re.IGNORECASE
+)  # units of what is on a log scale already
 WIDEST = 300  # columns up to which groups of collinear ones are looked for
 
 
@@ -217,8 +221,16 @@ def after_fit(imputation: Imputation, correlation: Floats | None = None) -> list
     return told
 
 
+def on_log_scale(unit: str) -> bool:
+    """Whether a unit says that values are logarithms already, as NPX and Ct are."""
+    return LOGARITHMIC.fullmatch(unit.strip()) is not None
+
+
 def below_zero(imputation: Imputation) -> list[str]:
-    """One sentence on markers that were above 0 wherever known, and are filled with less or may be less."""
+    """One sentence on markers that were above 0 wherever known, and are filled with less or may be less.
+
+    Those on a log scale already, by their unit, may well be.
+    """
     gaps = ~imputation.readings.observed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -228,6 +240,7 @@ def below_zero(imputation: Imputation) -> list[str]:
     named = [
         f"{imputation.markers[j]} (filled values: {values[j]}, ends of intervals: {ends[j]})"
         for j in np.flatnonzero((lowest > 0) & (ends > 0))
+        if not on_log_scale(imputation.units[j])
     ]
     if not named:
         return []

@@ -144,11 +144,11 @@ def impute(
     limits = getattr(fitted.model, "notices", None)
     if limits is not None:
         fitted = replace(fitted, notices=(*fitted.notices, *limits(scaled)))
-    better = best_filler(fitted, scaled, labels=labels, seed=seed, threads=threads) if filling == "best" else None
+    told: dict[str, Any] = {"threads": threads, "weights": asked.get("weights")}
+    better = best_filler(fitted, scaled, labels=labels, seed=seed, **told) if filling == "best" else None
     used = fitted if better is None else better
     filled = fill(used.model, used.params, readings, scaled, scales, seed)
-    told: dict[str, Any] = {"method": method, "threads": threads, "weights": asked.get("weights")}
-    drawn = draw(fitted, scaled, draws, seed, **told) if draws else None
+    drawn = draw(fitted, scaled, draws, seed, method=method, **told) if draws else None
     return Imputation(
         readings=readings,
         scaled=scaled,

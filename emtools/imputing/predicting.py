@@ -97,7 +97,14 @@ def best_prediction(comparison: Comparison, candidates: Mapping[str, Callable[[R
     return Prediction(errors, min(better, key=lambda name: errors[name]) if better else names[0])
 
 
-def best_filler(fitted: Fitted, readings: Readings, *, labels: Sequence[str] = (), **climbing: Any) -> Fitted | None:
+def best_filler(
+    fitted: Fitted,
+    readings: Readings,
+    *,
+    labels: Sequence[str] = (),
+    weights: Floats | None = None,
+    **climbing: Any,
+) -> Fitted | None:
     """A mixture of normals that fills the gaps of a table clearly better than the normal that was fitted to it.
 
     Parameters
@@ -108,6 +115,8 @@ def best_filler(fitted: Fitted, readings: Readings, *, labels: Sequence[str] = (
         The table on the scales of the model.
     labels : sequence of str
         Names of the columns.
+    weights : ndarray, shape (n,), optional
+        Weights of the rows, as `fitted` had them.
     **climbing
         As in `emtools.engine.starts.fit`.
 
@@ -120,9 +129,10 @@ def best_filler(fitted: Fitted, readings: Readings, *, labels: Sequence[str] = (
     n, d = readings.values.shape
     if fitted.kind != "normal" or readings.bounded.any() or not readings.values.size <= LARGEST:
         return None
-    if d < 2 or d > WIDEST or n < FEWEST or readings.observed.all():
+    n_used = n if weights is None else int((weights > 0.0).sum())
+    if d < 2 or d > WIDEST or n_used < FEWEST or readings.observed.all():
         return None
-    asked = Asked(readings, tuple(labels), None, 1, None, climbing)
+    asked = Asked(readings, tuple(labels), weights, 1, None, climbing)
     candidates: dict[str, Callable[[Readings], TableModel]] = {
         "normal": lambda table: normal_model(asked, fitted.pseudo_rows, table)
     }
@@ -133,7 +143,13 @@ def best_filler(fitted: Fitted, readings: Readings, *, labels: Sequence[str] = (
         return None
     try:
         filler = fit_table(
-            readings, labels=labels, kind="mixture", n_components=int(found.chosen), certificate=False, **climbing
+            readings,
+            labels=labels,
+            kind="mixture",
+            n_components=int(found.chosen),
+            weights=weights,
+            certificate=False,
+            **climbing,
         )
     except FitError:
         return None

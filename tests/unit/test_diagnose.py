@@ -12,7 +12,7 @@ import pytest
 from scipy import integrate
 from scipy.stats import chi2, norm
 
-from emtools.imputing.advice import before_fit, collinear, dependencies
+from emtools.imputing.advice import before_fit, collinear, dependencies, on_log_scale
 from emtools.imputing.batches import holm
 from emtools.imputing.complete import impute
 from emtools.imputing.diagnose import diagnose, pattern_table
@@ -236,6 +236,13 @@ def test_a_row_out_of_line_is_found_and_told():
     assert diagnose(completed(correlated(150, 4, 10, gaps=0.05))).outliers.empty
 
 
+def test_outlying_rows_are_told_by_their_names():
+    values = correlated(150, 4, 10, gaps=0.05)
+    values[17], values[40] = [5.0, 11.0, -1.0, 5.0], [-9.0, 9.0, -9.0, 9.0]
+    told = diagnose(completed(values), rows=[f"patient {k}" for k in range(150)]).notices
+    assert any("2 rows too far from the others" in text and "(rows patient 40, patient 17)" in text for text in told)
+
+
 def test_patterns_tell_limits_from_gaps():
     values = np.array([[1.0, np.nan], [np.nan, 2.0], [1.5, np.nan], [2.0, 3.0], [np.nan, np.nan]])
     upper = np.full(values.shape, np.inf)
@@ -364,6 +371,19 @@ def test_values_below_zero_of_a_positive_marker_are_told():
     assert any(text.startswith(below) for text in diagnose(completed(values)).notices)
     logged = impute(Readings(values), markers=("m0", "m1"), scales=(Log(), Identity()))
     assert not any(text.startswith(below) for text in diagnose(logged).notices)
+    npx = completed(values, units=("NPX (log2)", ""))
+    assert not any("below 0" in text for text in diagnose(npx).notices)
+
+
+@pytest.mark.parametrize(
+    ("unit", "known"),
+    [
+        *[(unit, True) for unit in ("NPX (log2)", "npx", "Ct", "log10 pg/mL", "ln(x)")],
+        *[(unit, False) for unit in ("logits", "mg/dL", "", "CTX")],
+    ],
+)
+def test_units_of_logarithms_are_known(unit, known):
+    assert on_log_scale(unit) is known
 
 
 def test_wrong_coverage_is_told():

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from emtools.imputing.choose import Comparison
-from emtools.imputing.predicting import best_prediction, squared_errors
+from emtools.imputing.complete import impute
+from emtools.imputing.fitting import fit_table
+from emtools.imputing.predicting import best_filler, best_prediction, squared_errors
 from emtools.kernels.readings import Readings
+from emtools.kernels.scales import Identity
 from emtools.models.incomplete_mixture import IncompleteMixture, incomplete_prior
 from emtools.models.normal import MultivariateNormal
 
@@ -67,3 +70,18 @@ def test_a_candidate_that_cannot_be_fitted_is_never_chosen():
     found = best_prediction(comparison, CANDIDATES)
     assert found.chosen == "mixture"
     assert np.isfinite(found.errors["mixture"])
+
+
+def test_weights_of_rows_decide_too():
+    """Rows without weight are rows that are not there, also where they alone would call for a mixture."""
+    table = np.vstack([straight()[:, :2], bent()])
+    table[::7, 1] = np.nan
+    alone = np.r_[np.ones(200), np.zeros(300)]
+    whole = best_filler(fit_table(Readings(table)), Readings(table))
+    assert whole is not None
+    assert whole.kind == "mixture"
+    fitted = fit_table(Readings(table), weights=alone)
+    assert best_filler(fitted, Readings(table), weights=alone) is None
+    told = {"markers": ("a", "b"), "scales": (Identity(),) * 2, "filling": "best"}
+    assert impute(Readings(table), **told).better is not None
+    assert impute(Readings(table), weights=alone, **told).better is None
