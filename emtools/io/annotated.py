@@ -16,6 +16,7 @@ from emtools.io.h5ad import column_names, listed, matrix_shape, opened, read_col
 from emtools.io.sheets import Columns, Numbered, Numbers
 
 UNITS = ("unit", "units")
+COMPLETED = "completed"  # layer of the table without gaps
 
 Floats = npt.NDArray[np.float64]
 
@@ -112,6 +113,12 @@ def matrix_of(path: Path, file: h5py.File, layer: str | None) -> Any:
     return file["X"]
 
 
+def layers_of(path: Path) -> list[str]:
+    """Names of the layers of a file."""
+    with opened(path) as file:
+        return sorted(file["layers"]) if "layers" in file else []
+
+
 def repeated(names: npt.NDArray[Any]) -> list[str]:
     """Names that occur more than once."""
     unique, counts = np.unique(names.astype(str), return_counts=True)
@@ -189,7 +196,7 @@ def write_annotated(
         flags[:, variable] = hit
         if sd is not None:
             spread[hit, variable] = sd[hit, marker]
-    adata.layers["completed"], adata.layers["imputed"] = completed, flags
+    adata.layers[COMPLETED], adata.layers["imputed"] = completed, flags
     if sd is not None:
         adata.layers["conditional_sd"] = spread
     modelled = np.zeros(dense.shape[1], dtype=bool)

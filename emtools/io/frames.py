@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from emtools.errors import InputError
+from emtools.io.annotated import COMPLETED, Annotated, layers_of
 from emtools.io.cell_text import Rules
 from emtools.io.columns import covariate
+from emtools.io.delimited import Delimited
 from emtools.io.markers import find_decimal
-from emtools.io.sheets import read_sheet
+from emtools.io.olink import is_olink, read_olink
+from emtools.io.sheets import Columns, Numbers, read_sheet
 
+STARRED = re.compile(r"\*\s*([+-]?[\d.,]+(?:[eE][+-]?\d+)?)")
 NUMBERED = re.compile(r"completed_([1-9]\d*)(\..+)")
 
 
 def read_frame(path: Path, missing: Sequence[str] = ()) -> pd.DataFrame:
     """All columns of a table in any format that `read_sheet` knows: numbers as float64, the rest as text.
+
+    Of an AnnData file with the layer `completed` that layer is read. Olink's long format becomes one row a sample, with a
+    column for each assay beside those that say one thing of each sample. "*3.5" is the number that `emtools impute` took it
+    for.
 
     Parameters
     ----------
@@ -37,10 +46,24 @@ def read_frame(path: Path, missing: Sequence[str] = ()) -> pd.DataFrame:
     InputError
         If the file cannot be used; the message names the place.
     """
-    sheet, _ = read_sheet(path, missing)
+    sheet, content = read_sheet(path, missing)
+    if isinstance(content, Annotated) and COMPLETED in layers_of(path):
+        sheet, content = read_sheet(path, missing, layer=COMPLETED)
+    if is_olink(sheet.header):
+        sheet, _ = read_olink(sheet, content, "keep", isinstance(content, Delimited))
     positions = range(len(sheet.header))
     rules = Rules(find_decimal(sheet, list(positions)), tuple(missing))
-    return pd.DataFrame({sheet.header[k]: covariate(sheet, k, "", rules) for k in positions})
+    return pd.DataFrame({sheet.header[k]: covariate(without_stars(sheet, k), k, "", rules) for k in positions})
+
+
+def without_stars(sheet: Columns, position: int) -> Columns:
+    """The same with numbers behind a star (Luminex: extrapolated) in one column as numbers."""
+    column = sheet.cells[position]
+    if isinstance(column, Numbers) or not any(cell.startswith("*") for cell in column):
+        return sheet
+    cells = list(sheet.cells)
+    cells[position] = [STARRED.sub(r"\1", cell) for cell in column]
+    return replace(sheet, cells=cells)
 
 
 def completed_tables(folder: Path) -> list[Path]:

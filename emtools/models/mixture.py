@@ -378,7 +378,7 @@ class GaussianMixture:
         """Log ratios of the weights to the last, means, log-Cholesky or log variances; only what is free."""
         parts = [params.means.ravel()]
         if not self.equal_weights:
-            with np.errstate(divide="ignore", invalid="ignore"):
+            with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
                 parts.insert(0, np.log(params.weights[:-1] / params.weights[-1]))
         if self.fixed_variance is None:
             if self.family == "full":

@@ -111,6 +111,47 @@ def test_formats(tmp_path, tables, ending):
         pd.testing.assert_frame_equal(frame, table, check_dtype=False, rtol=1e-15)
 
 
+def test_olinks_long_tables_become_one_row_a_sample(tmp_path):
+    rng = np.random.default_rng(3)
+    npx, age = rng.normal(4.0, 1.0, size=(30, 3)), rng.integers(30, 80, size=30)
+    truth = []
+    for number in (1, 2, 3):
+        npx[:5, 0] = rng.normal(4.0, 1.0, size=5)
+        truth.append(pd.DataFrame(npx, columns=["IL6", "MCP-3", "TNF"]).assign(age=age))
+        lines = [
+            (f"A{i}", f"OID{j}", name, f"{npx[i, j]:.17g}".replace(".", ","), age[i], f"P{j // 2}")
+            for i in range(30)
+            for j, name in enumerate(("IL6", "MCP-3", "TNF"))
+        ]
+        lines.append(("Plate_Control", "OID0", "IL6", "9,5", 0, "P0"))
+        columns = ["SampleID", "OlinkID", "Assay", "NPX", "age", "Panel"]
+        frame = pd.DataFrame(lines, columns=columns).assign(Imputed=0)
+        frame.to_csv(tmp_path / f"completed_{number}.csv", sep=";", index=False)
+    assert go(tmp_path, "IL6 ~ age + Q('MCP-3') + TNF") == 0
+    found = json.loads((tmp_path / "out" / "pooled.json").read_text(encoding="utf-8"))
+    wanted = regress(truth, "IL6 ~ age + Q('MCP-3') + TNF")
+    assert found["n_rows"] == 30
+    np.testing.assert_allclose([t["estimate"] for t in found["terms"]], wanted.estimates.mean(axis=0), rtol=1e-12)
+
+
+def test_the_completed_layer_of_an_anndata_file_is_read_and_starred_numbers_are_numbers(tmp_path):
+    anndata = pytest.importorskip("anndata")
+    rng = np.random.default_rng(4)
+    whole = rng.normal(size=(12, 2))
+    gaps = whole.copy()
+    gaps[0, 0] = np.nan
+    names = pd.DataFrame(index=["a", "b"])
+    table = anndata.AnnData(gaps, obs=pd.DataFrame(index=[f"r{i}" for i in range(12)]), var=names)
+    table.layers["completed"] = whole
+    table.write_h5ad(tmp_path / "completed_1.h5ad")
+    np.testing.assert_array_equal(read_frame(tmp_path / "completed_1.h5ad")[["a", "b"]], whole)
+    path = tmp_path / "completed_1.csv"
+    path.write_text("well,IL6,note\nA1,*3.5,*\nA2,4,b\n", encoding="utf-8")
+    frame = read_frame(path)
+    assert frame["IL6"].tolist() == [3.5, 4.0]
+    assert frame["note"].tolist() == ["*", "b"]
+
+
 @pytest.mark.parametrize(
     ("formula", "family", "words"),
     [
