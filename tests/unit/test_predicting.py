@@ -73,10 +73,10 @@ def test_a_candidate_that_cannot_be_fitted_is_never_chosen():
 
 
 def test_weights_of_rows_decide_too():
-    """Rows that hardly count do not call for a mixture, though alone they would."""
+    """Rows without weight do not call for a mixture, though alone they would."""
     table = np.vstack([straight()[:, :2], bent()])
     table[::7, 1] = np.nan
-    alone = np.r_[np.ones(200), np.full(300, 1e-3)]
+    alone = np.r_[np.ones(200), np.zeros(300)]
     whole = best_filler(fit_table(Readings(table)), Readings(table))
     assert whole is not None
     assert whole.kind == "mixture"
