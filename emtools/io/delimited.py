@@ -5,16 +5,19 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from emtools.errors import InputError
+from emtools.io.cell_text import COMMA_NUMBER, NUMBER
 from emtools.io.sniff import GZIP
 
 SEPARATORS = (",", "\t", ";", "|")
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 SNIFFED_LINES = 50
+LEAST_SHARE = 0.6  # of the width of a table that its header fills
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Delimited:
         Cells of each row as written, quotes and blanks included.
     layout : tuple
         Every line of the file in order: its row number (-1 for lines that are no rows), its text, its line ending.
+    head, head_line : int
+        Which of them is the header, and its line number in the file.
     """
 
     separator: str
@@ -43,6 +48,13 @@ class Delimited:
     lines: tuple[int, ...]
     cells: tuple[tuple[str, ...], ...]
     layout: tuple[tuple[int, str, str], ...]
+    head: int = 0
+    head_line: int = 1
+
+    @property
+    def above(self) -> int:
+        """Lines with text above the header."""
+        return sum(bool(text.strip()) for _, text, _ in self.layout[: self.head])
 
     def with_cells(self, changes: Mapping[tuple[int, int], str]) -> bytes:
         """The bytes of the file with some cells, by (row, column), replaced."""
@@ -82,11 +94,10 @@ class Delimited:
             Cells of the new rows, the new column included.
         """
         changed = self.changed_rows(changes)
-        parts, headed, last = [], False, "\n"
-        for row, text, ending in self.layout:
+        parts, last = [], "\n"
+        for at, (row, text, ending) in enumerate(self.layout):
             if row < 0:
-                if not headed and text.strip():
-                    headed, text = True, text + self.separator + name
+                text += self.separator + name if at == self.head else ""
             else:
                 text = changed.get(row, text) + self.separator + column[row]
             last = ending or last
@@ -106,6 +117,8 @@ def read_delimited(path: Path) -> Delimited:
     """Read a delimited text file with one header line.
 
     The separator is found in the text. A header that is one name short, as R writes it, gets an unnamed first column.
+    Lines above it that fill less than `LEAST_SHARE` of its width, as plate readers and spreadsheets put there, are passed
+    over.
 
     Raises
     ------
@@ -117,8 +130,8 @@ def read_delimited(path: Path) -> Delimited:
     filled = [number for number, (_, record, _) in enumerate(records) if record.strip()]
     if not filled:
         raise InputError(str(path), "there is no text in it", "a header line and rows", "check how it was made")
-    head = filled[0]
     separator = find_separator([records[number][1] for number in filled[:SNIFFED_LINES]])
+    head = filled[find_header([split_cells(records[number][1], separator) for number in filled[:SNIFFED_LINES]])]
     header = [unquote(cell) for cell in split_cells(records[head][1], separator)]
     if len(filled) == 1:
         raise InputError(str(path), "there is a header but no row", "at least 2 rows", "check how it was made")
@@ -143,7 +156,36 @@ def read_delimited(path: Path) -> Delimited:
                 "mend the line",
             )
     check_header(path, header)
-    return Delimited(separator, encoding, tuple(header), tuple(lines), tuple(cells), tuple(layout))
+    return Delimited(
+        separator, encoding, tuple(header), tuple(lines), tuple(cells), tuple(layout), head, records[head][0]
+    )
+
+
+def find_header(lines: Sequence[Sequence[str]]) -> int:
+    """Place of the header among the first lines: the first, unless that and those below it fill little of the width.
+
+    Then it is the first line that names every column of the lines below it, if there is one.
+
+    Examples
+    --------
+    >>> find_header([["Plate", "P1"], ["Date", "3 May"], ["id", "CRP", "IL6"], ["a", "1.5", "2"]])
+    2
+    """
+    widths = [len(cells) for cells in lines]
+    width = Counter(widths).most_common(1)[0][0] if widths else 0
+    filled = [sum(bool(unquote(cell)) for cell in cells) for cells in lines]
+    if width < 2 or filled[0] >= LEAST_SHARE * width:
+        return 0
+    for at, cells in enumerate(lines[:-1]):
+        if filled[at] >= LEAST_SHARE * width:
+            named = filled[at] == widths[at] and not any(is_number(unquote(cell)) for cell in cells)
+            return at if named and widths[at + 1] in (widths[at], widths[at] + 1) else 0
+    return 0
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number, with a decimal point or comma."""
+    return NUMBER.fullmatch(text) is not None or COMMA_NUMBER.fullmatch(text) is not None
 
 
 def decode(path: Path) -> tuple[str, str]:

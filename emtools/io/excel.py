@@ -7,7 +7,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,13 +16,14 @@ from xml.etree import ElementTree
 
 from emtools.errors import InputError
 from emtools.io.cell_text import COMMA_NUMBER, ERRORS, THOUSANDS, number_part
+from emtools.io.delimited import LEAST_SHARE
+from emtools.io.olink_wide import find_wide, wide_columns
 from emtools.io.sheets import Columns
 
 MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 STRICT = "{http://purl.oclc.org/ooxml/spreadsheetml/main}"
 ZIP = b"PK\x03\x04"
 OLE = b"\xd0\xcf\x11\xe0"
-LEAST_SHARE = 0.6  # of the width of the table that its header fills
 LOOKED_AT = 50
 SHOWN = 5
 COLOUR = "FFFFF2CC"
@@ -50,7 +51,9 @@ class Workbook:
     columns: tuple[int, ...]
 
 
-def read_workbook(path: Path, sheet: str | None, codes: tuple[str, ...]) -> tuple[Columns, Workbook]:
+def read_workbook(
+    path: Path, sheet: str | None, codes: tuple[str, ...], warned: str = "keep"
+) -> tuple[Columns, Workbook]:
     """The table of a sheet, and where it stands.
 
     Parameters
@@ -61,6 +64,8 @@ def read_workbook(path: Path, sheet: str | None, codes: tuple[str, ...]) -> tupl
         Name of the sheet; by default the first that is not empty.
     codes : tuple of str
         Codes for a missing value.
+    warned : str
+        What becomes of Olink's values with a warning of quality control: "keep" or "blank".
 
     Raises
     ------
@@ -85,10 +90,25 @@ def read_workbook(path: Path, sheet: str | None, codes: tuple[str, ...]) -> tupl
             others = ", ".join(repr(name) for name in full[1:])
             notices.append(f"sheet {sheet!r} was read; there are {others} too: choose with --sheet")
     raw = sheet_rows(path, sheet)
+    grid = [[as_text(cell) for cell in line] for _, line in raw]
+    wide = find_wide(grid)
+    if wide is not None:
+        columns, lines = tuple(range(1, len(wide.header) + 1)), tuple(raw[at][0] for at in wide.rows)
+        places = [f"sheet {sheet!r}, row {number}" for number, _ in raw]
+        found = wide_columns(path, wide, grid, places, codes, warned)
+        at = tuple(column for column, name in zip(columns, wide.header, strict=True) if name)
+        return replace(found, notices=(*notices, *found.notices)), Workbook(path, parts[sheet], lines, at)
     header_row, first, last = find_header(path, sheet, raw)
+    merged = merged_ranges(part_text(path, parts[sheet]))
     header = [heading(cell) for cell in (raw[header_row][1] + [None] * last)[first:last]]
+    two = two_rows(raw, header_row, first, last, merged)
+    if two is not None:
+        header_row, header = two
+        notices.append(
+            f"the header stands in rows {raw[header_row][0] - 1} and {raw[header_row][0]} of sheet {sheet!r}"
+        )
     above = sum(any(cell is not None for cell in cells) for _, cells in raw[:header_row])
-    if above:
+    if above and two is None:
         notices.append(
             f"the header was taken from row {raw[header_row][0]} of sheet {sheet!r}; what stands above it was left alone"
         )
@@ -99,7 +119,7 @@ def read_workbook(path: Path, sheet: str | None, codes: tuple[str, ...]) -> tupl
     names_of = [header[at] for at in kept]
     check_names(path, sheet, names_of, [first + at + 1 for at in kept])
     rows, columns = tuple(number for number, _ in body), tuple(first + at + 1 for at in kept)
-    check_merged(path, sheet, part_text(path, parts[sheet]), raw[header_row][0], rows, columns)
+    check_merged(path, sheet, merged, raw[header_row][0] + (two is not None), rows, columns)
     formulas = uncalculated(path, sheet, parts[sheet], body, rows, kept, first)
     cells = with_points([[formulas.get((number, at), as_text(line[at])) for number, line in body] for at in kept])
     notices += text_numbers(names_of, [[line[at] for _, line in body] for at in kept])
@@ -230,15 +250,67 @@ def check_names(path: Path, sheet: str, names: Sequence[str], columns: Sequence[
         seen[name] = column
 
 
-def check_merged(path: Path, sheet: str, text: str, header: int, rows: Sequence[int], columns: Sequence[int]) -> None:
-    """Raise where cells of the table are merged."""
-    if not rows:
-        return
+def merged_ranges(text: str) -> list[tuple[str, int, int, int, int]]:
+    """Merged cells of a sheet: reference, left and right column, top and bottom row."""
+    found = []
     for reference in re.findall(r'<(?:\w+:)?mergeCell\b[^>]*?\bref="([A-Z]+\d+(?::[A-Z]+\d+)?)"', text):
         corners = [re.fullmatch(r"([A-Z]+)(\d+)", corner) for corner in reference.split(":")]
         (left, top), (right, bottom) = (
             (number_of(c.group(1)), int(c.group(2))) for c in (corners[0], corners[-1]) if c
         )
+        found.append((reference, left, right, top, bottom))
+    return found
+
+
+def two_rows(
+    raw: Sequence[tuple[int, list[Any]]],
+    at: int,
+    first: int,
+    last: int,
+    merged: Sequence[tuple[str, int, int, int, int]],
+) -> tuple[int, list[str]] | None:
+    """Place of the second row of a header of two, whose first has cells merged over several columns, and the names.
+
+    A column is named by the second row, after what stands merged above it where that name occurs twice; by the first
+    where the second says nothing.
+    """
+    for upper in (at, at - 1):
+        if upper < 0 or upper + 1 >= len(raw):
+            continue
+        if upper < at and len({cell for cell in raw[at][1][first:last] if cell is not None}) == last - first:
+            continue  # a title above a header that names every column
+        number, low = raw[upper][0], (raw[upper + 1][1] + [None] * last)[first:last]
+        spans = [(left, right) for _, left, right, top, bottom in merged if top == bottom == number and right > left]
+        spans = [(left, right) for left, right in spans if right - left + 1 < last - first]
+        under = [any(left <= first + k + 1 <= right for left, right in spans) for k in range(last - first)]
+        if not spans or not all(isinstance(cell, str) for cell, held in zip(low, under, strict=True) if held):
+            continue
+        if not all(cell is None or isinstance(cell, str) for cell in low):
+            continue
+        top = [heading(cell) for cell in (raw[upper][1] + [None] * last)[first:last]]
+        for left, right in spans:
+            for column in range(left, right):
+                top[column - first] = top[left - 1 - first]
+        names = [heading(cell) for cell in low]
+        twice = {name for name in names if names.count(name) > 1}
+        return upper + 1, [
+            f"{over} {name}".strip() if name in twice else name or over for name, over in zip(names, top, strict=True)
+        ]
+    return None
+
+
+def check_merged(
+    path: Path,
+    sheet: str,
+    merged: Sequence[tuple[str, int, int, int, int]],
+    header: int,
+    rows: Sequence[int],
+    columns: Sequence[int],
+) -> None:
+    """Raise where cells of the table are merged."""
+    if not rows:
+        return
+    for reference, left, right, top, bottom in merged:
         if bottom >= header and top <= rows[-1] and right >= columns[0] and left <= columns[-1]:
             raise InputError(
                 f"{path}, sheet {sheet!r}",

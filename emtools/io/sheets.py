@@ -135,6 +135,7 @@ def read_sheet(
     sheet: str | None = None,
     layer: str | None = None,
     least_rows: int = 2,
+    warned: str = "keep",
 ) -> tuple[Columns, Any]:
     """All columns of a table, and the file as it was read.
 
@@ -150,6 +151,8 @@ def read_sheet(
         Layer of an AnnData file; X by default.
     least_rows : int
         Rows that there must be.
+    warned : str
+        What becomes of values with a warning of quality control in Olink's wide export: "keep" or "blank".
 
     Raises
     ------
@@ -164,15 +167,20 @@ def read_sheet(
     content: Any
     codes = tuple(missing)
     if bare_suffix(path) in TEXT:
-        content = read_delimited(path)
-        columns = from_delimited(path, content, codes)
+        from emtools.io.olink_wide import looks_wide, read_wide
+
+        if looks_wide(path):
+            columns, content = read_wide(path, codes, warned)
+        else:
+            content = read_delimited(path)
+            columns = from_delimited(path, content, codes)
     elif suffix in PARQUET:
         content = read_parquet(path)
         columns = from_arrow(path, content, codes)
     elif suffix in EXCEL:
         from emtools.io.excel import read_workbook
 
-        columns, content = read_workbook(path, sheet, codes)
+        columns, content = read_workbook(path, sheet, codes, warned)
     elif suffix in ANNDATA:
         from emtools.io.annotated import read_annotated
 
@@ -199,7 +207,9 @@ def from_delimited(path: Path, content: Delimited, codes: tuple[str, ...]) -> Co
     odd = any('"' in text or "\ufeff" in text for row, text, _ in content.layout if row >= 0)
     clean = unquote if odd else str.strip
     cells = tuple(list(map(clean, column)) for column in zip(*content.cells, strict=True))
-    return Columns(path, content.header, cells, tuple(f"line {line}" for line in content.lines), codes)
+    places = tuple(f"line {line}" for line in content.lines)
+    told = [f"the header was taken from line {content.head_line}; what stands above it was left alone"]
+    return Columns(path, content.header, cells, places, codes, notices=tuple(told if content.above else ()))
 
 
 def from_arrow(path: Path, content: pyarrow.Table, codes: tuple[str, ...]) -> Columns:

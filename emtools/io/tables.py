@@ -165,7 +165,9 @@ def read_table(
     InputError
         If the file, a column or a cell cannot be used; the message names it.
     """
-    found, content = read_sheet(Path(path), missing, sheet=sheet, layer=layer, least_rows=1 if new_rows else 2)
+    found, content = read_sheet(
+        Path(path), missing, sheet=sheet, layer=layer, least_rows=1 if new_rows else 2, warned=warned
+    )
     if is_olink(found.header):
         found, content = read_olink(
             found, content, warned, isinstance(content, Delimited), not isinstance(content, Workbook)

@@ -220,3 +220,22 @@ def test_a_shared_formula_that_is_overwritten_leaves_the_others_their_values(tmp
     out = write_completed(table, np.where(np.isnan(table.values), 9.5, table.values), tmp_path)
     page = openpyxl.load_workbook(out).active
     assert [page[f"B{row}"].value for row in (2, 3, 4)] == [9.5, 4, 6]
+
+
+def test_a_header_of_two_rows_with_merged_cells_is_read_by_its_second(tmp_path):
+    book = openpyxl.Workbook()
+    page = book.active
+    page.append(["Serum markers, March", None, None, None, None, None])
+    page.append(["Patient", "Visit", "Day 0", None, "Day 7", None])
+    page.append([None, None, "CRP (mg/L)", "IL6", "CRP (mg/L)", "TNF"])
+    for k in range(6):
+        page.append([f"P{k}", datetime(2021, 3, k + 1), 1.5 + k * k, None if k == 2 else 2.0 + k, 3.0 - k, k % 4])
+    for reference in ("A1:F1", "A2:A3", "B2:B3", "C2:D2", "E2:F2"):
+        page.merge_cells(reference)
+    book.save(tmp_path / "two.xlsx")
+    table = read_table(tmp_path / "two.xlsx", id_column="Patient")
+    assert table.markers == ("Day 0 CRP (mg/L)", "IL6", "Day 7 CRP (mg/L)", "TNF")
+    assert table.values.shape == (6, 4)
+    assert any("rows 2 and 3" in notice for notice in table.notices)
+    made = write_completed(table, np.nan_to_num(table.values, nan=9.5), tmp_path)
+    assert openpyxl.load_workbook(made).active["D6"].value == 9.5

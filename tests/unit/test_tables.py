@@ -342,3 +342,24 @@ def test_nothing_filled_gives_the_same_bytes(tmp_path_factory, rows, separator, 
     filled = np.where(np.isnan(table.values), 0.5, table.values)
     again = read_table(write_completed(table, filled, folder, "completed_2"), columns=["a", "b"])
     np.testing.assert_array_equal(again.values, filled)
+
+
+@pytest.mark.parametrize("separator", [";", ",", "\t"])
+def test_lines_above_the_header_are_passed_over_and_come_back(tmp_path, separator):
+    above = ["Software Version;3.5.1", "", "Plate;P01;;", "a title, with commas;;;"]
+    rows = ["id;CRP;IL6;note", "a;1.5;2;x", "b;;3;y", "c;2.5;4.5;z"]
+    above = [above[3], *above[:3]]
+    text = "\r\n".join([*above, *rows]).replace(",", " " if separator == "," else ",").replace(";", separator)
+    table = read_table(put(tmp_path, text))
+    assert table.markers == ("CRP", "IL6")
+    assert any("the header was taken from line 5" in notice for notice in table.notices)
+    np.testing.assert_array_equal(table.values, [[1.5, 2.0], [np.nan, 3.0], [2.5, 4.5]])
+    made = write_completed(table, np.nan_to_num(table.values, nan=7.0), tmp_path)
+    assert made.read_bytes().decode() == text.replace(f"b{separator}{separator}", f"b{separator}7{separator}")
+
+
+def test_a_header_with_a_name_too_few_is_still_an_error(tmp_path):
+    with pytest.raises(InputError, match="column 2 has no name"):
+        read_table(put(tmp_path, "a,,c\n1,2,3\n2,3,4\n"))
+    with pytest.raises(InputError, match="3 cells where the header has 2"):
+        read_table(put(tmp_path, "a,b\n1,2\n1,2,3\n"))
