@@ -16,6 +16,8 @@ ERRORS = frozenset(("#div/0!", "#value!", "#ref!", "#name?", "#num!", "#null!"))
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 COMMA_NUMBER = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
+GROUPED = re.compile(r"[+-]?\d{1,3}(?:(?:[' \u2019\u00a0\u2009\u202f]\d{3})+([.,]\d+)?|(,\d{3})+\.\d+|(\.\d{3})+,\d+)")
+WITH_UNIT = re.compile(r"(?:<=?|>=?|[≤≥~])?\s*[+-]?\d[\d.,]*(?:[eE][+-]?\d+)?\s*(%|[^\W\d_][\w/µμ^%. -]*)")
 INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 BELOW, ABOVE = re.compile(r"(?:<=?|=<|[≤⩽])\s*"), re.compile(r"(?:>=?|=>|[≥⩾])\s*")
 BELOW_WORD = re.compile(r"(?:(?:<=?|=<|[≤⩽])\s*(?:l?lo[dqb])?|oor\s*<)", re.IGNORECASE)
@@ -178,6 +180,15 @@ def why_not_a_number(cell: str) -> tuple[str, str]:
         return (
             "is a date",
             "format the column as numbers and type the value again (a spreadsheet turned it into a date)",
+        )
+    if GROUPED.fullmatch(cell):
+        return "has a thousands separator", "export it again without thousands separators"
+    if WITH_UNIT.fullmatch(cell):
+        unit = WITH_UNIT.fullmatch(cell)
+        assert unit is not None
+        return (
+            f"has {unit[1]!r} behind the number",
+            f"write the unit into the name of the column, as in 'CRP ({unit[1]})', and numbers alone into the cells",
         )
     if SPAN.fullmatch(cell) and between(cell, Rules(spans=True)) is not None:
         return "is a range", "give the column the type 'interval' in the dictionary"

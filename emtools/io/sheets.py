@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emtools.errors import InputError
-from emtools.io.cell_text import NUMBER
+from emtools.io.cell_text import COMMA_NUMBER, NUMBER, is_missing, number_part
 from emtools.io.delimited import Delimited, read_delimited, unquote
 from emtools.io.outputs import require_file
 from emtools.io.sniff import bare_suffix, whole_suffix
@@ -26,6 +27,9 @@ EXCEL = (".xlsx", ".xlsm")
 ANNDATA = (".h5ad",)
 OLD_SHEETS = (".xls", ".ods", ".xlsb", ".numbers")
 SHOWN = 12
+LEAST_UNDER = 3  # rows from which a first one may hold units
+UNIT = re.compile(r"[/%µμ()\[\]]|^(mg|g|ng|pg|ml|l|dl|u|iu|mmol|nmol|pmol|npx|years?|s|cm|kg|mmhg)$", re.IGNORECASE)
+UNBRACKETED = re.compile(r"^[(\[](.*)[)\]]$")
 
 Floats = npt.NDArray[np.float64]
 
@@ -193,6 +197,8 @@ def read_sheet(
             "a .csv, .tsv (plain or .gz), .parquet, .xlsx or .h5ad table",
             advice,
         )
+    if isinstance(content, Delimited) or suffix in EXCEL:
+        columns, content = without_units(columns, content)
     header, n_rows = columns.header, len(columns.places)
     if len(header) > 1 and all(NUMBER.fullmatch(name) for name in header):
         raise InputError(str(path), "the first line holds numbers", "names of the columns there", "add a header line")
@@ -200,6 +206,53 @@ def read_sheet(
         plural = "s" * (n_rows != 1)
         raise InputError(str(path), f"{n_rows} row{plural}", f"at least {least_rows} rows", "check how it was made")
     return columns, content
+
+
+def without_units(columns: Columns, content: Any) -> tuple[Columns, Any]:
+    """The same without a first row that holds the units of the columns, as many exports put it under the header.
+
+    It is one where over every column of numbers there stands text that is no reading, or nothing: at least two texts, or
+    one that looks like a unit.
+    """
+    if len(columns.places) < LEAST_UNDER or columns.candidates is not None:
+        return columns, content
+    units = {}
+    for name, cells in zip(columns.header, columns.cells, strict=True):
+        if isinstance(cells, Numbers):
+            return columns, content
+        below = [cell for cell in cells[1:] if not is_missing(cell, columns.codes)]
+        if 2 * sum(is_reading(cell) for cell in below) <= len(below):
+            continue
+        if is_reading(cells[0]):
+            return columns, content
+        if not is_missing(cells[0], columns.codes):
+            units[name] = UNBRACKETED.sub(r"\1", cells[0])
+    if not units or (len(units) == 1 and not UNIT.search(next(iter(units.values())))):
+        return columns, content
+    told = (
+        f"{columns.places[0]} holds units ({', '.join(list(units.values())[:3])}{', …' * (len(units) > 3)}), not values"
+    )
+    columns = replace(
+        columns,
+        cells=[cells[1:] for cells in columns.cells],
+        places=columns.places[1:],
+        units={**units, **columns.units},
+        notices=(*columns.notices, told),
+    )
+    if isinstance(content, Delimited):
+        return columns, replace(
+            content,
+            lines=content.lines[1:],
+            cells=content.cells[1:],
+            layout=tuple((row - 1 if row >= 0 else row, text, ending) for row, text, ending in content.layout),
+        )
+    return columns, replace(content, rows=content.rows[1:])
+
+
+def is_reading(cell: str) -> bool:
+    """Whether a cell looks like a number or a limit."""
+    text = number_part(cell)
+    return bool(NUMBER.fullmatch(text) or COMMA_NUMBER.fullmatch(text))
 
 
 def from_delimited(path: Path, content: Delimited, codes: tuple[str, ...]) -> Columns:

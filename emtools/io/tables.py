@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from emtools.errors import InputError
+from emtools.io.cell_text import is_missing, why_not_a_number
 from emtools.io.columns import (
     companions,
     covariate_frame,
@@ -30,7 +33,7 @@ from emtools.io.dictionary import Dictionary, Entry, Limit, read_dictionary
 from emtools.io.excel import Workbook
 from emtools.io.markers import Marker, find_decimal, read_marker, refuse_unmodelled, require_range, why_not_modelled
 from emtools.io.olink import Olink, is_olink, read_olink
-from emtools.io.sheets import find_column, read_sheet, row_names
+from emtools.io.sheets import Columns, find_column, read_sheet, row_names
 from emtools.io.sniff import whole_suffix
 from emtools.kernels.readings import Readings
 
@@ -230,7 +233,8 @@ def read_table(
             censor=below_lod == "censor",
         )
         if marker is None:
-            left.setdefault("left alone, not numeric", []).append(name)
+            what = odd_numbers(found, place)
+            left.setdefault(f"left alone, {what or 'not numeric'}", []).append(name)
             continue
         remarks += [f"{name}: {remark}" for remark in marker.remarks]
         unit = (old.unit if old is not None else "") or found.units.get(name, "") or unit_of(name)
@@ -315,6 +319,16 @@ def read_table(
 def listed(words: Sequence[str]) -> str:
     """The first of some words, and how many more there are."""
     return ", ".join(words[:SHOWN]) + (f" and {len(words) - SHOWN} more" if len(words) > SHOWN else "")
+
+
+def odd_numbers(sheet: Columns, place: int) -> str:
+    """Why a column is text although its cells begin with numbers, and what to do; empty where they do not."""
+    held = [cell for cell in sheet.cells[place] if not is_missing(cell, sheet.codes)]
+    whys = Counter(why_not_a_number(cell) for cell in held if re.match(r"[<>~≤≥]?\s*[+-]?\d", cell))
+    if not whys:
+        return ""
+    (why, advice), count = whys.most_common(1)[0]
+    return f"each cell {why}: {advice}" if advice and "unit" in advice + why and 2 * count > len(held) else ""
 
 
 def limit_note(name: str, beside: Mapping[str, Mapping[str, str]]) -> str:
