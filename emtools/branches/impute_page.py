@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from emtools import __version__
 from emtools.imputing.advice import listed
 from emtools.imputing.diagnose import Diagnosis
 from emtools.imputing.result import Imputation
@@ -21,6 +22,8 @@ from emtools.report import page
 EXACT = 2  # cells of a row beyond their limits up to which the censored normal is exact
 CHECKS = ("overimputed", "batches", "correlations", "information", "shrinkage")  # figures that ask, not answer
 MOST_OUTLIERS = 20
+OFF = 0.03  # distance of a coverage from its level that is held against the answer
+FEWEST_TABLES = 20
 NOTHING, ENOUGH = 0.02, 20  # R² that says nothing, and cells from which it can
 ALWAYS = (
     "Little & Rubin (2019), Statistical Analysis with Missing Data, 3rd ed., Wiley, section 11.2. "
@@ -140,6 +143,8 @@ def describe(
         belief=belief(imputation, diagnosis, rows),
         checks=[p for p in pictures if p.stem in CHECKS and p.stem not in empty],
         check_tables=check_tables(diagnosis, rows),
+        following=following(imputation, diagnosis, path),
+        quotable=quotable(imputation, diagnosis, method),
         assumed=assumed(imputation),
         methods="\n\n".join(methods(imputation, method)),
         references=references(imputation, diagnosis),
@@ -375,6 +380,7 @@ def beside(imputation: Imputation, diagnosis: Diagnosis, path: Path) -> dict[str
 def belief(imputation: Imputation, diagnosis: Diagnosis, rows: Sequence[str]) -> list[str]:
     """Sentences for and against the answer."""
     told = [
+        in_short(imputation, diagnosis),
         *little_words(diagnosis),
         *calibration_words(diagnosis),
         *batch_words(diagnosis),
@@ -389,6 +395,107 @@ def belief(imputation: Imputation, diagnosis: Diagnosis, rows: Sequence[str]) ->
             "the other markers alone, and no data speak against it."
         )
     return told
+
+
+def in_short(imputation: Imputation, diagnosis: Diagnosis) -> str:
+    """What speaks against the answer, all in all."""
+    against = []
+    if not imputation.fitted.fit.converged:
+        against.append("the fit did not converge")
+    cells = diagnosis.overimputed
+    if cells.pit.size >= ENOUGH:
+        off = cells.coverage(0.95) - 0.95
+        noise = 2.0 * np.sqrt(0.95 * 0.05 / cells.pit.size)
+        if abs(off) > max(OFF, noise):
+            against.append(f"intervals are too {'narrow' if off < 0 else 'wide'}")
+    if diagnosis.mcar is not None and diagnosis.mcar.p < 0.05:
+        against.append("values are not missing completely at random")
+    if len(diagnosis.outliers):
+        against.append("some rows do not belong to the others")
+    if imputation.fitted.pseudo_rows:
+        against.append("the data alone do not determine the model, and a prior helps")
+    if diagnosis.unseen_pairs:
+        against.append("some markers never meet in a row")
+    if not against:
+        return (
+            "In short: nothing that was looked at speaks against these values, within the uncertainty stated for each."
+        )
+    return f"In short: usable with the stated uncertainty, bearing in mind that {'; '.join(against)}."
+
+
+def following(imputation: Imputation, diagnosis: Diagnosis, path: Path) -> list[str]:
+    """What to do with the answer."""
+    if imputation.readings.observed.all():
+        return []
+    costs = diagnosis.markers["missing_information"].to_numpy(dtype=float)
+    worst = float(np.nanmax(costs)) if np.isfinite(costs).any() else 0.0
+    enough = max(FEWEST_TABLES, int(np.ceil(100 * worst)))
+    told = []
+    if len(diagnosis.outliers):
+        told.append(
+            "Look at the outlying rows above in the lab book. Mend what is an error and run again; if they are true, compare "
+            "with the answer of --model t."
+        )
+    if not imputation.draws:
+        told.append(
+            f"For regressions, tests and comparisons of groups run again with `--draws {enough}` and use `emtools pool`; take "
+            "the completed table for plots, clustering and prediction."
+        )
+    else:
+        some = f"; {enough} tables or more repeat better" if len(imputation.draws) < enough else ""
+        told.append(
+            f"Pool your regression: `emtools pool DIR --formula 'outcome ~ marker + age' --out DIR/pooled`, DIR being the folder of "
+            f"this page{some}. Every variable of the formula should have been in the model."
+        )
+    told.append(
+        f"Rows that come later: `emtools transform new{whole_suffix(path)} --model model.npz --out DIR` fills them with this fit."
+    )
+    told.append(
+        "If a column was mistaken, correct its line in dictionary.tsv and run again with `--dictionary dictionary.tsv`."
+    )
+    if not imputation.readings.bounded.any():
+        told.append(
+            "Ask the lab whether any blank means below the limit of detection. If so write `<limit` there: the assumption "
+            "above does not hold for such cells."
+        )
+    return told
+
+
+def quotable(imputation: Imputation, diagnosis: Diagnosis, method: str) -> str:
+    """The analysis in the words of a methods section."""
+    gaps = ~imputation.readings.observed
+    n_gaps, n_beyond = int(gaps.sum()), int(imputation.readings.bounded.sum())
+    if not n_gaps:
+        return ""
+    n, d = gaps.shape
+    text = (
+        f"Missing values ({n_gaps:,} of {gaps.size:,} cells, {share(n_gaps, gaps.size)}; {d} markers, {n:,} rows) were imputed "
+        f"under {distribution(imputation)}"
+    )
+    used: dict[str, list[str]] = {}
+    for marker, scale in zip(imputation.markers, imputation.scales, strict=True):
+        if scale.name != "none":
+            used.setdefault(scale.name, []).append(marker)
+    scaled = [f"{listed(names, 12)} as {SCALE_WORDS.get(name, name)}" for name, names in used.items()]
+    text += f" ({'; '.join(scaled)})" if scaled else ""
+    text += f", with {listed(imputation.design, 12)} as fixed effects" if imputation.design else ""
+    how = "as the posterior mode" if prior_counts(imputation) else "by maximum likelihood"
+    text += f", fitted {how} with the EM algorithm (Dempster et al. 1977; emtools {__version__})."
+    if n_beyond:
+        text += f" Of these, {n_beyond:,} values beyond a limit of detection entered the likelihood as censored."
+    cells = diagnosis.overimputed
+    if cells.pit.size:
+        text += (
+            f" Of {cells.pit.size:,} observed values predicted as if missing, {100 * cells.coverage(0.95):.1f} % lay within their "
+            "95 % intervals."
+        )
+    if imputation.draws:
+        way = "from bootstrap samples" if method == "bootstrap" else "from the posterior distribution"
+        text += (
+            f" {len(imputation.draws)} completed tables were drawn, with parameters {way}; estimates were pooled by Rubin's rules with "
+            "the degrees of freedom of Barnard and Rubin (1999)."
+        )
+    return text
 
 
 def little_words(diagnosis: Diagnosis) -> list[str]:
@@ -426,6 +533,12 @@ def calibration_words(diagnosis: Diagnosis) -> list[str]:
     lonely = (
         f" {none} marker{plural} not told by the others at all: filled with little more than the mean." if none else ""
     )
+    hidden = [diagnosis.markers["marker"].iloc[j] for j in cells.unjudged if j < len(diagnosis.markers)]
+    if hidden:
+        lonely += (
+            f" Not judged: {listed(hidden)}, whose limits differ by row or are not kept to, so that it is not known which "
+            "values could have been observed."
+        )
     covered = ", ".join(f"{100 * cells.coverage(level):.1f} %" for level in (0.5, 0.8, 0.95))
     return [
         f"{cells.pit.size} observed cells were predicted as if missing, {fits}: intervals of 50, 80 and 95 % held {covered} "

@@ -31,6 +31,7 @@ LARGE, BRIEF = 200_000, 6  # cells of a wide table from which a refit under a st
 LARGEST, WIDE = 2_000_000, 100
 ROWS_SHOWN = 20_000
 FLOPS = 4e10  # what the predictions of one fold may cost
+LEAST_INSIDE = 1e-9  # predictive probability of the limits of a column below which a cell is not judged
 MOST_COPIES = 3_000  # rows with bounds that are predicted cell by cell
 
 
@@ -45,7 +46,8 @@ class OverImputed:
     truth, predicted, sd : ndarray, shape (k,)
         Observed value, its predictive mean and standard deviation.
     pit : ndarray, shape (k,)
-        Predictive probability of a value at most as large as the one observed; uniform where the model is right.
+        Predictive probability of a value at most as large as the one observed, given that it was within the limits of
+        its marker; uniform where the model is right.
     variance : ndarray, shape (d,)
         Of all observed values of each marker; NaN for markers with cells beyond a limit, whose observed values are
         those on one side of it.
@@ -55,6 +57,9 @@ class OverImputed:
         Refits without the predicted cells; 0 where the fit itself predicted them.
     n_failed : int
         Refits that had no maximum; their cells are left out.
+    unjudged : tuple of int
+        Markers with cells beyond limits that differ by row, none of whose cells were predicted: under which limit an
+        observed value would have been hidden is not known, so that its probability is not either.
     """
 
     rows: Integers
@@ -67,6 +72,7 @@ class OverImputed:
     n_observed: int
     n_fits: int
     n_failed: int
+    unjudged: tuple[int, ...] = ()
 
     def coverage(self, level: float, column: int | None = None) -> float:
         """Share of the cells within their central interval of this level, of one column or of all; NaN for none."""
@@ -114,7 +120,10 @@ def overimpute(scaled: Readings, fitted: Fitted, n_markers: int, *, seed: int = 
     rng = np.random.default_rng(np.random.SeedSequence([seed, 7]))
     n, d = scaled.values.shape
     n_folds = FOLDS if n > FEW_ROWS * d else 2 * FOLDS
-    fold = deal(scaled.observed[:, :n_markers], rng, n_folds)
+    within, unjudged = window(scaled)
+    eligible = scaled.observed[:, :n_markers].copy()
+    eligible[:, [j for j in unjudged if j < n_markers]] = False
+    fold = deal(eligible, rng, n_folds)
     parts: list[tuple[Integers, Integers, Floats, Floats, Floats]] = []
     n_fits = n_failed = 0
     refits = scaled.values.size <= LARGEST
@@ -127,12 +136,13 @@ def overimpute(scaled: Readings, fitted: Fitted, n_markers: int, *, seed: int = 
             n_fits += 1
             masked = scaled.values.copy()
             masked[:, :n_markers][cells] = np.nan
-            params = refit(fitted, Readings(masked, *unbounded(scaled)), seed, threads)
+            params = refit(fitted, Readings(masked, *unbounded(scaled, within)), seed, threads)
             if params is None:
                 n_failed += 1
                 continue
         rows = chosen_rows(scaled, cells, rng)
         predicted, sd, pit = predict(scaled.take(rows), fitted, params, cells[rows], rng)
+        pit = given_within(pit, predicted, sd, within)
         i, j = np.nonzero(cells[rows] & ~np.isnan(pit[:, :n_markers]))
         parts.append((rows[i], j, predicted[i, j], sd[i, j], pit[i, j]))
     if not parts:
@@ -144,7 +154,9 @@ def overimpute(scaled: Readings, fitted: Fitted, n_markers: int, *, seed: int = 
     n_observed = int(scaled.observed[:, :n_markers].sum())
     variance = np.array([column[~np.isnan(column)].var() for column in scaled.values[:, :n_markers].T])
     variance[scaled.bounded[:, :n_markers].any(axis=0)] = np.nan
-    return OverImputed(i, j, truth, predicted[order], sd[order], pit[order], variance, n_observed, n_fits, n_failed)
+    return OverImputed(
+        i, j, truth, predicted[order], sd[order], pit[order], variance, n_observed, n_fits, n_failed, unjudged
+    )
 
 
 def deal(observed: npt.NDArray[np.bool_], rng: np.random.Generator, n_folds: int) -> Integers:
@@ -157,12 +169,53 @@ def deal(observed: npt.NDArray[np.bool_], rng: np.random.Generator, n_folds: int
     return fold
 
 
-def unbounded(scaled: Readings) -> tuple[Floats | None, Floats | None]:
-    """Bounds in which nothing is known of what is going to be masked."""
+def window(scaled: Readings) -> tuple[tuple[Floats, Floats], tuple[int, ...]]:
+    """Limits within which each column is observed, shapes (d,), infinite where there are none.
+
+    They are those beyond which its other cells lie. Columns for which these differ from row to row, or that are
+    observed beyond them too, are named: there the limits of an observed cell are not known.
+    """
+    d = scaled.values.shape[1]
+    low, high, unknown = np.full(d, -np.inf), np.full(d, np.inf), []
+    if not scaled.bounded.any():
+        return (low, high), ()
+    lower, upper = scaled.bounds()
+    for j in np.flatnonzero(scaled.bounded.any(axis=0)).tolist():
+        hidden = scaled.bounded[:, j]
+        ends = np.column_stack([lower[hidden, j], upper[hidden, j]])
+        below, above = np.unique(ends[np.isneginf(ends[:, 0]), 1]), np.unique(ends[np.isposinf(ends[:, 1]), 0])
+        seen = scaled.values[scaled.observed[:, j], j]
+        if below.size > 1 or above.size > 1 or np.isfinite(ends).all(axis=1).any() or not seen.size:
+            unknown.append(j)
+            continue
+        low[j], high[j] = (below[0] if below.size else -np.inf), (above[0] if above.size else np.inf)
+        if seen.min() < low[j] or seen.max() > high[j]:
+            unknown.append(j)
+            low[j], high[j] = -np.inf, np.inf
+    return (low, high), tuple(unknown)
+
+
+def given_within(pit: Floats, predicted: Floats, sd: Floats, within: tuple[Floats, Floats]) -> Floats:
+    """Predictive probabilities of normal cells given that they lie between limits of their columns, shape (n, d)."""
+    low, high = within
+    limited = np.isfinite(low) | np.isfinite(high)
+    if not limited.any():
+        return pit
+    with np.errstate(invalid="ignore", divide="ignore"):
+        start, end = (norm.cdf((limit - predicted) / sd) for limit in (low, high))
+        inside = (pit - start) / (end - start)
+    found: Floats = np.where(limited, np.where(end - start > LEAST_INSIDE, np.clip(inside, 0.0, 1.0), np.nan), pit)
+    return found
+
+
+def unbounded(
+    scaled: Readings, within: tuple[Floats, Floats] = (np.array(-np.inf), np.array(np.inf))
+) -> tuple[Floats | None, Floats | None]:
+    """Bounds in which nothing is known of what is going to be masked but that it lies within the limits of its column."""
     if scaled.lower is None and scaled.upper is None:
         return None, None
     low, high = scaled.bounds()
-    return np.where(scaled.observed, -np.inf, low), np.where(scaled.observed, np.inf, high)
+    return np.where(scaled.observed, within[0], low), np.where(scaled.observed, within[1], high)
 
 
 def refit(fitted: Fitted, readings: Readings, seed: int, threads: int) -> Any:

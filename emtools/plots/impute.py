@@ -291,6 +291,7 @@ def draw_imputed(
             plt.Line2D([], [], color=FILLED, marker="|", ls="none", ms=6),
         ]
         words = ["observed values", "what the missing ones may be", "the values filled in"]
+        figure.supxlabel("value on the scale of the model, density above it", fontsize=8)
         figure.tight_layout(rect=(0, 0, 1, 1 - 0.22 / figure.get_figheight()))
         figure.legend(handles, words, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.0))
         n_gaps = int(np.isnan(values).any(axis=0).sum())

@@ -110,8 +110,14 @@ def draw_overimputed(imputation: Imputation, diagnosis: Diagnosis, folder: Path)
         ranks = ""
         if imputation.readings.bounded.any():
             ranks = (
-                " Of a marker with a limit of detection only values within the limit could be observed, which the "
-                "predictions do not know: the places of its values are not even, and it has no R²."
+                " Of a marker with a limit of detection only values within the limit could be observed: its predictions are "
+                "taken given that, and it has no R²."
+            )
+        if cells.unjudged:
+            names = [markers[j] for j in cells.unjudged[:5] if j < len(markers)]
+            ranks += (
+                f" Not judged, for the limits of single values are not known where they differ by row or are not kept to: "
+                f"{', '.join(names)}{', …' if len(cells.unjudged) > len(names) else ''}."
             )
         if order.size > 1:
             best, least = markers[order[-1]], markers[order[0]]
@@ -239,7 +245,7 @@ def draw_information(imputation: Imputation, diagnosis: Diagnosis, folder: Path)
         axis.set_ylim(-0.7, len(order) - 0.3)
         axis.set_xlim(left=0)
         axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-        axis.set_xlabel("%")
+        axis.set_xlabel("share of the information, or of the cells (%)")
         figure.tight_layout(rect=(0, 0, 1, 1 - 0.24 / figure.get_figheight()))
         figure.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, 1.0))
         worst = int(order[-1])

@@ -68,6 +68,10 @@ class Page:
         Sentences for and against the answer.
     checks, check_tables : sequences of Picture and Table
         Figures and tables of whether to believe it.
+    following : sequence of str
+        What to do next, a sentence or two each.
+    quotable : str
+        The same analysis in the words of a methods section, to copy.
     methods : str
         What a methods section would have; paragraphs are parted by empty lines.
     references : sequence of str
@@ -86,6 +90,8 @@ class Page:
     belief: Sequence[str] = ()
     checks: Sequence[Picture] = ()
     check_tables: Sequence[Table] = ()
+    following: Sequence[str] = ()
+    quotable: str = ""
     methods: str = ""
     references: Sequence[str] = ()
     files: Mapping[str, str] = field(default_factory=dict)
@@ -170,7 +176,7 @@ def unbroken_exponents(text: str) -> str:
 
 def with_code(text: str) -> Markup:
     """The text with options such as ``--log``, and what stands between backticks, set as code."""
-    words = re.split(r"(`[^`]+`|(?<![\w-])--[a-z][a-z-]*)", text)
+    words = re.split(r"(`[^`]+`|(?<![\w-])--[a-z][a-z-]*(?: (?:t|factors|mixture)(?![\w-]))?)", text)
     parts = (
         Markup("<code class='word'>{}</code>").format(w.strip("`")) if i % 2 else escape(w) for i, w in enumerate(words)
     )

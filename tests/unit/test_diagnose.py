@@ -394,3 +394,25 @@ def test_wrong_coverage_is_told():
     stretched = replace(done, fitted=replace(done.fitted, fit=replace(done.fitted.fit, params=narrow)))
     assert any("row" in text and "--model t" in text for text in diagnose(done).notices)
     assert diagnose(stretched).outliers.empty
+
+
+def test_observed_values_above_a_limit_are_judged_given_that():
+    """A third of two markers below their limit: intervals hold what they promise, which those of all values would not."""
+    rng = np.random.default_rng(31)
+    values = rng.multivariate_normal(np.zeros(4), 0.5 * np.eye(4) + 0.5, size=500)
+    upper = np.full(values.shape, np.inf)
+    for j in (0, 1):
+        limit = np.quantile(values[:, j], 1 / 3)
+        upper[values[:, j] < limit, j] = limit
+        values[values[:, j] < limit, j] = np.nan
+    plates = upper.copy()
+    plates[:250, 1][np.isfinite(plates[:250, 1])] += 0.01
+    for bounds, n_unknown in ((upper, 0), (plates, 1)):
+        known = Readings(values, np.full(values.shape, -np.inf), bounds)
+        done = impute(known, markers=tuple("abcd"), scales=(Identity(),) * 4, certificate=False)
+        cells = overimpute(done.scaled, done.fitted, 4)
+        assert cells.unjudged == (1,) * n_unknown
+        assert (cells.columns == 1).sum() == (0 if n_unknown else (~np.isnan(values[:, 1])).sum())
+        pit = cells.pit[cells.columns == 0]
+        assert abs(pit.mean() - 0.5) < 3.0 / np.sqrt(12 * pit.size)
+        assert abs(cells.coverage(0.5, 0) - 0.5) < 3.0 * np.sqrt(0.25 / pit.size)
