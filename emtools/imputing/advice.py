@@ -27,6 +27,7 @@ CONDITION, INVOLVED = 30.0, 0.5  # condition index and share of a variance that 
 LOGARITHMIC = re.compile(
     r"(npx|c[tqp]|(log|ln)(2|10|e)?)\b.*", re.IGNORECASE
 )  # units of what is on a log scale already
+NINES, FAR = re.compile(r"-?9{2,}"), 2.0  # a usual code, and its distance in ranges of the other values
 WIDEST = 300  # columns up to which groups of collinear ones are looked for
 
 
@@ -67,6 +68,7 @@ def before_fit(
         *few_values(readings, markers),
         *skewed(readings.values, markers, given),
         *repeated(readings.values, markers),
+        *nines(readings.values, markers),
         *([] if chosen else codes_or_years(readings.values, markers)),
     ]
 
@@ -180,6 +182,21 @@ def repeated(values: Floats, markers: Sequence[str]) -> list[str]:
             "of the assay? If so give the limit with --upper-limit"
         )
     return told
+
+
+def nines(values: Floats, markers: Sequence[str]) -> list[str]:
+    """One sentence on values such as -99 or 9999 that lie far from all others of their column."""
+    named = []
+    for name, column in zip(markers, values.T, strict=True):
+        seen = np.unique(column[~np.isnan(column)])
+        for odd in seen[[0, -1]] if seen.size > 2 else ():
+            others = seen[seen != odd]
+            away = np.abs(odd - others).min()
+            if NINES.fullmatch(f"{odd:.10g}") and away > FAR * np.ptp(others):
+                named.append(f"{name} ({odd:g})")
+    if not named:
+        return []
+    return [f"far from all others, and perhaps a code for missing: {listed(named)}; if so name it with --missing"]
 
 
 def codes_or_years(values: Floats, markers: Sequence[str]) -> list[str]:

@@ -132,7 +132,7 @@ def require_file(path: Path, kind: str) -> Path:
     """
     path = Path(path)
     if not path.is_file():
-        found = "is a folder" if path.is_dir() else "no such file"
+        found = "is a folder" if path.is_dir() else "is a pipe or a device" if path.exists() else "no such file"
         raise InputError(str(path), found, f"a {kind} file", "check the path")
     if path.stat().st_size == 0:
         raise InputError(str(path), "the file is empty", f"a {kind} file", "check how it was made")
