@@ -74,6 +74,9 @@ def test_all_figures_and_the_page_of_a_table_with_limits(limited, tmp_path):
     assert [p.stem for p in page.checks] == stems[3:]
     assert any("Little's test was not made" in text for text in page.belief)
     assert any("likelihood ratio" in text for text in page.belief)
+    assert page.belief[0].startswith("In short: ")
+    assert "entered the likelihood as censored" in page.quotable
+    assert any("emtools transform" in text for text in page.following)
     assert any("Tobin" in reference for reference in page.references)
     assert any("Barnard" in reference for reference in page.references)
     assert {"batch_shifts.tsv", "completed.tsv", "diagnostics.tsv", "patterns.tsv"} <= set(page.files)
