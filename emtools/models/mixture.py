@@ -1,4 +1,4 @@
-"""Gaussian mixture in four covariance families; K-means is its hard limit with one fixed variance.
+"""Gaussian mixture in the fourteen covariance families; K-means is its hard limit with one fixed variance.
 
 ``n`` rows, ``d`` features, ``K`` components throughout.
 """
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from emtools.engine.chunks import Rows
 from emtools.engine.protocol import Assign, Floats, Source
 from emtools.errors import InputError
+from emtools.kernels import covariance_families as families
 from emtools.kernels import gaussian
 from emtools.kernels.logspace import log_or_minus_infinity, logsumexp_rows, normalise_rows
 from emtools.kernels.mixture import soft_moments
@@ -24,7 +25,11 @@ from emtools.models.covariance_prior import CovariancePrior, data_prior
 from emtools.models.mixture_starts import draw_seeds, group_moments, sample_rows, ward_groups
 from emtools.models.mixture_values import MixtureParams, MixtureStats, Origin
 
-Family = Literal["full", "tied", "diagonal", "spherical"]
+Family = Literal[
+    "full", "tied", "diagonal", "spherical",
+    "EII", "VII", "EEI", "VEI", "EVI", "VVI", "EEE", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV", "VVV",
+]  # fmt: skip
+ALIASES = {"full": "VVV", "tied": "EEE", "diagonal": "VVI", "spherical": "VII"}
 
 __all__ = ["CovariancePrior", "GaussianMixture", "MixtureParams", "MixtureStats", "data_prior", "kmeans"]
 
@@ -46,8 +51,10 @@ class GaussianMixture:
         Components K, at least 1.
     n_features : int
         Features d, at least 1.
-    family : {"full", "tied", "diagonal", "spherical"}
-        What the covariances may be; mclust calls them VVV, EEE, VVI and VII.
+    family : str
+        What the covariances may be, in mclust's three letters for volume, shape and orientation (E equal, V varying,
+        I none): EII, VII, EEI, VEI, EVI, VVI, EEE, VEE, EVE, VVE, EEV, VEV, EVV or VVV. "spherical" is VII,
+        "diagonal" VVI, "tied" EEE and "full" VVV.
     prior : CovariancePrior, optional
         Part of the objective, so that no covariance can collapse.
     equal_weights : bool
@@ -94,19 +101,30 @@ class GaussianMixture:
         if self.n_components < 1 or self.n_features < 1:
             got = f"{self.n_components} components in {self.n_features} features"
             raise InputError("mixture", got, "at least one of each")
-        if self.family not in ("full", "tied", "diagonal", "spherical"):
-            raise InputError("mixture", f"family {self.family!r}", "full, tied, diagonal or spherical")
+        if self.code not in families.LAYOUTS:
+            known = f"{', '.join(ALIASES)}, or one of mclust's {', '.join(families.LAYOUTS)}"
+            raise InputError("mixture", f"family {self.family!r}", known)
         if self.order_by is not None and not 0 <= self.order_by < self.n_features:
             raise InputError("mixture", f"order_by {self.order_by}", f"a feature from 0 to {self.n_features - 1}")
         if self.fixed_variance is not None:
             if not 0.0 < self.fixed_variance < np.inf:
                 raise InputError("mixture", f"fixed variance {self.fixed_variance}", "a positive finite number")
-            if self.family != "spherical" or self.prior is not None:
+            if self.code != "VII" or self.prior is not None:
                 raise InputError("mixture", "a fixed variance", "the spherical family without a prior")
         if self.prior is not None and not self.prior.usable(self.n_features):
             expected = f"a positive definite {self.n_features} by {self.n_features} scale, more degrees than features"
             got = f"{self.prior.degrees} degrees and a scale of shape {self.prior.scale.shape}"
             raise InputError("covariance prior", got, expected)
+
+    @property
+    def code(self) -> str:
+        """The three letters of the family."""
+        return ALIASES.get(self.family, self.family)
+
+    @property
+    def layout(self) -> families.Layout:
+        """Shape in which the covariances and their scatters are kept."""
+        return families.LAYOUTS[self.code]
 
     @property
     def hyperparameters(self) -> Mapping[str, Any]:
@@ -136,8 +154,7 @@ class GaussianMixture:
         """Entries of the covariances that a fit may choose."""
         if self.fixed_variance is not None:
             return 0
-        k, d = self.n_components, self.n_features
-        return {"full": k * d * (d + 1) // 2, "tied": d * (d + 1) // 2, "diagonal": k * d, "spherical": k}[self.family]
+        return families.n_free(self.code, self.n_components, self.n_features)
 
     def initial_params(self, data: Source[Rows], rng: np.random.Generator, strategy: str) -> MixtureParams:
         """Parameters to start from.
@@ -189,11 +206,11 @@ class GaussianMixture:
     def as_family(self, covariance: Floats) -> Floats:
         """The same (d, d) covariance for every component, in the family's shape."""
         k, d = self.n_components, self.n_features
-        if self.family == "full":
+        if self.layout == "full":
             return np.repeat(covariance[None], k, axis=0)
-        if self.family == "tied":
+        if self.layout == "tied":
             return covariance
-        if self.family == "diagonal":
+        if self.layout == "diagonal":
             return np.repeat(np.diagonal(covariance)[None], k, axis=0)
         return np.full(k, np.trace(covariance) / d)
 
@@ -214,12 +231,12 @@ class GaussianMixture:
         """
         log_weights = log_or_minus_infinity(params.weights)
         means, covariances = params.means, params.covariances
-        if self.family == "full":
+        if self.layout == "full":
             log_density = gaussian.log_density_full(values, means, gaussian.cholesky_factors(covariances))
-        elif self.family == "tied":
+        elif self.layout == "tied":
             log_density = gaussian.log_density_tied(values, means, gaussian.cholesky_factors(covariances))
         else:
-            variances = covariances if self.family == "diagonal" else self.repeat_features(covariances)
+            variances = covariances if self.layout == "diagonal" else self.repeat_features(covariances)
             log_density = gaussian.log_density_diagonal(values, means, variances)
         return log_density + log_weights
 
@@ -256,7 +273,7 @@ class GaussianMixture:
         Hard assignment gives each row to its best component, the first of equals; its `loglik` is
         then the classification log-likelihood (Celeux & Govaert 1992, doi:10.1016/0167-9473(92)90042-E).
         """
-        if self.family == "full" and assign == "soft":
+        if self.layout == "full" and assign == "soft":
             factors = gaussian.cholesky_factors(params.covariances)
             if np.isfinite(factors).all():
                 return self.soft_full(params, factors, chunk)
@@ -291,23 +308,23 @@ class GaussianMixture:
         """Statistics of rows (n, d) shared out by weights (n, K), about `origin` (K, d)."""
         k, d = origin.shape
         first = np.empty((k, d))
-        second = np.zeros({"full": (k, d, d), "tied": (d, d), "diagonal": (k, d), "spherical": (k,)}[self.family])
+        second = np.zeros({"full": (k, d, d), "tied": (d, d), "diagonal": (k, d), "spherical": (k,)}[self.layout])
         for j in range(k):
             deviations = values - origin[j]
             shared = deviations * shares[:, j : j + 1]
             first[j] = shared.sum(axis=0)
-            if self.family == "full":
+            if self.layout == "full":
                 second[j] = shared.T @ deviations
-            elif self.family == "tied":
+            elif self.layout == "tied":
                 second += shared.T @ deviations
-            elif self.family == "diagonal":
+            elif self.layout == "diagonal":
                 second[j] = np.einsum("nd,nd->d", shared, deviations)
             else:
                 second[j] = np.einsum("nd,nd->", shared, deviations)
-        if self.family in ("full", "tied"):
+        if self.layout in ("full", "tied"):
             second = 0.5 * (second + np.swapaxes(second, -1, -2))
         return MixtureStats(
-            n, loglik, entropy, shares.sum(axis=0), first, second, Origin(origin, self.family == "tied")
+            n, loglik, entropy, shares.sum(axis=0), first, second, Origin(origin, self.layout == "tied")
         )
 
     def m_step(self, stats: MixtureStats, params: MixtureParams) -> MixtureParams:
@@ -333,15 +350,18 @@ class GaussianMixture:
             return MixtureParams(weights, means, params.covariances)
         summed = stats.scatters(means)
         divisors = (
-            counts.sum() if self.family == "tied" else counts * (self.n_features if self.family == "spherical" else 1)
+            counts.sum() if self.layout == "tied" else counts * (self.n_features if self.layout == "spherical" else 1)
         )
         if self.prior is not None:
-            summed = summed + self.prior.added_scatter(self.family)
-            divisors = divisors + self.prior.added_counts(self.family)
-        divisors = np.reshape(divisors, np.shape(divisors) + (1,) * (summed.ndim - np.ndim(divisors)))
-        with np.errstate(invalid="ignore"):
-            covariances = np.where(divisors > 0.0, summed / divisors, params.covariances)
-        return MixtureParams(weights, means, covariances)
+            share = self.n_priors / (1 if self.layout == "tied" else self.n_components)
+            summed = summed + share * self.prior.added_scatter(self.layout)
+            divisors = divisors + share * self.prior.added_counts(self.layout)
+        return MixtureParams(weights, means, families.maximise(self.code, summed, divisors, params.covariances))
+
+    @property
+    def n_priors(self) -> int:
+        """Covariances that the prior sees: one where all components have the same."""
+        return 1 if self.code in families.COMMON else self.n_components
 
     def expected_loglik(self, stats: MixtureStats, params: MixtureParams) -> float:
         """Q in nats.
@@ -353,17 +373,17 @@ class GaussianMixture:
         used = counts > 0.0
         total = float((counts[used] * log_or_minus_infinity(params.weights[used])).sum())
         scatters = stats.scatters(params.means)
-        if self.family == "tied":
+        if self.layout == "tied":
             factor = gaussian.cholesky_factors(params.covariances)
             return total + gaussian.expected_log_density(float(counts.sum()), scatters, factor)
-        if self.family == "full":
+        if self.layout == "full":
             factors = gaussian.cholesky_factors(params.covariances)
             return total + sum(
                 gaussian.expected_log_density(float(n), scatter, factor)
                 for n, scatter, factor in zip(counts, scatters, factors, strict=True)
             )
         variances = params.covariances
-        per_component = d if self.family == "spherical" else 1
+        per_component = d if self.layout == "spherical" else 1
         logs = per_component * np.log(variances)
         weighted = (counts * logs.T).sum() + (scatters / variances).sum()
         return total - 0.5 * (float(counts.sum()) * d * gaussian.LOG_2PI + float(weighted))
@@ -372,7 +392,8 @@ class GaussianMixture:
         """Log density of the covariances under `prior`, without its constant, in nats."""
         if self.prior is None:
             return 0.0
-        return self.prior.log_density(params.covariances, self.family)
+        covariances = params.covariances if self.layout == "tied" else params.covariances[: self.n_priors]
+        return self.prior.log_density(covariances, self.layout)
 
     def pack(self, params: MixtureParams) -> Floats:
         """Log ratios of the weights to the last, means, log-Cholesky or log variances; only what is free."""
@@ -381,13 +402,7 @@ class GaussianMixture:
             with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
                 parts.insert(0, np.log(params.weights[:-1] / params.weights[-1]))
         if self.fixed_variance is None:
-            if self.family == "full":
-                parts += [gaussian.pack_cholesky(matrix) for matrix in params.covariances]
-            elif self.family == "tied":
-                parts.append(gaussian.pack_cholesky(params.covariances))
-            else:
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    parts.append(np.log(params.covariances).ravel())
+            parts.append(families.pack(self.code, params.covariances))
         return np.concatenate(parts)
 
     def unpack(self, vector: Floats) -> MixtureParams:
@@ -401,17 +416,13 @@ class GaussianMixture:
         rest = vector[m + k * d :]
         if self.fixed_variance is not None:
             covariances = np.full(k, self.fixed_variance)
-        elif self.family == "full":
-            covariances = np.stack([gaussian.unpack_cholesky(part) for part in rest.reshape(k, -1)])
-        elif self.family == "tied":
-            covariances = gaussian.unpack_cholesky(rest)
         else:
-            covariances = np.exp(rest.reshape(k, d) if self.family == "diagonal" else rest)
+            covariances = families.unpack(self.code, rest, k, d)
         return MixtureParams(weights, means, covariances)
 
     def natural(self, params: MixtureParams) -> dict[str, Floats]:
         """Weights, means and covariances; "variances" in the diagonal and spherical families."""
-        word = "covariances" if self.family in ("full", "tied") else "variances"
+        word = "covariances" if self.layout in ("full", "tied") else "variances"
         return {"weights": params.weights, "means": params.means, word: params.covariances}
 
     def canonical(self, params: MixtureParams) -> MixtureParams:
@@ -420,7 +431,7 @@ class GaussianMixture:
         Ties are broken by the means, then by descending weight, then by the entries of the covariances:
         components that agree in all of these are the same.
         """
-        tied = self.family == "tied"
+        tied = self.layout == "tied"
         first = -params.weights if self.order_by is None else params.means[:, self.order_by]
         spread = np.empty((self.n_components, 0)) if tied else params.covariances.reshape(self.n_components, -1)
         order = np.lexsort((*spread.T[::-1], -params.weights, *params.means.T[::-1], first))
@@ -444,18 +455,19 @@ class GaussianMixture:
         """Which of the covariances, in the family's shape, has no width in some direction, or None."""
         d, variances = self.n_features, self.total_variances(stats)
         variances = np.where(variances > 0.0, variances, 1.0)
-        if self.family in ("full", "tied"):
+        if self.layout in ("full", "tied"):
             matrices = covariances.reshape(-1, d, d) / np.sqrt(np.outer(variances, variances))
-            least = np.linalg.eigvalsh(matrices)[:, 0]
+            whole = np.isfinite(matrices).all(axis=(1, 2))
+            least = np.where(whole, np.linalg.eigvalsh(np.where(whole[:, None, None], matrices, 0.0))[:, 0], 0.0)
         else:
-            least = (covariances / variances).reshape(self.n_components, -1).min(axis=1)
+            least = np.nan_to_num((covariances / variances).reshape(self.n_components, -1).min(axis=1))
         worst = int(np.argmin(least))
         if least[worst] > COLLAPSED:
             return None
-        if self.family == "tied":
+        if self.code in families.COMMON:
             return "the common covariance has collapsed: features are collinear within the components"
         points = float(stats.counts[worst])
-        needed = d + 1 if self.family == "full" else 2
+        needed = d + 1 if self.code in ("VVV", "EVV") else 2
         why = f"{needed} are needed" if points < needed else "which do not vary in every direction"
         return f"component {worst + 1} has collapsed on {points:.3g} points, {why}"
 
@@ -464,11 +476,11 @@ class GaussianMixture:
         points = stats.origin.points
         centre = points[0] + (stats.counts @ (points - points[0]) + stats.first.sum(axis=0)) / stats.counts.sum()
         scatters = stats.scatters(np.broadcast_to(centre, points.shape))
-        if self.family == "full":
+        if self.layout == "full":
             scatters = np.diagonal(scatters, axis1=1, axis2=2).sum(axis=0)
-        elif self.family == "tied":
+        elif self.layout == "tied":
             scatters = np.diagonal(scatters)
-        elif self.family == "diagonal":
+        elif self.layout == "diagonal":
             scatters = scatters.sum(axis=0)
         else:
             scatters = scatters.sum() / self.n_features
@@ -476,12 +488,12 @@ class GaussianMixture:
 
     def covariance_matrices(self, params: MixtureParams) -> Floats:
         """Covariance matrix of each component, shape (K, d, d)."""
-        if self.family == "full":
+        if self.layout == "full":
             return params.covariances
         k, d = self.n_components, self.n_features
-        if self.family == "tied":
+        if self.layout == "tied":
             return np.repeat(params.covariances[None], k, axis=0)
-        variances = params.covariances if self.family == "diagonal" else self.repeat_features(params.covariances)
+        variances = params.covariances if self.layout == "diagonal" else self.repeat_features(params.covariances)
         return variances[:, :, None] * np.eye(d)
 
     def from_labels(self, values: Floats, labels: npt.NDArray[Any], weights: Floats | None = None) -> MixtureParams:
@@ -526,7 +538,11 @@ class GaussianMixture:
         origin = centre + shares.T @ (values - centre) / counts[:, None]
         stats = self.moments(values, shares, origin, n=float(counts.sum()), loglik=np.nan, entropy=np.nan)
         fixed = 1.0 if self.fixed_variance is None else self.fixed_variance
-        params = self.m_step(stats, MixtureParams(counts / counts.sum(), origin, self.as_family(fixed * np.eye(d))))
+        before = self.as_family(fixed * np.eye(d))
+        if self.code in families.GENERALISED and np.isfinite(stats.second).all():
+            found = families.turned_from_many(self.code, stats.second, counts)
+            before = found if np.isfinite(found).all() else before
+        params = self.m_step(stats, MixtureParams(counts / counts.sum(), origin, before))
         if self.fixed_variance is None and self.prior is None:
             reason = self.collapsed(stats, params.covariances)
             if reason is not None:

@@ -6,7 +6,8 @@ A case is small (a pass takes milliseconds) and its likelihood is not trivial: s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,18 @@ def mixture_tied_with_prior() -> Case:
     from emtools.models.mixture import GaussianMixture, data_prior
 
     return mixture_case(GaussianMixture(3, 2, "tied", prior=data_prior(three_groups()[0], 3, "tied")))
+
+
+def family_case(code: str, prior: bool) -> Case:
+    from emtools.models.mixture import GaussianMixture, data_prior
+
+    weak = data_prior(three_groups()[0], 2, "full") if prior else None
+    examined = mixture_case(GaussianMixture(2, 2, code, weak))  # type: ignore[arg-type]
+    return replace(examined, m_step_maximises=code not in ("EVE", "VVE"))
+
+
+for letters in ("EII", "EEI", "VEI", "EVI", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV"):
+    CASES[f"mixture_{letters}"] = partial(family_case, letters, letters in ("EEI", "VEE", "VVE", "EVV"))
 
 
 @case
