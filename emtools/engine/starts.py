@@ -33,6 +33,8 @@ from emtools.engine.protocol import (
     is_smooth,
 )
 from emtools.engine.result import SAME_OPTIMUM, Climb, Event, Fit, Start, map_optima, number_optima, write_verdict
+from emtools.engine.search import offers_moves
+from emtools.engine.search import search as find_hill
 from emtools.engine.spectrum import units
 from emtools.engine.stopping import TOL, Status
 from emtools.errors import FitError, InputError
@@ -101,6 +103,7 @@ def fit(
     checkpoint: Path | str | None = None,
     certificate: bool = True,
     look: bool = True,
+    search: int = 0,
 ) -> Fit[P, S]:
     """Fit `model` to `source` from several starts and keep the best usable one.
 
@@ -147,6 +150,9 @@ def fit(
         Whether to read standard errors and missing information from the curvature at the end.
     look : bool
         False for plain EM that ends by its trace alone: cheaper where a pass is dear and EM is known to be fast.
+    search : int
+        Passes that each start may first spend on a search for a high hill, `emtools.engine.search.search`; 0 for none.
+        The model must offer moves.
 
     Returns
     -------
@@ -163,9 +169,11 @@ def fit(
     if strategy not in model.strategies:
         raise InputError("starts", f"strategy {strategy!r}", f"one of {', '.join(model.strategies)}")
     count = len(init) or starts
-    if count < 1 or max_passes < 1 or not tol > 0 or not parameter_tol > 0 or warm_passes < 1 or short_runs < 0:
+    if count < 1 or max_passes < 1 or not tol > 0 or not parameter_tol > 0 or warm_passes < 1 or min(short_runs, search) < 0:
         raise InputError("fit", f"starts={count}, max_passes={max_passes}, tol={tol}", "positive numbers")
     check_assignment(model, assign, warm)
+    if search and not offers_moves(model):
+        raise InputError("fit", f"search={search} for {model.name}", "a model that offers moves", "use several starts")
     plan = Plan(model, source, strategy, init, seed, warm, warm_passes)
     limits: dict[str, Any] = {"assign": assign, "tol": tol, "parameter_tol": parameter_tol, "max_passes": max_passes}
     limits["look"] = look
@@ -182,7 +190,7 @@ def fit(
             plan, n_short = after_short_runs(plan, count, short_runs, assign, start_map, chunk_map)
         saved, resumed = None, {}
         if checkpoint is not None:
-            identity = (model.name, dict(model.hyperparameters), strategy, limits, accelerate, seed, warm, warm_passes)
+            identity = (model.name, dict(model.hyperparameters), strategy, limits, accelerate, seed, warm, warm_passes, search)
             package = type(model).__module__.split(".")[0]
             shape = (count, short_runs, source.n_units, source.n_chunks)
             first = [model.pack(params).tolist() for params in init]
@@ -190,12 +198,20 @@ def fit(
             resumed = saved.load()
             check_data(model, source, assign, resumed, chunk_map, Path(checkpoint))
 
+        searched: list[int] = []
+
         def one(restart: int) -> Climb[P, S]:
             before = resumed.get(restart)
             if isinstance(before, Climb):
                 return before
             on_state = None if saved is None else partial(saved.save, restart)
-            start = before.params if before is not None else plan.first(restart)
+            if before is not None:
+                start = before.params
+            elif search and not init:
+                start, passes = find_hill(model, source, search, seed=(seed, restart), chunk_map=chunk_map)
+                searched.append(passes)
+            else:
+                start = plan.first(restart)
             more: dict[str, Any] = {"state": before, "on_state": on_state, "warm": plan.warming(restart)}
             ended: Climb[P, S] = run(start, restart=restart, **more)
             if saved is not None:
@@ -217,6 +233,7 @@ def fit(
         params = model.canonical(best.params)
         stats = best.stats if params is best.params else total_stats(model, source, params, assign, chunk_map)
 
+    strategy = f"search of {search} passes" if search and not init else strategy
     name = "given" if init else f"{strategy}, best of {short_runs} short runs" if n_short else strategy
     table = summarise(climbs, name, max(SAME_OPTIMUM, 2.0 * tol))
     several = len(climbs) > 1 and is_smooth(model)
@@ -232,7 +249,7 @@ def fit(
         objective=best.objective,
         gap=best.gap,
         rate=best.rate,
-        passes=n_short + sum(len(c.trace) for c in climbs),
+        passes=n_short + sum(searched) + sum(len(c.trace) for c in climbs),
         trace=tuple(row for c in climbs for row in c.trace),
         starts=table,
         assign=assign,

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import solve_triangular
 
+from emtools.kernels.triangular import lower_inverses
+
 Floats = npt.NDArray[np.float64]
 
 LOG_2PI = math.log(2.0 * math.pi)
@@ -181,6 +183,24 @@ def trace_ratio(factor: Floats, scatter: Floats) -> float:
     """``tr (L Lᵀ)⁻¹ S``."""
     inner = solve_triangular(factor, scatter, lower=True, check_finite=False)
     return float(np.trace(solve_triangular(factor, inner.T, lower=True, check_finite=False)))
+
+
+def trace_ratios(factors: Floats, scatters: Floats) -> Floats:
+    """``tr (L_k L_kᵀ)⁻¹ S_k`` of many small matrices at once.
+
+    Parameters
+    ----------
+    factors : ndarray, shape (K, d, d)
+        Lower Cholesky factors; NaN gives NaN.
+    scatters : ndarray, shape (K, d, d) or (d, d)
+
+    Returns
+    -------
+    ndarray, shape (K,)
+    """
+    inverses = lower_inverses(np.ascontiguousarray(factors))
+    traces: Floats = ((inverses @ scatters) * inverses).sum(axis=(1, 2))
+    return traces
 
 
 def log_inverse_wishart(factor: Floats, degrees: float, scale: Floats) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from emtools.engine.protocol import Floats
 from emtools.errors import InputError
-from emtools.kernels.gaussian import cholesky_factors, log_inverse_gamma, log_inverse_wishart
+from emtools.kernels.gaussian import cholesky_factors, half_log_determinants, log_inverse_gamma, trace_ratios
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class CovariancePrior:
         """Sum of the log densities of the covariances, in the family's shape, without constants, in nats."""
         if family in ("full", "tied"):
             factors = cholesky_factors(covariances).reshape(-1, *self.scale.shape)
-            return sum(log_inverse_wishart(factor, self.degrees, self.scale) for factor in factors)
+            halves = (self.degrees + len(self.scale) + 1.0) * half_log_determinants(factors)
+            return -float((halves + 0.5 * trace_ratios(factors, self.scale)).sum())
         return log_inverse_gamma(covariances, self.degrees, self.added_scatter(family))
 
 

@@ -15,14 +15,16 @@ import numpy.typing as npt
 
 from emtools.engine.chunks import Rows
 from emtools.engine.protocol import Assign, Floats, Source
+from emtools.engine.search import Moves
 from emtools.errors import InputError
 from emtools.kernels import covariance_families as families
 from emtools.kernels import gaussian
 from emtools.kernels.logspace import log_or_minus_infinity, logsumexp_rows, normalise_rows
 from emtools.kernels.mixture import soft_moments
+from emtools.kernels.triangular import lower_inverses
 from emtools.models.assignment import EVERY_KIND, shared_rows
 from emtools.models.covariance_prior import CovariancePrior, data_prior
-from emtools.models.mixture_starts import draw_seeds, group_moments, sample_rows, ward_groups
+from emtools.models.mixture_starts import draw_seeds, group_moments, sample_rows, swap_moves, ward_groups
 from emtools.models.mixture_values import MixtureParams, MixtureStats, Origin
 
 Family = Literal[
@@ -196,6 +198,10 @@ class GaussianMixture:
         shares = even if self.equal_weights else groups.counts / groups.counts.sum()
         return MixtureParams(shares, groups.means, self.as_family(self.with_prior(covariance)))
 
+    def moves(self, params: MixtureParams, source: Source[Rows], rng: np.random.Generator) -> Moves[MixtureParams]:
+        """Moves for `emtools.engine.search.search`: two components are merged and a third is split."""
+        return swap_moves(self, params, source, rng)
+
     def with_prior(self, covariance: Floats) -> Floats:
         """A covariance for a start, moved a little towards the prior where there is one, shape (d, d)."""
         if self.prior is None:
@@ -290,13 +296,13 @@ class GaussianMixture:
 
     def soft_full(self, params: MixtureParams, factors: Floats, chunk: Rows) -> MixtureStats:
         """The soft E-step of the full family, from the lower Cholesky factors (K, d, d) of its covariances."""
-        inverses = np.stack([gaussian.whiten(factor, np.eye(self.n_features)) for factor in factors])
+        inverses = lower_inverses(factors)
         constants = log_or_minus_infinity(params.weights) - 0.5 * self.n_features * gaussian.LOG_2PI
         loglik, entropy, counts, first, second = soft_moments(
             np.ascontiguousarray(chunk.values),
             np.ascontiguousarray(chunk.weights),
             params.means,
-            np.ascontiguousarray(inverses),
+            inverses,
             constants - gaussian.half_log_determinants(factors),
         )
         n = float(chunk.weights.sum())
@@ -378,10 +384,8 @@ class GaussianMixture:
             return total + gaussian.expected_log_density(float(counts.sum()), scatters, factor)
         if self.layout == "full":
             factors = gaussian.cholesky_factors(params.covariances)
-            return total + sum(
-                gaussian.expected_log_density(float(n), scatter, factor)
-                for n, scatter, factor in zip(counts, scatters, factors, strict=True)
-            )
+            logs = 2.0 * gaussian.half_log_determinants(factors) + d * gaussian.LOG_2PI
+            return total - 0.5 * float(counts @ logs + gaussian.trace_ratios(factors, scatters).sum())
         variances = params.covariances
         per_component = d if self.layout == "spherical" else 1
         logs = per_component * np.log(variances)

@@ -1,8 +1,11 @@
-"""Rows to start a mixture from: a bounded sample of the data, and seeds far from each other."""
+"""Rows to start a mixture from, seeds far from each other, and moves that merge two components and split a third."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +13,9 @@ from scipy.cluster import hierarchy
 
 from emtools.engine.chunks import Rows
 from emtools.engine.protocol import Floats, Source
+from emtools.engine.search import Move, Moves
 from emtools.errors import InputError
+from emtools.kernels.logspace import log_or_minus_infinity, logsumexp_rows
 
 SAMPLE_ROWS = 2**16
 WARD_ROWS = 2_000
@@ -207,3 +212,129 @@ def group_moments(values: Floats, weights: Floats, groups: npt.NDArray[np.intp],
     deviations = values - means[groups]
     within = (deviations * weights[:, None]).T @ deviations / weights.sum()
     return Groups(counts, means, total, within)
+
+
+NEGLIGIBLE = 1e-2  # share of a row below which a component is split without it
+LOCAL_PASSES, LOCAL_STARTS = 5, 3  # of the two halves of a component
+
+
+def weighted_rows(shares: Floats, values: Floats, weights: Floats) -> tuple[npt.NDArray[np.intp], Floats, Floats]:
+    """Rows that a component holds, by number, and their values and weights."""
+    rows = np.flatnonzero((shares > NEGLIGIBLE) & (weights > 0.0))
+    return rows, values[rows], shares[rows] * weights[rows]
+
+
+def merge_losses(model: Any, params: Any, values: Floats, weights: Floats, log_joint: Floats) -> dict[Any, float]:
+    """Change of the objective when two components become the one of their moments, by pair (i, j), in nats."""
+    one = replace(model, n_components=1, equal_weights=False)
+    log_sums = logsumexp_rows(log_joint)
+    shares = np.exp(log_joint - log_sums[:, None])
+    priors = [one.log_prior(part(model, params, k)) for k in range(model.n_components)]
+    losses = {}
+    for i, j in combinations(range(model.n_components), 2):
+        both = shares[:, i] + shares[:, j]
+        try:
+            merged = one.from_labels(values, both[:, None], weights)
+        except InputError:
+            continue
+        log_weight = np.log(params.weights[i] + params.weights[j])
+        log_merged = one.log_joint(merged, values)[:, 0] + log_weight - log_sums
+        change = weights @ np.logaddexp(log_or_minus_infinity(np.clip(1.0 - both, 0.0, 1.0)), log_merged)
+        losses[i, j] = float(change) + one.log_prior(merged) - priors[i] - priors[j]
+    return losses
+
+
+def part(model: Any, params: Any, k: int) -> Any:
+    """One component of a mixture as a mixture of one."""
+    covariances = params.covariances if model.layout == "tied" else params.covariances[k : k + 1]
+    return replace(params, weights=np.ones(1), means=params.means[k : k + 1], covariances=covariances)
+
+
+def best_split(
+    model: Any, values: Floats, weights: Floats, rng: np.random.Generator
+) -> tuple[float, Floats, int] | None:
+    """Split the rows of a component in two: gain in nats, shares (n, 2), passes over these rows; None if it cannot be.
+
+    The gain bounds that of the whole mixture from below, by Jensen's inequality. The first start cuts across the
+    longest axis, the others draw two rows.
+    """
+    one, two = (replace(model, n_components=k, equal_weights=False) for k in (1, 2))
+    try:
+        whole = one.from_labels(values, np.ones((len(values), 1)), weights)
+        before = float(weights @ one.log_joint(whole, values)[:, 0]) + one.log_prior(whole)
+    except InputError:
+        return None
+    covariance = one.covariance_matrices(whole)[0]
+    best, passes = None, 0
+    for start in range(LOCAL_STARTS):
+        try:
+            if start == 0:
+                labels = ((values - whole.means[0]) @ np.linalg.eigh(covariance)[1][:, -1] > 0.0).astype(np.intp)
+            else:
+                labels = draw_seeds(values / np.sqrt(np.diagonal(covariance)), weights, 2, rng, "kmeans++")[1]
+            halves = two.from_labels(values, labels, weights)
+        except InputError:
+            continue
+        for _ in range(LOCAL_PASSES):
+            halves = two.m_step(two.e_step(halves, Rows(values, weights)), halves)
+        stats = two.e_step(halves, Rows(values, weights))
+        passes += LOCAL_PASSES + 2
+        gain = stats.loglik + two.log_prior(halves) - before
+        if np.isfinite(gain) and (best is None or gain > best[0]):
+            best = (gain, two.responsibilities(halves, values))
+    return None if best is None else (*best, passes)
+
+
+def swap_moves(model: Any, params: Any, source: Source[Rows], rng: np.random.Generator) -> Moves[Any]:
+    """Moves that merge two components and split a third, the most promising first.
+
+    What merging loses is computed on all rows, what splitting gains by a few passes of EM over the rows of the component
+    alone; on a sample of `SAMPLE_ROWS` rows where there are more. Each move is one M-step from the rearranged shares,
+    so that it stays in the family. Passes are counted in rows times densities: those of halves see two of K components.
+
+    Parameters
+    ----------
+    model : GaussianMixture
+        Mixture.
+    params : MixtureParams
+        Where.
+    source : Source of Rows
+        Data.
+    rng : Generator
+        Draws the starts of the halves.
+
+    References
+    ----------
+    Ueda, Nakano, Ghahramani & Hinton (2000), Neural Comput. 12, 2109-2128, doi:10.1162/089976600300015088; their
+    criteria by correlation and local divergence are replaced by the objective itself.
+    """
+    values, weights = sample_rows(source, rng, model.n_features)
+    scale, k = source.n_units / len(values), model.n_components
+    log_joint = model.log_joint(params, values)
+    shares = np.exp(log_joint - logsumexp_rows(log_joint)[:, None])
+    losses = merge_losses(model, params, values, weights, log_joint)
+    cost = 1.0 + 2.0 * len(losses) / k
+    splits = {}
+    for target in range(k):
+        rows, mine, held = weighted_rows(shares[:, target], values, weights)
+        found = best_split(model, mine, held, rng) if len(rows) > 1 else None
+        if found is not None:
+            gain, halves, passes = found
+            splits[target] = (gain, rows, halves)
+            cost += passes * 2.0 / k * len(rows) / len(values)
+
+    def rearranged(pair: tuple[int, int], target: int) -> Any:
+        moved, (_, rows, halves) = shares.copy(), splits[target]
+        moved[:, pair[0]] += moved[:, pair[1]]
+        moved[:, pair[1]] = 0.0
+        moved[rows, pair[1]] = shares[rows, target] * halves[:, 0]
+        moved[rows, target] = shares[rows, target] * halves[:, 1]
+        return model.from_labels(values, moved, weights)
+
+    moves = [
+        Move(scale * (split[0] + loss), target, partial(rearranged, pair, target))
+        for target, split in splits.items()
+        for pair, loss in losses.items()
+        if target not in pair
+    ]
+    return Moves(sorted(moves, key=lambda move: -move.promise), cost / scale)
