@@ -1,8 +1,9 @@
 """E-step of a Gaussian mixture with full covariances: densities, shares and moments of a block of rows at a time.
 
-``n`` rows, ``d`` features, ``K`` components. A block is kept feature by feature, so that the innermost loops run
-over rows and all that they touch stays in the cache. The readable version, which the tests hold this one to, is
-`emtools.kernels.gaussian.log_density_full` with `emtools.kernels.logspace.normalise_rows`.
+``n`` rows, ``d`` features, ``K`` components. A block is kept feature by feature, so that the rows lie along the lanes
+of vector registers (`emtools.kernels.tiles`), and all that the inner loops touch stays in the cache. The readable
+version, which the tests hold this one to, is `emtools.kernels.gaussian.log_density_full` with
+`emtools.kernels.logspace.normalise_rows`.
 """
 
 from __future__ import annotations
@@ -13,140 +14,27 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from emtools.kernels.tiles import (
+    DEPTH,
+    LANES,
+    STRIP,
+    add_group,
+    add_products_of_2,
+    add_products_of_4,
+    add_squares_of_2,
+    add_squares_of_4,
+    share_lanes,
+)
+
 Floats = npt.NDArray[np.float64]
 
-BLOCK = 128  # rows
-# Sums in the order that suits vector registers; NaN and infinity keep their meaning. What is compiled so must be inlined
-# where it is called: of a function that is called, the linker takes another copy after compiling than from the cache,
-# and the two may sum in another order.
-SUMS = {"contract", "reassoc", "nsz"}
-
-
-@njit(cache=True, nogil=True, fastmath=SUMS, inline="always")
-def squared_norms(inverse: Floats, deviations: Floats, white: Floats, out: Floats, n: int) -> None:
-    """``|L⁻¹ x|²`` of the first `n` columns x.
-
-    Parameters
-    ----------
-    inverse : ndarray, shape (d, d)
-        L⁻¹, lower triangular.
-    deviations : ndarray, shape (d, n or more)
-        Rows as columns.
-    white : ndarray, shape (n or more,)
-        Scratch.
-    out : ndarray, shape (n or more,)
-        Receives the squares.
-    """
-    for t in range(n):
-        out[t] = 0.0
-    for i in range(len(inverse)):
-        for t in range(n):
-            white[t] = 0.0
-        j = 0
-        while j + 4 <= i + 1:
-            a, b, c, d = inverse[i, j], inverse[i, j + 1], inverse[i, j + 2], inverse[i, j + 3]
-            for t in range(n):
-                white[t] += (
-                    a * deviations[j, t]
-                    + b * deviations[j + 1, t]
-                    + c * deviations[j + 2, t]
-                    + d * deviations[j + 3, t]
-                )
-            j += 4
-        while j <= i:
-            a = inverse[i, j]
-            for t in range(n):
-                white[t] += a * deviations[j, t]
-            j += 1
-        for t in range(n):
-            out[t] += white[t] * white[t]
-
-
-@njit(cache=True, nogil=True, fastmath=SUMS, inline="always")
-def add_moments(deviations: Floats, shares: Floats, shared: Floats, first: Floats, second: Floats, n: int) -> None:
-    """Add the weighted moments of the first `n` columns to `first` and to the lower triangle of `second`.
-
-    Parameters
-    ----------
-    deviations : ndarray, shape (d, n or more)
-        Rows as columns.
-    shares : ndarray, shape (n or more,)
-        Their weights.
-    shared : ndarray, shape (d, n or more)
-        Scratch.
-    first : ndarray, shape (d,)
-        Sum of the columns.
-    second : ndarray, shape (d, d)
-        Sum of their outer products; what is above the diagonal is left alone.
-    """
-    for i in range(len(deviations)):
-        total = 0.0
-        for t in range(n):
-            shared[i, t] = deviations[i, t] * shares[t]
-            total += shared[i, t]
-        first[i] += total
-        j = 0
-        while j + 4 <= i + 1:
-            a = b = c = d = 0.0
-            for t in range(n):
-                value = shared[i, t]
-                a += value * deviations[j, t]
-                b += value * deviations[j + 1, t]
-                c += value * deviations[j + 2, t]
-                d += value * deviations[j + 3, t]
-            second[i, j] += a
-            second[i, j + 1] += b
-            second[i, j + 2] += c
-            second[i, j + 3] += d
-            j += 4
-        while j <= i:
-            a = 0.0
-            for t in range(n):
-                a += shared[i, t] * deviations[j, t]
-            second[i, j] += a
-            j += 1
+BLOCK = 512  # rows
+# Weighted share of a row below which it adds nothing to the moments of a component: far below rounding, for any number
+# of rows, unless the component itself holds less than 1e-20 rows.
+NEGLIGIBLE = 1e-40
 
 
 @njit(cache=True, nogil=True)
-def share_out(log_joint: Floats, weights: Floats, n: int) -> tuple[float, float]:
-    """Turn log joint densities into weighted responsibilities, in place.
-
-    Parameters
-    ----------
-    log_joint : ndarray, shape (K, n or more)
-        Nats; receives the responsibilities times the weights.
-    weights : ndarray, shape (n,)
-        Weights of the rows.
-
-    Returns
-    -------
-    loglik, entropy : float
-        Weighted sums over the rows, nats; the entropy from the responsibilities alone.
-    """
-    loglik = entropy = 0.0
-    for t in range(n):
-        highest = log_joint[0, t]
-        for k in range(1, len(log_joint)):
-            highest = max(highest, log_joint[k, t])
-        if highest == -math.inf:
-            highest = 0.0
-        total = 0.0
-        for k in range(len(log_joint)):
-            total += math.exp(log_joint[k, t] - highest)
-        log_sum = highest + (math.log(total) if total > 0.0 else -math.inf)
-        spread = 0.0
-        for k in range(len(log_joint)):
-            log_share = log_joint[k, t] - log_sum
-            share = math.exp(log_share)
-            if share > 0.0:
-                spread -= share * log_share
-            log_joint[k, t] = share * weights[t]
-        loglik += weights[t] * log_sum
-        entropy += weights[t] * spread
-    return loglik, entropy
-
-
-@njit(cache=True, nogil=True, fastmath=SUMS)
 def soft_moments(
     values: Floats, weights: Floats, means: Floats, inverses: Floats, constants: Floats
 ) -> tuple[float, float, Floats, Floats, Floats]:
@@ -154,14 +42,14 @@ def soft_moments(
 
     Parameters
     ----------
-    values : ndarray, shape (n, d)
-        Rows.
+    values : ndarray of float64 or float32, shape (n, d)
+        Rows; all sums are in float64.
     weights : ndarray, shape (n,)
         Weights of the rows.
     means : ndarray, shape (K, d)
         Means.
     inverses : ndarray, shape (K, d, d)
-        Inverses of the lower Cholesky factors of the covariances; finite.
+        Inverses of the lower Cholesky factors of the covariances; finite, zero above the diagonal.
     constants : ndarray, shape (K,)
         Log joint density at the mean of each component, nats; minus infinity where its weight is zero.
 
@@ -182,38 +70,100 @@ def soft_moments(
     """
     n, d = values.shape
     n_components = len(means)
-    counts, first = np.zeros(n_components), np.zeros((n_components, d))
-    second = np.zeros((n_components, d, d))
-    columns, deviations, shared = np.empty((d, BLOCK)), np.empty((d, BLOCK)), np.empty((d, BLOCK))
-    shares, white, squares = np.empty((n_components, BLOCK)), np.empty(BLOCK), np.empty(BLOCK)
+    width = 2 if d <= 2 else 4
+    n_tiles = -(-d // width)
+    padded = n_tiles * width
+    matrices = np.zeros((n_components, padded, d))
+    matrices[:, :d] = inverses
+    flat, centres = matrices.reshape(-1), means.copy().reshape(-1)
+    columns, strip = np.zeros(d * BLOCK), np.zeros(d * STRIP)
+    shares, block_weights = np.zeros(n_components * BLOCK), np.zeros(BLOCK)
+    outcome, roots, rows = np.zeros(2 * LANES), np.zeros(LANES), np.zeros(padded * DEPTH)
+    n_pairs = n_tiles * (n_tiles + 1) // 2
+    size = width * width * LANES
+    sums = np.zeros(n_components * n_pairs * size)
+    firsts, counts = np.zeros(n_components * padded * LANES), np.zeros(n_components)
     loglik = entropy = 0.0
     for begin in range(0, n, BLOCK):
-        size = min(BLOCK, n - begin)
-        for t in range(size):
+        filled = min(BLOCK, n - begin)
+        for t in range(filled):
+            block_weights[t] = weights[begin + t]
             for j in range(d):
-                columns[j, t] = values[begin + t, j]
-        for k in range(n_components):
+                columns[j * BLOCK + t] = values[begin + t, j]
+        used = -(-filled // STRIP) * STRIP
+        for t in range(filled, used):
+            block_weights[t] = 0.0
             for j in range(d):
-                for t in range(size):
-                    deviations[j, t] = columns[j, t] - means[k, j]
-            squared_norms(inverses[k], deviations, white, squares, size)
-            for t in range(size):
-                shares[k, t] = constants[k] - 0.5 * squares[t]
-        block_loglik, block_entropy = share_out(shares, weights[begin : begin + size], size)
-        loglik += block_loglik
-        entropy += block_entropy
+                columns[j * BLOCK + t] = columns[j * BLOCK]
         for k in range(n_components):
-            total = 0.0
-            for t in range(size):
-                total += shares[k, t]
-            counts[k] += total
-            if total > 0.0 or math.isnan(total):
+            for s in range(0, used, STRIP):
                 for j in range(d):
-                    for t in range(size):
-                        deviations[j, t] = columns[j, t] - means[k, j]
-                add_moments(deviations, shares[k], shared, first[k], second[k], size)
+                    mean = means[k, j]
+                    for t in range(STRIP):
+                        strip[j * STRIP + t] = columns[j * BLOCK + s + t] - mean
+                at = k * BLOCK + s
+                for t in range(STRIP):
+                    shares[at + t] = 0.0
+                row = k * padded * d
+                for i in range(0, d, width):
+                    if d - i <= 2:
+                        add_squares_of_2(flat, row + i * d, d, d, strip, shares, at)
+                    else:
+                        add_squares_of_4(flat, row + i * d, d, min(i + 4, d), strip, shares, at)
+                for t in range(STRIP):
+                    shares[at + t] = constants[k] - 0.5 * shares[at + t]
+        for s in range(0, used, LANES):
+            share_lanes(shares, s, BLOCK, n_components, block_weights, s, outcome, 0)
+            for t in range(min(LANES, filled - s)):
+                loglik += outcome[t]
+                entropy += outcome[LANES + t]
+        for k in range(n_components):
+            held = 0
+            base = k * n_pairs * size
+            for s in range(0, used, LANES):
+                total, least = 0.0, True
+                for t in range(LANES):
+                    share = shares[k * BLOCK + s + t]
+                    total += share
+                    least = least and share < NEGLIGIBLE
+                    roots[t] = math.sqrt(share)
+                if least:
+                    continue
+                counts[k] += total
+                add_group(
+                    columns, s, BLOCK, d, centres, k * d, roots, 0, rows, held * LANES, firsts, k * padded * LANES
+                )
+                held += 1
+                if held * LANES == DEPTH or s + LANES >= used:
+                    add_tiles(rows, n_tiles, width, held, sums, base, size)
+                    held = 0
+            if held > 0:
+                add_tiles(rows, n_tiles, width, held, sums, base, size)
+    first, second = np.zeros((n_components, d)), np.zeros((n_components, d, d))
     for k in range(n_components):
+        for j in range(d):
+            for t in range(LANES):
+                first[k, j] += firsts[(k * padded + j) * LANES + t]
         for i in range(d):
-            for j in range(i):
-                second[k, j, i] = second[k, i, j]
+            for j in range(i + 1):
+                row, column = i // width, j // width
+                tile = k * n_pairs + row * (row + 1) // 2 + column
+                at = tile * size + ((i % width) * width + j % width) * LANES
+                total = 0.0
+                for t in range(LANES):
+                    total += sums[at + t]
+                second[k, i, j] = second[k, j, i] = total
     return loglik, entropy, counts, first, second
+
+
+@njit(cache=True, nogil=True, inline="always")
+def add_tiles(rows: Floats, n_tiles: int, width: int, steps: int, sums: Floats, base: int, size: int) -> None:
+    """Add the products of all pairs of features in the lower triangle, tile by tile, to the sums of a component."""
+    at = base
+    for i in range(n_tiles):
+        for j in range(i + 1):
+            if width == 2:
+                add_products_of_2(rows, i * width * DEPTH, j * width * DEPTH, steps, sums, at)
+            else:
+                add_products_of_4(rows, i * width * DEPTH, j * width * DEPTH, steps, sums, at)
+            at += size
