@@ -8,8 +8,6 @@ version, which the tests hold this one to, is `emtools.kernels.gaussian.log_dens
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 from numba import njit
@@ -23,15 +21,18 @@ from emtools.kernels.tiles import (
     add_products_of_4,
     add_squares_of_2,
     add_squares_of_4,
+    fill_strip,
+    finish,
+    lane_sum,
     share_lanes,
 )
 
 Floats = npt.NDArray[np.float64]
 
 BLOCK = 512  # rows
-# Weighted share of a row below which it adds nothing to the moments of a component: far below rounding, for any number
-# of rows, unless the component itself holds less than 1e-20 rows.
-NEGLIGIBLE = 1e-40
+# Weighted share of `LANES` rows together below which they add nothing to the moments of a component: far below rounding, for any number
+# of rows, unless the component itself holds less than 1e-10 rows.
+NEGLIGIBLE = 1e-30
 
 
 @njit(cache=True, nogil=True)
@@ -78,7 +79,7 @@ def soft_moments(
     flat, centres = matrices.reshape(-1), means.copy().reshape(-1)
     columns, strip = np.zeros(d * BLOCK), np.zeros(d * STRIP)
     shares, block_weights = np.zeros(n_components * BLOCK), np.zeros(BLOCK)
-    outcome, roots, rows = np.zeros(2 * LANES), np.zeros(LANES), np.zeros(padded * DEPTH)
+    outcome, rows = np.zeros(2 * LANES), np.zeros(padded * DEPTH)
     n_pairs = n_tiles * (n_tiles + 1) // 2
     size = width * width * LANES
     sums = np.zeros(n_components * n_pairs * size)
@@ -97,21 +98,16 @@ def soft_moments(
                 columns[j * BLOCK + t] = columns[j * BLOCK]
         for k in range(n_components):
             for s in range(0, used, STRIP):
-                for j in range(d):
-                    mean = means[k, j]
-                    for t in range(STRIP):
-                        strip[j * STRIP + t] = columns[j * BLOCK + s + t] - mean
+                fill_strip(columns, s, BLOCK, d, centres, k * d, strip)
                 at = k * BLOCK + s
-                for t in range(STRIP):
-                    shares[at + t] = 0.0
+                shares[at : at + STRIP] = 0.0
                 row = k * padded * d
                 for i in range(0, d, width):
                     if d - i <= 2:
                         add_squares_of_2(flat, row + i * d, d, d, strip, shares, at)
                     else:
                         add_squares_of_4(flat, row + i * d, d, min(i + 4, d), strip, shares, at)
-                for t in range(STRIP):
-                    shares[at + t] = constants[k] - 0.5 * shares[at + t]
+                finish(shares, at, STRIP // LANES, constants[k])
         for s in range(0, used, LANES):
             share_lanes(shares, s, BLOCK, n_components, block_weights, s, outcome, 0)
             for t in range(min(LANES, filled - s)):
@@ -121,18 +117,12 @@ def soft_moments(
             held = 0
             base = k * n_pairs * size
             for s in range(0, used, LANES):
-                total, least = 0.0, True
-                for t in range(LANES):
-                    share = shares[k * BLOCK + s + t]
-                    total += share
-                    least = least and share < NEGLIGIBLE
-                    roots[t] = math.sqrt(share)
-                if least:
+                at = k * BLOCK + s
+                total = lane_sum(shares, at)
+                if total < NEGLIGIBLE:
                     continue
                 counts[k] += total
-                add_group(
-                    columns, s, BLOCK, d, centres, k * d, roots, 0, rows, held * LANES, firsts, k * padded * LANES
-                )
+                add_group(columns, s, BLOCK, d, centres, k * d, shares, at, rows, held * LANES, firsts, k * padded * LANES)
                 held += 1
                 if held * LANES == DEPTH or s + LANES >= used:
                     add_tiles(rows, n_tiles, width, held, sums, base, size)

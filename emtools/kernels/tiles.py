@@ -203,20 +203,49 @@ def products(width: int) -> Any:
     return readable if plain else intrinsic(add_products)
 
 
+def fill_emitted(
+    typingctx: Any, columns: Any, begin: Any, stride: Any, n: Any, mean: Any, m0: Any, strip: Any
+) -> Any:
+    signature = types.void(columns, types.intp, types.intp, types.intp, mean, types.intp, strip)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        e = Emit(context, builder, signature, arguments)
+        columns, mean, strip = e.data(0), e.data(4), e.data(6)
+        begin, stride, n, m0 = (arguments[i] for i in (1, 2, 3, 5))
+        with cg.for_range(builder, n) as loop:
+            source = builder.add(begin, builder.mul(stride, loop.index))
+            middle = e.each(mean, builder.add(m0, loop.index))
+            for c in range(0, STRIP, LANES):
+                apart = builder.fsub(e.load(columns, e.at(source, c)), middle)
+                e.store(apart, strip, e.at(e.whole(c), STRIP, loop.index))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def fill_readable(columns: Floats, begin: int, stride: int, n: int, mean: Floats, m0: int, strip: Floats) -> None:
+    """Deviations of `STRIP` rows from a mean, feature by feature."""
+    for j in range(n):
+        place = begin + j * stride
+        strip[j * STRIP : (j + 1) * STRIP] = columns[place : place + STRIP] - mean[m0 + j]
+
+
 def add_group_emitted(
-    typingctx: Any, columns: Any, begin: Any, stride: Any, n: Any, mean: Any, m0: Any, roots: Any, r0: Any, rows: Any,
+    typingctx: Any, columns: Any, begin: Any, stride: Any, n: Any, mean: Any, m0: Any, shares: Any, s0: Any, rows: Any,
     at: Any, first: Any, f0: Any,
 ) -> Any:  # fmt: skip
     signature = types.void(
-        columns, types.intp, types.intp, types.intp, mean, types.intp, roots, types.intp, rows, types.intp, first,
+        columns, types.intp, types.intp, types.intp, mean, types.intp, shares, types.intp, rows, types.intp, first,
         types.intp,
     )  # fmt: skip
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         e = Emit(context, builder, signature, arguments)
-        columns, mean, roots, rows, first = (e.data(i) for i in (0, 4, 6, 8, 10))
-        begin, stride, n, m0, r0, at, f0 = (arguments[i] for i in (1, 2, 3, 5, 7, 9, 11))
-        root = e.load(roots, r0)
+        columns, mean, shares, rows, first = (e.data(i) for i in (0, 4, 6, 8, 10))
+        begin, stride, n, m0, s0, at, f0 = (arguments[i] for i in (1, 2, 3, 5, 7, 9, 11))
+        kind = ir.FunctionType(VECTOR, [VECTOR])
+        root_of = cg.get_or_insert_function(builder.module, kind, f"llvm.sqrt.v{LANES}f64")
+        root = builder.call(root_of, [e.load(shares, s0)])
         with cg.for_range(builder, n) as loop:
             source = builder.add(begin, builder.mul(stride, loop.index))
             apart = builder.fsub(e.load(columns, source), e.each(mean, builder.add(m0, loop.index)))
@@ -230,16 +259,54 @@ def add_group_emitted(
 
 
 def add_group_readable(
-    columns: Floats, begin: int, stride: int, n: int, mean: Floats, m0: int, roots: Floats, r0: int, rows: Floats,
+    columns: Floats, begin: int, stride: int, n: int, mean: Floats, m0: int, shares: Floats, s0: int, rows: Floats,
     at: int, first: Floats, f0: int,
 ) -> None:  # fmt: skip
     """Deviations of `LANES` rows times the roots of their shares, and the sums of deviations times shares."""
-    root = roots[r0 : r0 + LANES]
+    root = np.sqrt(shares[s0 : s0 + LANES])
     for j in range(n):
         place = begin + j * stride
         scaled = (columns[place : place + LANES] - mean[m0 + j]) * root
         rows[at + j * DEPTH : at + j * DEPTH + LANES] = scaled
         first[f0 + j * LANES : f0 + (j + 1) * LANES] += scaled * root
+
+
+def lane_sum_emitted(typingctx: Any, values: Any, at: Any) -> Any:
+    signature = types.float64(values, types.intp)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        e = Emit(context, builder, signature, arguments)
+        vector = e.load(e.data(0), arguments[1])
+        parts = [builder.extract_element(vector, ir.Constant(ir.IntType(32), i)) for i in range(LANES)]
+        while len(parts) > 1:
+            parts = [builder.fadd(parts[i], parts[i + 1]) for i in range(0, len(parts), 2)]
+        return parts[0]
+
+    return signature, generate
+
+
+def lane_sum_readable(values: Floats, at: int) -> float:
+    """Sum of `LANES` numbers."""
+    return float(values[at : at + LANES].sum())
+
+
+def finish_emitted(typingctx: Any, values: Any, at: Any, n: Any, constant: Any) -> Any:
+    signature = types.void(values, types.intp, types.intp, types.float64)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        e = Emit(context, builder, signature, arguments)
+        data, constant = e.data(0), e.spread(arguments[3])
+        with cg.for_range(builder, arguments[2]) as loop:
+            place = e.at(arguments[1], LANES, loop.index)
+            e.store(e.multiply_add(e.load(data, place), e.number(-0.5), constant), data, place)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def finish_readable(values: Floats, at: int, n: int, constant: float) -> None:
+    """Log joint densities from squares, in place, of `n` vectors."""
+    values[at : at + n * LANES] = constant - 0.5 * values[at : at + n * LANES]
 
 
 def share_emitted(
@@ -305,5 +372,8 @@ def share_readable(
 
 add_squares_of_2, add_squares_of_4 = squares(2), squares(4)
 add_products_of_2, add_products_of_4 = products(2), products(4)
+fill_strip: Any = fill_readable if plain else intrinsic(fill_emitted)
+lane_sum: Any = lane_sum_readable if plain else intrinsic(lane_sum_emitted)
+finish: Any = finish_readable if plain else intrinsic(finish_emitted)
 add_group: Any = add_group_readable if plain else intrinsic(add_group_emitted)
 share_lanes: Any = share_readable if plain else intrinsic(share_emitted)
