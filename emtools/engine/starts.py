@@ -169,7 +169,14 @@ def fit(
     if strategy not in model.strategies:
         raise InputError("starts", f"strategy {strategy!r}", f"one of {', '.join(model.strategies)}")
     count = len(init) or starts
-    if count < 1 or max_passes < 1 or not tol > 0 or not parameter_tol > 0 or warm_passes < 1 or min(short_runs, search) < 0:
+    if (
+        count < 1
+        or max_passes < 1
+        or not tol > 0
+        or not parameter_tol > 0
+        or warm_passes < 1
+        or min(short_runs, search) < 0
+    ):
         raise InputError("fit", f"starts={count}, max_passes={max_passes}, tol={tol}", "positive numbers")
     check_assignment(model, assign, warm)
     if search and not offers_moves(model):
@@ -190,7 +197,17 @@ def fit(
             plan, n_short = after_short_runs(plan, count, short_runs, assign, start_map, chunk_map)
         saved, resumed = None, {}
         if checkpoint is not None:
-            identity = (model.name, dict(model.hyperparameters), strategy, limits, accelerate, seed, warm, warm_passes, search)
+            identity = (
+                model.name,
+                dict(model.hyperparameters),
+                strategy,
+                limits,
+                accelerate,
+                seed,
+                warm,
+                warm_passes,
+                search,
+            )
             package = type(model).__module__.split(".")[0]
             shape = (count, short_runs, source.n_units, source.n_chunks)
             first = [model.pack(params).tolist() for params in init]

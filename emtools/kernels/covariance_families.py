@@ -410,5 +410,3 @@ def unpack_forms(code: str, vector: Floats, n_components: int, n_features: int) 
     factors = forms * np.exp(0.5 * volumes)[:, None]
     factors[:, places] = forms[:, places] + 0.5 * volumes[:, None]
     return np.asarray(factors)
-
-

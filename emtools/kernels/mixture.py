@@ -122,7 +122,9 @@ def soft_moments(
                 if total < NEGLIGIBLE:
                     continue
                 counts[k] += total
-                add_group(columns, s, BLOCK, d, centres, k * d, shares, at, rows, held * LANES, firsts, k * padded * LANES)
+                add_group(
+                    columns, s, BLOCK, d, centres, k * d, shares, at, rows, held * LANES, firsts, k * padded * LANES
+                )
                 held += 1
                 if held * LANES == DEPTH or s + LANES >= used:
                     add_tiles(rows, n_tiles, width, held, sums, base, size)

@@ -203,9 +203,7 @@ def products(width: int) -> Any:
     return readable if plain else intrinsic(add_products)
 
 
-def fill_emitted(
-    typingctx: Any, columns: Any, begin: Any, stride: Any, n: Any, mean: Any, m0: Any, strip: Any
-) -> Any:
+def fill_emitted(typingctx: Any, columns: Any, begin: Any, stride: Any, n: Any, mean: Any, m0: Any, strip: Any) -> Any:
     signature = types.void(columns, types.intp, types.intp, types.intp, mean, types.intp, strip)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
