@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from emtools.engine.protocol import C, Model, P, S, Source
 from emtools.engine.result import Climb
 from emtools.engine.stopping import Status
 from emtools.errors import EmtoolsError, InputError
+
+Chunk = TypeVar("Chunk", contravariant=True)
 
 USABLE = (Status.CONVERGED, Status.BUDGET)
 RUNS, RUN_PASSES = 20, 10  # short runs before the first move
@@ -60,10 +62,10 @@ class Moves(Generic[P]):
     passes: float
 
 
-class Movable(Protocol[P, C]):
+class Movable(Protocol[P, Chunk]):
     """A model that offers moves."""
 
-    def moves(self, params: P, source: Source[C], rng: np.random.Generator) -> Moves[P]:
+    def moves(self, params: P, source: Source[Chunk], rng: np.random.Generator) -> Moves[P]:
         """Moves from `params`."""
         ...
 

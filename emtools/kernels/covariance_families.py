@@ -72,7 +72,7 @@ def n_free(code: str, n_components: int, n_features: int) -> int:
     [1, 3, 4, 6, 10, 12, 10, 12, 16, 18, 22, 24, 28, 30]
     """
     k, d = n_components, n_features
-    volume, shape, orientation = code
+    volume, shape, orientation = code[0], code[1], code[2]
     turns = d * (d - 1) // 2
     volumes = k if volume == "V" else 1
     shapes = {"I": 0, "E": d - 1, "V": k * (d - 1)}[shape]
@@ -182,7 +182,7 @@ def one_form(scatters: Floats, divisors: Floats, before: Floats) -> Floats:
         volumes = now
         if not moved > INNER_TOL:
             break
-    return volumes[:, None, None] * form
+    return np.asarray(volumes[:, None, None] * form)
 
 
 def own_axes(code: str, scatters: Floats, divisors: Floats) -> Floats:

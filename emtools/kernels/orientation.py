@@ -84,6 +84,6 @@ def cayley(entries: Floats, d: int) -> Floats:
     """
     skew = np.zeros((d, d))
     skew[np.tri(d, k=-1, dtype=bool)] = entries
-    skew -= skew.T
-    rotation: Floats = np.linalg.solve((np.eye(d) + skew).T, (np.eye(d) - skew).T).T
+    turning: Floats = skew - skew.T
+    rotation: Floats = np.linalg.solve((np.eye(d) + turning).T, (np.eye(d) - turning).T).T
     return rotation

@@ -461,7 +461,7 @@ class GaussianMixture:
         variances = np.where(variances > 0.0, variances, 1.0)
         if self.layout in ("full", "tied"):
             matrices = covariances.reshape(-1, d, d) / np.sqrt(np.outer(variances, variances))
-            whole = np.isfinite(matrices).all(axis=(1, 2))
+            whole = np.asarray(np.isfinite(matrices).all(axis=(1, 2)))
             least = np.where(whole, np.linalg.eigvalsh(np.where(whole[:, None, None], matrices, 0.0))[:, 0], 0.0)
         else:
             least = np.nan_to_num((covariances / variances).reshape(self.n_components, -1).min(axis=1))
