@@ -82,8 +82,7 @@ def cayley(entries: Floats, d: int) -> Floats:
     >>> cayley(np.array([-1.0]), 2).round(12).tolist()
     [[0.0, -1.0], [1.0, 0.0]]
     """
-    skew = np.zeros((d, d))
+    skew: Floats = np.zeros((d, d))
     skew[np.tri(d, k=-1, dtype=bool)] = entries
-    turning: Floats = skew - skew.T
-    rotation: Floats = np.linalg.solve((np.eye(d) + turning).T, (np.eye(d) - turning).T).T
-    return rotation
+    turning = skew - skew.T
+    return np.asarray(np.linalg.solve((np.eye(d) + turning).T, (np.eye(d) - turning).T).T, dtype=np.float64)

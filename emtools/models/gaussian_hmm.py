@@ -31,7 +31,7 @@ from emtools.models.hidden_chain import (
     start_chain,
     unpack_chain,
 )
-from emtools.models.mixture import Family, GaussianMixture
+from emtools.models.mixture import ALIASES, Family, GaussianMixture
 from emtools.models.mixture_starts import group_moments
 from emtools.models.mixture_values import MixtureParams, MixtureStats
 
@@ -134,6 +134,8 @@ class GaussianHMM:
 
     def __post_init__(self) -> None:
         check_chain(self.n_states, self.n_features, self.pseudocount)
+        if self.family not in ALIASES:
+            raise InputError("hidden Markov model", f"family {self.family!r}", f"one of {', '.join(ALIASES)}")
         self.emissions  # noqa: B018 - raises where the family or the prior cannot be used
 
     @property
