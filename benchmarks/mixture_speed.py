@@ -43,8 +43,9 @@ def case(n: int, d: int, k: int, family: str, kind: str) -> list[str]:
     params = MixtureParams(np.full(k, 1.0 / k), means + 0.3 * rng.normal(size=(k, d)), ones)
     model, source = GaussianMixture(k, d, family), ArraySource(values)  # type: ignore[arg-type]
     total_stats(model, ArraySource(values[:1000]), params)
-    peer = Peer(k, covariance_type=KINDS[family], reg_covar=0.0)
-    peer.fit(values[: 20 * k].astype(kind))
+    peer = Peer(k, covariance_type=KINDS[family])
+    peer.fit(values[: 1000 * k])
+    peer.reg_covar = 0.0
     ours, theirs = [], []
     for _ in range(REPEATS):
         began = process_time()
