@@ -1,0 +1,241 @@
+"""One way to find K types that needs no tuning: K-means, then a tied mixture, then covariances shrunk to the tied one.
+
+``n`` cells, ``d`` columns, ``K`` types throughout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from emtools.engine.chunks import ArraySource
+from emtools.engine.loop import OnPass
+from emtools.engine.protocol import Floats
+from emtools.engine.result import Fit
+from emtools.engine.starts import fit
+from emtools.errors import FitError, InputError
+from emtools.models.mixture import CovariancePrior, GaussianMixture, MixtureParams, kmeans
+
+Codes = npt.NDArray[np.intp]
+
+SEARCHED_ROWS = 5_000
+STARTS = 60
+ROUGH = 1e-3  # nats a row at which the fits on the way stop
+PASSES = 200
+LEAST = 1e-12  # squared distance, over the largest square of a row, below which two rows are one
+LEAST_RIDGE = 1e-6  # of the variances, added to the scale of the prior
+
+
+@dataclass(frozen=True)
+class Search:
+    """How `find_types` searches.
+
+    Parameters
+    ----------
+    starts : int
+        Starts of K-means.
+    seed : int
+        Root of all random numbers.
+    threads : int
+        Cannot change the result.
+    tol : float
+        Estimated remaining gain, in nats, at which the last fit stops.
+    max_passes : int
+        Passes that the last fit may take.
+    accelerate : bool
+        False for plain EM.
+    executor : str
+        Where chunks are worked on; cannot change the result.
+    certificate : bool
+        Whether to look at the curvature of the last fit.
+    """
+
+    starts: int = STARTS
+    seed: int = 0
+    threads: int = 1
+    tol: float = 1e-6
+    max_passes: int = 2000
+    accelerate: bool = True
+    executor: Any = "threads"
+    certificate: bool = True
+
+
+def nearest(values: Floats, centres: Floats) -> Codes:
+    """Nearest of the centres (K, d) to each row (n, d), the first of equals."""
+    squares = (centres**2).sum(axis=1)
+    codes: Codes = (squares - 2.0 * values @ centres.T).argmin(axis=1)
+    return codes
+
+
+def greedy_seeds(values: Floats, n_seeds: int, rng: np.random.Generator) -> Codes:
+    """Rows far from each other: of ``2 + log K`` rows drawn by k-means++, each time the one that leaves the least scatter.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, d)
+        Rows about the origin.
+    n_seeds : int
+        K.
+    rng : Generator
+        Source of randomness.
+
+    Returns
+    -------
+    ndarray of int, shape (K,)
+
+    Raises
+    ------
+    InputError
+        If fewer than K rows differ.
+
+    References
+    ----------
+    Arthur & Vassilvitskii (2007), SODA '07, 1027-1035, section 5 (several draws, the best kept).
+    """
+    squares = (values**2).sum(axis=1)
+    n_draws = 2 + int(np.log(n_seeds))
+    seeds = np.empty(n_seeds, dtype=np.intp)
+    left = np.ones(len(values))
+    for k in range(n_seeds):
+        if not left.any():
+            raise InputError("cells", f"{k} distinct rows", f"at least one for each of {n_seeds} types", "ask for fewer types")
+        heights = np.cumsum(left)
+        drawn = np.searchsorted(heights, rng.uniform(0.0, heights[-1], size=n_draws if k else 1), side="right")
+        drawn = np.minimum(drawn, int(np.flatnonzero(left)[-1]))
+        distances = squares[:, None] - 2.0 * values @ values[drawn].T + squares[drawn]
+        distances[np.abs(distances) < LEAST * squares.max(initial=0.0)] = 0.0
+        after = np.minimum(left[:, None], distances) if k else distances
+        best = int(after.sum(axis=0).argmin())
+        seeds[k], left = drawn[best], after[:, best]
+    return seeds
+
+
+def compact_groups(values: Floats, n_types: int, search: Search) -> Codes:
+    """Groups of the best K-means of many starts, on at most `SEARCHED_ROWS` rows; the others to the nearest mean.
+
+    Raises
+    ------
+    InputError
+        If no start ended with K groups.
+    """
+    sample = values
+    if len(values) > SEARCHED_ROWS:
+        rng = np.random.default_rng(np.random.SeedSequence([search.seed, len(values)]))
+        sample = values[np.sort(rng.choice(len(values), SEARCHED_ROWS, replace=False))]
+    centre = sample.mean(axis=0)
+    model = kmeans(n_types, values.shape[1], variance=float(sample.var(axis=0).mean()))
+    shifted = sample - centre
+    even = np.full(n_types, 1.0 / n_types)
+    first = []
+    for start in range(search.starts):
+        seeds = greedy_seeds(shifted, n_types, np.random.default_rng(np.random.SeedSequence([search.seed, start])))
+        first.append(MixtureParams(even, shifted[seeds], np.full(n_types, model.fixed_variance)))
+    try:
+        best = fit(
+            model,
+            ArraySource(shifted),
+            init=first,
+            assign="hard",
+            tol=ROUGH,
+            max_passes=PASSES,
+            seed=search.seed,
+            threads=search.threads,
+            certificate=False,
+        )
+    except FitError as error:
+        raise InputError("cells", f"no {n_types} groups could be told apart ({error})", "", "ask for fewer types") from None
+    return nearest(values - centre, best.params.means)
+
+
+def shrinkage(within: Floats, n: int, n_types: int) -> CovariancePrior:
+    """Prior under which each covariance is a mean of its own and that within types, the latter weighing n / K cells.
+
+    ``Σ_k = (S_k + ν W) / (n_k + ν)`` with ν = n / K, at least the 2d + 1 that make it proper: a type of average size is
+    half its own, a small one mostly W.
+
+    Parameters
+    ----------
+    within : ndarray, shape (d, d)
+        W, the covariance within types.
+    n, n_types : int
+        Cells and types.
+
+    References
+    ----------
+    Friedman (1989), J. Am. Stat. Assoc. 84, 165-175, doi:10.1080/01621459.1989.10478752, eqs 16-17 (covariances of classes
+    shrunk to the pooled one); as a prior, Fraley & Raftery (2007), doi:10.1007/s00357-007-0004-5, section 4.1.
+    """
+    d = len(within)
+    strength = max(n / n_types, 2.0 * d + 1.0)
+    ridged = within + LEAST_RIDGE * np.diag(np.diagonal(within))
+    return CovariancePrior(strength - d - 1.0, strength * ridged)
+
+
+def find_types(values: Floats, n_types: int, search: Search, on_pass: OnPass | None = None) -> Fit[Any, Any]:
+    """The default mixture of K types.
+
+    K-means from many starts finds compact groups; a mixture with one covariance (the linear discriminant without labels)
+    lets them take the shape that cells of one type have; the last fit frees the covariance of each type, shrunk to the
+    common one (`shrinkage`).
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, d)
+        Cells.
+    n_types : int
+        K.
+    search : Search
+        How.
+    on_pass : callable, optional
+        Told of each pass of the last fit.
+
+    Returns
+    -------
+    Fit
+        Of a `GaussianMixture` with full covariances and a prior.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> values = np.concatenate([rng.normal(0.0, 1.0, (40, 2)), rng.normal(9.0, 1.0, (20, 2))])
+    >>> find_types(values, 2, Search()).params.weights.round(2).tolist()
+    [0.67, 0.33]
+    """
+    n, d = values.shape
+    groups = compact_groups(values, n_types, search)
+    source = ArraySource(values)
+    total = np.cov(values.T, bias=True).reshape(d, d)
+    tied = GaussianMixture(n_types, d, "tied", shrinkage(total, 2 * d + 1, 1))
+    common = fit(
+        tied,
+        source,
+        init=[tied.from_labels(values, groups)],
+        tol=max(ROUGH * n, search.tol),
+        max_passes=PASSES,
+        seed=search.seed,
+        threads=search.threads,
+        certificate=False,
+    )
+    model = GaussianMixture(n_types, d, "full", shrinkage(common.params.covariances, n, n_types))
+    first = model.from_labels(values, tied.responsibilities(common.params, values))
+    return fit(
+        model,
+        source,
+        init=[first],
+        tol=search.tol,
+        max_passes=search.max_passes,
+        seed=search.seed,
+        threads=search.threads,
+        accelerate=search.accelerate,
+        executor=search.executor,
+        certificate=search.certificate,
+        on_pass=on_pass,
+    )
+
+
+def rougher(search: Search, starts: int, seed: int) -> Search:
+    """The same search for a fit that only has to be about right."""
+    return replace(search, starts=starts, seed=seed, tol=0.1, max_passes=PASSES, certificate=False)
