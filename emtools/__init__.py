@@ -44,10 +44,14 @@ _HOME = {
     "EMFactorAnalysis": "emtools.estimators",
 }
 
-__all__ = ["__version__", *_HOME]
+_PARTS = ("tl", "pl")
+
+__all__ = ["__version__", *_HOME, *_PARTS]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PARTS:
+        return import_module(f"emtools.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

@@ -97,9 +97,7 @@ def best_temperature(log_joint: Floats, codes: Codes) -> float:
     return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0
 
 
-def reproduce(
-    model: Any, params: Any, values: Floats, search: Search, fit_half: Any = find_types
-) -> Reproducibility:
+def reproduce(model: Any, params: Any, values: Floats, search: Search, fit_half: Any = find_types) -> Reproducibility:
     """Fit both halves of random splits, let each fit type the other half, and ask how sure the whole fit may be of these types.
 
     Types are matched one to one over the cells of the other half. Nothing but the data is used.

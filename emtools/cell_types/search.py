@@ -101,7 +101,9 @@ def greedy_seeds(values: Floats, n_seeds: int, rng: np.random.Generator) -> Code
     left = np.ones(len(values))
     for k in range(n_seeds):
         if not left.any():
-            raise InputError("cells", f"{k} distinct rows", f"at least one for each of {n_seeds} types", "ask for fewer types")
+            raise InputError(
+                "cells", f"{k} distinct rows", f"at least one for each of {n_seeds} types", "ask for fewer types"
+            )
         heights = np.cumsum(left)
         drawn = np.searchsorted(heights, rng.uniform(0.0, heights[-1], size=n_draws if k else 1), side="right")
         drawn = np.minimum(drawn, int(np.flatnonzero(left)[-1]))
@@ -146,7 +148,9 @@ def compact_groups(values: Floats, n_types: int, search: Search) -> Codes:
             certificate=False,
         )
     except FitError as error:
-        raise InputError("cells", f"no {n_types} groups could be told apart ({error})", "", "ask for fewer types") from None
+        raise InputError(
+            "cells", f"no {n_types} groups could be told apart ({error})", "", "ask for fewer types"
+        ) from None
     return nearest(values - centre, best.params.means)
 
 

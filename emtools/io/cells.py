@@ -437,6 +437,7 @@ def annotate(
     responsibilities: Floats,
     profiles: Floats | None,
     record: Mapping[str, Any],
+    errors: Floats | None = None,
 ) -> anndata.AnnData:
     """Put the answer into `adata`, by the names that scverse tools expect.
 
@@ -452,16 +453,111 @@ def annotate(
         Mean expression.
     record : mapping
         For ``uns['em']``: numbers, text, arrays and mappings of these.
+    errors : ndarray, shape (n_vars, K), optional
+        Standard errors of the profiles.
     """
     labels = np.array(types, dtype=object)[responsibilities.argmax(axis=1)]
+    columns = column_keys(types)
     adata.obs["em_type"] = pd.Categorical(labels, categories=list(types))
     adata.obs["em_uncertainty"] = 1.0 - responsibilities.max(axis=1)
-    adata.obsm["em_responsibilities"] = pd.DataFrame(responsibilities, index=adata.obs_names, columns=list(types))
+    adata.obsm["em_responsibilities"] = pd.DataFrame(responsibilities, index=adata.obs_names, columns=columns)
     if profiles is not None:
-        adata.varm["em_profiles"] = pd.DataFrame(profiles, index=adata.var_names, columns=list(types))
+        adata.varm["em_profiles"] = pd.DataFrame(profiles, index=adata.var_names, columns=columns)
+    if errors is not None:
+        adata.varm["em_profiles_se"] = pd.DataFrame(errors, index=adata.var_names, columns=columns)
     adata.uns["em"] = dict(record)
     adata.uns.pop("em_type_colors", None)
     return adata
+
+
+def column_keys(types: Sequence[str]) -> list[str]:
+    """Names of types as column names that zarr can store: a "/" becomes "|".
+
+    Raises
+    ------
+    InputError
+        If two types get one name.
+
+    Examples
+    --------
+    >>> column_keys(["CD4+/CD25 T Reg", "B"])
+    ['CD4+|CD25 T Reg', 'B']
+    """
+    keys = [name.replace("/", "|") for name in types]
+    if len(set(keys)) < len(keys):
+        raise InputError("types", f"names that differ in '/' and '|' only ({listed(types)})", "", "rename one")
+    return keys
+
+
+def cells_of(
+    adata: anndata.AnnData,
+    representation: str,
+    *,
+    dimensions: int | None = None,
+    columns: Sequence[str] | None = None,
+    sample: str | None = None,
+    truth: str | None = None,
+    where: str = "adata",
+) -> Cells:
+    """The representation and the grouping columns of an AnnData object, as `read_cells` takes them from a file.
+
+    Raises
+    ------
+    InputError
+        If something named is not in it, names occur twice, there are no cells, or a value is not finite.
+    """
+    path = Path(where)
+    require_units(path, list(adata.obs_names), "cells")
+    require_unique(path, np.array(adata.obs_names, dtype=object), "cell")
+    require_unique(path, np.array(adata.var_names, dtype=object), "variable")
+    if representation != "X" and representation not in adata.obsm:
+        keys = listed([str(key) for key in adata.obsm])
+        raise InputError(f"{where}, obsm", f"no key {representation!r}", f"one of: {keys}; or X")
+    matrix = adata.X if representation == "X" else adata.obsm[representation]
+    if matrix is None:
+        raise InputError(where, "there is no expression", "X with at least one variable", "keep X")
+    if representation == "X":
+        labels = [str(name) for name in adata.var_names]
+    else:
+        stem = "PC" if representation == "X_pca" else representation.removeprefix("X_")
+        labels = [f"{stem}{i + 1}" for i in range(matrix.shape[1])]
+    wanted = chosen_columns(path, representation, labels, columns, dimensions)
+    chosen = (matrix.iloc if isinstance(matrix, pd.DataFrame) else matrix)[:, wanted]
+    dense = chosen.toarray() if hasattr(chosen, "toarray") else chosen
+    values = np.ascontiguousarray(np.asarray(dense, dtype=np.float64))
+    kept = tuple(labels[i] for i in wanted)
+    require_finite(f"{where}, {representation}", values, list(adata.obs_names), kept)
+    require_varying(f"{where}, {representation}", values, kept)
+    return Cells(
+        path=path,
+        names=tuple(str(name) for name in adata.obs_names),
+        values=values,
+        dimensions=kept,
+        representation=representation,
+        sample=labels_of(adata, sample, "sample", where),
+        truth=labels_of(adata, truth, "truth", where),
+    )
+
+
+def labels_of(adata: anndata.AnnData, column: str | None, option: str, where: str = "adata") -> Labels | None:
+    """A grouping column of obs in memory, or None where none is named.
+
+    Raises
+    ------
+    InputError
+        If it is not there or groups nothing.
+    """
+    if column is None:
+        return None
+    if column not in adata.obs:
+        names = listed([str(name) for name in adata.obs.columns])
+        raise InputError(
+            f"{where}, obs", f"no column {column!r}", f"one of: {names}", f"name one of them with {option}"
+        )
+    series = adata.obs[column]
+    order = [str(c) for c in series.cat.categories] if isinstance(series.dtype, pd.CategoricalDtype) else None
+    values = np.array([None if pd.isna(v) else v for v in series.tolist()], dtype=object)
+    return make_labels(Path(where), column, values, option, order=order)
 
 
 def write_anndata(adata: anndata.AnnData, path: Path) -> None:

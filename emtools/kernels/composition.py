@@ -69,6 +69,85 @@ def type_profiles(expression: Any, responsibilities: Floats) -> Profiles:
     return Profiles(means, above / known, spread, lowest)
 
 
+def profile_errors(expression: Any, responsibilities: Floats, means: Floats) -> Floats:
+    """Standard error of the mean expression per type, ``sqrt(sum_i r_ik² (x_ig − mean_gk)²) / sum_i r_ik``.
+
+    The sandwich of a weighted mean, the responsibilities held as they are.
+
+    Parameters
+    ----------
+    expression : ndarray or scipy sparse matrix with row slices, shape (n, G)
+        Expression; never made dense as a whole.
+    responsibilities : ndarray, shape (n, K)
+        Posterior probability of each type.
+    means : ndarray, shape (G, K)
+        `Profiles.means`.
+
+    Returns
+    -------
+    ndarray, shape (G, K)
+        NaN for a type without weight.
+
+    References
+    ----------
+    White (1980), Econometrica 48, 817-838, doi:10.2307/1912934, eq. 6, for a constant alone.
+
+    Examples
+    --------
+    >>> profile_errors(np.array([[1.0], [3.0]]), np.ones((2, 1)), np.array([[2.0]])).round(4).tolist()
+    [[0.7071]]
+    """
+    n, n_genes = expression.shape
+    squared = responsibilities**2
+    total = np.zeros_like(means)
+    step = max(1, BLOCK_VALUES // max(n_genes, 1))
+    centre = np.nan_to_num(means.mean(axis=1))
+    for start in range(0, n, step):
+        block = expression[start : start + step]
+        dense = np.asarray(block.toarray() if hasattr(block, "toarray") else block, dtype=np.float64) - centre
+        weights = squared[start : start + step]
+        total += (dense * dense).T @ weights - 2.0 * (means - centre[:, None]) * (dense.T @ weights)
+        total += (means - centre[:, None]) ** 2 * weights.sum(axis=0)
+    mass = responsibilities.sum(axis=0)
+    errors: Floats = np.sqrt(np.maximum(total, 0.0)) / np.where(mass > 0.0, mass, np.nan)
+    return errors
+
+
+def donor_shares(responsibilities: Floats, donors: Codes, n_donors: int) -> tuple[Floats, Floats]:
+    """Mean share of each type over donors, and its standard error from the variance between donors.
+
+    Each donor counts once, whatever its number of cells: cells of one donor are not independent draws of the population.
+
+    Parameters
+    ----------
+    responsibilities : ndarray, shape (n, K)
+        Posterior probability of each type.
+    donors : ndarray of int, shape (n,)
+        Donor of each cell, -1 where it is unknown.
+    n_donors : int
+        Donors; each has a cell.
+
+    Returns
+    -------
+    means, errors : ndarray, shape (K,)
+        Errors are NaN with one donor.
+
+    Examples
+    --------
+    >>> means, errors = donor_shares(np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), np.array([0, 0, 1]), 2)
+    >>> means.tolist(), errors.tolist()
+    ([0.5, 0.5], [0.5, 0.5])
+    """
+    known = donors >= 0
+    table = np.zeros((n_donors, responsibilities.shape[1]))
+    np.add.at(table, donors[known], responsibilities[known])
+    shares = table / np.bincount(donors[known], minlength=n_donors)[:, None]
+    errors = np.full(shares.shape[1], np.nan)
+    if n_donors > 1:
+        errors = shares.std(axis=0, ddof=1) / np.sqrt(n_donors)
+    return shares.mean(axis=0), errors
+
+
 def telling(profiles: Profiles, proportions: Floats, n_each: int) -> list[list[int]]:
     """Genes that tell each type from the rest: largest ``(mean in it − mean outside) / SD within types``.
 

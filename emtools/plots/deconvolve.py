@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import LinearSegmentedColormap, to_rgba
+from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from emtools.kernels.agreement import matching
@@ -25,14 +26,13 @@ DOUBT = LinearSegmentedColormap.from_list("doubt", ["#D5D9DE", "#E69F00", "#B340
 HALO = [withStroke(linewidth=2.2, foreground="white")]
 
 
-def draw_types(
+def type_figure(
     points: Floats,
     axes_names: Sequence[str],
     types: Sequence[str],
     responsibilities: Floats,
     unit: str,
-    folder: Path,
-) -> Picture:
+) -> Figure:
     """Units on an embedding, coloured by type with opacity by certainty, beside their uncertainty.
 
     Parameters
@@ -47,8 +47,6 @@ def draw_types(
         Posterior probability of each type.
     unit : str
         What a row is, in the plural.
-    folder : Path
-        Where the figure goes.
     """
     n = len(points)
     labels = responsibilities.argmax(axis=1)
@@ -94,13 +92,43 @@ def draw_types(
         figure.tight_layout()
         columns = min(len(types), 5)
         figure.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=columns, handletextpad=0.2)
-        caption = (
-            f"{n} {unit} at their {axes_names[0][:-1].strip()} coordinates. Left: colour is the most probable type, "
-            "opacity its probability (faint: undecided); in brackets, the share of all, each of the "
-            f"{unit} counted by its probabilities. Right: probability that the type is another one, the most uncertain "
-            "on top; where types meet, do not lean on a single label."
-        )
-        return save(figure, folder, Picture("types", "Which types, and how sure", caption))
+        return figure
+
+
+def draw_types(
+    points: Floats,
+    axes_names: Sequence[str],
+    types: Sequence[str],
+    responsibilities: Floats,
+    unit: str,
+    folder: Path,
+) -> Picture:
+    """Units on an embedding, coloured by type with opacity by certainty, beside their uncertainty.
+
+    Parameters
+    ----------
+    points : ndarray, shape (n, 2)
+        Embedding.
+    axes_names : sequence of str
+        Names of its two axes.
+    types : sequence of str
+        Names of the types, K of them.
+    responsibilities : ndarray, shape (n, K)
+        Posterior probability of each type.
+    unit : str
+        What a row is, in the plural.
+    folder : Path
+        Where the figure goes.
+    """
+    n = len(points)
+    figure = type_figure(points, axes_names, types, responsibilities, unit)
+    caption = (
+        f"{n} {unit} at their {axes_names[0][:-1].strip()} coordinates. Left: colour is the most probable type, "
+        "opacity its probability (faint: undecided); in brackets, the share of all, each of the "
+        f"{unit} counted by its probabilities. Right: probability that the type is another one, the most uncertain "
+        "on top; where types meet, do not lean on a single label."
+    )
+    return save(figure, folder, Picture("types", "Which types, and how sure", caption))
 
 
 def short(name: str, types: Sequence[str]) -> str:
