@@ -628,3 +628,16 @@ def censored_normal() -> Case:
         lambda: CensoredSource(known, counts.astype(float)),
         lambda: CensoredSource(known.take(again)),
     )
+
+
+@case
+def partly_labelled() -> Case:
+    from emtools.models.mixture import GaussianMixture
+    from emtools.models.partly_labelled import PartlyLabelled
+
+    values, counts = three_groups()
+    labels = np.where(np.arange(60) % 6 == 0, np.arange(60) % 3, -1)
+    rows = np.column_stack([values, labels])
+    weighted, replicated = weighted_rows(rows, counts)
+    model = PartlyLabelled(GaussianMixture(3, 2, "tied"))
+    return Case(model, lambda n: ArraySource(rows, chunk_rows=60 // n), weighted, replicated)

@@ -72,6 +72,7 @@ def test_labels_are_held_and_help() -> None:
         fit_labelled(values, np.where(shown == 2, -1, shown), 3, Search())
 
 
+@pytest.mark.filterwarnings("ignore:Writing zarr v2 data")
 def test_round_trips_with_a_slash_in_a_type(tmp_path: Path) -> None:
     adata = planted()
     adata.obs["some"] = adata.obs["known"].astype(object).where(np.arange(adata.n_obs) % 5 == 0, np.nan)
