@@ -641,3 +641,15 @@ def partly_labelled() -> Case:
     weighted, replicated = weighted_rows(rows, counts)
     model = PartlyLabelled(GaussianMixture(3, 2, "tied"))
     return Case(model, lambda n: ArraySource(rows, chunk_rows=60 // n), weighted, replicated)
+def bulk_mixture() -> Case:
+    from emtools.models.bulk_mixture import BulkMixture
+
+    rng = np.random.default_rng(17)
+    profiles = rng.gamma(0.8, 4.0, size=(60, 3)) + 0.05
+    amounts = rng.gamma(3.0, 1.0, size=(4, 3))
+    factors = rng.gamma(4.0, 0.25, size=60)
+    counts = rng.poisson(factors[:, None] * (profiles @ amounts.T)).astype(float)
+    table = np.hstack([counts, profiles])
+    weighted, replicated = weighted_rows(table, rng.integers(1, 4, size=60))
+    model = BulkMixture(4, 3, strengths=(1.0, 8.0), dispersions=(1.0, 4.0))
+    return Case(model, lambda n: ArraySource(table, chunk_rows=60 // n), weighted, replicated)
