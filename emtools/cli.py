@@ -9,11 +9,11 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from emtools import __version__
 from emtools.branches.pool import add_parser as add_pool
-from emtools.errors import EmtoolsError
+from emtools.errors import EmtoolsError, InputError
 from emtools.io.outputs import require_target
 
 EXITS = "exit status: 0 converged; 3 finished but not converged; 2 bad input or options; 1 anything else"
@@ -282,11 +282,12 @@ def build_parser() -> argparse.ArgumentParser:
         branches,
         "deconvolve",
         "INPUT",
-        "find cell types and their expression (Gaussian mixture on AnnData, or on the rows of a table)",
+        "find cell types and their expression (Gaussian mixture on AnnData, or on the rows of a table), or, with "
+        "--reference, what mixtures of known types are made of",
         "emtools deconvolve cells.h5ad --out results/cells --components 8 --sample donor",
         10,
     )
-    deconvolve.add_argument("--components", type=positive, required=True, metavar="K", help="number of types")
+    deconvolve.add_argument("--components", type=positive, metavar="K", help="number of types; not with --reference")
     deconvolve.add_argument(
         "--family", choices=("full", "tied", "diagonal", "spherical"), default="full", help="covariances (default full)"
     )
@@ -319,6 +320,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     deconvolve.add_argument(
         "--prefix", default="type", metavar="WORD", help="types are named WORD_1, WORD_2, … (default type)"
+    )
+    mixtures = deconvolve.add_argument_group("bulk or spatial mixtures, given labelled cells")
+    mixtures.add_argument(
+        "--reference",
+        type=Path,
+        metavar="CELLS",
+        help="AnnData of labelled cells; INPUT then holds mixtures to take apart",
+    )
+    mixtures.add_argument("--labels", metavar="OBS", help="obs column of the reference with the type of each cell")
+    mixtures.add_argument("--donor", metavar="OBS", help="obs column of the reference with the donor, where several")
+    mixtures.add_argument(
+        "--rna", action="store_true", help="report fractions of the RNA instead of fractions of the cells"
     )
 
     segment = branch_parser(
@@ -417,6 +430,45 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+OF_CELLS = (
+    "components",
+    "family",
+    "representation",
+    "dimensions",
+    "columns",
+    "id",
+    "log",
+    "sample",
+    "truth",
+    "prefix",
+)
+OF_MIXTURES = ("reference", "labels", "donor", "rna")
+CELLS_GIVEN = {"family": "full", "prefix": "type"}
+
+
+def route_deconvolve(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Options of the one of the two kinds of `deconvolve` that is asked for.
+
+    Raises
+    ------
+    InputError
+        If options of the other kind are given, or one of its own is missing.
+    """
+    mixtures = chosen["reference"] is not None
+    foreign, own = (OF_CELLS, "labels") if mixtures else (OF_MIXTURES, "components")
+    given = [f"--{name}" for name in foreign if chosen[name] not in (None, (), False, CELLS_GIVEN.get(name))]
+    if given:
+        where = "with" if mixtures else "without"
+        raise InputError(
+            ", ".join(given), f"given {where} --reference", "", "leave it out or see emtools deconvolve --help"
+        )
+    if chosen[own] is None:
+        what = "the obs column of the reference with the types" if mixtures else "the number of types"
+        raise InputError(f"--{own}", "is missing", what, "see emtools deconvolve --help")
+    kept = {key: value for key, value in chosen.items() if key not in foreign}
+    return kept | ({"module": "emtools.branches.deconvolve_bulk"} if mixtures else {})
+
+
 def pin_threads() -> None:
     """One thread for BLAS and OpenMP; ours are our own. Must come before numpy is imported."""
     for name in POOLS:
@@ -434,10 +486,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     chosen = vars(build_parser().parse_args(words))
     pin_threads()
-    del chosen["branch"]
-    name = chosen.pop("module")
+    branch = chosen.pop("branch")
     traceback = chosen.pop("traceback", False)
     try:
+        if branch == "deconvolve":
+            chosen = route_deconvolve(chosen)
+        name = chosen.pop("module")
         if name.startswith("emtools.branches."):
             given = [value for key, value in chosen.items() if key != "out" and isinstance(value, Path)]
             require_target(chosen["out"], given)

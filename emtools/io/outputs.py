@@ -18,14 +18,15 @@ from emtools.errors import InputError
 SEAL = "fit.json"
 LONGEST_NAME = 255
 FIGURES = (
-    "accuracy|batches|boundary|confusion|convergence|correlations|heatmap|imputed|information|logo|missingness"
-    "|overimputed|overlay|parameters|posterior|profiles|proportions|shrinkage|sites|track|types"
+    "accuracy|batches|boundary|composition|confusion|convergence|correlations|explained|factors|heatmap|imputed"
+    "|information|logo|missingness|overimputed|overlay|parameters|posterior|profiles|proportions|reference|shrinkage"
+    "|sites|track|types"
 )
 OWN = re.compile(
     rf"fit\.json|report\.html|({FIGURES})\.(svg|png)|accuracy\.tsv|parameters\.tsv"
     r"|completed(_\d+)?\..+|conditional_sd\.tsv|imputed(_cells)?\.tsv|model\.npz"
     r"|(batch_shifts|diagnostics|dictionary|patterns)\.tsv"
-    r"|cells\.h5ad|proportions(_by_sample)?\.tsv|profiles\.tsv"
+    r"|cells\.h5ad|mixtures\.h5ad|fractions\.csv|proportions(_by_sample)?\.tsv|profiles\.tsv"
     r"|(labels|posteriors|instances)\.ome\.tif|objects\.(csv|h5ad)"
     r"|segments\.bed|posteriors\.tsv\.gz|motifs\.(meme|jaspar)|sites\.bed",
     re.IGNORECASE,

@@ -169,3 +169,78 @@ def amount_information(profiles: Floats, counts: Floats, expected: Floats, pull:
         weights = pull.weight * ratio[:, s] / expected[:, s]
         information[block, block] += profiles.T @ (weights[:, None] * profiles)
     return np.asarray(information, dtype=np.float64)
+
+
+def adapted_profiles(
+    profiles: Floats, certainty: Floats, current: Floats, amounts: Floats, counts: Floats, pull: Pull
+) -> Floats:
+    """Profiles after the mixtures were seen: posterior means of gamma variables about those of the reference.
+
+    With z the weighted counts that come from a type, ``profiles (certainty + Σ_s z) / (certainty + held Σ_s amounts
+    profiles)``.
+
+    Parameters
+    ----------
+    profiles : ndarray, shape (G, K)
+        Reference.
+    certainty : ndarray, shape (G, K)
+        Shape of the gamma distribution of a profile value: squared mean over variance.
+    current : ndarray, shape (G, K)
+        Profiles by which counts are shared out.
+    amounts : ndarray, shape (S, K)
+    counts : ndarray, shape (G, S)
+    pull : Pull
+        Weights and factors of the genes.
+
+    References
+    ----------
+    Chu, Wang, Pe'er & Danko (2022), Nat. Cancer 3, 505-517, doi:10.1038/s43018-022-00356-3 (a profile of the mixtures'
+    own about the reference); conjugate update of a gamma mean.
+    """
+    ratio = counts / expected_counts(amounts, current)
+    seen = pull.weight[:, None] * current * (ratio @ amounts)
+    due = pull.held[:, None] * profiles * amounts.sum(axis=0)
+    return np.asarray(profiles * (certainty + seen) / (certainty + due), dtype=np.float64)
+
+
+def latent_expression(counts: Floats, means: Floats, variances: Floats, noise: Floats) -> tuple[Floats, Floats]:
+    """Posterior mean and variance of normal parts whose noisy sum was seen.
+
+    ``x_k ~ N(means_k, variances_k)``, ``y ~ N(Σ_k x_k, noise)``: ``E[x_k | y] = means_k + variances_k / (Σ variances +
+    noise) (y - Σ means)``.
+
+    Parameters
+    ----------
+    counts : ndarray, shape (G,)
+    means, variances : ndarray, shape (G, K)
+    noise : ndarray, shape (G,)
+        Positive.
+
+    Returns
+    -------
+    mean, variance : ndarray, shape (G, K)
+
+    Examples
+    --------
+    >>> mean, variance = latent_expression(*map(np.array, ([13.0], [[4.0, 6.0]], [[1.0, 1.0]], [1.0])))
+    >>> mean.round(6).tolist(), variance.round(6).tolist()
+    ([[5.0, 7.0]], [[0.666667, 0.666667]])
+    """
+    gain = variances / (variances.sum(axis=1) + noise)[:, None]
+    mean = means + gain * (counts - means.sum(axis=1))[:, None]
+    return mean, variances * (1.0 - gain)
+
+
+def excess_scale(counts: Floats, means: Floats, spreads: Floats, noise: Floats) -> float:
+    """Scale d at which ``Var(y) = noise + d spreads`` holds on average: a median of moments, at least 0.
+
+    Parameters
+    ----------
+    counts, means, spreads, noise : ndarray, shape (G,)
+        What was seen, what was expected, and the two parts of the variance.
+    """
+    used = spreads > 0.0
+    if not used.any():
+        return 0.0
+    moments = ((counts - means)[used] ** 2 - noise[used]) / spreads[used]
+    return max(float(np.median(moments)) / 0.4549, 0.0)

@@ -19,12 +19,13 @@ from emtools.errors import InputError
 from emtools.kernels.logspace import log_or_minus_infinity
 from emtools.kernels.mixing import Classes, Pull, expected_counts, log_evidence, origins, pulls
 from emtools.models.assignment import shared_rows
-from emtools.models.counts import check_counts, pack_positive, pack_weights, unpack_positive, unpack_weights
+from emtools.models.counts import TINY, check_counts, pack_positive, pack_weights, unpack_positive, unpack_weights
 
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 DISPERSIONS = tuple(4.0**power for power in range(-2, 9))
 LEAST_SHARE = 1e-3  # of a type in a start, of the largest
 PRIOR_GENES = 0.5  # genes that each class has beforehand
+PRIOR_COUNTS = 0.5  # weighted counts that each type has in each sample beforehand
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class BulkMixture:
     >>> model = BulkMixture(1, 2, strengths=(1e6,), dispersions=(1.0,))
     >>> fitted = fit(model, ArraySource(np.hstack([counts, profiles])), certificate=False)
     >>> fitted.params.amounts.round(2).tolist()
-    [[30.0, 10.0]]
+    [[29.99, 10.11]]
     """
 
     n_samples: int
@@ -202,9 +203,9 @@ class BulkMixture:
         return BulkStats(stats.n, loglik, rest, stats.origins, stats.exposures, stats.genes)
 
     def m_step(self, stats: BulkStats, params: BulkParams) -> BulkParams:
-        """``amounts = origins / exposures``; class shares from their genes and half a gene each."""
+        """``amounts = (origins + ½) / exposures``; class shares from their genes and half a gene each."""
         shares = stats.genes + PRIOR_GENES
-        return BulkParams(stats.origins / stats.exposures, shares / shares.sum())
+        return BulkParams((stats.origins + PRIOR_COUNTS) / stats.exposures, shares / shares.sum())
 
     def expected_loglik(self, stats: BulkStats, params: BulkParams) -> float:
         """``Σ origins log amounts - Σ exposures amounts + Σ genes log shares`` in nats, without terms free of parameters
@@ -214,8 +215,9 @@ class BulkMixture:
         return float(amounts.sum() + xlogy(stats.genes, params.shares).sum())
 
     def log_prior(self, params: BulkParams) -> float:
-        """``½ Σ log shares``: half a gene in each class beforehand."""
-        return float(PRIOR_GENES * np.log(params.shares).sum())
+        """``½ Σ log shares + ½ Σ log amounts``: half a gene in each class, half a count of each type beforehand."""
+        counts = PRIOR_COUNTS * np.log(np.maximum(params.amounts, TINY)).sum()
+        return float(PRIOR_GENES * np.log(np.maximum(params.shares, TINY)).sum() + counts)
 
     def pack(self, params: BulkParams) -> Floats:
         """Log amounts and log odds of the class shares."""

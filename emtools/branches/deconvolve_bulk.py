@@ -1,0 +1,344 @@
+"""``emtools deconvolve BULK --reference CELLS``: what mixtures are made of, given single cells of each type."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+
+from emtools.branches.finish import RunOptions, finish
+from emtools.deconvolving.fractions import Fractions, deconvolve
+from emtools.deconvolving.reference import Reference, reference_from_cells
+from emtools.engine.protocol import Floats
+from emtools.errors import InputError
+from emtools.io.bulk import Expression, Matched, labels_of, match_genes, read_expression, require_types, turned
+from emtools.io.cells import write_anndata
+from emtools.io.console import Progress
+from emtools.io.h5ad import listed
+from emtools.io.outputs import staged
+from emtools.plots.deconvolve_bulk import MARKERS_EACH, draw_composition, draw_explained, draw_factors, draw_reference
+from emtools.report.page import Page, Table
+
+Z95 = 1.959963984540054
+UNSAFE = re.compile(r"[/\x00-\x1f]+")  # what a key of an AnnData file cannot hold
+MOST_LAYERS = 3e8  # values of type-specific expression that are written
+
+REFERENCES = (
+    "Dempster, Laird & Rubin (1977) J. R. Stat. Soc. B 39:1, doi:10.1111/j.2517-6161.1977.tb01600.x (EM).",
+    "Vardi, Shepp & Kaufman (1985) J. Am. Stat. Assoc. 80:8, doi:10.1080/01621459.1985.10477119 (amounts in Poisson mixtures).",
+    "White (1982) Econometrica 50:1, doi:10.2307/1912526 (standard errors that hold under a wrong variance).",
+    "Wang, Park, Susztak, Zhang & Li (2019) Nat. Commun. 10:380, doi:10.1038/s41467-018-08023-x (MuSiC: cell sizes, donors).",
+    "Virshup et al. (2024) J. Open Source Softw. 9:4371, doi:10.21105/joss.04371 (AnnData).",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(RunOptions):
+    """Options of ``emtools deconvolve`` with ``--reference``; the fields are those of the command line.
+
+    Parameters
+    ----------
+    input : Path
+        Mixtures: AnnData file, or a table of samples and genes.
+    reference : Path
+        AnnData file of single cells.
+    labels, donor : str
+        Columns of their obs: type, and donor where there are several.
+    rna : bool
+        Report fractions of RNA instead of cells.
+    """
+
+    input: Path
+    reference: Path
+    labels: str
+    donor: str | None = None
+    rna: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Fractions with intervals, shape (S, K) each.
+
+    Parameters
+    ----------
+    samples, types : tuple of str
+    fractions, errors, lower, upper : ndarray
+        What was asked for (of cells, or of RNA).
+    other : ndarray
+        The other of the two.
+    """
+
+    samples: tuple[str, ...]
+    types: tuple[str, ...]
+    fractions: Floats
+    errors: Floats
+    lower: Floats
+    upper: Floats
+    other: Floats
+
+
+def run(options: Options) -> int:
+    """Read, fit, write; the exit code."""
+    cells = read_expression(options.reference, "cells")
+    mixtures = turned(read_expression(options.input, "mixtures"), cells.genes)
+    codes, types = labels_of(cells, options.labels, "--labels")
+    notes = [*mixtures.notes, *cells.notes, *require_types(cells, options.labels, codes, types)]
+    donors = None if options.donor is None else labels_of(cells, options.donor, "--donor")[0]
+    matched = match_genes(mixtures, cells)
+    notes += matched.notes
+    reference = reference_from_cells(matched.cells, codes, types, donors, options.seed)
+    reference, genes, counts = usable(options, mixtures, matched, reference)
+    notes += [f"{len(matched.genes) - len(genes)} common genes are zero in all cells and were left out"] * (
+        len(genes) < len(matched.genes)
+    )
+    progress = Progress(f"deconvolve {options.input.name}")
+    found = deconvolve(counts, reference, **options.climbing)
+    progress.close(found.fit.verdict)
+    answer = answered(options, mixtures, found)
+    for note in notes:
+        print(f"deconvolve: {note}", file=sys.stderr)
+    with staged(options.out) as folder:
+        table = long_table(answer)
+        table.to_csv(folder / "fractions.csv", index=False)
+        adata = annotated(options, mixtures, genes, found, answer)
+        write_anndata(adata, folder / "mixtures.h5ad")
+        correlation, off = explained(found)
+        chosen = markers(reference)
+        pictures = [
+            draw_composition(answer.fractions, answer.lower, answer.upper, types, answer.samples, folder),
+            draw_reference(reference.profiles, chosen, genes, types, folder),
+        ]
+        checks = [
+            draw_explained(correlation, off, answer.samples, folder),
+            draw_factors(found.factors, counts.mean(axis=0), folder),
+        ]
+        page = describe(options, mixtures, cells, reference, genes, answer, pictures, checks, notes, correlation)
+        return finish(
+            folder,
+            found.fit,
+            page,
+            options,
+            branch="deconvolve",
+            inputs=[options.input, options.reference],
+            labels={"amounts": [list(answer.samples), list(types)]},
+            extra={
+                "fractions": answer.fractions,
+                "standard_errors": answer.errors,
+                "of": "RNA" if options.rna else "cells",
+                "samples": list(answer.samples),
+                "types": list(types),
+                "n_genes": len(genes),
+            },
+            elsewhere="mixtures.h5ad",
+        )
+
+
+def usable(
+    options: Options, mixtures: Expression, matched: Matched, reference: Reference
+) -> tuple[Reference, tuple[str, ...], Floats]:
+    """Genes that some type expresses, in reference and mixtures.
+
+    Raises
+    ------
+    InputError
+        If a sample has no expression in them, or a type none.
+    """
+    kept = np.flatnonzero((reference.profiles > 0).any(axis=1))
+    counts = matched.mixtures[:, kept]
+    reference = reference.of_genes(kept)
+    empty = [mixtures.names[s] for s in np.flatnonzero(~(counts.sum(axis=1) > 0))]
+    if empty:
+        raise InputError(
+            str(options.input), f"{listed(empty)} has no expression in the common genes", "some", "leave the sample out"
+        )
+    silent = [reference.types[k] for k in np.flatnonzero(~(reference.sizes > 0))]
+    if silent:
+        raise InputError(
+            str(options.reference),
+            f"{listed(silent)} has no expression in the common genes",
+            "some",
+            "leave the type out",
+        )
+    if not (counts.sum(axis=0) > 0).sum() > len(reference.types):
+        raise InputError(
+            str(options.input), "nearly all common genes are zero", f"more than {len(reference.types)} with counts"
+        )
+    return reference, tuple(matched.genes[i] for i in kept), counts
+
+
+def answered(options: Options, mixtures: Expression, found: Fractions) -> Answer:
+    """Fractions of what was asked for, with 95 % intervals within 0 and 1."""
+    both = (found.of_rna(), found.of_cells())
+    (fractions, errors), (other, _) = both if options.rna else both[::-1]
+    lower, upper = (np.clip(fractions + sign * Z95 * errors, 0.0, 1.0) for sign in (-1, 1))
+    return Answer(mixtures.names, found.reference.types, fractions, errors, lower, upper, other)
+
+
+def long_table(answer: Answer) -> pd.DataFrame:
+    """One row per sample and type."""
+    n, k = answer.fractions.shape
+    return pd.DataFrame(
+        {
+            "sample": np.repeat(np.array(answer.samples, dtype=object), k),
+            "type": np.tile(np.array(answer.types, dtype=object), n),
+            "fraction": answer.fractions.ravel(),
+            "standard_error": answer.errors.ravel(),
+            "lower_95": answer.lower.ravel(),
+            "upper_95": answer.upper.ravel(),
+        }
+    )
+
+
+def layer_names(types: Sequence[str]) -> list[str]:
+    """``em_<type>`` with whatever a key of an AnnData file cannot hold replaced, no two alike."""
+    names: list[str] = []
+    for name in types:
+        key = "em_" + UNSAFE.sub("_", name)
+        while key in names:
+            key += "_"
+        names.append(key)
+    return names
+
+
+def annotated(
+    options: Options, mixtures: Expression, genes: Sequence[str], found: Fractions, answer: Answer
+) -> anndata.AnnData:
+    """The mixtures with the answer: their own obs, the genes that were used."""
+    n, k = answer.fractions.shape
+    adata = anndata.AnnData(
+        (found.counts / found.scales).T.copy(),
+        obs=mixtures.adata.obs.copy(),
+        var=pd.DataFrame({"em_factor": found.factors, "em_dispersion": found.dispersions}, index=pd.Index(genes)),
+    )
+    adata.obs_names = list(mixtures.names)
+    for key, values in (
+        ("em_fractions", answer.fractions),
+        ("em_fractions_se", answer.errors),
+        ("em_fractions_lower", answer.lower),
+        ("em_fractions_upper", answer.upper),
+        ("em_fractions_cells" if options.rna else "em_fractions_rna", answer.other),
+    ):
+        adata.obsm[key] = pd.DataFrame(values, index=adata.obs_names, columns=list(answer.types))
+    adata.varm["em_reference"] = pd.DataFrame(
+        found.reference.profiles, index=adata.var_names, columns=list(answer.types)
+    )
+    adata.varm["em_profiles"] = pd.DataFrame(found.profiles, index=adata.var_names, columns=list(answer.types))
+    keys = layer_names(answer.types)
+    if n * k * len(genes) <= MOST_LAYERS:
+        means, spreads = (np.empty((k, n, len(genes)), dtype=np.float32) for _ in range(2))
+        for s in range(n):
+            mean, spread = found.expression(s)
+            means[:, s], spreads[:, s] = mean.T, spread.T
+        for j, key in enumerate(keys):
+            adata.layers[key], adata.layers[f"{key}_sd"] = means[j], spreads[j]
+    adata.uns["em"] = {
+        "types": np.array(answer.types, dtype=object),
+        "layers": np.array(keys, dtype=object),
+        "fractions_of": "RNA" if options.rna else "cells",
+        "cell_sizes": found.reference.sizes,
+        "status": str(found.fit.status),
+        "verdict": found.fit.verdict,
+        "loglik": found.fit.loglik,
+        "objective": found.fit.objective,
+        "labels": options.labels,
+        "seed": options.seed if options.seed < 2**63 else str(options.seed),
+    }
+    return adata
+
+
+def explained(found: Fractions) -> tuple[Floats, Floats]:
+    """Correlation of logarithms of observed and expected counts of each sample, and their median difference (log2)."""
+    expected = found.factors[:, None] * (found.profiles @ found.amounts.T)
+    half = 0.5 * np.median(found.scales)
+    seen, due = np.log2(found.counts + half), np.log2(expected + half)
+    correlation = [np.corrcoef(a, b)[0, 1] for a, b in zip(seen.T, due.T, strict=True)]
+    return np.array(correlation), np.median(np.abs(seen - due), axis=0)
+
+
+def markers(reference: Reference) -> list[int]:
+    """For each type the genes that are highest over the next type, in standard errors."""
+    chosen: list[int] = []
+    each = max(2, min(MARKERS_EACH, 60 // len(reference.types)))
+    spread = np.sqrt(reference.within.mean(axis=1) + 1e-12)
+    for k in range(len(reference.types)):
+        rest = np.delete(reference.profiles, k, axis=1).max(axis=1)
+        order = np.argsort(-(reference.profiles[:, k] - rest) / spread, kind="stable")
+        chosen += [int(g) for g in order[: 3 * each] if g not in chosen][:each]
+    return chosen
+
+
+def describe(
+    options: Options,
+    mixtures: Expression,
+    cells: Expression,
+    reference: Reference,
+    genes: Sequence[str],
+    answer: Answer,
+    pictures: Sequence[Any],
+    checks: Sequence[Any],
+    notes: Sequence[str],
+    correlation: Floats,
+) -> Page:
+    """The page of the answer."""
+    n, k = answer.fractions.shape
+    of = "RNA" if options.rna else "cells"
+    mean = answer.fractions.mean(axis=0)
+    most = int(mean.argmax())
+    lead = (
+        f"{n} mixtures are made of up to {k} types of the reference; the largest on average is {answer.types[most]} "
+        f"({mean[most]:.0%} of the {of}). The median 95 % interval is "
+        f"{float(np.median(answer.upper - answer.lower)):.3f} wide."
+    )
+    wide = pd.DataFrame(answer.fractions, columns=list(answer.types)).round(4)
+    wide.insert(0, "sample", list(answer.samples))
+    sizes = pd.DataFrame(
+        {
+            "type": list(answer.types),
+            "cells": reference.n_cells,
+            "size": reference.sizes,
+            "mean fraction": mean,
+            "lowest": answer.fractions.min(axis=0),
+            "highest": answer.fractions.max(axis=0),
+        }
+    )
+    low = [answer.samples[i] for i in np.flatnonzero(correlation < np.median(correlation) - 0.15)]
+    methods = (
+        f"Expression of {len(genes)} genes in {n} mixtures was taken as a sum of the mean profiles of {k} types, from "
+        f"{int(reference.n_cells.sum())} labelled cells ({cells.source} of {options.reference.name}), and fitted by "
+        "Expectation-Maximization. Every gene has a factor of its own between mixtures and reference, with a gamma "
+        "distribution about 1, and a variance of its own; the distribution of both over genes was estimated, and both were "
+        "integrated out. Profiles follow the mixtures as far as the spread between "
+        f"{'donors' if options.donor else 'cells'} leaves them free. Samples were scaled to one total.\n\n"
+        f"Fractions are of {of}: profiles are means of whole cells, so that a type of large cells does not count more. "
+        "Standard errors are those of the sandwich over genes plus the effect of each "
+        f"{'donor' if options.donor else 'group of cells'} of the reference; intervals are cut at 0 and 1. Counts of a type "
+        "in a sample (layers) are posterior means of latent normal expression."
+    )
+    files = {
+        "fractions.csv": "fraction of each type in each sample, with 95 % intervals",
+        "mixtures.h5ad": "mixtures with obsm em_fractions, em_fractions_se, em_fractions_lower, em_fractions_upper, layers "
+        "em_<type> (counts that come from the type) and em_<type>_sd, var em_factor, varm em_profiles",
+    }
+    return Page(
+        title=f"What {options.input.name} is made of",
+        lead=lead,
+        facts={"Mixtures": f"{n}", "Types": f"{k}", "Genes": f"{len(genes)}", "Fractions of": of},
+        notices=notes,
+        pictures=pictures,
+        tables=[
+            Table("Fractions", f"Fraction of the {of}, rows sum to 1; intervals are in fractions.csv.", wide),
+            Table("Types", "Size is the mean expression of a cell in the genes used.", sizes),
+        ],
+        belief=[f"{listed(low)} is explained clearly worse than the others"] if low else [],
+        checks=checks,
+        methods=methods,
+        references=REFERENCES,
+        files=files,
+    )

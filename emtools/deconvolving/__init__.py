@@ -1,0 +1,1 @@
+"""Amounts of cell types in mixtures, by a reference of single cells."""

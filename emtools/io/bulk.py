@@ -1,0 +1,303 @@
+"""Mixtures and the single cells they are held against: read both on the scale of counts, and match their genes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+
+from emtools.errors import InputError
+from emtools.io.cells import load_anndata, make_labels
+from emtools.io.h5ad import listed, opened
+from emtools.io.outputs import require_file
+from emtools.io.sniff import bare_suffix
+
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.intp]
+
+TABLES = (".csv", ".tsv", ".tab", ".txt")
+LARGEST_LOG = 30.0  # logarithms of expression stay below; counts of thousands of genes do not
+ENSEMBL = re.compile(r"ENS[A-Z]*G\d{6,}(\.\d+)?$")
+LEAST_GENES = 20
+LEAST_COMMON = 0.03  # of the genes of the smaller side
+FEW_CELLS = 10
+
+
+@dataclass(frozen=True)
+class Expression:
+    """Expression on the scale of counts.
+
+    Parameters
+    ----------
+    path : Path
+        File.
+    names : tuple of str
+        Samples or cells, n of them.
+    genes : tuple of str
+        G of them.
+    values : ndarray or CSR matrix, shape (n, G)
+        At least 0.
+    source : str
+        Where they lie.
+    adata : AnnData
+        Everything that came with them.
+    notes : tuple of str
+        What was done to them.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    genes: tuple[str, ...]
+    values: Any
+    source: str
+    adata: anndata.AnnData
+    notes: tuple[str, ...] = ()
+
+
+def read_expression(path: Path, kind: str) -> Expression:
+    """Expression of an AnnData file or of a table.
+
+    Counts are looked for in ``layers['counts']``, then in ``raw``, then in ``X``. Logarithms are undone and said.
+
+    Parameters
+    ----------
+    path : Path
+        .h5ad, or .csv, .tsv, .tab, .txt (plain or .gz) with names in the first column and the first row.
+    kind : str
+        ``"mixtures"`` or ``"cells"``, for messages.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or a value is missing, infinite or negative.
+    """
+    require_file(path, kind)
+    if bare_suffix(path) in TABLES:
+        adata = read_table(path)
+        return checked(path, kind, adata, adata.X, adata.var_names, "the table")
+    with opened(path) as file:
+        if not len(file["obs"]):
+            raise InputError(str(path), f"no {kind}", "at least one", "check the filter that made the file")
+    adata = load_anndata(path)
+    if "counts" in adata.layers:
+        return checked(path, kind, adata, adata.layers["counts"], adata.var_names, "layers['counts']")
+    if adata.raw is not None:
+        return checked(path, kind, adata, adata.raw.X, adata.raw.var_names, "raw")
+    if adata.X is None:
+        raise InputError(str(path), "there is no expression", "X with at least one gene", "keep X in the file")
+    return checked(path, kind, adata, adata.X, adata.var_names, "X")
+
+
+def read_table(path: Path) -> anndata.AnnData:
+    """A table of numbers with names in its first column, as AnnData; which way round is decided when genes are matched.
+
+    Raises
+    ------
+    InputError
+        If a cell is no number, or there are no columns.
+    """
+    separator = "," if bare_suffix(path) == ".csv" else "\t"
+    try:
+        frame = pd.read_csv(path, sep=separator, index_col=0)
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(
+            str(path), f"cannot be read as a table ({str(error).splitlines()[0]})", "numbers under one header line"
+        ) from error
+    words = [str(name) for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name])]
+    if words or not frame.shape[1]:
+        raise InputError(
+            str(path),
+            f"columns {listed(words)} hold text" if words else "one column only",
+            "names in the first column, numbers in all others",
+            "take other columns out",
+        )
+    obs, var = (pd.DataFrame(index=pd.Index([str(n) for n in axis])) for axis in (frame.index, frame.columns))
+    return anndata.AnnData(frame.to_numpy(dtype=np.float64), obs=obs, var=var)
+
+
+def checked(path: Path, kind: str, adata: anndata.AnnData, matrix: Any, genes: Any, source: str) -> Expression:
+    """Expression without logarithms, all of it at least zero.
+
+    Raises
+    ------
+    InputError
+        If a value is missing, infinite or negative, or there is none above zero.
+    """
+    values = sparse.csr_matrix(matrix, dtype=np.float64) if sparse.issparse(matrix) else np.asarray(matrix, np.float64)
+    where = f"{path}, {source}"
+    held = values.data if sparse.issparse(values) else values
+    if not np.isfinite(held).all():
+        n_bad = int((~np.isfinite(held)).sum())
+        raise InputError(
+            where, f"{n_bad} values are missing or infinite", "finite numbers", f"fill the gaps or drop these {kind}"
+        )
+    if (held < 0).any():
+        raise InputError(
+            where,
+            "some values are negative (scaled or centred data)",
+            "counts, TPM, or logarithms of these",
+            "put the counts into layers['counts'], or write the data before scaling",
+        )
+    if not (held > 0).any():
+        raise InputError(where, "every value is zero", "expression", "check how the file was made")
+    notes: tuple[str, ...] = ()
+    if is_logarithm(held, adata):
+        values = values.expm1() if sparse.issparse(values) else np.expm1(values)
+        notes = (
+            f"{source} of {path.name} holds logarithms (no whole numbers, largest {held.max():.1f}): they were undone",
+        )
+    names = tuple(str(name) for name in adata.obs_names)
+    return Expression(path, names, tuple(str(gene) for gene in genes), values, source, adata, notes)
+
+
+def is_logarithm(held: Floats, adata: anndata.AnnData) -> bool:
+    """Whether expression looks like logarithms: none above `LARGEST_LOG`, and not whole numbers."""
+    sample = np.ravel(held)[:200_000]
+    whole = bool((sample == np.floor(sample)).all())
+    return bool(held.max() < LARGEST_LOG) and not whole
+
+
+def turned(mixtures: Expression, genes: tuple[str, ...]) -> Expression:
+    """A table of mixtures with samples in rows: turned where its rows are the genes."""
+    if mixtures.source != "the table":
+        return mixtures
+    known = {bare(gene) for gene in genes}
+    in_rows, in_columns = (sum(bare(n) in known for n in names) for names in (mixtures.names, mixtures.genes))
+    if in_rows <= in_columns:
+        return mixtures
+    adata = mixtures.adata.T.copy()
+    return Expression(
+        mixtures.path, mixtures.genes, mixtures.names, mixtures.values.T, mixtures.source, adata, mixtures.notes
+    )
+
+
+def bare(gene: str) -> str:
+    """A name without the version of an Ensembl id, in capitals."""
+    return gene.split(".")[0].upper() if ENSEMBL.match(gene.upper()) else gene.upper()
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Genes that mixtures and cells share.
+
+    Parameters
+    ----------
+    genes : tuple of str
+        As the mixtures name them, G of them.
+    mixtures : ndarray, shape (S, G)
+    cells : CSR matrix, shape (n, G)
+    notes : tuple of str
+        What the reader should know.
+    """
+
+    genes: tuple[str, ...]
+    mixtures: Floats
+    cells: Any
+    notes: tuple[str, ...]
+
+
+def match_genes(mixtures: Expression, cells: Expression) -> Matched:
+    """The genes that both name; a gene that is named twice counts with the sum of its values.
+
+    Raises
+    ------
+    InputError
+        If there are too few.
+    """
+    ours, theirs = ([bare(gene) for gene in side.genes] for side in (mixtures, cells))
+    common = sorted(set(ours) & set(theirs))
+    smaller = min(len(set(ours)), len(set(theirs)))
+    if len(common) < LEAST_GENES or len(common) < LEAST_COMMON * smaller:
+        raise InputError(
+            f"{mixtures.path}, {cells.path}",
+            f"{len(common)} of {smaller} genes are common to both ({kind_of(mixtures.genes)} such as "
+            f"{listed(mixtures.genes[:3])} against {kind_of(cells.genes)} such as {listed(cells.genes[:3])})",
+            f"at least {max(LEAST_GENES, int(np.ceil(LEAST_COMMON * smaller)))} common names",
+            "name the genes of both in the same way",
+        )
+    notes = [
+        f"{len(names) - len(set(names))} gene names of {side.path.name} occur more than once: their values were added"
+        for names, side in ((ours, mixtures), (theirs, cells))
+        if len(set(names)) < len(names)
+    ]
+    if len(common) < 0.5 * smaller:
+        notes.append(f"only {len(common)} of {smaller} genes are common to both files")
+    spelled = dict(zip(reversed(ours), reversed(mixtures.genes), strict=True))
+    return Matched(
+        tuple(spelled[gene] for gene in common),
+        np.asarray((sparse.csr_matrix(mixtures.values) @ picks(ours, common)).toarray()),
+        (sparse.csr_matrix(cells.values) @ picks(theirs, common)).tocsr(),
+        tuple(notes),
+    )
+
+
+def picks(names: list[str], wanted: list[str]) -> Any:
+    """Matrix that adds the columns of one name, shape (len(names), len(wanted))."""
+    places = {name: i for i, name in enumerate(wanted)}
+    rows = [i for i, name in enumerate(names) if name in places]
+    columns = [places[names[i]] for i in rows]
+    return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(names), len(wanted)))
+
+
+def kind_of(genes: tuple[str, ...]) -> str:
+    """What names of genes look like."""
+    return (
+        "Ensembl ids"
+        if sum(bool(ENSEMBL.match(gene.upper())) for gene in genes[:200]) > 100 * min(1.0, len(genes) / 200)
+        else "symbols"
+    )
+
+
+def labels_of(cells: Expression, column: str, option: str) -> tuple[Codes, tuple[str, ...]]:
+    """Codes and names of a column of obs of the cells.
+
+    Raises
+    ------
+    InputError
+        If it is not there, or groups nothing.
+    """
+    frame = cells.adata.obs
+    if column not in frame:
+        raise InputError(
+            f"{cells.path}, obs",
+            f"no column {column!r}",
+            f"one of: {listed(list(frame.columns))}",
+            f"name one of them with {option}",
+        )
+    found = make_labels(cells.path, column, frame[column].to_numpy(dtype=object), option)
+    return found.codes, found.names
+
+
+def require_types(cells: Expression, column: str, codes: Codes, names: tuple[str, ...]) -> list[str]:
+    """What to say of types with few cells.
+
+    Raises
+    ------
+    InputError
+        If there is one type, or a type has one cell.
+    """
+    sizes = np.bincount(codes[codes >= 0], minlength=len(names))
+    if len(names) < 2:
+        raise InputError(
+            f"{cells.path}, column {column!r}", f"one type ({names[0]})", "two or more", "name another column"
+        )
+    alone = [name for name, size in zip(names, sizes, strict=True) if size < 2]
+    if alone:
+        raise InputError(
+            f"{cells.path}, column {column!r}",
+            f"one cell only of {listed(alone)}",
+            "two or more of each type, better fifty",
+            "merge it with a related type, or leave its cells without a label",
+        )
+    few = [f"{name} ({size})" for name, size in zip(names, sizes, strict=True) if size < FEW_CELLS]
+    notes = [f"few cells of {listed(few)}: their profiles are rough"] if few else []
+    if (codes < 0).any():
+        notes.append(f"{int((codes < 0).sum())} cells without a label were left out")
+    return notes
