@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from emtools.branches.finish import RunOptions, finish
-from emtools.deconvolving.fractions import Fractions, deconvolve
+from emtools.deconvolving.fractions import Fractions, deconvolve, telling_genes
 from emtools.deconvolving.reference import Reference, reference_from_cells
 from emtools.engine.protocol import Floats
 from emtools.errors import InputError
@@ -95,7 +95,7 @@ def run(options: Options) -> int:
     notes += matched.notes
     reference = reference_from_cells(matched.cells, codes, types, donors, options.seed)
     reference, genes, counts = usable(options, mixtures, matched, reference)
-    notes += [f"{len(matched.genes) - len(genes)} common genes are zero in all cells and were left out"] * (
+    notes += [f"{len(matched.genes) - len(genes)} common genes have too few counts in the cells to say anything and were left out"] * (
         len(genes) < len(matched.genes)
     )
     progress = Progress(f"deconvolve {options.input.name}")
@@ -143,14 +143,14 @@ def run(options: Options) -> int:
 def usable(
     options: Options, mixtures: Expression, matched: Matched, reference: Reference
 ) -> tuple[Reference, tuple[str, ...], Floats]:
-    """Genes that some type expresses, in reference and mixtures.
+    """Genes that some type clearly expresses, in reference and mixtures.
 
     Raises
     ------
     InputError
         If a sample has no expression in them, or a type none.
     """
-    kept = np.flatnonzero((reference.profiles > 0).any(axis=1))
+    kept = telling_genes(reference)
     counts = matched.mixtures[:, kept]
     reference = reference.of_genes(kept)
     empty = [mixtures.names[s] for s in np.flatnonzero(~(counts.sum(axis=1) > 0))]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from emtools.deconvolving.reference import Reference
 from emtools.engine.chunks import ArraySource
@@ -27,6 +28,7 @@ ROUNDS = 16  # times that profiles follow the mixtures
 PASSES = 10  # of EM between two of them
 STILL = 1e-3  # largest change of a fraction at which they are left alone
 FLOOR = 0.02  # of the mean profile: what a type is taken to express where no cell of it shows a gene
+SIGNAL = 3.0  # standard errors above zero, in some type, at which a gene says something
 LARGER = 5.0  # times its sampling variance that a reference is off: donors, protocols and states differ too
 MOST_TOGETHER = 600  # amounts whose joint information is inverted
 
@@ -104,6 +106,13 @@ def certainty_of(reference: Reference) -> tuple[Floats, Floats]:
     floor = FLOOR * reference.profiles.mean(axis=1, keepdims=True)
     profiles = np.maximum(reference.profiles, floor)
     return profiles, profiles**2 / (LARGER * reference.errors + floor**2)
+
+
+def telling_genes(reference: Reference) -> npt.NDArray[np.intp]:
+    """Positions of the genes that some type expresses at `SIGNAL` standard errors; all where these are too few."""
+    signal = (reference.profiles > SIGNAL * np.sqrt(reference.errors)) & (reference.profiles > 0.0)
+    kept = np.flatnonzero(signal.any(axis=1))
+    return kept if len(kept) > 2 * len(reference.types) else np.flatnonzero((reference.profiles > 0.0).any(axis=1))
 
 
 def deconvolve(counts: Floats, reference: Reference, **climbing: Any) -> Fractions:

@@ -124,3 +124,20 @@ def sum_by_code(matrix: Any, codes: Codes, n_codes: int) -> Floats:
     kept = np.flatnonzero(codes >= 0)
     pick = sparse.csr_matrix((np.ones(len(kept)), (codes[kept], kept)), shape=(n_codes, matrix.shape[0]))
     return np.asarray((pick @ matrix).toarray(), dtype=np.float64)
+
+
+def reference_from_profiles(profiles: Floats, types: tuple[str, ...], spread: float = 0.1) -> Reference:
+    """Profiles of sorted cells or a signature matrix, of which no single cells are at hand.
+
+    Parameters
+    ----------
+    profiles : ndarray, shape (G, K)
+        Mean expression of each type.
+    types : tuple of str
+        Names, K of them.
+    spread : float
+        Relative standard error that each value is taken to have.
+    """
+    none = np.zeros((0, len(profiles)))
+    errors = (spread * profiles) ** 2
+    return Reference(types, profiles, errors, profiles.copy(), none, np.zeros(0, np.intp), np.zeros(len(types), np.intp))

@@ -1,0 +1,126 @@
+"""Fractions of mixtures: recovered, covered by their intervals, and told from single cells."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from emtools.deconvolving.fractions import deconvolve, shares_of
+from emtools.deconvolving.reference import Reference, reference_from_cells, reference_from_profiles
+from emtools.errors import InputError
+from emtools.models.bulk_mixture import BulkMixture
+
+
+def simulated(rng, n_samples=10, n_genes=400, n_types=4):
+    """Mixtures drawn from the model itself, and their true fractions."""
+    profiles = rng.gamma(0.7, 1.0, size=(n_genes, n_types)) + 0.02
+    fractions = rng.dirichlet(np.full(n_types, 2.0), n_samples)
+    factors = rng.gamma(5.0, 1 / 5.0, n_genes)
+    mean = factors * (200.0 * fractions @ profiles.T)
+    return rng.poisson(mean).astype(float), reference_from_profiles(profiles, tuple("abcd"[:n_types]), 1e-6), fractions
+
+
+def test_intervals_cover_mixtures_drawn_from_the_model():
+    rng = np.random.default_rng(5)
+    hits, off = [], []
+    for _ in range(6):
+        counts, reference, truth = simulated(rng)
+        fractions, errors = deconvolve(counts, reference, tol=1e-3).of_cells()
+        hits.append(np.abs(fractions - truth) <= 1.96 * errors)
+        off.append(fractions - truth)
+    assert 0.90 <= np.mean(hits) <= 0.985  # 240 intervals: three standard errors about 0.95
+    assert np.sqrt(np.mean(np.square(off))) < 0.03
+
+
+def test_a_gene_factor_does_not_turn_fractions():
+    rng = np.random.default_rng(6)
+    counts, reference, truth = simulated(rng, n_samples=12)
+    wild = counts * np.exp(rng.normal(0, 1, counts.shape[1]))
+    fractions, _ = deconvolve(wild, reference, tol=1e-2).of_cells()
+    assert np.sqrt(np.mean((fractions - truth) ** 2)) < 0.05
+
+
+def test_order_of_samples_and_units_of_genes_do_not_matter():
+    rng = np.random.default_rng(7)
+    counts, reference, _ = simulated(rng, n_samples=4, n_genes=120)
+    one, _ = deconvolve(counts, reference, tol=1e-8).of_cells()
+    other, _ = deconvolve(counts[::-1], reference, tol=1e-8).of_cells()
+    assert np.allclose(one, other[::-1], rtol=0, atol=1e-5)
+
+
+def test_shares_have_the_errors_of_the_delta_method():
+    rng = np.random.default_rng(8)
+    amounts, root = np.array([[4.0, 1.0, 2.0]]), 0.01 * rng.normal(size=(3, 3))
+    sizes = np.array([1.0, 3.0, 0.5])
+    shares, errors = shares_of(amounts, (root @ root.T)[None], sizes)
+    draws = (amounts + rng.normal(size=(200_000, 3)) @ root.T) * sizes
+    draws /= draws.sum(axis=1, keepdims=True)
+    assert np.allclose(shares[0], [4 / 8, 3 / 8, 1 / 8], rtol=1e-12, atol=0)
+    assert np.allclose(errors[0], draws.std(axis=0), rtol=0.01, atol=0)
+
+
+def test_reference_of_cells_has_means_and_variances_of_each_type():
+    rng = np.random.default_rng(9)
+    cells, labels = rng.poisson(2.0, size=(30, 5)).astype(float), np.repeat([0, 1, -1], 10)
+    found = reference_from_cells(sparse.csr_matrix(cells), labels, ("a", "b"))
+    for k in range(2):
+        own = cells[labels == k]
+        assert np.allclose(found.profiles[:, k], own.mean(axis=0), rtol=1e-12, atol=0)
+        assert np.allclose(found.within[:, k], own.var(axis=0, ddof=1), rtol=1e-12, atol=1e-12)
+        assert np.allclose(found.errors[:, k], own.var(axis=0, ddof=1) / 10, rtol=1e-12, atol=1e-12)
+        moved = found.deviations[found.deviation_types == k]
+        assert np.allclose(moved.sum(axis=0), 0.0, rtol=0, atol=1e-12)
+        assert np.allclose((moved**2).sum(axis=0), own.var(axis=0, ddof=1) / 10, rtol=1e-10, atol=1e-12)
+
+
+def test_donors_that_differ_make_the_reference_less_sure():
+    rng = np.random.default_rng(10)
+    donors = np.repeat(np.arange(4), 25)
+    cells = rng.poisson(3.0 * np.exp(rng.normal(0, 0.5, (4, 6)))[donors]).astype(float)
+    labels = np.zeros(100, dtype=int)
+    alone = reference_from_cells(cells, labels, ("a",))
+    by_donor = reference_from_cells(cells, labels, ("a",), donors)
+    assert len(by_donor.deviations) == 4
+    assert (by_donor.errors > 2 * alone.errors).mean() > 0.6
+
+
+def test_expression_by_type_adds_up_and_beats_the_reference():
+    rng = np.random.default_rng(11)
+    types, n = 3, 6
+    base = rng.gamma(0.7, 2.0, (types, 200)) + 0.05
+    cells = rng.negative_binomial(1.0, 1 / (1 + base[np.repeat(np.arange(types), 60)])).astype(float)
+    reference = reference_from_cells(cells, np.repeat(np.arange(types), 60), ("a", "b", "c"))
+    numbers = rng.multinomial(60, [0.5, 0.3, 0.2], n)
+    parts = np.array(
+        [[rng.negative_binomial(1.0, 1 / (1 + np.tile(base[k], (m, 1)))).sum(axis=0) for k, m in enumerate(row)] for row in numbers]
+    ).transpose(0, 2, 1)
+    found = deconvolve(parts.sum(axis=2).astype(float), reference, tol=1e-2)
+    ours = plain = 0.0
+    for s in range(n):
+        mean, spread = found.expression(s)
+        assert (spread >= 0).all()
+        ours += ((mean - parts[s]) ** 2).sum()
+        plain += ((found.amounts[s] / found.scales[s] * reference.profiles - parts[s]) ** 2).sum()
+    assert ours < 0.8 * plain
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [([1.0, -1.0, 1.0], "-1"), ([1.0, np.nan, 1.0], "nan"), ([3.0, 0.0, 0.0], "no type expresses the gene")],
+)
+def test_bad_rows_are_named(row, said):
+    from emtools.engine.chunks import ArraySource
+
+    table = np.array([[1.0, 2.0, 1.0], row])
+    with pytest.raises(InputError, match=said):
+        BulkMixture(1, 2).initial_params(ArraySource(table), np.random.default_rng(0), "totals")
+
+
+def test_genes_without_signal_are_told():
+    from emtools.deconvolving.fractions import telling_genes
+
+    profiles = np.vstack([np.full((8, 2), 4.0), np.full((2, 2), 0.1)])
+    none = np.zeros((0, 10))
+    reference = Reference(
+        ("a", "b"), profiles, np.full((10, 2), 0.5), profiles, none, np.zeros(0, int), np.array([5, 5])
+    )
+    assert telling_genes(reference).tolist() == list(range(8))
