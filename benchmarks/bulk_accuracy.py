@@ -139,7 +139,9 @@ def pseudo_bulk(cells: Floats, labels: np.ndarray, kind: str, concentration: flo
     some = truth[:, kept].sum(axis=1) > 0.2
     truth = scaled(truth[some][:, kept])
     place = {name: i for i, name in enumerate(types[kept])}
-    codes = np.array([place.get(name, -1) if not h else -1 for name, h in zip(labels, held, strict=True)], dtype=np.intp)
+    codes = np.array(
+        [place.get(name, -1) if not h else -1 for name, h in zip(labels, held, strict=True)], dtype=np.intp
+    )
     reference = reference_from_cells(cells, codes, tuple(types[kept]))
     seen = np.flatnonzero((reference.profiles > 0).any(axis=1))
     return Task(
@@ -229,7 +231,7 @@ def tasks(sets: Path | None, seeds: int, n: int) -> Iterator[tuple[str, str, str
                         kind,
                         f"{concentration:g}",
                         seed,
-                        lambda c=cells, l=labels, k=kind, a=concentration, r=root: pseudo_bulk(c, l, k, a, r, n),  # type: ignore[misc]
+                        lambda c=cells, y=labels, k=kind, a=concentration, r=root: pseudo_bulk(c, y, k, a, r, n),  # type: ignore[misc]
                     )
 
 

@@ -95,9 +95,9 @@ def run(options: Options) -> int:
     notes += matched.notes
     reference = reference_from_cells(matched.cells, codes, types, donors, options.seed)
     reference, genes, counts = usable(options, mixtures, matched, reference)
-    notes += [f"{len(matched.genes) - len(genes)} common genes have too few counts in the cells to say anything and were left out"] * (
-        len(genes) < len(matched.genes)
-    )
+    notes += [
+        f"{len(matched.genes) - len(genes)} common genes have too few counts in the cells to say anything and were left out"
+    ] * (len(genes) < len(matched.genes))
     progress = Progress(f"deconvolve {options.input.name}")
     found = deconvolve(counts, reference, **options.climbing)
     progress.close(found.fit.verdict)

@@ -140,4 +140,6 @@ def reference_from_profiles(profiles: Floats, types: tuple[str, ...], spread: fl
     """
     none = np.zeros((0, len(profiles)))
     errors = (spread * profiles) ** 2
-    return Reference(types, profiles, errors, profiles.copy(), none, np.zeros(0, np.intp), np.zeros(len(types), np.intp))
+    return Reference(
+        types, profiles, errors, profiles.copy(), none, np.zeros(0, np.intp), np.zeros(len(types), np.intp)
+    )

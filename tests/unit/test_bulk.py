@@ -91,7 +91,10 @@ def test_expression_by_type_adds_up_and_beats_the_reference():
     reference = reference_from_cells(cells, np.repeat(np.arange(types), 60), ("a", "b", "c"))
     numbers = rng.multinomial(60, [0.5, 0.3, 0.2], n)
     parts = np.array(
-        [[rng.negative_binomial(1.0, 1 / (1 + np.tile(base[k], (m, 1)))).sum(axis=0) for k, m in enumerate(row)] for row in numbers]
+        [
+            [rng.negative_binomial(1.0, 1 / (1 + np.tile(base[k], (m, 1)))).sum(axis=0) for k, m in enumerate(row)]
+            for row in numbers
+        ]
     ).transpose(0, 2, 1)
     found = deconvolve(parts.sum(axis=2).astype(float), reference, tol=1e-2)
     ours = plain = 0.0

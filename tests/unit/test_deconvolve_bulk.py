@@ -1,0 +1,189 @@
+"""The command for mixtures: answers on planted fractions, what is written, and one line for what cannot be used."""
+
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from emtools.branches.deconvolve_bulk import layer_names
+from emtools.cli import main
+from emtools.io.outputs import OWN
+
+GENES = [f"G{i}" for i in range(90)]
+TYPES = ("B cell", "CD4+/CD8+ T", "NK")
+
+
+def drawn(rng, codes):
+    rates = np.full((3, 90), 0.5)
+    for k in range(3):
+        rates[k, 30 * k : 30 * k + 20] = 5.0
+    return rng.poisson(rates[codes]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """40 cells of each of three types, and eight mixtures of 90 others."""
+    rng = np.random.default_rng(2)
+    folder = tmp_path_factory.mktemp("input")
+    codes = np.repeat([0, 1, 2], 40)
+    obs = pd.DataFrame(
+        {"known": np.array(TYPES)[codes], "donor": np.tile(["d1", "d2", "d3", "d4"], 30)},
+        index=[f"c{i}" for i in range(120)],
+    )
+    cells = anndata.AnnData(sparse.csr_matrix(drawn(rng, codes)), obs, pd.DataFrame(index=GENES))
+    cells.write_h5ad(folder / "cells.h5ad")
+    counts = rng.multinomial(90, [0.5, 0.3, 0.2], 8)
+    values = np.array([drawn(rng, np.repeat([0, 1, 2], row)).sum(axis=0) for row in counts])
+    frame = pd.DataFrame(values, index=[f"s{i}" for i in range(8)], columns=GENES)
+    frame.T.to_csv(folder / "bulk.csv")
+    anndata.AnnData(frame).write_h5ad(folder / "bulk.h5ad")
+    pd.DataFrame(counts / 90, index=frame.index, columns=list(TYPES)).to_csv(folder / "truth.csv")
+    return folder
+
+
+def arguments(files: Path, out: Path, *more: str, bulk: str = "bulk.h5ad", cells: str = "cells.h5ad") -> list[str]:
+    words = ["deconvolve", str(files / bulk), "--reference", str(files / cells), "--labels", "known"]
+    return [*words, "--out", str(out), *more]
+
+
+@pytest.fixture(scope="module")
+def answer(files, tmp_path_factory):
+    out = tmp_path_factory.mktemp("answer") / "out"
+    assert main(arguments(files, out)) == 0
+    return out
+
+
+def test_planted_fractions_are_found(files, answer):
+    truth = pd.read_csv(files / "truth.csv", index_col=0)
+    adata = anndata.read_h5ad(answer / "mixtures.h5ad")
+    found = adata.obsm["em_fractions"]
+    assert list(found.columns) == list(TYPES)
+    assert np.sqrt(((found - truth) ** 2).to_numpy().mean()) < 0.04
+    table = pd.read_csv(answer / "fractions.csv")
+    assert ((table["lower_95"] <= table["fraction"]) & (table["fraction"] <= table["upper_95"])).all()
+    inside = (table["lower_95"] <= truth.to_numpy().ravel()) & (truth.to_numpy().ravel() <= table["upper_95"])
+    assert inside.mean() >= 0.8
+    assert np.allclose(found.to_numpy().ravel(), table["fraction"], rtol=1e-12, atol=0)
+
+
+def test_layers_of_types_add_up_to_about_the_mixture(answer):
+    adata = anndata.read_h5ad(answer / "mixtures.h5ad")
+    keys = list(adata.uns["em"]["layers"])
+    assert keys == ["em_B cell", "em_CD4+_CD8+ T", "em_NK"]
+    total = sum(adata.layers[key] for key in keys)
+    assert abs(total.sum() / adata.X.sum() - 1) < 0.05
+    assert all((adata.layers[f"{key}_sd"] >= 0).all() for key in keys)
+
+
+def test_every_output_is_known_as_our_own(answer):
+    assert all(OWN.fullmatch(path.name) for path in answer.iterdir())
+    assert {"report.html", "fit.json", "composition.svg", "factors.png"} <= {path.name for path in answer.iterdir()}
+
+
+def test_a_table_either_way_round_gives_the_same(files, answer, tmp_path):
+    pd.read_csv(files / "bulk.csv", index_col=0).T.to_csv(tmp_path / "turned.csv")
+    for name, bulk in (("a", files / "bulk.csv"), ("b", tmp_path / "turned.csv")):
+        words = arguments(files, tmp_path / name)
+        words[1] = str(bulk)
+        assert main(words) == 0
+        assert (tmp_path / name / "fractions.csv").read_bytes() == (answer / "fractions.csv").read_bytes()
+
+
+def test_again_with_two_threads_the_same_bytes(files, answer, tmp_path):
+    assert main(arguments(files, tmp_path / "out", "--threads", "2")) == 0
+    for name in ("fractions.csv", "mixtures.h5ad", "fit.json", "composition.png", "report.html"):
+        assert (tmp_path / "out" / name).read_bytes() == (answer / name).read_bytes(), name
+
+
+def test_donors_and_rna(files, answer, tmp_path):
+    assert main(arguments(files, tmp_path / "out", "--donor", "donor", "--rna")) == 0
+    adata = anndata.read_h5ad(tmp_path / "out" / "mixtures.h5ad")
+    assert adata.uns["em"]["fractions_of"] == "RNA"
+    assert np.allclose(adata.obsm["em_fractions"].sum(axis=1), 1, rtol=1e-12, atol=0)
+
+
+def test_names_of_layers_can_be_read_back_and_differ():
+    assert layer_names(["a/b", "a_b", "c"]) == ["em_a_b", "em_a_b_", "em_c"]
+
+
+def changed(files: Path, name: str, make) -> Path:
+    adata = anndata.read_h5ad(files / name)
+    return make(adata) or adata
+
+
+def ensembl(adata):
+    adata.var_names = [f"ENSG{i:011d}" for i in range(adata.n_vars)]
+
+
+def logged(adata):
+    adata.X = np.log1p(1e4 * adata.X / adata.X.sum(axis=1, keepdims=True))
+
+
+def negative(adata):
+    adata.X = adata.X - adata.X.mean(axis=0)
+
+
+def gap(adata):
+    adata.X[2, 3] = np.nan
+
+
+def empty(adata):
+    adata.X[4] = 0
+
+
+def twice(adata):
+    names = list(adata.var_names)
+    names[1] = names[0]
+    adata.var_names = names
+
+
+@pytest.mark.filterwarnings("ignore:Variable names are not unique")
+@pytest.mark.parametrize(
+    ("make", "code", "said"),
+    [
+        (ensembl, 2, "0 of 90 genes are common to both (Ensembl ids such as ENSG00000000000"),
+        (negative, 2, "some values are negative (scaled or centred data)"),
+        (gap, 2, "1 values are missing or infinite"),
+        (empty, 2, "s4 has no expression in the common genes"),
+        (logged, 0, "X of bulk.h5ad holds logarithms"),
+        (twice, 0, "1 gene names of bulk.h5ad occur more than once"),
+    ],
+)
+def test_hostile_mixtures(files, tmp_path, capsys, make, code, said):
+    (tmp_path / "cells.h5ad").write_bytes((files / "cells.h5ad").read_bytes())
+    changed(files, "bulk.h5ad", make).write_h5ad(tmp_path / "bulk.h5ad")
+    assert main(arguments(tmp_path, tmp_path / "out")) == code
+    assert said in capsys.readouterr().err
+    assert (tmp_path / "out").exists() == (code == 0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "code", "said"),
+    [
+        (["a"] * 119 + ["b"], 2, "one cell only of b"),
+        (["a"] * 60 + ["b"] * 58 + ["c"] * 2, 0, "few cells of c (2)"),
+        (["a"] * 120, 2, "one type (a)"),
+    ],
+)
+def test_types_with_few_cells(files, tmp_path, capsys, labels, code, said):
+    adata = anndata.read_h5ad(files / "cells.h5ad")
+    adata.obs["known"] = labels
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    (tmp_path / "bulk.h5ad").write_bytes((files / "bulk.h5ad").read_bytes())
+    assert main(arguments(tmp_path, tmp_path / "out")) == code
+    assert said in capsys.readouterr().err
+
+
+def test_a_file_cut_off_and_options_of_the_other_kind(files, tmp_path, capsys):
+    whole = (files / "bulk.h5ad").read_bytes()
+    (tmp_path / "bulk.h5ad").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "cells.h5ad").write_bytes((files / "cells.h5ad").read_bytes())
+    assert main(arguments(tmp_path, tmp_path / "out")) == 2
+    assert "cut off or damaged" in capsys.readouterr().err
+    assert main(arguments(files, tmp_path / "out", "--components", "3")) == 2
+    assert "--components: given with --reference" in capsys.readouterr().err
+    assert main(["deconvolve", str(files / "cells.h5ad"), "--out", str(tmp_path / "out")]) == 2
+    assert "--components: is missing" in capsys.readouterr().err
