@@ -87,7 +87,7 @@ def by_svr(mixtures: Floats, profiles: Floats) -> Floats:
         target = (y - y.mean()) / y.std()
         tried = []
         for nu in (0.25, 0.5, 0.75):
-            model = NuSVR(nu=nu, kernel="linear", C=1.0, max_iter=100_000).fit(features, target)
+            model = NuSVR(nu=nu, kernel="linear", C=1.0, max_iter=20_000).fit(features, target)
             tried.append((float(np.mean((model.predict(features) - target) ** 2)), np.ravel(model.coef_)))
         answers.append(min(tried, key=lambda pair: pair[0])[1])
     return scaled(np.array(answers))

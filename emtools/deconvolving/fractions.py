@@ -174,7 +174,8 @@ def amount_covariances(
 
     The sandwich ``I⁻¹ (Σ_g u_g u_gᵀ) I⁻¹`` holds whatever the variance of a gene, as long as genes are independent. The
     second part takes each group of reference cells (each donor) as one: its deviation moves the profiles of its type in
-    all genes together, and thereby the amounts.
+    all genes together, and thereby the amounts; as for the profiles, it is taken to be off by `LARGER` times its sampling
+    variance.
 
     References
     ----------
@@ -200,7 +201,7 @@ def amount_covariances(
             own = inverted(information[block, block], amounts)
             slope = (pull.held / expected[:, s])[:, None] * profiles
             moved = -(reference.deviations @ slope) * amounts[reference.deviation_types][:, None] @ own
-            result[first + s] = covariance[block, block] + moved.T @ moved
+            result[first + s] = covariance[block, block] + LARGER * moved.T @ moved
     return result
 
 

@@ -22,8 +22,8 @@ class Classes:
 
     Parameters
     ----------
-    strengths : ndarray, shape (J,) or (G, J)
-        For all genes or each: shape of the gamma distribution of mean 1 of the factor of a gene; its variance is 1 / strength.
+    strengths : ndarray, shape (J,)
+        Shape of the gamma distribution of mean 1 of the factor of a gene; its variance is 1 / strength.
     dispersions : ndarray, shape (J,)
         Variance over mean of a count, given the factor; 1 is the Poisson distribution.
     """

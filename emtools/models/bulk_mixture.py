@@ -21,10 +21,9 @@ from emtools.kernels.mixing import Classes, Pull, expected_counts, log_evidence,
 from emtools.models.assignment import shared_rows
 from emtools.models.counts import TINY, check_counts, pack_positive, pack_weights, unpack_positive, unpack_weights
 
-STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
-DISPERSIONS = tuple(4.0**power for power in range(-2, 9))
+STRENGTHS = (10.0, 30.0, 100.0, 1000.0)
+DISPERSIONS = tuple(4.0**power for power in range(9))
 LEAST_SHARE = 1e-3  # of a type in a start, of the largest
-LEAST_LEVEL = 0.01  # of a gene, of the mean gene, for its strengths
 PRIOR_GENES = 0.5  # genes that each class has beforehand
 PRIOR_COUNTS = 0.5  # weighted counts that each type has in each sample beforehand
 
@@ -77,9 +76,6 @@ class BulkMixture:
         S and K, at least 1.
     strengths, dispersions : tuple of float
         Positive; every pair is a class.
-    level : float, optional
-        Mean profile value, positive, at which a gene has these strengths; those of other genes are proportional to their own
-        mean, so that the factor of a gene of little expression is freer. By default all genes have the same.
 
     References
     ----------
@@ -102,7 +98,6 @@ class BulkMixture:
     n_types: int
     strengths: tuple[float, ...] = STRENGTHS
     dispersions: tuple[float, ...] = DISPERSIONS
-    level: float | None = None
 
     name: ClassVar[str] = "bulk_mixture"
     strategies: ClassVar[tuple[str, ...]] = ("totals", "random")
@@ -119,14 +114,6 @@ class BulkMixture:
         """All pairs, strengths slowest."""
         return Classes(np.repeat(self.strengths, len(self.dispersions)), np.tile(self.dispersions, len(self.strengths)))
 
-    def classes_of(self, profiles: Floats) -> Classes:
-        """Strengths and dispersions of the classes for genes with these profiles (G, K)."""
-        plain = self.classes
-        if self.level is None:
-            return plain
-        relative = np.maximum(profiles.mean(axis=1, keepdims=True) / self.level, LEAST_LEVEL)
-        return Classes(plain.strengths * relative, plain.dispersions)
-
     @property
     def n_classes(self) -> int:
         return len(self.strengths) * len(self.dispersions)
@@ -138,7 +125,6 @@ class BulkMixture:
             "n_types": self.n_types,
             "strengths": list(self.strengths),
             "dispersions": list(self.dispersions),
-            "level": self.level,
         }
 
     def split(self, chunk: Rows) -> tuple[Floats, Floats]:
@@ -182,13 +168,13 @@ class BulkMixture:
     def posterior(self, params: BulkParams, counts: Floats, profiles: Floats) -> tuple[Floats, Floats]:
         """Expected counts (G, S), and log of share times density of each class (G, J), nats."""
         expected = expected_counts(params.amounts, profiles)
-        return expected, log_or_minus_infinity(params.shares) + log_evidence(counts, expected, self.classes_of(profiles))
+        return expected, log_or_minus_infinity(params.shares) + log_evidence(counts, expected, self.classes)
 
     def pull(self, params: BulkParams, counts: Floats, profiles: Floats) -> tuple[Floats, Pull]:
         """Expected counts (G, S), and the expected weight and factor of each gene."""
         expected, log_joint = self.posterior(params, counts, profiles)
         shares, _, _ = shared_rows(log_joint, np.ones(len(counts)), "soft", 0)
-        return expected, pulls(shares, counts, expected, self.classes_of(profiles))
+        return expected, pulls(shares, counts, expected, self.classes)
 
     def e_step(self, params: BulkParams, chunk: Rows, assign: Assign = "soft") -> BulkStats:
         """Weighted counts by origin, exposures and classes.
@@ -203,7 +189,7 @@ class BulkMixture:
         counts, profiles = self.split(chunk)
         expected, log_joint = self.posterior(params, counts, profiles)
         shares, loglik, _ = shared_rows(log_joint, chunk.weights, assign, chunk.first)
-        pull = pulls(shares, counts, expected, self.classes_of(profiles))
+        pull = pulls(shares, counts, expected, self.classes)
         held = (chunk.weights * pull.held) @ profiles
         stats = BulkStats(
             n=float(chunk.weights.sum()),
