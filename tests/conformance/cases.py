@@ -641,6 +641,9 @@ def partly_labelled() -> Case:
     weighted, replicated = weighted_rows(rows, counts)
     model = PartlyLabelled(GaussianMixture(3, 2, "tied"))
     return Case(model, lambda n: ArraySource(rows, chunk_rows=60 // n), weighted, replicated)
+
+
+@case
 def bulk_mixture() -> Case:
     from emtools.models.bulk_mixture import BulkMixture
 
