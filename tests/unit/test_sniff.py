@@ -19,7 +19,7 @@ from emtools.io.tables import read_table
         ("t.txt", "id|a|µ\n1|2|3\n2|3|4\n".encode("utf-16")),
         ("t.csv", "id,a,µ\n1,2,3\n2,3,4\n".encode("cp1252")),
         ("t.csv", b'"id","a, b","c"\n1,2,3\n2,3,4\n'),
-        ("t.csv.gz", gzip.compress(b"id;a\n1;2\n2;3\n")),
+        ("t.csv.gz", gzip.compress(b"id;a\n1;2\n2;3\n", mtime=0)),
         ("t.csv", b"id,a\n" + b"12345,1.5\n" * 9000 + b"1,2\n"),
     ],
 )
