@@ -154,27 +154,45 @@ def add_impute(branches: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     impute.set_defaults(tol=1e-12)
     table = impute.add_argument_group("table")
     table.add_argument("--id", metavar="COLUMN", help="column that names the rows; kept, never imputed")
-    table.add_argument("--columns", nargs="+", metavar="COLUMN", help="markers to model (default: all numeric columns)")
+    table.add_argument(
+        "--columns",
+        nargs="+",
+        action="extend",
+        metavar="COLUMN",
+        help="markers to model (default: all numeric columns)",
+    )
     table.add_argument(
         "--covariates",
         nargs="+",
-        default=(),
+        action="extend",
+        default=[],
         metavar="COLUMN",
         help="numbers or categories that enter as fixed effects",
     )
     table.add_argument("--batch", metavar="COLUMN", help="plate or batch of each row; enters as a fixed effect")
     table.add_argument(
-        "--missing", nargs="+", default=(), metavar="CODE", help="codes for a missing value beside blanks and NA"
+        "--missing",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="CODE",
+        help="codes for a missing value beside blanks and NA",
     )
     table.add_argument(
         "--lod",
         nargs="+",
-        default=(),
+        action="extend",
+        default=[],
         metavar="COLUMN=LIMIT",
         help="limit of detection, a number or a column of limits",
     )
     table.add_argument(
-        "--upper-limit", nargs="+", default=(), metavar="COLUMN=LIMIT", help="upper limit of quantification, likewise"
+        "--upper-limit",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="COLUMN=LIMIT",
+        help="upper limit of quantification, likewise",
     )
     table.add_argument(
         "--dictionary", type=Path, metavar="FILE", help="data dictionary: a corrected dictionary.tsv of an earlier run"
@@ -189,7 +207,12 @@ def add_impute(branches: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "(default keep)",
     )
     table.add_argument(
-        "--below-codes", nargs="+", default=(), metavar="CODE", help="codes for a value below its limit, such as ND"
+        "--below-codes",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="CODE",
+        help="codes for a value below its limit, such as ND",
     )
     table.add_argument(
         "--qc-warnings",
@@ -206,11 +229,14 @@ def add_impute(branches: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="t: for outlying rows; factors: for thousands of markers; mixture: for groups of rows; auto: by held-out "
         "likelihood (default normal)",
     )
-    model.add_argument("--log", nargs="+", default=(), metavar="COLUMN", help="markers modelled on the log scale")
+    model.add_argument(
+        "--log", nargs="+", action="extend", default=[], metavar="COLUMN", help="markers modelled on the log scale"
+    )
     model.add_argument(
         "--scale",
         nargs="+",
-        default=(),
+        action="extend",
+        default=[],
         metavar="COLUMN=SCALE",
         help="log, logit, rank-normal, yeo-johnson, box-cox or none; * for all other markers",
     )
@@ -251,9 +277,15 @@ def add_impute(branches: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     transform.add_argument("--model", type=Path, required=True, metavar="FILE", help="model.npz of the run")
     transform.add_argument("--out", metavar="DIR", type=target, required=True, help=OUT)
     transform.add_argument("--id", metavar="COLUMN", help="column that names the rows")
-    transform.add_argument("--missing", nargs="+", default=(), metavar="CODE", help="codes for a missing value")
-    transform.add_argument("--lod", nargs="+", default=(), metavar="COLUMN=LIMIT", help="as in emtools impute")
-    transform.add_argument("--upper-limit", nargs="+", default=(), metavar="COLUMN=LIMIT", help="likewise")
+    transform.add_argument(
+        "--missing", nargs="+", action="extend", default=[], metavar="CODE", help="codes for a missing value"
+    )
+    transform.add_argument(
+        "--lod", nargs="+", action="extend", default=[], metavar="COLUMN=LIMIT", help="as in emtools impute"
+    )
+    transform.add_argument(
+        "--upper-limit", nargs="+", action="extend", default=[], metavar="COLUMN=LIMIT", help="likewise"
+    )
     transform.add_argument("--sheet", metavar="NAME", help="of an Excel workbook")
     transform.add_argument("--layer", metavar="NAME", help="of an AnnData file")
     transform.add_argument("--seed", type=whole(0), default=0, help="root of all random numbers (default 0)")
@@ -304,13 +336,19 @@ def build_parser() -> argparse.ArgumentParser:
     deconvolve.add_argument(
         "--columns",
         nargs="+",
+        action="extend",
         default=None,
         metavar="NAME",
         help="variables of X, or columns of a table (default: all)",
     )
     deconvolve.add_argument("--id", default=None, metavar="COLUMN", help="of a table: column that names the rows")
     deconvolve.add_argument(
-        "--log", nargs="+", default=(), metavar="COLUMN", help="of a table: columns modelled on the log scale"
+        "--log",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="COLUMN",
+        help="of a table: columns modelled on the log scale",
     )
     deconvolve.add_argument(
         "--sample", default=None, metavar="OBS", help="obs or table column with the donor or sample, for proportions"

@@ -177,3 +177,13 @@ def test_options_have_one_spelling(capsys):
         build_parser().parse_args(["hmm", "a.fa", "--states", "2", "--out", "o", "--thr", "2"])
     assert ended.value.code == 2
     assert "--thr" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "option", ["--columns", "--covariates", "--missing", "--lod", "--upper-limit", "--below-codes", "--log", "--scale"]
+)
+def test_an_option_that_is_given_twice_adds_to_what_it_had(option):
+    words = ["impute", "t.csv", "--out", "o", option, "a=1", option, "b=2", "c=3"]
+    name = option.strip("-").replace("-", "_")
+    for _ in range(2):
+        assert list(getattr(build_parser().parse_args(words), name)) == ["a=1", "b=2", "c=3"]
