@@ -282,7 +282,7 @@ def scale_words(imputation: Imputation) -> list[str]:
     words = [f"{listed(names, 12)} on {SCALE_WORDS.get(name, name)}" for name, names in used.items()]
     return [
         f"These markers were modelled on another scale: {'; '.join(words)}. Their values, intervals and draws are "
-        "back-transformed, so that a filled value is the conditional median in its own unit, and its SD is that of the transformed value."
+        "back-transformed; a filled value is the conditional mean in the unit of the marker, its SD that of the transformed value."
     ]
 
 
