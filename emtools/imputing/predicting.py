@@ -44,7 +44,7 @@ def squared_errors(comparison: Comparison, make: Callable[[Readings], TableModel
     Infinite throughout where a part cannot be fitted.
     """
     score, ends = comparison.judge(make)
-    spread = variances(comparison.readings, comparison.weights)
+    spread = variances(comparison.readings, comparison.weights) / comparison.unit**2
     found = []
     for part, params in zip(comparison.parts, ends, strict=True):
         hidden = part.after.observed & ~part.before.observed

@@ -168,8 +168,9 @@ def find_header(lines: Sequence[Sequence[str]]) -> int:
 
     Examples
     --------
-    >>> find_header([["Plate", "P1"], ["Date", "3 May"], ["id", "CRP", "IL6"], ["a", "1.5", "2"]])
-    2
+    >>> rows = [["a", "1.5", "2", "7"], ["b", "0.5", "3", "8"]]
+    >>> find_header([["Plate", "P1"], ["id", "CRP", "IL6", "TNF"], *rows])
+    1
     """
     widths = [len(cells) for cells in lines]
     width = Counter(widths).most_common(1)[0][0] if widths else 0

@@ -170,7 +170,7 @@ def student_information(
     ...     rows, np.ones(3), np.zeros(1), np.eye(1), 1.0, ScaleSums(4.0, 2.0, 0.0), estimated=False
     ... )
     >>> found.observed.tolist()
-    [[2.0, 0.0], [0.0, 0.5]]
+    [[2.0, 0.0], [0.0, 0.0]]
     """
     d = location.size
     n_pairs = d * (d + 1) // 2

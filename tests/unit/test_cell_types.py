@@ -1,8 +1,10 @@
 """Types by the default search, by labels and markers; what is written into an AnnData object."""
 
+import warnings
 from pathlib import Path
 
 import anndata
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -148,4 +150,7 @@ def test_figure_and_scanpy(tmp_path: Path) -> None:
     emtools.pl.responsibilities(adata, save=tmp_path / "types.png")
     assert (tmp_path / "types.png").stat().st_size > 10_000
     adata.obsm["X_umap"] = adata.obsm["X_pca"][:, :2]
-    assert sc.pl.umap(adata, color="em_type", show=False, return_fig=True) is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)  # of matplotlib, for scanpy's colours
+        assert sc.pl.umap(adata, color="em_type", show=False, return_fig=True) is not None
+    plt.close("all")
