@@ -494,7 +494,7 @@ def route_deconvolve(chosen: dict[str, Any]) -> dict[str, Any]:
     """
     mixtures = chosen["reference"] is not None
     foreign, own = (OF_CELLS, "labels") if mixtures else (OF_MIXTURES, "components")
-    given = [f"--{name}" for name in foreign if chosen[name] not in (None, (), False, CELLS_GIVEN.get(name))]
+    given = [f"--{name}" for name in foreign if chosen[name] not in (None, [], False, CELLS_GIVEN.get(name))]
     if given:
         where = "with" if mixtures else "without"
         raise InputError(
