@@ -103,23 +103,7 @@ def draw_types(
     unit: str,
     folder: Path,
 ) -> Picture:
-    """Units on an embedding, coloured by type with opacity by certainty, beside their uncertainty.
-
-    Parameters
-    ----------
-    points : ndarray, shape (n, 2)
-        Embedding.
-    axes_names : sequence of str
-        Names of its two axes.
-    types : sequence of str
-        Names of the types, K of them.
-    responsibilities : ndarray, shape (n, K)
-        Posterior probability of each type.
-    unit : str
-        What a row is, in the plural.
-    folder : Path
-        Where the figure goes.
-    """
+    """Write `type_figure`, whose arguments these are, into a folder, with its caption."""
     n = len(points)
     figure = type_figure(points, axes_names, types, responsibilities, unit)
     caption = (
