@@ -359,14 +359,17 @@ def build_parser() -> argparse.ArgumentParser:
     deconvolve.add_argument(
         "--prefix", default="type", metavar="WORD", help="types are named WORD_1, WORD_2, … (default type)"
     )
-    mixtures = deconvolve.add_argument_group("bulk or spatial mixtures, given labelled cells")
+    mixtures = deconvolve.add_argument_group("bulk or spatial mixtures, given labelled cells or profiles")
     mixtures.add_argument(
         "--reference",
         type=Path,
         metavar="CELLS",
-        help="AnnData of labelled cells; INPUT then holds mixtures to take apart",
+        help="AnnData of labelled cells, or a table of profiles (genes by types); INPUT then holds mixtures to take apart",
     )
     mixtures.add_argument("--labels", metavar="OBS", help="obs column of the reference with the type of each cell")
+    mixtures.add_argument(
+        "--markers", type=Path, metavar="FILE", help="use these genes only: one a line, or a table with a column gene"
+    )
     mixtures.add_argument("--donor", metavar="OBS", help="obs column of the reference with the donor, where several")
     mixtures.add_argument(
         "--rna", action="store_true", help="report fractions of the RNA instead of fractions of the cells"
@@ -480,7 +483,7 @@ OF_CELLS = (
     "truth",
     "prefix",
 )
-OF_MIXTURES = ("reference", "labels", "donor", "rna")
+OF_MIXTURES = ("reference", "labels", "markers", "donor", "rna")
 CELLS_GIVEN = {"family": "full", "prefix": "type"}
 
 
@@ -493,16 +496,15 @@ def route_deconvolve(chosen: dict[str, Any]) -> dict[str, Any]:
         If options of the other kind are given, or one of its own is missing.
     """
     mixtures = chosen["reference"] is not None
-    foreign, own = (OF_CELLS, "labels") if mixtures else (OF_MIXTURES, "components")
+    foreign = OF_CELLS if mixtures else OF_MIXTURES
     given = [f"--{name}" for name in foreign if chosen[name] not in (None, [], False, CELLS_GIVEN.get(name))]
     if given:
         where = "with" if mixtures else "without"
         raise InputError(
             ", ".join(given), f"given {where} --reference", "", "leave it out or see emtools deconvolve --help"
         )
-    if chosen[own] is None:
-        what = "the obs column of the reference with the types" if mixtures else "the number of types"
-        raise InputError(f"--{own}", "is missing", what, "see emtools deconvolve --help")
+    if not mixtures and chosen["components"] is None:
+        raise InputError("--components", "is missing", "the number of types", "see emtools deconvolve --help")
     kept = {key: value for key, value in chosen.items() if key not in foreign}
     return kept | ({"module": "emtools.branches.deconvolve_bulk"} if mixtures else {})
 

@@ -15,10 +15,20 @@ import pandas as pd
 
 from emtools.branches.finish import RunOptions, finish
 from emtools.deconvolving.fractions import Fractions, deconvolve, telling_genes
-from emtools.deconvolving.reference import Reference, reference_from_cells
+from emtools.deconvolving.reference import Reference, reference_from_cells, reference_from_profiles
 from emtools.engine.protocol import Floats
 from emtools.errors import InputError
-from emtools.io.bulk import Expression, Matched, labels_of, match_genes, read_expression, require_types, turned
+from emtools.io.bulk import (
+    TABLE,
+    Expression,
+    Matched,
+    labels_of,
+    match_genes,
+    read_expression,
+    read_markers,
+    require_types,
+    turned,
+)
 from emtools.io.cells import write_anndata
 from emtools.io.console import Progress
 from emtools.io.h5ad import listed
@@ -48,17 +58,20 @@ class Options(RunOptions):
     input : Path
         Mixtures: AnnData file, or a table of samples and genes.
     reference : Path
-        AnnData file of single cells.
-    labels, donor : str
-        Columns of their obs: type, and donor where there are several.
+        AnnData file of single cells, or a table of profiles (genes by types).
+    labels, donor : str, optional
+        Columns of the obs of the cells: type, and donor where there are several.
+    markers : Path, optional
+        Genes to use.
     rna : bool
         Report fractions of RNA instead of cells.
     """
 
     input: Path
     reference: Path
-    labels: str
+    labels: str | None = None
     donor: str | None = None
+    markers: Path | None = None
     rna: bool = False
 
 
@@ -86,15 +99,13 @@ class Answer:
 
 def run(options: Options) -> int:
     """Read, fit, write; the exit code."""
-    cells = read_expression(options.reference, "cells")
-    mixtures = turned(read_expression(options.input, "mixtures"), cells.genes)
-    codes, types = labels_of(cells, options.labels, "--labels")
-    notes = [*mixtures.notes, *cells.notes, *require_types(cells, options.labels, codes, types)]
-    donors = None if options.donor is None else labels_of(cells, options.donor, "--donor")[0]
-    matched = match_genes(mixtures, cells)
-    notes += matched.notes
-    reference = reference_from_cells(matched.cells, codes, types, donors, options.seed)
-    reference, genes, counts = usable(options, mixtures, matched, reference)
+    only = None if options.markers is None else read_markers(options.markers)
+    mixtures = read_expression(options.input, "mixtures")
+    cells = turned(read_expression(options.reference, "cells"), (*mixtures.names, *mixtures.genes))
+    mixtures = turned(mixtures, cells.genes)
+    whole, matched, notes = referred(options, mixtures, cells, only)
+    types = whole.types
+    reference, genes, counts = usable(options, mixtures, matched, whole)
     notes += [
         f"{len(matched.genes) - len(genes)} common genes have too few counts in the cells to say anything and were left out"
     ] * (len(genes) < len(matched.genes))
@@ -126,7 +137,7 @@ def run(options: Options) -> int:
             page,
             options,
             branch="deconvolve",
-            inputs=[options.input, options.reference],
+            inputs=[path for path in (options.input, options.reference, options.markers) if path is not None],
             labels={"amounts": [list(answer.samples), list(types)]},
             extra={
                 "fractions": answer.fractions,
@@ -138,6 +149,42 @@ def run(options: Options) -> int:
             },
             elsewhere="mixtures.h5ad",
         )
+
+
+def referred(
+    options: Options, mixtures: Expression, cells: Expression, only: tuple[str, ...] | None
+) -> tuple[Reference, Matched, list[str]]:
+    """The reference in the genes that it shares with the mixtures, and what there is to say of it.
+
+    Raises
+    ------
+    InputError
+        If options do not fit the kind of reference, or genes or types cannot be used.
+    """
+    notes = [*mixtures.notes, *cells.notes]
+    if cells.source == TABLE:
+        given = [f"--{name}" for name in ("labels", "donor") if getattr(options, name) is not None]
+        if given:
+            raise InputError(
+                ", ".join(given),
+                f"given with a table of profiles ({options.reference.name})",
+                "",
+                "leave it out, or give the cells as .h5ad",
+            )
+        if len(cells.names) < 2:
+            raise InputError(str(options.reference), f"one type ({cells.names[0]})", "two or more")
+        matched = match_genes(mixtures, cells, only)
+        return reference_from_profiles(matched.cells.toarray().T, cells.names), matched, [*notes, *matched.notes]
+    if options.labels is None:
+        raise InputError(
+            "--labels", "is missing", "the obs column of the reference with the types", "see emtools deconvolve --help"
+        )
+    codes, types = labels_of(cells, options.labels, "--labels")
+    notes += require_types(cells, options.labels, codes, types)
+    donors = None if options.donor is None else labels_of(cells, options.donor, "--donor")[0]
+    matched = match_genes(mixtures, cells, only)
+    reference = reference_from_cells(matched.cells, codes, types, donors, options.seed)
+    return reference, matched, [*notes, *matched.notes]
 
 
 def usable(
@@ -247,7 +294,7 @@ def annotated(
         "verdict": found.fit.verdict,
         "loglik": found.fit.loglik,
         "objective": found.fit.objective,
-        "labels": options.labels,
+        "labels": options.labels or "",
         "seed": options.seed if options.seed < 2**63 else str(options.seed),
     }
     return adata

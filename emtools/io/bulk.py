@@ -22,6 +22,8 @@ from emtools.io.sniff import bare_suffix
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
 
+TABLE = "the table"  # source of what is no AnnData
+GENE_COLUMN = "gene"
 TABLES = (".csv", ".tsv", ".tab", ".txt")
 LARGEST_LOG = 30.0  # logarithms of expression stay below; counts of thousands of genes do not
 ENSEMBL = re.compile(r"ENS[A-Z]*G\d{6,}(\.\d+)?$")
@@ -81,7 +83,7 @@ def read_expression(path: Path, kind: str) -> Expression:
     require_file(path, kind)
     if bare_suffix(path) in TABLES:
         adata = read_table(path)
-        return checked(path, kind, adata, adata.X, adata.var_names, "the table")
+        return checked(path, kind, adata, adata.X, adata.var_names, TABLE)
     with opened(path) as file:
         if not len(file["obs"]):
             raise InputError(str(path), f"no {kind}", "at least one", "check the filter that made the file")
@@ -165,8 +167,8 @@ def is_logarithm(held: Floats, adata: anndata.AnnData) -> bool:
 
 
 def turned(mixtures: Expression, genes: tuple[str, ...]) -> Expression:
-    """A table of mixtures with samples in rows: turned where its rows are the genes."""
-    if mixtures.source != "the table":
+    """A table with samples (or types) in rows: turned where its rows are the genes."""
+    if mixtures.source != TABLE:
         return mixtures
     known = {bare(gene) for gene in genes}
     in_rows, in_columns = (sum(bare(n) in known for n in names) for names in (mixtures.names, mixtures.genes))
@@ -203,8 +205,51 @@ class Matched:
     notes: tuple[str, ...]
 
 
-def match_genes(mixtures: Expression, cells: Expression) -> Matched:
+def read_markers(path: Path) -> tuple[str, ...]:
+    """Names of genes: one a line, or the column gene of a table.
+
+    Raises
+    ------
+    InputError
+        If there are none, or a table has no such column.
+    """
+    require_file(path, "markers")
+    try:
+        lines = [line.rstrip("\r") for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            str(path), "cannot be read as text", "one gene a line, or a table with a column gene"
+        ) from error
+    separator = next((mark for mark in ("\t", ",", ";") if lines and mark in lines[0]), None)
+    rows = [
+        [cell.strip().strip('"') for cell in line.split(separator)] if separator else [line.strip()] for line in lines
+    ]
+    place = 0
+    if rows and (separator or rows[0][0].lower() == GENE_COLUMN):
+        header = [name.lower() for name in rows[0]]
+        if GENE_COLUMN not in header:
+            raise InputError(
+                str(path),
+                f"no column {GENE_COLUMN!r} among {listed(rows[0])}",
+                "one",
+                "name the column of the genes gene",
+            )
+        place, rows = header.index(GENE_COLUMN), rows[1:]
+    names = tuple(dict.fromkeys(row[place] for row in rows if len(row) > place and row[place]))
+    if not names:
+        raise InputError(str(path), "names no gene", "one gene a line, or a table with a column gene")
+    return names
+
+
+def match_genes(mixtures: Expression, cells: Expression, only: tuple[str, ...] | None = None) -> Matched:
     """The genes that both name; a gene that is named twice counts with the sum of its values.
+
+    Parameters
+    ----------
+    mixtures, cells : Expression
+        Both sides.
+    only : tuple of str, optional
+        Genes to use.
 
     Raises
     ------
@@ -220,7 +265,15 @@ def match_genes(mixtures: Expression, cells: Expression) -> Matched:
             f"{len(common)} of {smaller} genes are common to both ({kind_of(mixtures.genes)} such as "
             f"{listed(mixtures.genes[:3])} against {kind_of(cells.genes)} such as {listed(cells.genes[:3])})",
             f"at least {max(LEAST_GENES, int(np.ceil(LEAST_COMMON * smaller)))} common names",
-            "name the genes of both in the same way",
+            other_names(mixtures, cells) or other_names(cells, mixtures) or "name the genes of both in the same way",
+        )
+    wanted = None if only is None else {bare(gene) for gene in only}
+    if wanted is not None and len(wanted & set(common)) < LEAST_GENES:
+        raise InputError(
+            f"{mixtures.path}, {cells.path}",
+            f"{len(wanted & set(common))} of {len(wanted)} markers are in both",
+            f"at least {LEAST_GENES}",
+            "name markers as the files name their genes, or leave --markers out",
         )
     notes = [
         f"{len(names) - len(set(names))} gene names of {side.path.name} occur more than once: their values were added"
@@ -229,6 +282,9 @@ def match_genes(mixtures: Expression, cells: Expression) -> Matched:
     ]
     if len(common) < 0.5 * smaller:
         notes.append(f"only {len(common)} of {smaller} genes are common to both files")
+    if wanted is not None:
+        common = [gene for gene in common if gene in wanted]
+        notes.append(f"{len(common)} of {len(wanted)} markers are in both files; no other gene was used")
     spelled = dict(zip(reversed(ours), reversed(mixtures.genes), strict=True))
     return Matched(
         tuple(spelled[gene] for gene in common),
@@ -244,6 +300,19 @@ def picks(names: list[str], wanted: list[str]) -> Any:
     rows = [i for i, name in enumerate(names) if name in places]
     columns = [places[names[i]] for i in rows]
     return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(names), len(wanted)))
+
+
+def other_names(one: Expression, other: Expression) -> str:
+    """What to do where a column of var of `one` names the genes as `other` does; empty where none does."""
+    if one.source == TABLE:
+        return ""
+    var = one.adata.raw.var if one.source == "raw" else one.adata.var
+    known = {bare(gene) for gene in other.genes}
+    for column in var.columns:
+        names = {bare(str(name)) for name in var[column]}
+        if len(names & known) >= max(LEAST_GENES, 0.5 * min(len(names), len(known))):
+            return f"var[{str(column)!r}] of {one.path.name} names {len(names & known)} of them: make it var_names"
+    return ""
 
 
 def kind_of(genes: tuple[str, ...]) -> str:

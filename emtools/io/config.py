@@ -23,7 +23,7 @@ except ModuleNotFoundError as absent:
 
 FILES: dict[str, dict[str, tuple[Kind, ...]]] = {
     "impute": {"input": ("cells", "table"), "truth": ("cells", "table"), "dictionary": ("table",)},
-    "deconvolve": {"input": ("cells", "table")},
+    "deconvolve": {"input": ("cells", "table"), "reference": ("cells", "table"), "markers": ("table",)},
     "segment": {"input": ("image",), "truth": ("image",)},
     "hmm": {"input": ("fasta",)},
     "motif": {"input": ("fasta",), "regions": ("bed",), "truth": ("bed",)},
@@ -104,7 +104,7 @@ class Entry:
     @property
     def product(self) -> str:
         """File that other entries take as input."""
-        name = PRODUCTS[self.branch][1]
+        name = "mixtures.h5ad" if "reference" in self.files else PRODUCTS[self.branch][1]
         return f"{self.out}/{name}{whole_suffix(Path(self.files['input'])) if self.branch == 'impute' else ''}"
 
     @property
@@ -231,6 +231,9 @@ def make_entry(draft: Draft, files: Mapping[str, str], out: str, seed: int) -> E
             continue
         option = f"--{key.replace('_', '-')}"
         given = files.get(key, value)
+        if isinstance(given, bool):
+            words += [option] * given
+            continue
         words += [option, *map(str, given)] if isinstance(given, list) else [option, str(given)]
     return Entry(
         draft.branch,
@@ -288,8 +291,10 @@ def from_text(text: str, node: Mapping[str, Any]) -> Any:
     if kind == "array":
         return [word.strip() for word in text.split(",") if word.strip()]
     try:
+        if kind == "boolean":
+            return {"true": True, "false": False}[text.lower()]
         return int(text) if kind == "integer" else float(text) if "number" in kind else text
-    except ValueError:
+    except (ValueError, KeyError):
         return text
 
 
@@ -332,6 +337,9 @@ def explain(fault: ValidationError, source: str) -> InputError:
         case "required":
             key = next(key for key in need if key not in value)
             return InputError(where, f"the key {key} is missing", "", f"add {key}")
+        case "dependentRequired":
+            key = next(key for key in need if key in value and not set(need[key]) <= set(value))
+            return InputError(f"{where}.{key}", f"given without {need[key][0]}", "", f"add {need[key][0]} or remove it")
         case "type":
             kinds = [need] if isinstance(need, str) else need
             expected = " or ".join(NOUNS[kind] for kind in kinds)

@@ -105,6 +105,71 @@ def test_donors_and_rna(files, answer, tmp_path):
     assert np.allclose(adata.obsm["em_fractions"].sum(axis=1), 1, rtol=1e-12, atol=0)
 
 
+@pytest.fixture(scope="module")
+def profiles(files):
+    """Mean profiles of the three types as a table of genes by types."""
+    cells = anndata.read_h5ad(files / "cells.h5ad")
+    means = pd.DataFrame(cells.X.toarray(), columns=GENES).groupby(cells.obs["known"].to_numpy()).mean()
+    means.T.to_csv(files / "profiles.tsv", sep="\t")
+    return files
+
+
+@pytest.mark.parametrize("turn", [False, True])
+def test_a_table_of_profiles_is_a_reference_either_way_round(profiles, tmp_path, turn):
+    frame = pd.read_csv(profiles / "profiles.tsv", sep="\t", index_col=0)
+    (frame.T if turn else frame).to_csv(tmp_path / "profiles.csv")
+    words = ["deconvolve", str(profiles / "bulk.csv"), "--reference", str(tmp_path / "profiles.csv"), "--out"]
+    assert main([*words, str(tmp_path / "out")]) == 0
+    found = anndata.read_h5ad(tmp_path / "out" / "mixtures.h5ad").obsm["em_fractions"]
+    truth = pd.read_csv(profiles / "truth.csv", index_col=0)
+    assert list(found.columns) == list(TYPES)
+    assert np.sqrt(((found - truth) ** 2).to_numpy().mean()) < 0.04
+
+
+def test_options_that_do_not_fit_the_kind_of_reference(profiles, tmp_path, capsys):
+    words = ["deconvolve", str(profiles / "bulk.csv"), "--out", str(tmp_path / "out"), "--reference"]
+    assert main([*words, str(profiles / "profiles.tsv"), "--donor", "donor"]) == 2
+    assert "--donor: given with a table of profiles (profiles.tsv)" in capsys.readouterr().err
+    assert main([*words, str(profiles / "cells.h5ad")]) == 2
+    assert "--labels: is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_markers_restrict_the_genes(files, tmp_path, capsys, table):
+    names = [*GENES[:20], *GENES[30:50], *GENES[60:80], "ABSENT"]
+    rows = ["type,gene", *(f"x,{name}" for name in names)] if table else names
+    (tmp_path / "markers.csv").write_text("\n".join(rows) + "\n")
+    assert main(arguments(files, tmp_path / "out", "--markers", str(tmp_path / "markers.csv"))) == 0
+    assert "60 of 61 markers are in both files" in capsys.readouterr().err
+    adata = anndata.read_h5ad(tmp_path / "out" / "mixtures.h5ad")
+    assert set(adata.var_names) <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("gene\n", "names no gene"),
+        ("type\tmarker\nB\tG1\n", "no column 'gene' among type, marker"),
+        ("G1\nG2\nG31\n", "3 of 3 markers are in both"),
+    ],
+)
+def test_hostile_markers(files, tmp_path, capsys, text, said):
+    (tmp_path / "markers.txt").write_text(text)
+    assert main(arguments(files, tmp_path / "out", "--markers", str(tmp_path / "markers.txt"))) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_names_of_the_genes_are_pointed_at(files, tmp_path, capsys):
+    cells = anndata.read_h5ad(files / "cells.h5ad")
+    cells.var["symbol"] = list(cells.var_names)
+    cells.var_names = [f"ENSG{i:011d}" for i in range(cells.n_vars)]
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    (tmp_path / "bulk.h5ad").write_bytes((files / "bulk.h5ad").read_bytes())
+    assert main(arguments(tmp_path, tmp_path / "out")) == 2
+    assert "var['symbol'] of cells.h5ad names 90 of them: make it var_names" in capsys.readouterr().err
+
+
 def test_names_of_layers_can_be_read_back_and_differ():
     assert layer_names(["a/b", "a_b", "c"]) == ["em_a_b", "em_a_b_", "em_c"]
 

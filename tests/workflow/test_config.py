@@ -101,6 +101,26 @@ WRONG = {
         "config.yaml: hmm.b.input: impute:a is a table file; fasta is needed",
         "",
     ),
+    "mixtures without a reference": (
+        "deconvolve: {a: {input: cells.h5ad, components: 2, labels: type}}",
+        "config.yaml: deconvolve.a.labels: given without reference",
+        "add reference or remove it",
+    ),
+    "cells and mixtures at once": (
+        "deconvolve: {a: {input: markers.csv, reference: cells.h5ad, labels: type, components: 2}}",
+        "config.yaml: deconvolve.a: 'components' is not known; one of input, reference, labels",
+        "",
+    ),
+    "cells without a number of types": (
+        "deconvolve: {a: {input: cells.h5ad}}",
+        "config.yaml: deconvolve.a: the key components is missing",
+        "add components",
+    ),
+    "a word for true": (
+        "deconvolve: {a: {input: markers.csv, reference: cells.h5ad, labels: type, rna: please}}",
+        "config.yaml: deconvolve.a.rna: 'please' is a string; true or false is needed",
+        "",
+    ),
     "negative seed": ("{seed: -1, hmm: {a: {input: genome.fa, states: 2}}}", "seed: -1 is too small; at least 0", ""),
     "seed below 0 in an entry": (
         "hmm: {a: {input: genome.fa, states: 2, seed: -1}}",
@@ -176,6 +196,24 @@ def test_good_config_becomes_command_lines(here: Path) -> None:
         build_parser().parse_args([entry.branch, entry.files["input"], "--out", entry.out, *entry.words])
 
 
+def test_mixtures_become_a_command_line_and_their_product_an_input(here: Path) -> None:
+    Path("sheet.tsv").write_text(
+        "entry\tinput\treference\tlabels\trna\nb\tmarkers.csv\tcells.h5ad\ttype\tfalse\n"
+        "c\tmarkers.csv\tmarkers.csv\t\ttrue\n"
+    )
+    made = plan(
+        "{samples: {deconvolve: sheet.tsv}, deconvolve: {a: {input: markers.csv, reference: 'demo:pbmc68k_reduced',"
+        " labels: type, rna: true}, d: {input: 'deconvolve:a', components: 2}}}"
+    )
+    a, d, b, c = made.entries
+    assert a.words == ("--reference", "results/inputs/pbmc68k_reduced.h5ad", "--labels", "type", "--rna")
+    assert d.files["input"] == "results/deconvolve/a/mixtures.h5ad"
+    assert b.words == ("--reference", "cells.h5ad", "--labels", "type")
+    assert c.words == ("--reference", "markers.csv", "--rna")
+    for entry in made.entries:
+        build_parser().parse_args([entry.branch, entry.files["input"], "--out", entry.out, *entry.words])
+
+
 def test_demo_config_is_good(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(ROOT)
     assert main(["check", "config/config.yaml"]) == 0
@@ -241,14 +279,12 @@ def test_wrong_sample_sheet_gives_one_line(here: Path, rows: str, line: str) -> 
 
 # Where a job writes, runs and goes on from is the workflow's and the profile's business.
 NOT_IN_CONFIG = {"help", "out", "traceback", "executor", "checkpoint"}
-# Mixtures of known types are a command of their own kind, without a rule so far.
-OF_MIXTURES = {"reference", "labels", "donor", "rna"}
 
 
 @pytest.mark.parametrize("branch", BRANCHES)
 def test_config_keys_are_the_command_line_options(branch: str) -> None:
     subparsers = next(a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
-    options = {action.dest for action in subparsers.choices[branch]._actions} - NOT_IN_CONFIG - OF_MIXTURES
+    options = {action.dest for action in subparsers.choices[branch]._actions} - NOT_IN_CONFIG
     keys = set(read_yaml(SCHEMAS / "config.schema.yaml")["$defs"][branch]["properties"])
     assert keys == options
     sheet = set(read_yaml(SCHEMAS / "samples.schema.yaml")["properties"])

@@ -1,3 +1,37 @@
+def of_cells(entry):
+    """Figures and tables of cell types."""
+    known = {"confusion": "found and known types"} if "truth" in entry.given else {}
+    return [
+        figures(
+            entry,
+            types="types found",
+            profiles="expression of the types",
+            proportions="proportions",
+            convergence="convergence",
+            **known,
+        ),
+        shown(entry, f"{entry.out}/proportions.tsv", "proportions"),
+        shown(entry, f"{entry.out}/profiles.tsv", "profiles"),
+        [f"{entry.out}/proportions_by_sample.tsv"] if "sample" in entry.given else [],
+        [shown(entry, f"{entry.out}/accuracy.tsv", "accuracy")] if known else [],
+    ]
+
+
+def of_mixtures(entry):
+    """Figures and tables of mixtures of known types."""
+    return [
+        figures(
+            entry,
+            composition="composition of the samples",
+            reference="reference",
+            explained="fit of each sample",
+            factors="platform factors",
+            convergence="convergence",
+        ),
+        shown(entry, f"{entry.out}/fractions.csv", "fractions"),
+    ]
+
+
 for entry in PLAN.branch("deconvolve"):
 
     rule:
@@ -7,26 +41,7 @@ for entry in PLAN.branch("deconvolve"):
             **entry.files,
         output:
             entry.product,
-            figures(
-                entry,
-                types="types found",
-                profiles="expression of the types",
-                proportions="proportions",
-                convergence="convergence",
-                **(
-                    {"confusion": "found and known types"}
-                    if "truth" in entry.given
-                    else {}
-                ),
-            ),
-            shown(entry, f"{entry.out}/proportions.tsv", "proportions"),
-            shown(entry, f"{entry.out}/profiles.tsv", "profiles"),
-            [f"{entry.out}/proportions_by_sample.tsv"]
-            if "sample" in entry.given
-            else [],
-            [shown(entry, f"{entry.out}/accuracy.tsv", "accuracy")]
-            if "truth" in entry.given
-            else [],
+            of_mixtures(entry) if "reference" in entry.given else of_cells(entry),
             fit=f"{entry.out}/fit.json",
             page=shown(entry, f"{entry.out}/report.html", "page of the fit"),
         log:
@@ -45,7 +60,8 @@ for entry in PLAN.branch("deconvolve"):
             options=entry.words,
             version=VERSION,
         message:
-            f"deconvolve {entry.name}: cell types in {{input.input}}"
+            f"deconvolve {entry.name}: "
+            f"{'mixtures' if 'reference' in entry.given else 'cell types'} in {{input.input}}"
         shell:
             "emtools deconvolve {input.input:q} --out {params.out:q} --seed {params.seed} --threads {threads}"
             " {params.options:q} > {log:q} 2>&1 || [ $? -eq 3 -a -s {output.fit:q} ]"
