@@ -32,7 +32,8 @@ from scipy import sparse
 from scipy.optimize import nnls
 from sklearn.svm import NuSVR
 
-from emtools.deconvolving.fractions import Fractions, deconvolve, telling_genes
+from emtools.deconvolving.choice import deconvolve
+from emtools.deconvolving.fractions import Fractions
 from emtools.deconvolving.reference import Reference, reference_from_cells, reference_from_profiles
 from emtools.engine.protocol import Floats
 
@@ -197,7 +198,7 @@ def grouped(fractions: Floats, task: Task) -> Floats:
 def gain_of_expression(found: Fractions, task: Task) -> float:
     """Mean squared error of counts by type over that of fraction × reference at the true fractions' own scale."""
     assert task.parts is not None
-    kept = telling_genes(task.reference)
+    kept = found.kept
     ours = plain = 0.0
     for s in range(len(task.mixtures)):
         means, _ = found.expression(s)
@@ -242,8 +243,7 @@ def measure(task: Task, method: str) -> dict[str, str]:
     extra = {"coverage": "", "expression": ""}
     began = process_time()
     if method == OURS:
-        kept = telling_genes(task.reference)
-        found = deconvolve(task.mixtures[:, kept], task.reference.of_genes(kept))
+        found = deconvolve(task.mixtures, task.reference)
         spent = process_time() - began
         fractions, errors = found.of_cells()
         if task.groups == list(task.truth.columns):

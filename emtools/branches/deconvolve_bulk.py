@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from emtools.branches.finish import RunOptions, finish
-from emtools.deconvolving.fractions import Fractions, deconvolve, telling_genes
+from emtools.deconvolving.choice import deconvolve
+from emtools.deconvolving.fractions import Fractions
 from emtools.deconvolving.reference import Reference, reference_from_cells, reference_from_profiles
 from emtools.engine.protocol import Floats
 from emtools.errors import InputError
@@ -105,13 +106,14 @@ def run(options: Options) -> int:
     mixtures = turned(mixtures, cells.genes)
     whole, matched, notes = referred(options, mixtures, cells, only)
     types = whole.types
-    reference, genes, counts = usable(options, mixtures, matched, whole)
-    notes += [
-        f"{len(matched.genes) - len(genes)} common genes have too few counts in the cells to say anything and were left out"
-    ] * (len(genes) < len(matched.genes))
+    given, names, counts = usable(options, mixtures, matched, whole)
     progress = Progress(f"deconvolve {options.input.name}")
-    found = deconvolve(counts, reference, **options.climbing)
+    found = deconvolve(counts, given, **options.climbing)
     progress.close(found.fit.verdict)
+    reference, genes = found.reference, tuple(names[i] for i in found.kept)
+    notes += [
+        f"{len(names) - len(genes)} common genes have too few counts in the cells to say anything and were left out"
+    ] * (len(genes) < len(names))
     answer = answered(options, mixtures, found)
     for note in notes:
         print(f"deconvolve: {note}", file=sys.stderr)
@@ -128,7 +130,7 @@ def run(options: Options) -> int:
         ]
         checks = [
             draw_explained(correlation, off, answer.samples, folder),
-            draw_factors(found.factors, counts.mean(axis=0), folder),
+            draw_factors(found.factors, counts[:, found.kept].mean(axis=0), folder),
         ]
         page = describe(options, mixtures, cells, reference, genes, answer, pictures, checks, notes, correlation)
         return finish(
@@ -190,14 +192,14 @@ def referred(
 def usable(
     options: Options, mixtures: Expression, matched: Matched, reference: Reference
 ) -> tuple[Reference, tuple[str, ...], Floats]:
-    """Genes that some type clearly expresses, in reference and mixtures.
+    """Genes that some type expresses, in reference and mixtures.
 
     Raises
     ------
     InputError
         If a sample has no expression in them, or a type none.
     """
-    kept = telling_genes(reference)
+    kept = np.flatnonzero((reference.profiles > 0.0).any(axis=1))
     counts = matched.mixtures[:, kept]
     reference = reference.of_genes(kept)
     empty = [mixtures.names[s] for s in np.flatnonzero(~(counts.sum(axis=1) > 0))]

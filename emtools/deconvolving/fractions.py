@@ -1,8 +1,7 @@
-"""Fractions of types in mixtures: fit, profiles of the mixtures' own, and standard errors that count the reference."""
+"""Fractions of types in mixtures, as both ways of estimating them give them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,27 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from emtools.deconvolving.reference import Reference
-from emtools.engine.chunks import ArraySource
 from emtools.engine.protocol import Floats
 from emtools.engine.result import Fit
-from emtools.engine.starts import fit
-from emtools.kernels.mixing import (
-    adapted_profiles,
-    amount_information,
-    amount_scores,
-    excess_scale,
-    expected_counts,
-    latent_expression,
-)
-from emtools.models.bulk_mixture import BulkMixture, BulkParams
+from emtools.kernels.mixing import excess_scale, latent_expression
+from emtools.models.bulk_mixture import BulkParams
 
-ROUNDS = 16  # times that profiles follow the mixtures
-PASSES = 10  # of EM between two of them
-STILL = 1e-3  # largest change of a fraction at which they are left alone
 FLOOR = 0.02  # of the mean profile: what a type is taken to express where no cell of it shows a gene
 SIGNAL = 3.0  # standard errors above zero, in some type, at which a gene says something
 LARGER = 5.0  # times its sampling variance that a reference is off: donors, protocols and states differ too
-MOST_TOGETHER = 600  # amounts whose joint information is inverted
 
 
 @dataclass(frozen=True)
@@ -55,6 +41,12 @@ class Fractions:
         Of the amounts.
     factors, dispersions : ndarray, shape (G,)
         Of each gene: bulk over reference, and variance over mean.
+    over_genes : ndarray, shape (S, K)
+        Part of the standard errors of the fractions that comes from the spread over genes.
+    way : str
+        ``"steady"`` or ``"adapted"``.
+    kept : ndarray of int, shape (G,)
+        Positions of the genes used among those given.
     """
 
     fit: Fit[Any, Any]
@@ -66,6 +58,9 @@ class Fractions:
     covariances: Floats
     factors: Floats
     dispersions: Floats
+    over_genes: Floats
+    way: str
+    kept: npt.NDArray[np.intp]
 
     def of_cells(self) -> tuple[Floats, Floats]:
         """Fraction of the cells that each type makes up, and standard errors, shape (S, K)."""
@@ -115,47 +110,6 @@ def telling_genes(reference: Reference) -> npt.NDArray[np.intp]:
     return kept if len(kept) > 2 * len(reference.types) else np.flatnonzero((reference.profiles > 0.0).any(axis=1))
 
 
-def deconvolve(counts: Floats, reference: Reference, **climbing: Any) -> Fractions:
-    """Fractions of the types of `reference` in mixtures.
-
-    Parameters
-    ----------
-    counts : ndarray, shape (S, G)
-        Expression on the scale of counts; each sample and each gene of the reference has some.
-    reference : Reference
-        Of the same genes.
-    climbing : optional
-        As in `fit`: ``tol``, ``max_passes``, ``seed``, ``threads``, ``accelerate``, ….
-
-    Returns
-    -------
-    Fractions
-    """
-    totals = counts.sum(axis=1)
-    scales = np.median(totals) / totals
-    y = np.ascontiguousarray((counts * scales[:, None]).T)
-    model = BulkMixture(len(counts), len(reference.types))
-    original, certainty = certainty_of(reference)
-    profiles = original
-    brief: Mapping[str, Any] = {**climbing, "max_passes": PASSES, "certificate": False}
-    params = fit(model, ArraySource(np.hstack([y, profiles])), **brief).params
-    for _ in range(ROUNDS):
-        before = fractions(params)
-        _, pull = model.pull(params, y, profiles)
-        profiles = adapted_profiles(original, certainty, profiles, params.amounts, y, pull)
-        params = fit(model, ArraySource(np.hstack([y, profiles])), init=[floored(params)], **brief).params
-        if np.abs(fractions(params) - before).max() < STILL:
-            break
-    fitted = fit(
-        model, ArraySource(np.hstack([y, profiles])), init=[floored(params)], **{**climbing, "certificate": False}
-    )
-    params = fitted.params
-    _, pull = model.pull(params, y, profiles)
-    covariances = amount_covariances(model, params, y, profiles, reference)
-    dispersions = 1.0 / pull.weight
-    return Fractions(fitted, reference, profiles, y, scales, params.amounts, covariances, pull.factors, dispersions)
-
-
 def fractions(params: BulkParams) -> Floats:
     """Amounts as shares of their sum, shape (S, K)."""
     return np.asarray(params.amounts / params.amounts.sum(axis=1, keepdims=True), dtype=np.float64)
@@ -164,45 +118,6 @@ def fractions(params: BulkParams) -> Floats:
 def floored(params: BulkParams) -> BulkParams:
     """The same with no amount so small that EM cannot raise it again."""
     return BulkParams(np.maximum(params.amounts, 1e-6 * params.amounts.max(axis=1, keepdims=True)), params.shares)
-
-
-def amount_covariances(
-    model: BulkMixture, params: BulkParams, counts: Floats, profiles: Floats, reference: Reference
-) -> Floats:
-    """Covariance of the amounts of each sample, shape (S, K, K): the sandwich over genes, plus what the cells of the
-    reference would move.
-
-    The sandwich ``I⁻¹ (Σ_g u_g u_gᵀ) I⁻¹`` holds whatever the variance of a gene, as long as genes are independent. The
-    second part takes each group of reference cells (each donor) as one: its deviation moves the profiles of its type in
-    all genes together, and thereby the amounts; as for the profiles, it is taken to be off by `LARGER` times its sampling
-    variance.
-
-    References
-    ----------
-    White (1982), Econometrica 50, 1-25, doi:10.2307/1912526, eq. 3.2; Liang & Zeger (1986), Biometrika 73, 13-22,
-    doi:10.1093/biomet/73.1.13, eq. 7 (groups).
-    """
-    n_samples, n_types = params.amounts.shape
-    _, pull = model.pull(params, counts, profiles)
-    step = max(1, MOST_TOGETHER // n_types)
-    n_genes = len(counts)
-    correction = n_genes / max(n_genes - n_types, 1)
-    result = np.zeros((n_samples, n_types, n_types))
-    for first in range(0, n_samples, step):
-        part = slice(first, min(first + step, n_samples))
-        expected = expected_counts(params.amounts[part], profiles)
-        information = amount_information(profiles, counts[:, part], expected, pull)
-        scores = amount_scores(profiles, counts[:, part], expected, pull).reshape(n_genes, -1)
-        inverse = inverted(information, params.amounts[part].ravel())
-        covariance = inverse @ (correction * scores.T @ scores) @ inverse
-        for s in range(part.stop - part.start):
-            block = slice(s * n_types, (s + 1) * n_types)
-            amounts = params.amounts[first + s]
-            own = inverted(information[block, block], amounts)
-            slope = (pull.held / expected[:, s])[:, None] * profiles
-            moved = -(reference.deviations @ slope) * amounts[reference.deviation_types][:, None] @ own
-            result[first + s] = covariance[block, block] + LARGER * moved.T @ moved
-    return result
 
 
 def inverted(information: Floats, amounts: Floats) -> Floats:

@@ -23,7 +23,8 @@ class Classes:
     Parameters
     ----------
     strengths : ndarray, shape (J,)
-        Shape of the gamma distribution of mean 1 of the factor of a gene; its variance is 1 / strength.
+        Shape of the gamma distribution of mean 1 of the factor of a gene; its variance is 1 / strength. Infinite: no
+        factor.
     dispersions : ndarray, shape (J,)
         Variance over mean of a count, given the factor; 1 is the Poisson distribution.
     """
@@ -64,10 +65,12 @@ def log_evidence(counts: Floats, expected: Floats, classes: Classes) -> Floats:
     a, weight = classes.strengths, 1.0 / classes.dispersions
     total, mass = counts.sum(axis=1)[:, None], expected.sum(axis=1)[:, None]
     fit = (xlogy(counts, expected) - xlogy(counts, counts) + counts).sum(axis=1)[:, None]
+    free = np.isfinite(a)
+    a = np.where(free, a, 1.0)
     shape = a + weight * total
-    evidence: Floats = (
-        a * np.log(a) - gammaln(a) + gammaln(shape) - shape * np.log(a + weight * mass) + weight * fit
-    ) - 0.5 * counts.shape[1] * np.log(classes.dispersions)
+    factored = a * np.log(a) - gammaln(a) + gammaln(shape) - shape * np.log(a + weight * mass)
+    evidence: Floats = np.where(free, factored, -weight * mass) + weight * fit
+    evidence -= 0.5 * counts.shape[1] * np.log(classes.dispersions)
     return evidence
 
 
@@ -111,9 +114,11 @@ def pulls(shares: Floats, counts: Floats, expected: Floats, classes: Classes) ->
         J classes.
     """
     w = 1.0 / classes.dispersions
-    shape = classes.strengths + w * counts.sum(axis=1)[:, None]
-    rate = classes.strengths + w * expected.sum(axis=1)[:, None]
-    factor = shape / rate
+    free = np.isfinite(classes.strengths)
+    strengths = np.where(free, classes.strengths, 1.0)
+    shape = strengths + w * counts.sum(axis=1)[:, None]
+    rate = strengths + w * expected.sum(axis=1)[:, None]
+    factor = np.where(free, shape / rate, 1.0)
     weight, held = shares @ w, (shares * w * factor).sum(axis=1)
     spread = np.stack(
         [
@@ -123,7 +128,7 @@ def pulls(shares: Floats, counts: Floats, expected: Floats, classes: Classes) ->
         ],
         axis=1,
     )
-    return Pull(weight, held, (shares * w * w * factor / rate).sum(axis=1), spread)
+    return Pull(weight, held, (shares * w * w * factor * free / rate).sum(axis=1), spread)
 
 
 def origins(amounts: Floats, profiles: Floats, counts: Floats, expected: Floats, weights: Floats) -> Floats:

@@ -75,7 +75,7 @@ class BulkMixture:
     n_samples, n_types : int
         S and K, at least 1.
     strengths, dispersions : tuple of float
-        Positive; every pair is a class.
+        Positive; every pair is a class. An infinite strength is a gene without a factor.
 
     References
     ----------
@@ -123,7 +123,7 @@ class BulkMixture:
         return {
             "n_samples": self.n_samples,
             "n_types": self.n_types,
-            "strengths": list(self.strengths),
+            "strengths": [strength if np.isfinite(strength) else None for strength in self.strengths],
             "dispersions": list(self.dispersions),
         }
 

@@ -1,0 +1,66 @@
+"""Fractions of types in mixtures: the steady way, or the adapted one where it pays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from emtools.deconvolving.adapted import adapted
+from emtools.deconvolving.fractions import Fractions
+from emtools.deconvolving.reference import Reference
+from emtools.deconvolving.steady import steady
+from emtools.engine.protocol import Floats
+from emtools.kernels.mixing import expected_counts
+
+PAYS = 1.0 / 3.0  # of the errors over genes of the steady way: where those of the adapted one are below, it is taken
+SMALL = 0.003  # added to both errors before they are compared
+SAMPLED = (
+    20.0  # times the sampling variance of the reference that misfit may be where cells and mixtures are of one kind
+)
+
+
+def deconvolve(counts: Floats, reference: Reference, **climbing: Any) -> Fractions:
+    """Fractions of the types of `reference` in mixtures.
+
+    The steady way assumes nothing about platforms. The adapted one gives each gene a factor and a noise of its own and lets
+    profiles follow the mixtures. It is taken where the sampling of the reference cells explains most of the misfit
+    (`misfit`), so that profiles may follow; or where it cuts the errors over genes to less than `PAYS` (`gain`), so that
+    factors are there to be found.
+
+    Parameters
+    ----------
+    counts : ndarray, shape (S, G)
+        Expression on the scale of counts; each sample and each gene of the reference has some.
+    reference : Reference
+        Of the same genes.
+    climbing : optional
+        As in `fit`: ``tol``, ``max_passes``, ``seed``, ``threads``, ``accelerate``, ….
+
+    Returns
+    -------
+    Fractions
+    """
+    totals = counts.sum(axis=1)
+    scales = np.median(totals) / totals
+    y = np.ascontiguousarray((counts * scales[:, None]).T)
+    plain, rich = (way(y, reference, scales, climbing) for way in (steady, adapted))
+    return rich if misfit(plain) < SAMPLED or gain(plain, rich) < PAYS else plain
+
+
+def misfit(plain: Fractions) -> float:
+    """Squared misfit over what the sampling of the reference cells would give, both divided by the mean; infinite where the
+    reference has no cells.
+    """
+    reference = plain.reference
+    if not len(reference.deviations):
+        return float("inf")
+    expected = expected_counts(plain.amounts, reference.profiles)
+    sampled = reference.errors @ (plain.amounts**2).T
+    return float(((plain.counts - expected) ** 2 / expected).sum() / (sampled / expected).sum())
+
+
+def gain(plain: Fractions, rich: Fractions) -> float:
+    """Geometric mean of the ratios of errors over genes, adapted over steady."""
+    ratios = np.log(rich.over_genes + SMALL) - np.log(plain.over_genes + SMALL)
+    return float(np.exp(ratios.mean()))
