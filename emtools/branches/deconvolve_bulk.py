@@ -39,8 +39,18 @@ from emtools.report.page import Page, Table
 
 Z95 = 1.959963984540054
 UNSAFE = re.compile(r"[/\x00-\x1f]+")  # what a key of an AnnData file cannot hold
+TRADES = -0.7  # correlation of the errors of two fractions below which they are said to trade places
+SEEN = 0.02  # standard error of a fraction from which this matters
+MOST_PAIRS = 3
 MOST_LAYERS = 3e8  # values of type-specific expression that are written
 
+WAYS = {
+    "steady": "Two fits, whose variances are proportional to the mean and to its power 1.5, were averaged with weights 2/3 and 1/3; "
+    "by how much they differ beyond chance enters the errors. Factors of genes are shown for a look only.",
+    "adapted": "Every gene has a factor of its own between mixtures and reference, with a gamma distribution about 1, and a variance of "
+    "its own; the distribution of both over genes was estimated, and both were integrated out. Profiles follow the mixtures as far as "
+    "the spread of the reference leaves them free.",
+}
 REFERENCES = (
     "Dempster, Laird & Rubin (1977) J. R. Stat. Soc. B 39:1, doi:10.1111/j.2517-6161.1977.tb01600.x (EM).",
     "Vardi, Shepp & Kaufman (1985) J. Am. Stat. Assoc. 80:8, doi:10.1080/01621459.1985.10477119 (amounts in Poisson mixtures).",
@@ -115,6 +125,7 @@ def run(options: Options) -> int:
         f"{len(names) - len(genes)} common genes have too few counts in the cells to say anything and were left out"
     ] * (len(genes) < len(names))
     answer = answered(options, mixtures, found)
+    of = "RNA" if options.rna else "cells"
     for note in notes:
         print(f"deconvolve: {note}", file=sys.stderr)
     with staged(options.out) as folder:
@@ -125,14 +136,14 @@ def run(options: Options) -> int:
         correlation, off = explained(found)
         chosen = markers(reference)
         pictures = [
-            draw_composition(answer.fractions, answer.lower, answer.upper, types, answer.samples, folder),
+            draw_composition(answer.fractions, answer.lower, answer.upper, types, answer.samples, folder, of),
             draw_reference(reference.profiles, chosen, genes, types, folder),
         ]
         checks = [
             draw_explained(correlation, off, answer.samples, folder),
             draw_factors(found.factors, counts[:, found.kept].mean(axis=0), folder),
         ]
-        page = describe(options, mixtures, cells, reference, genes, answer, pictures, checks, notes, correlation)
+        page = describe(options, mixtures, cells, found, genes, answer, pictures, checks, notes, correlation)
         return finish(
             folder,
             found.fit,
@@ -144,7 +155,8 @@ def run(options: Options) -> int:
             extra={
                 "fractions": answer.fractions,
                 "standard_errors": answer.errors,
-                "of": "RNA" if options.rna else "cells",
+                "of": of,
+                "way": found.way,
                 "samples": list(answer.samples),
                 "types": list(types),
                 "n_genes": len(genes),
@@ -296,6 +308,7 @@ def annotated(
         "verdict": found.fit.verdict,
         "loglik": found.fit.loglik,
         "objective": found.fit.objective,
+        "way": found.way,
         "labels": options.labels or "",
         "seed": options.seed if options.seed < 2**63 else str(options.seed),
     }
@@ -323,11 +336,29 @@ def markers(reference: Reference) -> list[int]:
     return chosen
 
 
+def trading(found: Fractions) -> list[str]:
+    """Pairs of types that cannot be told apart well: their errors run against each other, and their sum is surer."""
+    correlation, sums = found.together()
+    _, errors = found.of_cells()
+    each = np.median(errors, axis=0)
+    pairs = [
+        (correlation[i, j], i, j)
+        for i in range(len(each))
+        for j in range(i)
+        if correlation[i, j] < TRADES and sums[i, j] < 0.7 * min(each[i], each[j]) and min(each[i], each[j]) > SEEN
+    ]
+    return [
+        f"{found.reference.types[j]} and {found.reference.types[i]} trade places (their errors correlate {value:.2f}): the sum of "
+        f"both is sure to ±{Z95 * sums[i, j]:.2f}, each alone to ±{Z95 * each[j]:.2f} and ±{Z95 * each[i]:.2f}"
+        for value, i, j in sorted(pairs)[:MOST_PAIRS]
+    ]
+
+
 def describe(
     options: Options,
     mixtures: Expression,
     cells: Expression,
-    reference: Reference,
+    found: Fractions,
     genes: Sequence[str],
     answer: Answer,
     pictures: Sequence[Any],
@@ -337,7 +368,7 @@ def describe(
 ) -> Page:
     """The page of the answer."""
     n, k = answer.fractions.shape
-    of = "RNA" if options.rna else "cells"
+    reference, of = found.reference, "RNA" if options.rna else "cells"
     mean = answer.fractions.mean(axis=0)
     most = int(mean.argmax())
     lead = (
@@ -345,30 +376,35 @@ def describe(
         f"({mean[most]:.0%} of the {of}). The median 95 % interval is "
         f"{float(np.median(answer.upper - answer.lower)):.3f} wide."
     )
-    wide = pd.DataFrame(answer.fractions, columns=list(answer.types)).round(4)
+    wide = pd.DataFrame(answer.fractions, columns=list(answer.types)).round(3)
     wide.insert(0, "sample", list(answer.samples))
     sizes = pd.DataFrame(
         {
             "type": list(answer.types),
             "cells": reference.n_cells,
             "size": reference.sizes,
-            "mean fraction": mean,
-            "lowest": answer.fractions.min(axis=0),
-            "highest": answer.fractions.max(axis=0),
+            "mean fraction": mean.round(3),
+            "lowest": answer.fractions.min(axis=0).round(3),
+            "highest": answer.fractions.max(axis=0).round(3),
         }
     )
+    belief = trading(found)
     low = [answer.samples[i] for i in np.flatnonzero(correlation < np.median(correlation) - 0.15)]
+    from_where = (
+        f"{int(reference.n_cells.sum())} labelled cells ({cells.source} of {options.reference.name})"
+        if len(reference.deviations)
+        else f"profiles ({options.reference.name}), each value taken to be off by a tenth"
+    )
     methods = (
-        f"Expression of {len(genes)} genes in {n} mixtures was taken as a sum of the mean profiles of {k} types, from "
-        f"{int(reference.n_cells.sum())} labelled cells ({cells.source} of {options.reference.name}), and fitted by "
-        "Expectation-Maximization. Every gene has a factor of its own between mixtures and reference, with a gamma "
-        "distribution about 1, and a variance of its own; the distribution of both over genes was estimated, and both were "
-        "integrated out. Profiles follow the mixtures as far as the spread between "
-        f"{'donors' if options.donor else 'cells'} leaves them free. Samples were scaled to one total.\n\n"
+        f"Expression of {len(genes)} genes in {n} mixtures was taken as a sum of the mean profiles of {k} types, from {from_where}, "
+        f"and fitted by Expectation-Maximization; samples were scaled to one total. {WAYS[found.way]}\n\n"
         f"Fractions are of {of}: profiles are means of whole cells, so that a type of large cells does not count more. "
-        "Standard errors are those of the sandwich over genes plus the effect of each "
-        f"{'donor' if options.donor else 'group of cells'} of the reference; intervals are cut at 0 and 1. Counts of a type "
-        "in a sample (layers) are posterior means of latent normal expression."
+        "Standard errors are those of the sandwich over genes"
+        + (
+            f" plus the effect of each {'donor' if options.donor else 'group of cells'} of the reference"
+            * bool(len(reference.deviations))
+        )
+        + "; intervals are cut at 0 and 1. Counts of a type in a sample (layers) are posterior means of latent normal expression."
     )
     files = {
         "fractions.csv": "fraction of each type in each sample, with 95 % intervals",
@@ -385,7 +421,7 @@ def describe(
             Table("Fractions", f"Fraction of the {of}, rows sum to 1; intervals are in fractions.csv.", wide),
             Table("Types", "Size is the mean expression of a cell in the genes used.", sizes),
         ],
-        belief=[f"{listed(low)} is explained clearly worse than the others"] if low else [],
+        belief=belief + [f"{listed(low)} is explained clearly worse than the others"] * bool(low),
         checks=checks,
         methods=methods,
         references=REFERENCES,

@@ -70,6 +70,18 @@ class Fractions:
         """Fraction of the RNA (expression of the genes used) that each type makes up, and standard errors, shape (S, K)."""
         return shares_of(self.amounts, self.covariances, self.reference.sizes)
 
+    def together(self) -> tuple[Floats, Floats]:
+        """Correlation of the errors of two fractions of cells, and standard error of their sum: medians over samples,
+        shape (K, K) each.
+        """
+        ones = np.ones(len(self.reference.types))
+        slopes = share_slopes(self.amounts, ones)
+        covariances = slopes @ self.covariances @ slopes.transpose(0, 2, 1)
+        variances = np.einsum("skk->sk", covariances)
+        scale = np.sqrt(np.maximum(variances[:, :, None] * variances[:, None, :], 1e-300))
+        sums = variances[:, :, None] + variances[:, None, :] + 2.0 * covariances
+        return np.median(covariances / scale, axis=0), np.median(np.sqrt(np.maximum(sums, 0.0)), axis=0)
+
     def expression(self, sample: int) -> tuple[Floats, Floats]:
         """Counts of each gene in `sample` that come from each type, and standard deviations, shape (G, K).
 
@@ -89,11 +101,16 @@ class Fractions:
 def shares_of(amounts: Floats, covariances: Floats, sizes: Floats) -> tuple[Floats, Floats]:
     """``amounts sizes`` as shares of their sum, with standard errors by the delta method, both of shape (S, K)."""
     sized = amounts * sizes
-    total = sized.sum(axis=1, keepdims=True)
-    shares = sized / total
-    slope = (np.eye(len(sizes)) - shares[:, :, None]) * sizes / total[:, :, None]
+    slope = share_slopes(amounts, sizes)
     variances = np.einsum("ski,sij,skj->sk", slope, covariances, slope)
-    return shares, np.sqrt(np.maximum(variances, 0.0))
+    return sized / sized.sum(axis=1, keepdims=True), np.sqrt(np.maximum(variances, 0.0))
+
+
+def share_slopes(amounts: Floats, sizes: Floats) -> Floats:
+    """Derivative of the shares of ``amounts sizes`` in each amount, shape (S, K, K)."""
+    sized = amounts * sizes
+    total = sized.sum(axis=1)[:, None, None]
+    return np.asarray((np.eye(len(sizes)) - (sized[:, :, None] / total)) * sizes / total, dtype=np.float64)
 
 
 def certainty_of(reference: Reference) -> tuple[Floats, Floats]:

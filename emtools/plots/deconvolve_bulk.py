@@ -18,7 +18,13 @@ MARKERS_EACH = 6
 
 
 def draw_composition(
-    fractions: Floats, lower: Floats, upper: Floats, types: Sequence[str], samples: Sequence[str], folder: Path
+    fractions: Floats,
+    lower: Floats,
+    upper: Floats,
+    types: Sequence[str],
+    samples: Sequence[str],
+    folder: Path,
+    of: str = "cells",
 ) -> Picture:
     """Stacked bars of all samples, and below them each type with its 95 % intervals.
 
@@ -30,6 +36,8 @@ def draw_composition(
         Names.
     folder : Path
         Where the figure goes.
+    of : str
+        What the fractions are of: cells or RNA.
     """
     n, k = fractions.shape
     named = n <= MOST_NAMED
@@ -44,7 +52,7 @@ def draw_composition(
         for j, name in enumerate(types):
             axis.bar(np.arange(n), fractions[:, j], bottom=base, width=0.86, color=color_of(j), label=name, lw=0)
             base += fractions[:, j]
-        axis.set(ylim=(0, 1), xlim=(-0.6, n - 0.4), ylabel="fraction of cells")
+        axis.set(ylim=(0, 1), xlim=(-0.6, n - 0.4), ylabel=f"fraction of {of}")
         axis.set_title("What each sample is made of")
         if named:
             size = 7 if n <= 25 else 5
@@ -69,7 +77,7 @@ def draw_composition(
         order_words = "in the order above" if n <= MOST_INTERVALS else "from lowest to highest in each panel"
         bottom.supxlabel(f"samples, {order_words}", fontsize=7)
         caption = (
-            f"Fractions of cells in {n} samples. Below: every type on its own scale, dots are estimates, lines 95 % intervals, "
+            f"Fractions of {of} in {n} samples. Below: every type on its own scale, dots are estimates, lines 95 % intervals, "
             f"samples {order_words}. Intervals count errors of the reference; where they reach zero the type may be absent."
         )
         return save(figure, folder, Picture("composition", "Composition of the samples", caption))
@@ -170,7 +178,8 @@ def draw_factors(factors: Floats, means: Floats, folder: Path) -> Picture:
         left.set(xlabel="log2 of bulk over reference", ylabel="genes")
         left.set_title("Factor of each gene")
         some = means > 0
-        right.plot(means[some], logs[some], ".", ms=2, color=color_of(0), alpha=0.5, rasterized=True, mew=0)
+        size = 5 if len(factors) < 1000 else 2
+        right.plot(means[some], logs[some], ".", ms=size, color=color_of(0), alpha=0.5, rasterized=True, mew=0)
         right.axhline(0, color=INK, lw=0.8)
         right.set(xscale="log", xlabel="mean expression in the mixtures", ylabel="log2 factor", ylim=(-8, 8))
         figure.tight_layout()
