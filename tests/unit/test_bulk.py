@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from emtools.deconvolving.adapted import adapted
 from emtools.deconvolving.choice import deconvolve
 from emtools.deconvolving.fractions import shares_of
 from emtools.deconvolving.reference import Reference, reference_from_cells, reference_from_profiles
-from emtools.deconvolving.steady import moved_fractions
+from emtools.deconvolving.steady import moved_fractions, steady
 from emtools.errors import InputError
 from emtools.models.bulk_mixture import BulkMixture
 
@@ -82,7 +83,12 @@ def test_the_adapted_way_is_taken_where_it_pays_only():
     reference = reference_from_cells(cells(), codes, ("a", "b", "c"))
     numbers = rng.multinomial(300, [0.5, 0.3, 0.2], 8)
     kin = rng.poisson(numbers @ base).astype(float)
-    assert deconvolve(kin, reference, tol=1e-2).way == "adapted"
+    found = deconvolve(kin, reference, tol=1e-2)
+    assert found.way == "adapted"
+    rows = np.ascontiguousarray((kin * found.scales[:, None]).T)
+    steps = [way(rows, reference, found.scales, {"tol": 1e-2}) for way in (adapted, steady)]
+    (rich, errors), (plain, _) = (step.of_cells() for step in steps)
+    assert np.allclose(found.of_cells()[1] ** 2, errors**2 + (rich - plain) ** 2, rtol=1e-6, atol=1e-12)
     foreign = rng.poisson(numbers @ (base * np.exp(rng.normal(0, 1, base.shape)))).astype(float)
     assert deconvolve(foreign, reference, tol=1e-2).way == "steady"
     mixed = np.array([rng.multinomial(300, rng.dirichlet(np.ones(3))) for _ in range(12)])
