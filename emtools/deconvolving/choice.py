@@ -16,9 +16,7 @@ from emtools.kernels.mixing import expected_counts
 
 PAYS = 1.0 / 3.0  # of the errors over genes of the steady way: where those of the adapted one are below, it is taken
 SMALL = 0.003  # added to both errors before they are compared
-SAMPLED = (
-    20.0  # times the sampling variance of the reference that misfit may be where cells and mixtures are of one kind
-)
+SAMPLED = 20.0  # times the sampling variance of the reference: least misfit of cells and mixtures of two kinds
 
 
 def deconvolve(counts: Floats, reference: Reference, **climbing: Any) -> Fractions:
