@@ -25,6 +25,9 @@ Codes = npt.NDArray[np.intp]
 TABLE = "the table"  # source of what is no AnnData
 GENE_COLUMN = "gene"
 TABLES = (".csv", ".tsv", ".tab", ".txt")
+ARRAYS = 10.0  # logarithms without any zero that go beyond are intensities of arrays
+CLEARLY = 0.3  # of the other's spread of totals
+MOST_ROWS = 500  # rows whose totals are looked at
 LARGEST_LOG = 30.0  # logarithms of expression stay below; counts of thousands of genes do not
 ENSEMBL = re.compile(r"ENS[A-Z]*G\d{6,}(\.\d+)?$")
 LEAST_GENES = 20
@@ -151,9 +154,11 @@ def checked(path: Path, kind: str, adata: anndata.AnnData, matrix: Any, genes: A
         raise InputError(where, "every value is zero", "expression", "check how the file was made")
     notes: tuple[str, ...] = ()
     if is_logarithm(held, adata):
-        values = values.expm1() if sparse.issparse(values) else np.expm1(values)
+        base, shift = logarithm_of(values)
+        values = (values * np.log(base)).expm1() if sparse.issparse(values) else base**values - shift
         notes = (
-            f"{source} of {path.name} holds logarithms (no whole numbers, largest {held.max():.1f}): they were undone",
+            f"{source} of {path.name} holds logarithms (no whole numbers, largest {held.max():.1f}): they were undone as "
+            f"{'log2' if base == 2.0 else 'ln'}(x{' + 1' * (shift == 1.0)})",
         )
     names = tuple(str(name) for name in adata.obs_names)
     return Expression(path, names, tuple(str(gene) for gene in genes), values, source, adata, notes)
@@ -164,6 +169,27 @@ def is_logarithm(held: Floats, adata: anndata.AnnData) -> bool:
     sample = np.ravel(held)[:200_000]
     whole = bool((sample == np.floor(sample)).all())
     return bool(held.max() < LARGEST_LOG) and not whole
+
+
+def logarithm_of(values: Any) -> tuple[float, float]:
+    """Base, and what was added before, of logarithms.
+
+    The base under which totals are clearly the more alike: samples or cells are brought to one total before logarithms are
+    taken. Where that decides nothing, logarithms without zeros that go beyond `ARRAYS` are intensities of arrays, base 2;
+    others are natural.
+    """
+    some = values[:MOST_ROWS]
+    spreads = []
+    for scale in (1.0, np.log(2.0)):
+        part = (some * scale).expm1() if sparse.issparse(some) else np.expm1(some * scale)
+        both = [np.asarray(part.sum(axis=axis), dtype=np.float64).ravel() for axis in (0, 1)]
+        spreads.append(min(totals.std() / totals.mean() if totals.sum() > 0.0 else np.inf for totals in both))
+    if spreads[1] < CLEARLY * spreads[0]:
+        return 2.0, 1.0
+    unclear = spreads[0] >= CLEARLY * spreads[1]
+    if unclear and not sparse.issparse(values) and values.min() > 0.0 and values.max() > ARRAYS:
+        return 2.0, 0.0
+    return float(np.e), 1.0
 
 
 def turned(mixtures: Expression, genes: tuple[str, ...]) -> Expression:

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from emtools.branches.deconvolve_bulk import layer_names
 from emtools.cli import main
+from emtools.io.bulk import logarithm_of
 from emtools.io.outputs import OWN
 
 GENES = [f"G{i}" for i in range(90)]
@@ -187,6 +188,10 @@ def logged(adata):
     adata.X = np.log1p(1e4 * adata.X / adata.X.sum(axis=1, keepdims=True))
 
 
+def logged_base_2(adata):
+    adata.X = np.log2(1 + 1e6 * adata.X / adata.X.sum(axis=1, keepdims=True))
+
+
 def negative(adata):
     adata.X = adata.X - adata.X.mean(axis=0)
 
@@ -213,7 +218,9 @@ def twice(adata):
         (negative, 2, "some values are negative (scaled or centred data)"),
         (gap, 2, "1 values are missing or infinite"),
         (empty, 2, "s4 has no expression in the common genes"),
-        (logged, 0, "X of bulk.h5ad holds logarithms"),
+        (logged, 0, "X of bulk.h5ad holds logarithms (no whole numbers, largest"),
+        (logged, 0, "they were undone as ln(x + 1)"),
+        (logged_base_2, 0, "they were undone as log2(x + 1)"),
         (twice, 0, "1 gene names of bulk.h5ad occur more than once"),
     ],
 )
@@ -223,6 +230,22 @@ def test_hostile_mixtures(files, tmp_path, capsys, make, code, said):
     assert main(arguments(tmp_path, tmp_path / "out")) == code
     assert said in capsys.readouterr().err
     assert (tmp_path / "out").exists() == (code == 0)
+
+
+@pytest.mark.parametrize(
+    ("table", "base", "shift"),
+    [
+        (lambda x: np.log2(x + 30.0), 2.0, 0.0),
+        (lambda x: np.log2(1 + 1e6 * x / x.sum(axis=1, keepdims=True)), 2.0, 1.0),
+        (lambda x: np.log2(1 + 1e6 * x / x.sum(axis=1, keepdims=True)).T, 2.0, 1.0),
+        (lambda x: np.log1p(1e4 * x / x.sum(axis=1, keepdims=True)), np.e, 1.0),
+        (lambda x: sparse.csr_matrix(np.log1p(1e4 * x / x.sum(axis=1, keepdims=True))), np.e, 1.0),
+        (lambda x: np.log1p(x), np.e, 1.0),
+    ],
+)
+def test_base_of_logarithms(table, base, shift):
+    x = np.random.default_rng(3).negative_binomial(0.5, 0.001, (12, 400)).astype(float)
+    assert logarithm_of(table(x)) == (base, shift)
 
 
 @pytest.mark.parametrize(

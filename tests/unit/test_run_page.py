@@ -126,3 +126,10 @@ def test_two_fits_of_one_name_are_refused(tmp_path: Path) -> None:
     one = write(tmp_path / "x" / "a" / "fit.json", record())
     two = write(tmp_path / "y" / "a" / "fit.json", record())
     assert main(["summary", str(one), str(two), "--out", str(tmp_path / "out")]) == 2
+
+
+def test_the_figure_of_mixtures_is_their_composition(tmp_path: Path) -> None:
+    path = write(tmp_path / "bulk" / "fit.json", record() | {"branch": "deconvolve"})
+    for stem in ("convergence", "composition"):
+        (path.parent / f"{stem}.png").write_bytes(b"")
+    assert read_card(path, tmp_path).figure == "bulk/composition.png"
