@@ -39,6 +39,7 @@ from emtools.report.page import Page, Table
 
 Z95 = 1.959963984540054
 UNSAFE = re.compile(r"[/\x00-\x1f]+")  # what a key of an AnnData file cannot hold
+ONE_TOTAL = 0.01  # spread of the totals of profiles over their mean below which they were brought to one
 TRADES = -0.7  # correlation of the errors of two fractions below which they are said to trade places
 SEEN = 0.02  # standard error of a fraction from which this matters
 MOST_PAIRS = 3
@@ -187,6 +188,9 @@ def referred(
             )
         if len(cells.names) < 2:
             raise InputError(str(options.reference), f"one type ({cells.names[0]})", "two or more")
+        totals = np.asarray(cells.values.sum(axis=1))
+        if totals.std() < ONE_TOTAL * totals.mean():
+            notes.append("all profiles have one total: fractions are of RNA, not of cells")
         matched = match_genes(mixtures, cells, only)
         return reference_from_profiles(matched.cells.toarray().T, cells.names), matched, [*notes, *matched.notes]
     if options.labels is None:
@@ -381,7 +385,7 @@ def describe(
     sizes = pd.DataFrame(
         {
             "type": list(answer.types),
-            "cells": reference.n_cells,
+            **({"cells": reference.n_cells} if reference.n_cells.any() else {}),
             "size": reference.sizes,
             "mean fraction": mean.round(3),
             "lowest": answer.fractions.min(axis=0).round(3),

@@ -135,6 +135,14 @@ def test_options_that_do_not_fit_the_kind_of_reference(profiles, tmp_path, capsy
     assert "--labels: is missing" in capsys.readouterr().err
 
 
+def test_profiles_of_one_total_give_fractions_of_rna(profiles, tmp_path, capsys):
+    frame = pd.read_csv(profiles / "profiles.tsv", sep="\t", index_col=0)
+    (1e6 * frame / frame.sum()).to_csv(tmp_path / "profiles.csv")
+    words = ["deconvolve", str(profiles / "bulk.csv"), "--reference", str(tmp_path / "profiles.csv"), "--out"]
+    assert main([*words, str(tmp_path / "out")]) == 0
+    assert "all profiles have one total: fractions are of RNA" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("table", [False, True])
 def test_markers_restrict_the_genes(files, tmp_path, capsys, table):
     names = [*GENES[:20], *GENES[30:50], *GENES[60:80], "ABSENT"]
