@@ -11,14 +11,14 @@ these is kept here. The default was chosen on other seeds of pbmc68k and on
 
 - ``hoek``: omnideconv 1.1.0, 8 blood samples, cells of hao;
 - ``abis``: granulator, 12 blood samples, its 17 profiles; ``abis_hao``: with cells of hao; ``abis_bref``: with BRef of EPIC;
-- ``shenorr``: dtangle, RNA of three tissues on arrays (GSE19830).
+- ``shenorr``: dtangle, RNA of three tissues on arrays (GSE19830); ``hao``.
 
-It was then judged on what it had not seen:
+It was then judged on what had not set it:
 
 - ``fino``: deconvBench, 8 blood samples, cells of hao; ``fino_bref``, ``hoek_bref``: with BRef;
 - ``newman_fl``, ``newman_pbmc``: dtangle, lymphoma and blood on arrays, profiles of LM22;
 - ``seqc``: dtangle, RNA of A and B mixed to C and D (GSE47774, LIF_LIV); ``ratmix``: debCAM, 10,000 probes of GSE19830;
-- ``melanoma``: EPIC, four samples, TRef (known to earlier versions), ``hao``, and the seeds of pbmc68k below.
+- ``melanoma``: EPIC, four samples, TRef; and the seeds of pbmc68k below.
 
 nu-SVR is not run beyond `MOST_FOR_SVR` genes.
 

@@ -17,6 +17,7 @@ from emtools.kernels.mixing import expected_counts
 PAYS = 1.0 / 3.0  # of the errors over genes of the steady way: where those of the adapted one are below, it is taken
 SMALL = 0.003  # added to both errors before they are compared
 SAMPLED = 20.0  # times the sampling variance of the reference: least misfit of cells and mixtures of two kinds
+LEFT = 150.0  # the same of the adapted way: misfit that factors shared by all samples leave, where that is all there is
 
 
 def deconvolve(counts: Floats, reference: Reference, **climbing: Any) -> Fractions:
@@ -24,9 +25,9 @@ def deconvolve(counts: Floats, reference: Reference, **climbing: Any) -> Fractio
 
     The steady way assumes nothing about platforms. The adapted one gives each gene a factor and a noise of its own and lets
     profiles follow the mixtures. It is taken where the sampling of the reference cells explains most of the misfit
-    (`misfit`), so that profiles may follow; or where it cuts the errors over genes to less than `PAYS` (`gain`), so that
-    factors are there to be found. In the first case both ways should agree; by how much they do not, because the reference
-    lacks a type for instance, enters the standard errors.
+    (`misfit`), so that profiles may follow; or where with factors it explains most, and errors over genes fall below `PAYS`
+    of those of the steady way (`gain`). In the first case both ways should agree; by how much they do not, because the
+    reference lacks a type for instance, enters the standard errors. A reference without cells is taken in the steady way.
 
     Parameters
     ----------
@@ -44,10 +45,13 @@ def deconvolve(counts: Floats, reference: Reference, **climbing: Any) -> Fractio
     totals = counts.sum(axis=1)
     scales = np.median(totals) / totals
     y = np.ascontiguousarray((counts * scales[:, None]).T)
-    plain, rich = (way(y, reference, scales, climbing) for way in (steady, adapted))
+    plain = steady(y, reference, scales, climbing)
+    if not len(reference.deviations):
+        return plain
+    rich = adapted(y, reference, scales, climbing)
     if misfit(plain) < SAMPLED:
         return widened(rich, plain)
-    return rich if gain(plain, rich) < PAYS else plain
+    return rich if misfit(rich) < LEFT and gain(plain, rich) < PAYS else plain
 
 
 def widened(rich: Fractions, plain: Fractions) -> Fractions:
@@ -57,16 +61,12 @@ def widened(rich: Fractions, plain: Fractions) -> Fractions:
     return replace(rich, covariances=rich.covariances + apart[:, :, None] * apart[:, None, :])
 
 
-def misfit(plain: Fractions) -> float:
-    """Squared misfit over what the sampling of the reference cells would give, both divided by the mean; infinite where the
-    reference has no cells.
-    """
-    reference = plain.reference
-    if not len(reference.deviations):
-        return float("inf")
-    expected = expected_counts(plain.amounts, reference.profiles)
-    sampled = reference.errors @ (plain.amounts**2).T
-    return float(((plain.counts - expected) ** 2 / expected).sum() / (sampled / expected).sum())
+def misfit(found: Fractions) -> float:
+    """Squared misfit over what the sampling of the reference cells would give, both divided by the mean."""
+    factors = found.factors[:, None] if found.way == "adapted" else np.ones((1, 1))
+    expected = factors * expected_counts(found.amounts, found.profiles)
+    sampled = factors**2 * (found.reference.errors @ (found.amounts**2).T)
+    return float(((found.counts - expected) ** 2 / expected).sum() / (sampled / expected).sum())
 
 
 def gain(plain: Fractions, rich: Fractions) -> float:
