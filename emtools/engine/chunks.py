@@ -39,7 +39,7 @@ class Rows:
     Parameters
     ----------
     values : ndarray, shape (n, d)
-        One unit a row.
+        One unit a row; a CSR array where the source keeps rows sparse.
     weights : ndarray, shape (n,)
         Non-negative weight of each row; a weight of 2 equals the row twice.
     first : int

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from emtools.engine.chunks import REAL, VALUES_PER_CHUNK, Rows, check_weights
 from emtools.engine.protocol import Floats
@@ -142,3 +143,78 @@ class TableSource:
         if read.dtype.kind == "f":
             check_finite(self.table.name, values, first, self.missing)
         return Rows(values, np.ones(len(values)) if self.weights is None else self.weights[first:last], first)
+
+
+class SparseTable(Protocol):
+    """A table of sparse rows in pieces, as `Table`."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in a message."""
+        ...
+
+    @property
+    def n_columns(self) -> int:
+        """Number of columns."""
+        ...
+
+    @property
+    def edges(self) -> Edges:
+        """First row of each piece, and the number of rows, shape (n_pieces + 1,)."""
+        ...
+
+    def read_sparse(self, index: int) -> Any:
+        """Piece `index` as a CSR matrix, shape (rows, n_columns)."""
+        ...
+
+
+class SparseSource:
+    """Sparse rows that are never made dense, for models that take them: those of counts.
+
+    A chunk has a CSR array where others have an ndarray.
+
+    Parameters
+    ----------
+    table : SparseTable
+        What is read.
+    weights : array, shape (n,), optional
+        Non-negative weights, kept in memory; 1 by default.
+    exposures : array, shape (n,), optional
+        Exposure of each row (size factor), which becomes the last column.
+
+    Raises
+    ------
+    InputError
+        If there is no row or column, the weights do not fit, or an exposure is not above 0.
+    """
+
+    reads = True
+
+    def __init__(self, table: SparseTable, weights: Floats | None = None, exposures: Floats | None = None) -> None:
+        self.table, self.edges = table, table.edges
+        if not table.n_columns or self.edges[-1] < 1:
+            got = f"{self.edges[-1]} rows and {table.n_columns} columns"
+            raise InputError(table.name, got, "at least one of each", "check how it was made")
+        self.weights = None if weights is None else check_weights(weights, self.n_units)
+        self.exposures = None if exposures is None else np.asarray(exposures, dtype=np.float64)
+        if self.exposures is not None:
+            good = self.exposures.shape == (self.n_units,) and bool(((self.exposures > 0) & (self.exposures < np.inf)).all())
+            if not good:
+                got = f"array of shape {self.exposures.shape}"
+                raise InputError("exposures", got, f"{self.n_units} finite values above 0", "drop rows without counts")
+
+    @property
+    def n_units(self) -> int:
+        return int(self.edges[-1])
+
+    @property
+    def n_chunks(self) -> int:
+        return len(self.edges) - 1
+
+    def chunk(self, index: int) -> Rows:
+        first, last = int(self.edges[index]), int(self.edges[index + 1])
+        values: Any = sparse.csr_array(self.table.read_sparse(index)).astype(np.float64)
+        values.sum_duplicates()
+        if self.exposures is not None:
+            values = sparse.hstack([values, self.exposures[first:last, None]], format="csr")
+        return Rows(values, np.ones(last - first) if self.weights is None else self.weights[first:last], first)

@@ -197,8 +197,12 @@ class SparseTable:
         self.edges = even_edges(n, self.n_columns, chunk_rows=chunk_rows)
 
     def read(self, index: int) -> Array:
-        rows: Array = self.matrix[self.edges[index] : self.edges[index + 1]].toarray()
+        rows: Array = self.read_sparse(index).toarray()
         return rows
+
+    def read_sparse(self, index: int) -> Any:
+        """Piece `index` as it is."""
+        return self.matrix[self.edges[index] : self.edges[index + 1]]
 
 
 class DaskArrayTable:

@@ -320,8 +320,16 @@ class AnnDataTable:
             if self.indptr is None:
                 values: Array = node[first:last]
                 return values.reshape(len(values), -1)
-            bounds = self.indptr[first : last + 1]
-            part = slice(int(bounds[0]), int(bounds[-1]))
+        dense: Array = self.read_sparse(index).toarray()
+        return dense
+
+    def read_sparse(self, index: int) -> Any:
+        """Piece `index` of sparse rows as a CSR matrix."""
+        assert self.indptr is not None
+        first, last = int(self.edges[index]), int(self.edges[index + 1])
+        bounds = self.indptr[first : last + 1]
+        part = slice(int(bounds[0]), int(bounds[-1]))
+        with h5ad.opened(self.path) as file:
+            node = file[self.key]
             rows = (node["data"][part], node["indices"][part], bounds - bounds[0])
-            dense: Array = sparse.csr_matrix(rows, shape=(last - first, self.n_columns)).toarray()
-            return dense
+        return sparse.csr_matrix(rows, shape=(last - first, self.n_columns))

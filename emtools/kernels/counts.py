@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 from scipy.optimize import brentq
 from scipy.special import digamma, gammaln
 
@@ -72,8 +75,33 @@ def log_poisson(counts: Floats, means: Floats) -> Floats:
     """
     some = counts > 0.0
     x = np.where(some, counts, 1.0)
-    positive = x * log_minus((means - x) / x) - HALF_LOG_2PI - 0.5 * np.log(x) - stirling_error(x)
+    positive = x * log_excess(means, x) - HALF_LOG_2PI - 0.5 * np.log(x) - stirling_error(x)
     return np.where(some, positive, -means)
+
+
+def log_poisson_rows(counts: Any, exposures: Floats, rates: Floats) -> Floats:
+    """Log probability of rows of counts whose means are exposure times rate; of sparse rows from what is not zero.
+
+    Parameters
+    ----------
+    counts : ndarray or CSR array, shape (n, d)
+        Counts.
+    exposures : ndarray, shape (n,)
+        Positive.
+    rates : ndarray, shape (d,)
+        Positive.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Nats.
+    """
+    if not sparse.issparse(counts):
+        return np.asarray(log_poisson(counts, np.outer(exposures, rates)).sum(axis=1))
+    rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
+    means = exposures[rows] * rates[counts.indices]
+    above = np.bincount(rows, weights=log_poisson(counts.data, means) + means, minlength=counts.shape[0])
+    return np.asarray(above - exposures * rates.sum())
 
 
 def log_minus(values: Floats) -> Floats:
@@ -83,6 +111,26 @@ def log_minus(values: Floats) -> Floats:
     for power in range(10, 1, -1):
         series = small * series + (-1.0) ** (power - 1) / power
     return np.where(np.abs(values) <= SMALL, small * small * series, np.log1p(values) - values)
+
+
+def log_excess(values: Floats, about: Floats, apart: Floats | None = None) -> Floats:
+    """``log(v / a) - (v - a) / a`` of positive numbers, without cancellation, and of ratios below rounding too; at most 0.
+
+    Parameters
+    ----------
+    values, about : ndarray, of one shape
+        v and a.
+    apart : ndarray, optional
+        v - a, where it is known to more digits.
+
+    Returns
+    -------
+    ndarray, of the same shape
+    """
+    excess = (values - about if apart is None else apart) / about
+    far = excess < -0.5
+    logs = np.log(np.where(far, values, 1.0)) - np.log(np.where(far, about, 1.0))
+    return np.where(far, logs - excess, log_minus(np.maximum(excess, -0.5)))
 
 
 def stirling_error(values: Floats) -> Floats:
@@ -164,12 +212,12 @@ def log_negative_binomial(counts: Floats, means: Floats, dispersions: Floats) ->
         base = -HALF_LOG_2PI - 0.5 * np.log(x) - stirling_error(x)
         if dispersion * (1.0 + mean) * NEAR_POISSON < 1.0:
             table[~some, k] = -mean
-            table[some, k] = base + x * log_minus((mean - x) / x)
+            table[some, k] = base + x * log_excess(np.full_like(x, mean), x)
             continue
         size = 1.0 / dispersion
         n = x + size
         base += stirling_error(n) - stirling_error(np.asarray(size)) + 0.5 * np.log(size / n)
-        far = size * log_minus((x - mean) / (size + mean)) + x * log_minus(size * (mean - x) / (x * (size + mean)))
+        far = size * log_minus((x - mean) / (size + mean)) + x * log_excess(mean * n, x * (size + mean), size * (mean - x))
         table[~some, k] = -size * np.log1p(mean * dispersion)
         table[some, k] = base + far
     return table

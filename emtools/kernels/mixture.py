@@ -1,7 +1,7 @@
-"""E-step of a Gaussian mixture with full covariances: densities, shares and moments of a block of rows at a time.
+"""E-step of a Gaussian mixture: densities, shares and moments of a block of rows at a time.
 
 ``n`` rows, ``d`` features, ``K`` components. A block is kept feature by feature, so that the rows lie along the lanes
-of vector registers (`emtools.kernels.tiles`), and all that the inner loops touch stays in the cache. The readable
+of vector registers (`emtools.kernels.vectors`), and all that the inner loops touch stays in the cache. The readable
 version, which the tests hold this one to, is `emtools.kernels.gaussian.log_density_full` with
 `emtools.kernels.logspace.normalise_rows`.
 """
@@ -12,34 +12,40 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from emtools.kernels.direct import (
+    GROUP,
+    add_moments_of_1,
+    add_moments_of_2,
+    add_moments_of_4,
+    cross_pairs,
+    square_pairs,
+    square_strip,
+)
 from emtools.kernels.tiles import (
     DEPTH,
-    LANES,
-    STRIP,
+    TILE,
+    add_chosen,
     add_group,
-    add_products_of_2,
-    add_products_of_4,
+    add_products,
     add_squares_of_2,
     add_squares_of_4,
     fill_strip,
-    finish,
-    lane_sum,
-    share_lanes,
 )
+from emtools.kernels.vectors import LANES, STRIP, count_from, scale_shares, total_rows, weigh_rows
 
 Floats = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int64]
+Moments = tuple[float, float, Floats, Floats, Floats]
 
-BLOCK = 512  # rows
-# Weighted share of `LANES` rows together below which they add nothing to the moments of a component: far below rounding, for any number
-# of rows, unless the component itself holds less than 1e-10 rows.
+BLOCK = 480  # rows; not a power of two, whose features would meet in the same lines of the cache
+# Weighted share of a row below which it adds nothing to the products of a component: far below rounding, for any number of
+# rows, unless the component itself holds less than 1e-10 rows.
 NEGLIGIBLE = 1e-30
+FEW = 0.6  # fraction of a block below which the rows that count are picked out
 
 
-@njit(cache=True, nogil=True)
-def soft_moments(
-    values: Floats, weights: Floats, means: Floats, inverses: Floats, constants: Floats
-) -> tuple[float, float, Floats, Floats, Floats]:
-    """Expected moments of rows about the means of their components.
+def soft_moments(values: Floats, weights: Floats, means: Floats, inverses: Floats, constants: Floats) -> Moments:
+    """Expected moments of rows about the means of their components, with a covariance matrix each.
 
     Parameters
     ----------
@@ -69,93 +75,205 @@ def soft_moments(
     ----------
     Bishop (2006), Pattern Recognition and Machine Learning, eqs 2.43 and 9.23-9.25.
     """
+    k, d = means.shape
+    if d > 2:
+        return whole_moments(values, weights, means, inverses, constants)
+    scales = inverses[:, 0] if d == 1 else inverses
+    loglik, entropy, counts, first, squares, cross = few_moments(values, weights, means, scales, constants)
+    second = np.empty((k, d, d))
+    second[:, range(d), range(d)] = squares
+    if d == 2:
+        second[:, 0, 1] = second[:, 1, 0] = cross
+    return loglik, entropy, counts, first, second
+
+
+def soft_diagonal(values: Floats, weights: Floats, means: Floats, scales: Floats, constants: Floats) -> Moments:
+    """Expected moments of rows about the means of their components, with independent features.
+
+    Parameters
+    ----------
+    values, weights, means, constants
+        As in `soft_moments`.
+    scales : ndarray, shape (K, d)
+        Reciprocals of the standard deviations.
+
+    Returns
+    -------
+    loglik, entropy, counts, first
+        As in `soft_moments`.
+    second : ndarray, shape (K, d)
+        Sums of the squared deviations.
+    """
+    return few_moments(values, weights, means, scales, constants)[:5]
+
+
+@njit(cache=True, nogil=True)
+def read_block(
+    values: Floats, weights: Floats, begin: int, used: int, columns: Floats, block_weights: Floats
+) -> None:
+    """Rows from `begin` on, feature by feature; places up to `used` without a row hold the first one, without weight."""
+    n, d = values.shape
+    filled = min(used, n - begin)
+    for t in range(filled):
+        block_weights[t] = weights[begin + t]
+        for j in range(d):
+            columns[j * BLOCK + t] = values[begin + t, j]
+    for t in range(filled, used):
+        block_weights[t] = 0.0
+        for j in range(d):
+            columns[j * BLOCK + t] = columns[j * BLOCK]
+
+
+@njit(cache=True, nogil=True)
+def share_block(
+    shares: Floats, groups: int, constants: Floats, block_weights: Floats, outcome: Floats, counts: Floats
+) -> None:
+    """Squared distances of a block become weighted shares in place; what they sum to is added to `outcome` and `counts`."""
+    tops, totals, spreads = np.zeros(BLOCK), np.zeros(BLOCK), np.zeros(BLOCK)
+    for s in range(0, groups * LANES, 2 * LANES):
+        weigh_rows(shares, s, BLOCK, constants, tops, totals, spreads)
+    total_rows(block_weights, groups, tops, totals, spreads, outcome)
+    for k in range(len(constants)):
+        scale_shares(shares, k * BLOCK, groups, totals, counts, k * LANES)
+
+
+@njit(cache=True, nogil=True)
+def few_moments(
+    values: Floats, weights: Floats, means: Floats, scales: Floats, constants: Floats
+) -> tuple[float, float, Floats, Floats, Floats, Floats]:
+    """The E-step with independent features, `scales` (K, d); or of pairs of features, `scales` (K, 2, 2)."""
+    n, d = values.shape
+    n_components, pairs = len(means), scales.ndim == 3
+    flat, centres = scales.copy().reshape(-1), means.copy().reshape(-1)
+    columns, shares = np.zeros(d * BLOCK), np.zeros(n_components * BLOCK)
+    block_weights, outcome = np.zeros(BLOCK), np.zeros(2 * LANES)
+    firsts, seconds = np.zeros(n_components * d * LANES), np.zeros(n_components * d * LANES)
+    crosses, counts = np.zeros(n_components * LANES), np.zeros(n_components * LANES)
+    for begin in range(0, n, BLOCK):
+        used = min(BLOCK, -(-(n - begin) // STRIP) * STRIP)
+        read_block(values, weights, begin, used, columns, block_weights)
+        for k in range(n_components):
+            for s in range(0, used, STRIP):
+                if pairs:
+                    square_pairs(columns, s, BLOCK, centres, flat, k, shares, k * BLOCK + s)
+                else:
+                    square_strip(columns, s, BLOCK, d, centres, flat, k * d, shares, k * BLOCK + s)
+        groups = used // LANES
+        share_block(shares, groups, constants, block_weights, outcome, counts)
+        for k in range(n_components):
+            at = k * BLOCK
+            j = 0
+            while j + GROUP <= d:
+                m = k * d + j
+                add_moments_of_4(columns, j * BLOCK, BLOCK, centres, m, shares, at, groups, firsts, seconds)
+                j += GROUP
+            if j + 2 <= d:
+                m = k * d + j
+                add_moments_of_2(columns, j * BLOCK, BLOCK, centres, m, shares, at, groups, firsts, seconds)
+                j += 2
+            if j < d:
+                m = k * d + j
+                add_moments_of_1(columns, j * BLOCK, BLOCK, centres, m, shares, at, groups, firsts, seconds)
+            if pairs:
+                cross_pairs(columns, BLOCK, centres, shares, at, groups, k, crosses)
+    loglik, entropy = outcome[:LANES].sum(), outcome[LANES:].sum()
+    first, second = over_lanes(firsts).reshape(n_components, d), over_lanes(seconds).reshape(n_components, d)
+    return loglik, entropy, over_lanes(counts), first, second, over_lanes(crosses)
+
+
+@njit(cache=True, nogil=True)
+def over_lanes(sums: Floats) -> Floats:
+    """Sums over the lanes, shape (size / LANES,)."""
+    totals = np.zeros(len(sums) // LANES)
+    for i in range(len(totals)):
+        for t in range(LANES):
+            totals[i] += sums[i * LANES + t]
+    return totals
+
+
+@njit(cache=True, nogil=True)
+def whole_moments(
+    values: Floats, weights: Floats, means: Floats, inverses: Floats, constants: Floats
+) -> tuple[float, float, Floats, Floats, Floats]:
+    """The E-step with covariance matrices of three features or more."""
     n, d = values.shape
     n_components = len(means)
-    width = 2 if d <= 2 else 4
-    n_tiles = -(-d // width)
-    padded = n_tiles * width
+    n_tiles = -(-d // TILE)
+    padded = n_tiles * TILE
     matrices = np.zeros((n_components, padded, d))
     matrices[:, :d] = inverses
     flat, centres = matrices.reshape(-1), means.copy().reshape(-1)
     columns, strip = np.zeros(d * BLOCK), np.zeros(d * STRIP)
     shares, block_weights = np.zeros(n_components * BLOCK), np.zeros(BLOCK)
-    outcome, rows = np.zeros(2 * LANES), np.zeros(padded * DEPTH)
+    outcome, rows, places = np.zeros(2 * LANES), np.zeros(padded * DEPTH), np.zeros(BLOCK, dtype=np.int64)
     n_pairs = n_tiles * (n_tiles + 1) // 2
-    size = width * width * LANES
+    size = TILE * TILE * LANES
     sums = np.zeros(n_components * n_pairs * size)
-    firsts, counts = np.zeros(n_components * padded * LANES), np.zeros(n_components)
-    loglik = entropy = 0.0
+    firsts, counts = np.zeros(n_components * padded * LANES), np.zeros(n_components * LANES)
     for begin in range(0, n, BLOCK):
-        filled = min(BLOCK, n - begin)
-        for t in range(filled):
-            block_weights[t] = weights[begin + t]
-            for j in range(d):
-                columns[j * BLOCK + t] = values[begin + t, j]
-        used = -(-filled // STRIP) * STRIP
-        for t in range(filled, used):
-            block_weights[t] = 0.0
-            for j in range(d):
-                columns[j * BLOCK + t] = columns[j * BLOCK]
+        used = min(BLOCK, -(-(n - begin) // STRIP) * STRIP)
+        read_block(values, weights, begin, used, columns, block_weights)
         for k in range(n_components):
+            row = k * padded * d
             for s in range(0, used, STRIP):
                 fill_strip(columns, s, BLOCK, d, centres, k * d, strip)
                 at = k * BLOCK + s
                 shares[at : at + STRIP] = 0.0
-                row = k * padded * d
-                for i in range(0, d, width):
+                for i in range(0, d, TILE):
                     if d - i <= 2:
                         add_squares_of_2(flat, row + i * d, d, d, strip, shares, at)
                     else:
-                        add_squares_of_4(flat, row + i * d, d, min(i + 4, d), strip, shares, at)
-                finish(shares, at, STRIP // LANES, constants[k])
-        for s in range(0, used, LANES):
-            share_lanes(shares, s, BLOCK, n_components, block_weights, s, outcome, 0)
-            for t in range(min(LANES, filled - s)):
-                loglik += outcome[t]
-                entropy += outcome[LANES + t]
+                        add_squares_of_4(flat, row + i * d, d, min(i + TILE, d), strip, shares, at)
+        share_block(shares, used // LANES, constants, block_weights, outcome, counts)
         for k in range(n_components):
-            held = 0
-            base = k * n_pairs * size
-            for s in range(0, used, LANES):
-                at = k * BLOCK + s
-                total = lane_sum(shares, at)
-                if total < NEGLIGIBLE:
-                    continue
-                counts[k] += total
-                add_group(
-                    columns, s, BLOCK, d, centres, k * d, shares, at, rows, held * LANES, firsts, k * padded * LANES
-                )
-                held += 1
-                if held * LANES == DEPTH or s + LANES >= used:
-                    add_tiles(rows, n_tiles, width, held, sums, base, size)
-                    held = 0
-            if held > 0:
-                add_tiles(rows, n_tiles, width, held, sums, base, size)
-    first, second = np.zeros((n_components, d)), np.zeros((n_components, d, d))
+            at, groups = k * BLOCK, used // LANES
+            counting = count_from(shares, at, groups, NEGLIGIBLE)
+            few = counting < FEW * used
+            n_rows = pick(shares, at, used, places) if few else used
+            for s in range(0, n_rows, DEPTH):
+                upto = min(s + DEPTH, n_rows)
+                for t in range(s, upto, LANES):
+                    if few:
+                        add_chosen(
+                            columns, BLOCK, d, centres, k * d, shares, at, places, t, n_rows - t, rows, t - s, firsts,
+                            k * padded * LANES,
+                        )  # fmt: skip
+                    else:
+                        add_group(
+                            columns, t, BLOCK, d, centres, k * d, shares, at + t, rows, t - s, firsts,
+                            k * padded * LANES,
+                        )  # fmt: skip
+                add_tiles(rows, n_tiles, -(-(upto - s) // LANES), sums, k * n_pairs * size)
+    loglik, entropy = outcome[:LANES].sum(), outcome[LANES:].sum()
+    first = over_lanes(firsts).reshape(n_components, padded)[:, :d].copy()
+    products = over_lanes(sums).reshape(n_components, n_pairs, TILE, TILE)
+    second = np.zeros((n_components, d, d))
     for k in range(n_components):
-        for j in range(d):
-            for t in range(LANES):
-                first[k, j] += firsts[(k * padded + j) * LANES + t]
         for i in range(d):
             for j in range(i + 1):
-                row, column = i // width, j // width
-                tile = k * n_pairs + row * (row + 1) // 2 + column
-                at = tile * size + ((i % width) * width + j % width) * LANES
-                total = 0.0
-                for t in range(LANES):
-                    total += sums[at + t]
-                second[k, i, j] = second[k, j, i] = total
-    return loglik, entropy, counts, first, second
+                tile = (i // TILE) * (i // TILE + 1) // 2 + j // TILE
+                second[k, i, j] = second[k, j, i] = products[k, tile, i % TILE, j % TILE]
+    return loglik, entropy, over_lanes(counts), first, second
+
+
+@njit(cache=True, nogil=True)
+def pick(shares: Floats, at: int, used: int, places: Places) -> int:
+    """Places of a block whose share counts, and how many there are; beyond them place 0."""
+    held = 0
+    for t in range(used):
+        places[held] = t
+        if not shares[at + t] < NEGLIGIBLE:
+            held += 1
+    for t in range(held, min(held + LANES, used)):
+        places[t] = 0
+    return held
 
 
 @njit(cache=True, nogil=True, inline="always")
-def add_tiles(rows: Floats, n_tiles: int, width: int, steps: int, sums: Floats, base: int, size: int) -> None:
+def add_tiles(rows: Floats, n_tiles: int, steps: int, sums: Floats, base: int) -> None:
     """Add the products of all pairs of features in the lower triangle, tile by tile, to the sums of a component."""
     at = base
     for i in range(n_tiles):
         for j in range(i + 1):
-            if width == 2:
-                add_products_of_2(rows, i * width * DEPTH, j * width * DEPTH, steps, sums, at)
-            else:
-                add_products_of_4(rows, i * width * DEPTH, j * width * DEPTH, steps, sums, at)
-            at += size
+            add_products(rows, i * TILE * DEPTH, j * TILE * DEPTH, steps, sums, at)
+            at += TILE * TILE * LANES

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from scipy import sparse
 from scipy.special import xlogy
 
 from emtools.engine.chunks import Rows
 from emtools.engine.protocol import Assign, Floats, Source, Stats
 from emtools.errors import InputError
-from emtools.kernels.counts import log_poisson, log_powers, log_ratios
+from emtools.kernels.counts import log_poisson, log_poisson_rows, log_powers, log_ratios
 from emtools.kernels.logspace import log_or_minus_infinity
 from emtools.models.assignment import EVERY_KIND, shared_rows
 from emtools.models.counts import (
@@ -176,12 +177,12 @@ class PoissonMixture:
         InputError
             If the data are not counts with exposures above 0, all are zero, or fewer than K rows differ.
         """
-        for index in range(data.n_chunks):
-            self.split(data.chunk(index))
-        total_counts(data, self.n_features)
+        exposed = 0.0
+        for chunk in map(data.chunk, range(data.n_chunks)):
+            exposed += float(chunk.weights @ self.split(chunk)[1])
+        overall = total_counts(data, self.n_features) / exposed
         values, row_weights = sample_rows(data, rng, self.n_features + self.exposure)
         counts, exposures = self.split(Rows(values, row_weights))
-        overall = row_weights @ counts / (row_weights @ exposures)
         k = self.n_components
         if strategy == "random":
             rates = overall * rng.gamma(4.0, 0.25, size=(k, self.n_features))
@@ -204,8 +205,9 @@ class PoissonMixture:
             raise InputError("data", f"{chunk.values.shape[1]} columns", f"{d + self.exposure}")
         if not self.exposure:
             check_counts(chunk, d)
-            return chunk.values, np.ones(len(chunk.values))
-        counts, exposures = chunk.values[:, :d], chunk.values[:, d]
+            return chunk.values, np.ones(len(chunk.weights))
+        counts, exposures = chunk.values[:, :d], chunk.values[:, [d]]
+        exposures = exposures.toarray()[:, 0] if sparse.issparse(exposures) else exposures[:, 0]
         check_counts(Rows(counts, chunk.weights, chunk.first), d)
         good = (exposures > 0.0) & (exposures < math.inf)
         if not good.all():
@@ -233,7 +235,7 @@ class PoissonMixture:
         log_joint = self.log_joint(params, counts, exposures, anchor)
         given, loglik, entropy = shared_rows(log_joint, chunk.weights, assign, chunk.first)
         expected = given * chunk.weights[:, None]
-        constant = float(chunk.weights @ log_poisson(counts, np.outer(exposures, anchor.values)).sum(axis=1))
+        constant = float(chunk.weights @ log_poisson_rows(counts, exposures, anchor.values))
         return PoissonStats(
             n=float(chunk.weights.sum()),
             loglik=loglik + constant,
@@ -491,9 +493,8 @@ class MultinomialMixture:
 
 def log_multinomial(counts: Floats, bases: Floats) -> Floats:
     """``log N! + Σ_j (x_j log bases_j - log x_j!)`` of each row x with sum N, shape (n,) from (n, d) and (d,)."""
-    sizes = counts.sum(axis=1, keepdims=True)
+    sizes = counts.sum(axis=1)
     size = np.where(sizes > 0.0, sizes, 1.0)
-    means = size * bases
-    log_product = log_poisson(counts, means).sum(axis=1) + means.sum(axis=1)
-    log_probability: Floats = np.where(sizes[:, 0] > 0.0, log_product - log_poisson(size, size)[:, 0] - size[:, 0], 0.0)
+    log_product = log_poisson_rows(counts, size, bases) + size * bases.sum()
+    log_probability: Floats = np.where(sizes > 0.0, log_product - log_poisson(size, size) - size, 0.0)
     return log_probability

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import sparse
 
 from emtools.engine.chunks import Rows
 from emtools.engine.protocol import Assign, Floats, Source
@@ -43,13 +44,18 @@ def check_counts(chunk: Rows, n_columns: int, *, whole: bool = True) -> None:
     values = chunk.values
     if values.shape[1] != n_columns:
         raise InputError("data", f"{values.shape[1]} columns", f"{n_columns}")
+    held = values.data if sparse.issparse(values) else values
     with np.errstate(invalid="ignore"):
-        good = (values >= 0.0) & (values <= LARGEST_COUNT)
+        good = (held >= 0.0) & (held <= LARGEST_COUNT)
         if whole:
-            good &= values == np.floor(values)
+            good &= held == np.floor(held)
     if good.all():
         return
-    row, column = np.argwhere(~good)[0].tolist()
+    if sparse.issparse(values):
+        place = int(np.argmin(good))
+        row, column = int(np.searchsorted(values.indptr, place, side="right")) - 1, int(values.indices[place])
+    else:
+        row, column = np.argwhere(~good)[0].tolist()
     expected = "a whole number of at least 0" if whole else "a finite number of at least 0"
     where = f"row {chunk.first + row + 1}, column {column + 1}"
     raise InputError(where, f"{values[row, column]:g}", expected, "correct it or drop the row")

@@ -20,7 +20,7 @@ from emtools.errors import InputError
 from emtools.kernels import covariance_families as families
 from emtools.kernels import gaussian
 from emtools.kernels.logspace import log_or_minus_infinity, logsumexp_rows, normalise_rows
-from emtools.kernels.mixture import soft_moments
+from emtools.kernels.mixture import soft_diagonal, soft_moments
 from emtools.kernels.triangular import lower_inverses
 from emtools.models.assignment import EVERY_KIND, shared_rows
 from emtools.models.covariance_prior import CovariancePrior, data_prior
@@ -279,10 +279,10 @@ class GaussianMixture:
         Hard assignment gives each row to its best component, the first of equals; its `loglik` is
         then the classification log-likelihood (Celeux & Govaert 1992, doi:10.1016/0167-9473(92)90042-E).
         """
-        if self.layout == "full" and assign == "soft":
-            factors = gaussian.cholesky_factors(params.covariances)
-            if np.isfinite(factors).all():
-                return self.soft_full(params, factors, chunk)
+        if assign == "soft":
+            stats = self.soft(params, chunk)
+            if stats is not None:
+                return stats
         log_joint = self.log_joint(params, chunk.values)
         shares, loglik, entropy = shared_rows(log_joint, chunk.weights, assign, chunk.first)
         return self.moments(
@@ -294,19 +294,27 @@ class GaussianMixture:
             n=float(chunk.weights.sum()),
         )
 
-    def soft_full(self, params: MixtureParams, factors: Floats, chunk: Rows) -> MixtureStats:
-        """The soft E-step of the full family, from the lower Cholesky factors (K, d, d) of its covariances."""
-        inverses = lower_inverses(factors)
-        constants = log_or_minus_infinity(params.weights) - 0.5 * self.n_features * gaussian.LOG_2PI
-        loglik, entropy, counts, first, second = soft_moments(
-            np.ascontiguousarray(chunk.values),
-            np.ascontiguousarray(chunk.weights),
-            params.means,
-            inverses,
-            constants - gaussian.half_log_determinants(factors),
-        )
-        n = float(chunk.weights.sum())
-        return MixtureStats(n, loglik, entropy, counts, first, second, Origin(params.means, tied=False))
+    def soft(self, params: MixtureParams, chunk: Rows) -> MixtureStats | None:
+        """The soft E-step by `emtools.kernels.mixture`; None where a covariance is not positive definite."""
+        k, d = params.means.shape
+        constants = log_or_minus_infinity(params.weights) - 0.5 * d * gaussian.LOG_2PI
+        rows = np.ascontiguousarray(chunk.values), np.ascontiguousarray(chunk.weights), params.means
+        if self.layout in ("full", "tied"):
+            factors = gaussian.cholesky_factors(params.covariances.reshape(-1, d, d))
+            if not np.isfinite(factors).all():
+                return None
+            inverses = np.repeat(lower_inverses(factors), k // len(factors), axis=0)
+            results = soft_moments(*rows, inverses, constants - gaussian.half_log_determinants(factors))
+        else:
+            variances = params.covariances if self.layout == "diagonal" else self.repeat_features(params.covariances)
+            if not (variances > 0.0).all():
+                return None
+            results = soft_diagonal(*rows, 1.0 / np.sqrt(variances), constants - 0.5 * np.log(variances).sum(axis=1))
+        loglik, entropy, counts, first, second = results
+        if self.layout in ("tied", "spherical"):
+            second = second.sum(axis=0 if self.layout == "tied" else 1)
+        n, origin = float(chunk.weights.sum()), Origin(params.means, self.layout == "tied")
+        return MixtureStats(n, loglik, entropy, counts, first, second, origin)
 
     def moments(
         self, values: Floats, shares: Floats, origin: Floats, *, n: float, loglik: float, entropy: float

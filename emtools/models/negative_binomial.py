@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 from scipy.special import xlogy
 
 from emtools.engine.chunks import Rows
@@ -57,6 +59,33 @@ class NegativeBinomialParams:
     weights: Floats
     means: Floats
     dispersions: Floats
+
+
+@dataclass(frozen=True)
+class Column:
+    """A feature of a chunk by its distinct counts.
+
+    Parameters
+    ----------
+    values : ndarray, shape (h,)
+        Distinct counts, ascending.
+    place : ndarray of int, shape (n,) or (m,)
+        Which of them each row has, or each of `rows`.
+    rows : ndarray of int, shape (m,), or None
+        Rows that `place` is about, where all others are zero, the first of `values`; None for all rows.
+    """
+
+    values: Floats
+    place: Places
+    rows: Places | None
+
+    def held(self, expected: Floats, counts: Floats) -> Floats:
+        """Sum of the shares (n, K) of the rows that have each count, shape (h, K); `counts` is the sum over all rows."""
+        if self.rows is None:
+            return sum_by_place(self.place, expected, len(self.values))
+        held = sum_by_place(self.place, expected[self.rows], len(self.values))
+        held[0] = np.maximum(counts - held[1:].sum(axis=0), 0.0)
+        return held
 
 
 @dataclass(frozen=True)
@@ -167,9 +196,9 @@ class NegativeBinomialMixture:
             If the data are not counts, all are zero, or fewer than K rows differ.
         """
         k, d = self.n_components, self.n_features
-        total_counts(data, d)
+        totals = total_counts(data, d)
+        overall = totals / sum(float(data.chunk(index).weights.sum()) for index in range(data.n_chunks))
         values, row_weights = sample_rows(data, rng, d)
-        overall = np.average(values, axis=0, weights=row_weights)
         variance = np.average((values - overall) ** 2, axis=0, weights=row_weights)
         positive = np.where(overall > 0.0, overall, 1.0)
         dispersion = np.maximum(WITHIN * (variance - overall) / positive**2, 0.1)
@@ -182,8 +211,8 @@ class NegativeBinomialMixture:
         means = (1.0 - START_SHARE) * (groups.T @ values) / sizes[:, None] + START_SHARE * overall
         return NegativeBinomialParams(sizes / sizes.sum(), means, dispersions)
 
-    def tabulate(self, chunk: Rows) -> list[tuple[Floats, Places]]:
-        """For each feature its distinct counts, ascending, and the place of each row among them.
+    def tabulate(self, chunk: Rows) -> list[Column]:
+        """Each feature as its distinct counts and the place of each row among them.
 
         Raises
         ------
@@ -191,13 +220,26 @@ class NegativeBinomialMixture:
             If the number of columns is wrong or a value is no count.
         """
         check_counts(chunk, self.n_features)
-        return [np.unique(column, return_inverse=True) for column in chunk.values.T]
+        if not sparse.issparse(chunk.values):
+            return [Column(*np.unique(column, return_inverse=True), None) for column in chunk.values.T]
+        turned: Any = sparse.csc_array(chunk.values)
+        columns = []
+        for begin, end in pairwise(turned.indptr):
+            held = np.append(0.0, turned.data[begin:end])
+            values, place = np.unique(held, return_inverse=True)
+            columns.append(Column(values, place[1:], turned.indices[begin:end]))
+        return columns
 
-    def log_joint(self, params: NegativeBinomialParams, table: list[tuple[Floats, Places]]) -> Floats:
+    def log_joint(self, params: NegativeBinomialParams, table: list[Column], n_rows: int) -> Floats:
         """Log of weight times probability of tabulated rows, in nats, shape (n, K)."""
-        log_joint = np.tile(log_or_minus_infinity(params.weights), (len(table[0][1]), 1))
-        for j, (values, place) in enumerate(table):
-            log_joint += log_negative_binomial(values, params.means[:, j], params.dispersions[:, j])[place]
+        log_joint = np.tile(log_or_minus_infinity(params.weights), (n_rows, 1))
+        for j, column in enumerate(table):
+            log_probability = log_negative_binomial(column.values, params.means[:, j], params.dispersions[:, j])
+            if column.rows is None:
+                log_joint += log_probability[column.place]
+            else:
+                log_joint += log_probability[0]
+                log_joint[column.rows] += log_probability[column.place] - log_probability[0]
         return log_joint
 
     def e_step(self, params: NegativeBinomialParams, chunk: Rows, assign: Assign = "soft") -> NegativeBinomialStats:
@@ -209,16 +251,19 @@ class NegativeBinomialMixture:
             If a value is no count, or `assign` is unknown.
         """
         table = self.tabulate(chunk)
-        shares, loglik, entropy = shared_rows(self.log_joint(params, table), chunk.weights, assign, chunk.first)
+        log_joint = self.log_joint(params, table, len(chunk.weights))
+        shares, loglik, entropy = shared_rows(log_joint, chunk.weights, assign, chunk.first)
         expected = shares * chunk.weights[:, None]
-        held = tuple(sum_by_place(place, expected, len(values)) for values, place in table)
+        counts = expected.sum(axis=0)
         return NegativeBinomialStats(
             n=float(chunk.weights.sum()),
             loglik=loglik,
             entropy=entropy,
-            counts=expected.sum(axis=0),
+            counts=counts,
             totals=expected.T @ chunk.values,
-            histogram=Histogram(tuple(values for values, _ in table), held),
+            histogram=Histogram(
+                tuple(column.values for column in table), tuple(column.held(expected, counts) for column in table)
+            ),
         )
 
     def m_step(self, stats: NegativeBinomialStats, params: NegativeBinomialParams) -> NegativeBinomialParams:
@@ -274,4 +319,4 @@ class NegativeBinomialMixture:
 def sum_by_place(place: Places, weights: Floats, n_places: int) -> Floats:
     """Sum of the rows of `weights` (n, K) that share a place (n,), shape (n_places, K)."""
     columns = [np.bincount(place, weights=column, minlength=n_places) for column in weights.T]
-    return np.stack(columns, axis=1)
+    return np.stack(columns, axis=1).astype(np.float64)  # bincount of nothing is integer

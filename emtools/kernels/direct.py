@@ -1,0 +1,165 @@
+"""Loops of mixtures whose squares and moments fit the registers: independent features, and pairs of features.
+
+Every function has a readable version beside it, which also serves where numba is turned off
+(`emtools.kernels.vectors`). Arrays are flat; rows of data lie along the lanes of a vector.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+from emtools.kernels.vectors import LANES, STRIP, Emit, Floats, cg, plain
+
+GROUP = 4  # features whose moments are summed at once
+
+
+def square_emitted(
+    typingctx: Any, columns: Any, begin: Any, stride: Any, n: Any, mean: Any, scale: Any, m0: Any, out: Any, at: Any
+) -> Any:
+    whole = types.intp
+    signature = types.void(columns, whole, whole, whole, mean, scale, whole, out, whole)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        e = Emit(context, builder, signature, arguments)
+        columns, mean, scale, out = (e.data(i) for i in (0, 4, 5, 7))
+        begin, stride, m0, at = (arguments[i] for i in (1, 2, 6, 8))
+        sums = [e.sum() for _ in range(0, STRIP, LANES)]
+        with cg.for_range(builder, arguments[3]) as loop:
+            source, entry = builder.add(begin, builder.mul(stride, loop.index)), builder.add(m0, loop.index)
+            middle, factor = e.each(mean, entry), e.each(scale, entry)
+            for c, slot in enumerate(sums):
+                apart = builder.fmul(builder.fsub(e.load(columns, e.at(source, LANES * c)), middle), factor)
+                e.add_product_to(slot, apart, apart)
+        for c, slot in enumerate(sums):
+            e.store(builder.load(slot), out, e.at(at, LANES * c))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def square_readable(
+    columns: Floats, begin: int, stride: int, n: int, mean: Floats, scale: Floats, m0: int, out: Floats, at: int
+) -> None:
+    """Squared length of the scaled deviations of `STRIP` rows."""
+    places = begin + stride * np.arange(n)[:, None] + np.arange(STRIP)
+    apart = (columns[places] - mean[m0 : m0 + n, None]) * scale[m0 : m0 + n, None]
+    out[at : at + STRIP] = (apart**2).sum(axis=0)
+
+
+def moments(width: int) -> Any:
+    """A function that adds the first and second moments of `width` features, lane by lane."""
+
+    def add_moments(
+        typingctx: Any, columns: Any, begin: Any, stride: Any, mean: Any, m0: Any, shares: Any, at: Any, n: Any,
+        first: Any, second: Any,
+    ) -> Any:  # fmt: skip
+        whole = types.intp
+        signature = types.void(columns, whole, whole, mean, whole, shares, whole, whole, first, second)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            e = Emit(context, builder, signature, arguments)
+            columns, mean, shares, first, second = (e.data(i) for i in (0, 3, 5, 8, 9))
+            begin, stride, m0, at, n = (arguments[i] for i in (1, 2, 4, 6, 7))
+            middles = [e.each(mean, e.at(m0, j)) for j in range(width)]
+            starts = [begin]
+            for _ in range(width - 1):
+                starts.append(builder.add(starts[-1], stride))
+            sums, squares = ([e.sum() for _ in range(width)] for _ in range(2))
+            with cg.for_range(builder, n) as loop:
+                share = e.load(shares, e.at(at, LANES, loop.index))
+                for j in range(width):
+                    apart = builder.fsub(e.load(columns, e.at(starts[j], LANES, loop.index)), middles[j])
+                    shared = builder.fmul(apart, share)
+                    e.add_to(sums[j], shared)
+                    e.add_product_to(squares[j], shared, apart)
+            for j in range(width):
+                place = builder.mul(e.whole(LANES), e.at(m0, j))
+                e.flush(sums[j], first, place)
+                e.flush(squares[j], second, place)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    def readable(
+        columns: Floats, begin: int, stride: int, mean: Floats, m0: int, shares: Floats, at: int, n: int,
+        first: Floats, second: Floats,
+    ) -> None:  # fmt: skip
+        share = shares[at : at + n * LANES]
+        for j in range(width):
+            apart = columns[begin + j * stride : begin + j * stride + n * LANES] - mean[m0 + j]
+            place = slice((m0 + j) * LANES, (m0 + j + 1) * LANES)
+            first[place] += (apart * share).reshape(n, LANES).sum(axis=0)
+            second[place] += (apart * share * apart).reshape(n, LANES).sum(axis=0)
+
+    return readable if plain else intrinsic(add_moments)
+
+
+def pair_square_emitted(
+    typingctx: Any, columns: Any, begin: Any, stride: Any, mean: Any, inverse: Any, k: Any, out: Any, at: Any
+) -> Any:
+    signature = types.void(columns, types.intp, types.intp, mean, inverse, types.intp, out, types.intp)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        e = Emit(context, builder, signature, arguments)
+        columns, mean, inverse, out = (e.data(i) for i in (0, 3, 4, 6))
+        begin, stride, k, at = (arguments[i] for i in (1, 2, 5, 7))
+        middles = [e.each(mean, e.at(builder.mul(e.whole(2), k), j)) for j in range(2)]
+        a, b, c = (e.each(inverse, e.at(builder.mul(e.whole(4), k), j)) for j in (0, 2, 3))
+        for s in range(0, STRIP, LANES):
+            x = builder.fsub(e.load(columns, e.at(begin, s)), middles[0])
+            y = builder.fsub(e.load(columns, builder.add(e.at(begin, s), stride)), middles[1])
+            one, two = builder.fmul(a, x), e.multiply_add(b, x, builder.fmul(c, y))
+            e.store(e.multiply_add(one, one, builder.fmul(two, two)), out, e.at(at, s))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def pair_square_readable(
+    columns: Floats, begin: int, stride: int, mean: Floats, inverse: Floats, k: int, out: Floats, at: int
+) -> None:
+    """Squared length of the whitened deviations of `STRIP` rows of two features from the mean of component `k`."""
+    x, y = (columns[begin + j * stride : begin + j * stride + STRIP] - mean[2 * k + j] for j in range(2))
+    a, b, c = inverse[4 * k], inverse[4 * k + 2], inverse[4 * k + 3]
+    out[at : at + STRIP] = (a * x) ** 2 + (b * x + c * y) ** 2
+
+
+def pair_cross_emitted(
+    typingctx: Any, columns: Any, stride: Any, mean: Any, shares: Any, at: Any, n: Any, k: Any, cross: Any
+) -> Any:
+    signature = types.void(columns, types.intp, mean, shares, types.intp, types.intp, types.intp, cross)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        e = Emit(context, builder, signature, arguments)
+        columns, mean, shares, cross = (e.data(i) for i in (0, 2, 3, 7))
+        stride, at, n, k = (arguments[i] for i in (1, 4, 5, 6))
+        middles = [e.each(mean, e.at(builder.mul(e.whole(2), k), j)) for j in range(2)]
+        total = e.sum()
+        with cg.for_range(builder, n) as loop:
+            step = builder.mul(e.whole(LANES), loop.index)
+            x = builder.fsub(e.load(columns, step), middles[0])
+            y = builder.fsub(e.load(columns, builder.add(stride, step)), middles[1])
+            e.add_product_to(total, builder.fmul(x, e.load(shares, builder.add(at, step))), y)
+        e.flush(total, cross, builder.mul(e.whole(LANES), k))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def pair_cross_readable(
+    columns: Floats, stride: int, mean: Floats, shares: Floats, at: int, n: int, k: int, cross: Floats
+) -> None:
+    """Add the products of the deviations of two features from the mean of component `k`, lane by lane."""
+    x, y = (columns[j * stride : j * stride + n * LANES] - mean[2 * k + j] for j in range(2))
+    products = x * shares[at : at + n * LANES] * y
+    cross[k * LANES : (k + 1) * LANES] += products.reshape(n, LANES).sum(axis=0)
+
+
+add_moments_of_1, add_moments_of_2, add_moments_of_4 = moments(1), moments(2), moments(GROUP)
+square_strip: Any = square_readable if plain else intrinsic(square_emitted)
+square_pairs: Any = pair_square_readable if plain else intrinsic(pair_square_emitted)
+cross_pairs: Any = pair_cross_readable if plain else intrinsic(pair_cross_emitted)
