@@ -198,7 +198,9 @@ class SparseSource:
         self.weights = None if weights is None else check_weights(weights, self.n_units)
         self.exposures = None if exposures is None else np.asarray(exposures, dtype=np.float64)
         if self.exposures is not None:
-            good = self.exposures.shape == (self.n_units,) and bool(((self.exposures > 0) & (self.exposures < np.inf)).all())
+            good = self.exposures.shape == (self.n_units,) and bool(
+                ((self.exposures > 0) & (self.exposures < np.inf)).all()
+            )
             if not good:
                 got = f"array of shape {self.exposures.shape}"
                 raise InputError("exposures", got, f"{self.n_units} finite values above 0", "drop rows without counts")
@@ -216,5 +218,6 @@ class SparseSource:
         values: Any = sparse.csr_array(self.table.read_sparse(index)).astype(np.float64)
         values.sum_duplicates()
         if self.exposures is not None:
-            values = sparse.hstack([values, self.exposures[first:last, None]], format="csr")
+            last_column: Any = sparse.csr_array(self.exposures[first:last, None])
+            values = sparse.hstack([values, last_column], format="csr")
         return Rows(values, np.ones(last - first) if self.weights is None else self.weights[first:last], first)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from emtools.engine.chunks import VALUES_PER_CHUNK
 from emtools.engine.tables import SparseSource, even_edges
 from emtools.errors import InputError
 from emtools.io import h5ad
@@ -69,7 +68,9 @@ def counts_source(
         weights, exposures = (obs_in_memory(data, named) for named in (weights, exposures))
         matrix = matrix_of(data, key)
         if not sparse.issparse(matrix):
-            raise InputError("counts", f"{type(matrix).__name__}", "a sparse matrix", "use rows_source for dense tables")
+            raise InputError(
+                "counts", f"{type(matrix).__name__}", "a sparse matrix", "use rows_source for dense tables"
+            )
         table = SparseTable(matrix.tocsr())
         n_rows, n_counts = matrix.shape[0], int(matrix.nnz)
     table.edges = even_edges(n_rows, -(-n_counts // max(1, n_rows)), chunk_rows=chunk_rows)

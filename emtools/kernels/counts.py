@@ -19,6 +19,16 @@ HALF_LOG_2PI = 0.5 * float(np.log(2.0 * np.pi))
 STEP = 2.0  # first width, in nats, of the bracket about a size
 
 
+def is_sparse(values: Any) -> bool:
+    """Whether rows are a sparse matrix."""
+    return bool(sparse.issparse(values))
+
+
+def as_dense(values: Any) -> Floats:
+    """Rows as an ndarray."""
+    return np.asarray(values.toarray() if is_sparse(values) else values)
+
+
 def log_powers(counts: Floats, logs: Floats) -> Floats:
     """``Σ_j counts[i, j] logs[k, j]``, in which zero times minus infinity is 0.
 
@@ -96,7 +106,7 @@ def log_poisson_rows(counts: Any, exposures: Floats, rates: Floats) -> Floats:
     ndarray, shape (n,)
         Nats.
     """
-    if not sparse.issparse(counts):
+    if not is_sparse(counts):
         return np.asarray(log_poisson(counts, np.outer(exposures, rates)).sum(axis=1))
     rows = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
     means = exposures[rows] * rates[counts.indices]
@@ -217,7 +227,9 @@ def log_negative_binomial(counts: Floats, means: Floats, dispersions: Floats) ->
         size = 1.0 / dispersion
         n = x + size
         base += stirling_error(n) - stirling_error(np.asarray(size)) + 0.5 * np.log(size / n)
-        far = size * log_minus((x - mean) / (size + mean)) + x * log_excess(mean * n, x * (size + mean), size * (mean - x))
+        far = size * log_minus((x - mean) / (size + mean)) + x * log_excess(
+            mean * n, x * (size + mean), size * (mean - x)
+        )
         table[~some, k] = -size * np.log1p(mean * dispersion)
         table[some, k] = base + far
     return table

@@ -108,16 +108,20 @@ def soft_diagonal(values: Floats, weights: Floats, means: Floats, scales: Floats
 
 
 @njit(cache=True, nogil=True)
-def read_block(
-    values: Floats, weights: Floats, begin: int, used: int, columns: Floats, block_weights: Floats
-) -> None:
+def read_block(values: Floats, weights: Floats, begin: int, used: int, columns: Floats, block_weights: Floats) -> None:
     """Rows from `begin` on, feature by feature; places up to `used` without a row hold the first one, without weight."""
     n, d = values.shape
     filled = min(used, n - begin)
     for t in range(filled):
         block_weights[t] = weights[begin + t]
+    if d <= 2:
         for j in range(d):
-            columns[j * BLOCK + t] = values[begin + t, j]
+            for t in range(filled):
+                columns[j * BLOCK + t] = values[begin + t, j]
+    else:
+        for t in range(filled):
+            for j in range(d):
+                columns[j * BLOCK + t] = values[begin + t, j]
     for t in range(filled, used):
         block_weights[t] = 0.0
         for j in range(d):

@@ -190,7 +190,9 @@ def add_chosen_emitted(
         share = e.gather(shares, s0, chosen)
         for lane in range(1, LANES):
             number = builder.extract_element(share, ir.Constant(ir.IntType(32), lane))
-            kept = builder.select(builder.icmp_signed("<", e.whole(lane), held), number, ir.Constant(ir.DoubleType(), 0))
+            kept = builder.select(
+                builder.icmp_signed("<", e.whole(lane), held), number, ir.Constant(ir.DoubleType(), 0)
+            )
             share = builder.insert_element(share, kept, ir.Constant(ir.IntType(32), lane))
 
         def apart(feature: Any) -> Any:

@@ -34,7 +34,12 @@ LEAST = math.exp(LOWEST)
 SHIFTER = 6755399441055744.0  # 1.5 * 2^52: adding it rounds to an integer, in the low bits
 LOG2_E = 1.4426950408889634
 LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
-EXP_TERMS = tuple(1.0 / math.factorial(i) for i in range(13, -1, -1))
+# exp(x) for |x| <= log(2) / 2, interpolated at the 12 Chebyshev points: off by 1.7e-17 at most, relative.
+EXP_TERMS = (
+    2.5110049204818658e-08, 2.763265472252779e-07, 2.755724088722987e-06, 2.4801485441561313e-05,
+    0.00019841269890076403, 0.0013888888952352863, 0.008333333333319589, 0.04166666666648795,
+    0.1666666666666668, 0.5000000000000019, 1.0, 1.0,
+)  # fmt: skip
 LOG_TERMS = tuple(2.0 / (2 * i + 1) for i in range(11, -1, -1))
 SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
 
@@ -233,9 +238,7 @@ def weigh_readable(
     spreads[rows] = (squares[places] * clipped).sum(axis=0)
 
 
-def total_emitted(
-    typingctx: Any, weights: Any, n: Any, tops: Any, totals: Any, spreads: Any, out: Any
-) -> Any:
+def total_emitted(typingctx: Any, weights: Any, n: Any, tops: Any, totals: Any, spreads: Any, out: Any) -> Any:
     signature = types.void(weights, types.intp, tops, totals, spreads, out)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -259,9 +262,7 @@ def total_emitted(
     return signature, generate
 
 
-def total_readable(
-    weights: Floats, n: int, tops: Floats, totals: Floats, spreads: Floats, out: Floats
-) -> None:
+def total_readable(weights: Floats, n: int, tops: Floats, totals: Floats, spreads: Floats, out: Floats) -> None:
     """Add log-likelihoods and entropies of `n` vectors of rows to `out`; `totals` become what makes shares of densities."""
     rows = slice(0, n * LANES)
     weight, total = weights[rows], totals[rows].copy()

@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from scipy import sparse
 from scipy.special import xlogy
 
 from emtools.engine.chunks import Rows
 from emtools.engine.protocol import Assign, Floats, Source, Stats
 from emtools.errors import InputError
-from emtools.kernels.counts import log_poisson, log_poisson_rows, log_powers, log_ratios
+from emtools.kernels.counts import as_dense, log_poisson, log_poisson_rows, log_powers, log_ratios
 from emtools.kernels.logspace import log_or_minus_infinity
 from emtools.models.assignment import EVERY_KIND, shared_rows
 from emtools.models.counts import (
@@ -206,8 +205,7 @@ class PoissonMixture:
         if not self.exposure:
             check_counts(chunk, d)
             return chunk.values, np.ones(len(chunk.weights))
-        counts, exposures = chunk.values[:, :d], chunk.values[:, [d]]
-        exposures = exposures.toarray()[:, 0] if sparse.issparse(exposures) else exposures[:, 0]
+        counts, exposures = chunk.values[:, :d], as_dense(chunk.values[:, [d]])[:, 0]
         check_counts(Rows(counts, chunk.weights, chunk.first), d)
         good = (exposures > 0.0) & (exposures < math.inf)
         if not good.all():

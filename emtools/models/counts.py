@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from scipy import sparse
 
 from emtools.engine.chunks import Rows
 from emtools.engine.protocol import Assign, Floats, Source
 from emtools.errors import InputError
+from emtools.kernels.counts import is_sparse
 from emtools.models.assignment import shared_rows
 from emtools.models.hmm import from_log_odds, to_log_odds
 from emtools.models.mixture_starts import draw_seeds
@@ -41,17 +43,17 @@ def check_counts(chunk: Rows, n_columns: int, *, whole: bool = True) -> None:
     ...
     emtools.errors.InputError: row 1, column 2: 2.5; a whole number of at least 0; correct it or drop the row
     """
-    values = chunk.values
+    values: Any = chunk.values
     if values.shape[1] != n_columns:
         raise InputError("data", f"{values.shape[1]} columns", f"{n_columns}")
-    held = values.data if sparse.issparse(values) else values
+    held = values.data if is_sparse(values) else values
     with np.errstate(invalid="ignore"):
         good = (held >= 0.0) & (held <= LARGEST_COUNT)
         if whole:
             good &= held == np.floor(held)
     if good.all():
         return
-    if sparse.issparse(values):
+    if is_sparse(values):
         place = int(np.argmin(good))
         row, column = int(np.searchsorted(values.indptr, place, side="right")) - 1, int(values.indices[place])
     else:

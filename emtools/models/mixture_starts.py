@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 from scipy.cluster import hierarchy
 
 from emtools.engine.chunks import Rows
 from emtools.engine.protocol import Floats, Source
 from emtools.engine.search import Move, Moves
 from emtools.errors import InputError
+from emtools.kernels.counts import as_dense, is_sparse
 from emtools.kernels.logspace import log_or_minus_infinity, logsumexp_rows
 
 SAMPLE_ROWS = 2**16
@@ -52,22 +52,21 @@ def sample_rows(data: Source[Rows], rng: np.random.Generator, n_features: int) -
         chunk = data.chunk(index)
         if chunk.values.shape[1] != n_features:
             raise InputError("data", f"{chunk.values.shape[1]} columns", f"{n_features}")
-        if not np.isfinite(chunk.values.data if sparse.issparse(chunk.values) else chunk.values).all():
+        if not np.isfinite(chunk.values.data if is_sparse(chunk.values) else chunk.values).all():
             got = f"a value in chunk {index + 1} is not a finite number"
             raise InputError("data", got, "finite numbers", "impute or drop it")
         sizes.append(int((chunk.weights > 0.0).sum()))
     total = sum(sizes)
     if total == 0:
         raise InputError("weights", "all are zero", "at least one positive weight")
-    most = min(SAMPLE_ROWS, max(1, SAMPLE_VALUES // n_features)) if sparse.issparse(chunk.values) else SAMPLE_ROWS
+    most = min(SAMPLE_ROWS, max(1, SAMPLE_VALUES // n_features)) if is_sparse(chunk.values) else SAMPLE_ROWS
     chosen = np.arange(total) if total <= most else np.sort(rng.choice(total, most, replace=False))
     edges = np.searchsorted(chosen, np.concatenate([[0], np.cumsum(sizes)]))
     values, weights, before = [], [], 0
     for index, size in enumerate(sizes):
         chunk = data.chunk(index)
         rows = np.flatnonzero(chunk.weights > 0.0)[chosen[edges[index] : edges[index + 1]] - before]
-        found = chunk.values[rows]
-        values.append(found.toarray() if sparse.issparse(found) else found)
+        values.append(as_dense(chunk.values[rows]))
         weights.append(chunk.weights[rows])
         before += size
     return np.concatenate(values), np.concatenate(weights)

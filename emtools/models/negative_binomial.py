@@ -20,7 +20,7 @@ from scipy.special import xlogy
 
 from emtools.engine.chunks import Rows
 from emtools.engine.protocol import Assign, Floats, Source, Stats
-from emtools.kernels.counts import best_dispersion, log_negative_binomial
+from emtools.kernels.counts import best_dispersion, is_sparse, log_negative_binomial
 from emtools.kernels.logspace import log_or_minus_infinity
 from emtools.models.assignment import EVERY_KIND, shared_rows
 from emtools.models.counts import (
@@ -220,7 +220,7 @@ class NegativeBinomialMixture:
             If the number of columns is wrong or a value is no count.
         """
         check_counts(chunk, self.n_features)
-        if not sparse.issparse(chunk.values):
+        if not is_sparse(chunk.values):
             return [Column(*np.unique(column, return_inverse=True), None) for column in chunk.values.T]
         turned: Any = sparse.csc_array(chunk.values)
         columns = []

@@ -13,7 +13,7 @@ import pytest
 from emtools.engine.chunks import Rows
 from emtools.kernels import gaussian
 from emtools.kernels.logspace import entropy_rows, normalise_rows
-from emtools.kernels.mixture import BLOCK, soft_moments
+from emtools.kernels.mixture import BLOCK, FEW, soft_moments
 from emtools.models.mixture import GaussianMixture, MixtureParams
 
 
@@ -46,6 +46,16 @@ def fast(values, weights, params):
     return stats.loglik, stats.entropy, stats.counts, stats.first, stats.second
 
 
+def narrowed(params, family):
+    """The same parameters in a narrower family."""
+    covariances = {
+        "tied": params.covariances[0],
+        "diagonal": np.diagonal(params.covariances, axis1=1, axis2=2),
+        "spherical": params.covariances[:, 0, 0],
+    }[family]
+    return MixtureParams(params.weights, params.means, np.ascontiguousarray(covariances))
+
+
 def assert_same(values, weights, params, rtol=1e-13):
     for got, expected in zip(fast(values, weights, params), readable(values, weights, params), strict=True):
         scale = np.abs(expected).max()
@@ -60,6 +70,41 @@ def test_every_number_of_features(d):
 @pytest.mark.parametrize("n", [1, 2, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7])
 def test_every_end_of_a_block(n):
     assert_same(*draw(n, 6, 4, seed=n))
+
+
+@pytest.mark.parametrize("family", ["tied", "diagonal", "spherical"])
+@pytest.mark.parametrize(("n", "d"), [(1, 1), (200, 2), (BLOCK, 3), (BLOCK + 1, 4), (3 * BLOCK + 7, 7), (90, 9)])
+def test_every_family_is_the_full_one_narrowed(family, n, d):
+    values, weights, params = draw(n, d, 3, seed=n + d)
+    weights[0] = 1.0
+    model, given = GaussianMixture(3, d, family), narrowed(params, family)
+    stats = model.e_step(given, Rows(values, weights))
+    whole = MixtureParams(params.weights, params.means, model.covariance_matrices(given))
+    loglik, entropy, counts, first, second = readable(values, weights, whole)
+    variances = np.diagonal(second, axis1=1, axis2=2)
+    expected = {"tied": second.sum(axis=0), "diagonal": variances, "spherical": variances.sum(axis=1)}[family]
+    np.testing.assert_allclose([stats.loglik, stats.entropy], [loglik, entropy], rtol=1e-12, atol=1e-12)
+    for got, sums in ((stats.counts, counts), (stats.first, first), (stats.second, expected)):
+        np.testing.assert_allclose(got, sums, rtol=1e-12, atol=1e-13 * max(n, np.abs(sums).max()))
+
+
+@pytest.mark.parametrize("apart", [0.0, 8.0, 30.0])
+def test_rows_that_a_component_does_not_hold_may_be_left_out_of_its_products(apart):
+    """Overlapping components take all rows of a block, those far apart the few that count."""
+    rng = np.random.default_rng(5)
+    means = apart * rng.normal(size=(5, 6))
+    values = means[rng.integers(5, size=1000)] + rng.normal(size=(1000, 6))
+    params = MixtureParams(np.full(5, 0.2), means + 0.1, np.repeat(np.eye(6)[None], 5, axis=0))
+    held = (GaussianMixture(5, 6).responsibilities(params, values) > 1e-30).mean()
+    assert (held < FEW) == (apart > 1.0)
+    assert_same(values, rng.integers(0, 3, size=1000).astype(float), params)
+
+
+def test_a_variance_that_is_not_positive_is_not_finite():
+    values, weights, params = draw(50, 3, 2)
+    given = narrowed(params, "diagonal")
+    given.covariances[1, 2] = 0.0
+    assert math.isnan(GaussianMixture(2, 3, "diagonal").e_step(given, Rows(values, weights)).loglik)
 
 
 def test_one_component_of_many_features():
@@ -117,19 +162,41 @@ def test_a_row_that_no_component_can_have_made():
 DIGEST = """
 import hashlib
 import numpy as np
-from emtools.kernels.mixture import soft_moments
-rng, digest = np.random.default_rng(0), hashlib.sha256()
-for n, d, k in ((170, 2, 2), (333, 5, 3), (64, 7, 2)):
+from emtools.kernels.mixture import soft_diagonal, soft_moments
+rng, digest, printed = np.random.default_rng(0), hashlib.sha256(), []
+for n, d, k in ((40, 1, 2), (170, 2, 2), (333, 5, 3), (64, 7, 2)):
+    values, weights, means = rng.normal(size=(n, d)), rng.integers(0, 3, size=n).astype(float), rng.normal(size=(k, d))
     inverses = np.tril(rng.normal(size=(k, d, d)))
-    for part in soft_moments(rng.normal(size=(n, d)), np.ones(n), rng.normal(size=(k, d)), inverses, np.zeros(k)):
-        digest.update(np.asarray(part).tobytes())
+    far = np.repeat(10.0 * np.arange(k), d).reshape(k, d)
+    for parts in (
+        soft_moments(values, weights, means, inverses, np.zeros(k)),
+        soft_moments(values, weights, far, 5.0 * inverses, np.zeros(k)),
+        soft_diagonal(values, weights, means, 1.0 + rng.random(size=(k, d)), np.zeros(k)),
+    ):
+        for part in parts:
+            digest.update(np.asarray(part).tobytes())
+            printed += np.ravel(part).tolist()
 print(digest.hexdigest())
+print(*printed)
 """
 
 
+def run_digest(**environment):
+    """Digest and numbers of another process."""
+    found = subprocess.run(
+        [sys.executable, "-c", DIGEST], env={**os.environ, **environment}, capture_output=True, text=True, check=True
+    )
+    digest, numbers = found.stdout.splitlines()
+    return digest, np.array(numbers.split(), dtype=float)
+
+
 def test_compiled_now_or_loaded_from_the_cache_it_gives_the_same_bits(tmp_path):
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
-    runs = [subprocess.run([sys.executable, "-c", DIGEST], env=environment, capture_output=True, text=True, check=True)
-            for _ in range(2)]  # fmt: skip
+    first, second = (run_digest(NUMBA_CACHE_DIR=str(tmp_path))[0] for _ in range(2))
     assert any(tmp_path.rglob("*.nbc")), "nothing was cached"
-    assert runs[0].stdout == runs[1].stdout
+    assert first == second
+
+
+def test_the_readable_versions_give_the_same_without_a_compiler():
+    compiled, plain = run_digest()[1], run_digest(NUMBA_DISABLE_JIT="1")[1]
+    assert len(compiled) > 300
+    np.testing.assert_allclose(plain, compiled, rtol=1e-11, atol=1e-11)

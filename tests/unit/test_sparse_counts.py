@@ -166,7 +166,10 @@ def test_input_that_cannot_be_used_is_named(tmp_path):
     model, params = CASES["poisson"]
     some = sparse.csr_matrix(counts)
     calls = [
-        (lambda: total_stats(model, counts_source(sparse.csr_matrix(wrong), chunk_rows=11), params), "row 41, column 4: 2.5"),
+        (
+            lambda: total_stats(model, counts_source(sparse.csr_matrix(wrong), chunk_rows=11), params),
+            "row 41, column 4: 2.5",
+        ),
         (lambda: total_stats(model, counts_source(some[:, :4]), params), "4 columns; 7"),
         (lambda: counts_source(counts), "rows_source"),
         (lambda: counts_source(adata), "rows_source"),
