@@ -88,11 +88,11 @@ def test_every_family_is_the_full_one_narrowed(family, n, d):
         np.testing.assert_allclose(got, sums, rtol=1e-12, atol=1e-13 * max(n, np.abs(sums).max()))
 
 
-@pytest.mark.parametrize("apart", [0.0, 8.0, 30.0])
+@pytest.mark.parametrize("apart", [0.0, 2.0, 20.0])
 def test_rows_that_a_component_does_not_hold_may_be_left_out_of_its_products(apart):
-    """Overlapping components take all rows of a block, those far apart the few that count."""
+    """Overlapping components take all rows of a block, pairs of them far from each other the few that count."""
     rng = np.random.default_rng(5)
-    means = apart * rng.normal(size=(5, 6))
+    means = apart * np.array([0.0, 1.0, 9.0, 10.0, 30.0])[:, None] * np.ones(6)
     values = means[rng.integers(5, size=1000)] + rng.normal(size=(1000, 6))
     params = MixtureParams(np.full(5, 0.2), means + 0.1, np.repeat(np.eye(6)[None], 5, axis=0))
     held = (GaussianMixture(5, 6).responsibilities(params, values) > 1e-30).mean()

@@ -106,9 +106,12 @@ def test_a_pass_over_sparse_rows_equals_dense_ones(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_whole_fit_is_that_of_dense_rows(name):
+def test_starts_and_climbs_are_those_of_dense_rows(name):
     model, _ = CASES[name]
-    mine, theirs = (fit(model, source, starts=2, seed=3, max_passes=400) for source in sources(name, *cells(4, n=90)))
+    mine, theirs = (
+        fit(model, source, starts=1, seed=3, max_passes=12, certificate=False)
+        for source in sources(name, *cells(4, n=90))
+    )
     assert mine.loglik == pytest.approx(theirs.loglik, rel=1e-9)
 
 
