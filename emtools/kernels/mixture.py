@@ -80,7 +80,7 @@ def soft_moments(values: Floats, weights: Floats, means: Floats, inverses: Float
         return whole_moments(values, weights, means, inverses, constants)
     scales = inverses[:, 0] if d == 1 else inverses
     loglik, entropy, counts, first, squares, cross = few_moments(values, weights, means, scales, constants)
-    second = np.empty((k, d, d))
+    second = np.zeros((k, d, d))
     second[:, range(d), range(d)] = squares
     if d == 2:
         second[:, 0, 1] = second[:, 1, 0] = cross
