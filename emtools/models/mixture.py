@@ -456,6 +456,8 @@ class GaussianMixture:
         A covariance has collapsed where its least variance, in the data's standard deviations, is
         below `COLLAPSED`: the likelihood is unbounded along that way (Day 1969, doi:10.1093/biomet/56.3.463).
         """
+        if np.isnan(stats.counts).any():
+            return "a covariance has collapsed: it is not positive definite"
         empty = np.flatnonzero(~(stats.counts > 0.0))
         if empty.size:
             return f"component {empty[0] + 1} of {self.n_components} has no rows left"
