@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir  # type: ignore[import-untyped]
-from llvmlite.binding import get_host_cpu_features  # type: ignore[import-untyped]
 from numba import config, types
 from numba.core import cgutils
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 Floats = npt.NDArray[np.float64]
@@ -24,7 +24,7 @@ plain: bool = config.DISABLE_JIT  # type: ignore[attr-defined]
 
 # Rows in a vector, and running sums that the registers hold beside what is added: AVX-512 has 32 registers of 8 numbers,
 # the others 16 of 4.
-LANES, SLOTS = (8, 16) if get_host_cpu_features().get("avx512f", False) else (4, 8)
+LANES, SLOTS = (8, 16) if "+avx512f" in get_host_cpu_features() else (4, 8)  # type: ignore[no-untyped-call]
 STRIP = SLOTS // 4 * LANES  # rows whose squares are summed at once
 
 DOUBLE, WORD = ir.DoubleType(), ir.IntType(64)
