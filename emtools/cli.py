@@ -238,7 +238,7 @@ def add_impute(branches: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action="extend",
         default=[],
         metavar="COLUMN=SCALE",
-        help="log, logit, rank-normal, yeo-johnson, box-cox or none; * for all other markers",
+        help="log, logit, rank-normal, yeo-johnson, box-cox, 'box-cox 0.25' or none; * for all other markers",
     )
     model.add_argument(
         "--prior",

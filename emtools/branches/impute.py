@@ -30,7 +30,7 @@ from emtools.io.dictionary import Dictionary, Limit, write_dictionary
 from emtools.io.outputs import staged
 from emtools.io.tables import Table, read_table, write_completed, write_flags
 from emtools.kernels import imputation as kernels
-from emtools.kernels.scales import KINDS, BoxCox, Identity, Scale, scale_of
+from emtools.kernels.scales import BoxCox, Identity, Scale, kind_and_power, scale_of, word_of
 from emtools.plots.impute import draw_all
 
 Floats = npt.NDArray[np.float64]
@@ -277,8 +277,7 @@ def marker_scales(
     asked: dict[str, tuple[str, str]] = dict.fromkeys(log, ("log", "--log"))
     for word in scale:
         name, kind = split_pair(word, "--scale", "CRP=log")
-        if kind not in KINDS:
-            raise InputError("--scale", f"no scale {kind!r}", f"one of {', '.join(KINDS)}", "check the word")
+        kind_and_power(kind, "--scale")
         asked.setdefault(name, (kind, "--scale"))
     for name, (_, option) in asked.items():
         if name not in (*table.markers, EVERY):
@@ -287,15 +286,19 @@ def marker_scales(
             )
     found: list[Scale | None] = []
     limited = table.readings.bounded.any(axis=0)
+    low, high = table.readings.bounds()
     for j, name in enumerate(table.markers):
         kind, option = asked.get(name) or (
             (table.scales[j], "the dictionary") if table.scales[j] else asked.get(EVERY, ("", "--scale"))
         )
         open_to_choice = kind in ("", "box-cox") and limited[j]
+        limits = np.concatenate([bound[table.readings.bounded[:, j], j] for bound in (low, high)])
         found.append(
             None
             if open_to_choice
-            else scale_of(kind or "none", table.values[:, j], at=lambda row, j=j: table.at(row, j), option=option)
+            else scale_of(
+                kind or "none", table.values[:, j], limits=limits, at=lambda row, j=j: table.at(row, j), option=option
+            )
         )
     chosen = limited_scales(table.readings, found, design.matrix(table.covariates)) if None in found else {}
     told = [
@@ -313,8 +316,13 @@ def on_scale(scale: Scale) -> str:
 
 
 def as_used(table: Table, scales: Sequence[Scale]) -> Dictionary:
-    """The dictionary with the scales that the model had."""
-    used = {name: scale.name for name, scale in zip(table.markers, scales, strict=True) if scale.name != "none"}
+    """The dictionary with the scales that the model had; none is a choice where a marker has limits."""
+    limited = table.readings.bounded.any(axis=0)
+    used = {
+        name: word_of(scale)
+        for name, scale, chosen in zip(table.markers, scales, limited, strict=True)
+        if chosen or scale.name != "none"
+    }
     entries = tuple(replace(entry, scale=used.get(entry.column, entry.scale)) for entry in table.dictionary.entries)
     return replace(table.dictionary, entries=entries)
 

@@ -14,7 +14,7 @@ from emtools.errors import InputError
 from emtools.io.cell_text import as_number
 from emtools.io.delimited import read_delimited, unquote
 from emtools.io.outputs import require_file
-from emtools.kernels.scales import KINDS
+from emtools.kernels.scales import kind_and_power
 
 ROLES = ("id", "marker", "covariate", "batch", "leave")
 TYPES = ("number", "interval", "binary", "category", "text", "date")
@@ -38,7 +38,8 @@ class Entry:
     unit : str
         Unit, empty where unknown.
     scale : str
-        "none", "log", "logit", "rank-normal", "yeo-johnson" or "box-cox"; empty where nobody chose.
+        "none", "log", "logit", "rank-normal", "yeo-johnson", "box-cox" or "box-cox" and its power; empty where nobody
+        chose.
     missing_codes, below_codes, above_codes : tuple of str
         Codes for a missing value, and for one below or above the limits.
     lod, upper_limit : float, str or None
@@ -174,8 +175,11 @@ def entry_of(texts: Mapping[str, str], place: str) -> Entry:
     for name, text in texts.items():
         if name in ("column", "unit", "note"):
             values[name] = text
-        elif name in ("role", "type", "scale"):
+        elif name in ("role", "type"):
             values[name] = one_of(text.lower(), name, place)
+        elif name == "scale":
+            values[name] = text.lower()
+            kind_and_power(text.lower() or "none", f"{place}, field scale")
         elif name.endswith("_codes"):
             values[name] = tuple(code.strip() for code in text.split(CODES_APART)) if text else ()
         elif name in ("lod", "upper_limit"):
@@ -195,7 +199,7 @@ def entry_of(texts: Mapping[str, str], place: str) -> Entry:
 
 def one_of(text: str, name: str, place: str) -> str:
     """A word of a short list."""
-    words = {"role": ROLES, "type": TYPES, "scale": KINDS}[name]
+    words = {"role": ROLES, "type": TYPES}[name]
     if text not in words and (text or name == "role"):
         raise InputError(f"{place}, field {name}", repr(text), f"one of {', '.join(words)}", "mend the word")
     return text

@@ -370,17 +370,60 @@ def yeo_johnson_loglik(values: Floats, power: float) -> float:
     return -0.5 * values.size * float(np.log(spread)) + (power - 1.0) * logs if spread > 0 else -np.inf
 
 
+def kind_and_power(word: str, option: str) -> tuple[str, float | None]:
+    """A kind of `KINDS`, and the power where one stands behind box-cox.
+
+    Raises
+    ------
+    InputError
+        If the word is neither; `option` says where it stood.
+
+    Examples
+    --------
+    >>> kind_and_power("box-cox 0.25", "--scale"), kind_and_power("log", "--scale")
+    (('box-cox', 0.25), ('log', None))
+    """
+    kind, _, text = word.partition(" ")
+    try:
+        power = float(text.replace(",", ".")) if text and kind == "box-cox" else np.nan
+    except ValueError:
+        power = np.nan
+    named = POWERS[0] <= power <= POWERS[1]
+    if not named and (text or kind not in KINDS):
+        needed = f"one of {', '.join(KINDS)}, or box-cox and a power from {POWERS[0]:g} to {POWERS[1]:g}"
+        raise InputError(option, f"no scale {word!r}", needed, "check the word")
+    return kind, (power if named else None)
+
+
+def word_of(scale: Scale) -> str:
+    """The word from which `scale_of` makes the same scale of the same values and limits.
+
+    Examples
+    --------
+    >>> word_of(BoxCox(0.25, 1.0, 0.1, 100.0)), word_of(Log())
+    ('box-cox 0.25', 'log')
+    """
+    return f"box-cox {scale.power!r}" if isinstance(scale, BoxCox) else scale.name
+
+
 def scale_of(
-    kind: str, values: Floats, *, at: Callable[[int], str] = lambda row: f"row {row + 1}", option: str = "the scale"
+    word: str,
+    values: Floats,
+    *,
+    limits: Floats | None = None,
+    at: Callable[[int], str] = lambda row: f"row {row + 1}",
+    option: str = "the scale",
 ) -> Scale:
     """The scale of a kind that suits the observed values.
 
     Parameters
     ----------
-    kind : str
-        One of `KINDS`.
+    word : str
+        One of `KINDS`, or box-cox and its power.
     values : ndarray, shape (n,)
         NaN where not observed.
+    limits : ndarray, any shape, optional
+        Finite bounds of cells without a value, over which a scale of named power reaches as well.
     at : callable
         Words for the place of a row, for messages.
     option : str
@@ -400,11 +443,16 @@ def scale_of(
     >>> scale_of("logit", np.array([20.0, 65.0, np.nan])).high
     100.0
     """
-    if kind not in KINDS:
-        raise InputError(option, f"no scale {kind!r}", f"one of {', '.join(KINDS)}", "check the word")
+    kind, power = kind_and_power(word, option)
     seen = values[~np.isnan(values)]
     scale: Scale = Identity()
-    if kind == "log":
+    if power is not None:
+        require_support(Log(), values, at=at, option=option)
+        known = seen if limits is None else np.concatenate([seen, np.ravel(limits)])
+        if not (known > 0).any():
+            raise InputError(option, "no value above 0", f"some for the scale {word}", "choose the scale none")
+        scale = box_cox_of(known, power)
+    elif kind == "log":
         scale = Log()
     elif kind == "logit":
         scale = Logit(0.0, 100.0 if seen.size and seen.max() > 1.0 else 1.0)

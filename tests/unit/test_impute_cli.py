@@ -429,7 +429,12 @@ def test_limits_hold_and_ask_for_a_power(tmp_path, capsys):
     ends = cells[["lower", "value", "upper"]].to_numpy()
     assert (np.diff(ends, axis=1) > 0).all()
     scales = pd.read_csv(out / "dictionary.tsv", sep="\t").set_index("column")["scale"]
-    assert scales["crp"] == "box-cox"
+    assert scales[["crp", "il6"]].tolist() == ["box-cox 0.25", "none"]
+    again = ["impute", str(tmp_path / "limits.csv"), "--dictionary", str(out / "dictionary.tsv"), "--out"]
+    assert main([*again, str(tmp_path / "again")]) == 0
+    assert "modelled on" not in capsys.readouterr().err
+    for name in ("dictionary.tsv", "imputed_cells.tsv"):
+        assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
     assert main([*words, str(tmp_path / "as_is"), "--scale", "crp=none"]) == 0
     assert json.loads((tmp_path / "as_is" / "fit.json").read_text())["extra"]["scales"]["crp"] == "none"
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from emtools.errors import InputError
-from emtools.kernels.scales import KINDS, Log, Logit, YeoJohnson, scale_from_json, scale_of
+from emtools.kernels.scales import KINDS, Log, Logit, YeoJohnson, box_cox_of, scale_from_json, scale_of, word_of
 
 RNG = np.random.default_rng(4)
 SAMPLES = {
@@ -111,11 +111,23 @@ def test_the_power_does_not_depend_on_the_unit_of_the_table():
         ("logit", [50.0, 120.0, 3.0], "line 2: 120 has no logit; values above 0 and below 100"),
         ("rank-normal", [1.0, 1.0, np.nan], "no two different values"),
         ("cube", [1.0, 2.0], "no scale 'cube'; one of none, log"),
+        ("box-cox 9", [1.0, 2.0], "no scale 'box-cox 9'; .*box-cox and a power from -4 to 6"),
+        ("box-cox 0.5", [1.0, 0.0], "line 2: 0 has no logarithm"),
+        ("box-cox 0.5", [np.nan, np.nan], "no value above 0"),
     ],
 )
 def test_values_that_a_scale_does_not_allow_are_named(kind, values, message):
     with pytest.raises(InputError, match=message):
         scale_of(kind, np.array(values), at=lambda row: f"line {row + 1}", option="--log")
+
+
+def test_a_word_gives_the_power_back():
+    values = SAMPLES["log-normal"]
+    fitted = scale_of("box-cox", values)
+    assert scale_of(word_of(fitted), values) == fitted
+    assert [word_of(scale_of(kind, values)) for kind in ("none", "log", "yeo-johnson")] == ["none", "log", "yeo-johnson"]
+    limits = np.array([values.min() / 8, -np.inf])
+    assert scale_of("box-cox 0,5", values, limits=limits) == box_cox_of(np.append(values, limits[:1]), 0.5)
 
 
 def test_a_draw_beyond_the_range_keeps_a_positive_marker_positive():
