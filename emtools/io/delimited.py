@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emtools.errors import InputError
-from emtools.io.cell_text import COMMA_NUMBER, NUMBER
+from emtools.io.cell_text import COMMA_NUMBER, NUMBER, Rules, what_it_says
 from emtools.io.sniff import GZIP
 
 SEPARATORS = (",", "\t", ";", "|")
@@ -117,8 +117,8 @@ def read_delimited(path: Path) -> Delimited:
     """Read a delimited text file with one header line.
 
     The separator is found in the text. A header that is one name short, as R writes it, gets an unnamed first column.
-    Lines above it that fill less than `LEAST_SHARE` of its width, as plate readers and spreadsheets put there, are passed
-    over.
+    Lines above it that leave much of its width blank, as plate readers and spreadsheets put there, are passed over; see
+    `find_header`.
 
     Raises
     ------
@@ -162,9 +162,10 @@ def read_delimited(path: Path) -> Delimited:
 
 
 def find_header(lines: Sequence[Sequence[str]]) -> int:
-    """Place of the header among the first lines: the first, unless that and those below it fill little of the width.
+    """Place of the header among the first lines: the first, unless that and those below it leave much of the width blank.
 
-    Then it is the first line that names every column of the lines below it, if there is one.
+    A line leaves much of it blank that fills less than `LEAST_SHARE` of it, or ends in a blank cell, as no header does.
+    Then the header is the first line that names every column of the lines below it, if there is one.
 
     Examples
     --------
@@ -174,14 +175,19 @@ def find_header(lines: Sequence[Sequence[str]]) -> int:
     """
     widths = [len(cells) for cells in lines]
     width = Counter(widths).most_common(1)[0][0] if widths else 0
-    filled = [sum(bool(unquote(cell)) for cell in cells) for cells in lines]
-    if width < 2 or filled[0] >= LEAST_SHARE * width:
+    texts = [[unquote(cell) for cell in cells] for cells in lines]
+    if width < 2 or fills(texts[0], width):
         return 0
-    for at, cells in enumerate(lines[:-1]):
-        if filled[at] >= LEAST_SHARE * width:
-            named = filled[at] == widths[at] and not any(is_number(unquote(cell)) for cell in cells)
+    for at, cells in enumerate(texts[:-1]):
+        if fills(cells, width):
+            named = all(cells) and not any(is_number(cell) or what_it_says(cell, Rules()) for cell in cells)
             return at if named and widths[at + 1] in (widths[at], widths[at] + 1) else 0
     return 0
+
+
+def fills(cells: Sequence[str], width: int) -> bool:
+    """Whether a line fills the width of a table as a header does."""
+    return bool(cells[-1]) and sum(map(bool, cells)) >= LEAST_SHARE * width
 
 
 def is_number(text: str) -> bool:

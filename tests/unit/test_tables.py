@@ -358,7 +358,18 @@ def test_lines_above_the_header_are_passed_over_and_come_back(tmp_path, separato
     assert made.read_bytes().decode() == text.replace(f"b{separator}{separator}", f"b{separator}7{separator}")
 
 
+def test_lines_above_a_narrow_table_are_no_header(tmp_path):
+    text = "Plate,P1,\nRun at,noon,\nid,CRP,IL6\na,1.5,2\nb,,3\nc,2.5,4.5\n"
+    table = read_table(put(tmp_path, text))
+    assert table.markers == ("CRP", "IL6")
+    assert any("the header was taken from line 3" in notice for notice in table.notices)
+    assert write_completed(table, np.nan_to_num(table.values, nan=7.0), tmp_path).read_text() == text.replace(",,", ",7,")
+
+
 def test_a_header_with_a_name_too_few_is_still_an_error(tmp_path):
+    for rows in ("P1,2,3\nP2,3,4\n", "P1,NA,<1\nP2,3,4\n"):
+        with pytest.raises(InputError, match="column 3 has no name"):
+            read_table(put(tmp_path, "id,CRP,\n" + rows))
     with pytest.raises(InputError, match="column 2 has no name"):
         read_table(put(tmp_path, "a,,c\n1,2,3\n2,3,4\n"))
     with pytest.raises(InputError, match="3 cells where the header has 2"):
