@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from emtools.branches.finish import RunOptions, finish
+from emtools.branches.finish import finish
+from emtools.branches.options import RunOptions
 from emtools.engine.chunks import ArraySource
 from emtools.engine.protocol import Floats
 from emtools.engine.result import Fit

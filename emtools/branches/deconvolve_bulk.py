@@ -13,7 +13,8 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from emtools.branches.finish import RunOptions, finish
+from emtools.branches.finish import finish
+from emtools.branches.options import RunOptions
 from emtools.deconvolving.choice import deconvolve
 from emtools.deconvolving.fractions import Fractions
 from emtools.deconvolving.reference import Reference, reference_from_cells, reference_from_profiles

@@ -1,15 +1,15 @@
-"""What every branch does alike: common options, fit.json, figures of convergence, the page, the exit code."""
+"""What every branch does alike when it has fitted: fit.json, figures of convergence, the page, the exit code."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from emtools.branches.options import RunOptions
 from emtools.engine.certificate import judge
 from emtools.engine.result import Fit
 from emtools.io.fitfile import fit_record, write_record
@@ -17,54 +17,7 @@ from emtools.io.outputs import files_in
 from emtools.report.page import Page, write_page
 
 NOT_CONVERGED = 3
-CLIMBING = ("tol", "max_passes", "seed", "threads", "executor")
 UNRECORDED = ("--threads", "--out", "--executor", "--checkpoint")  # options that cannot change the numbers
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """Options that every branch has.
-
-    Parameters
-    ----------
-    out : Path
-        Folder for the results.
-    seed : int
-        Root of all random numbers.
-    threads : int
-        Threads; cannot change a result.
-    starts : int
-        Number of starts.
-    tol : float
-        Estimated remaining gain, in nats, at which a start stops.
-    max_passes : int
-        Passes over the data that a start may take.
-    algorithm : {"accelerated", "em"}
-        The second is plain EM.
-    executor : str
-        Where the chunks are worked on; cannot change a result.
-    checkpoint : Path, optional
-        File from which an interrupted fit goes on.
-    command : tuple of str
-        Command line as typed, for the record.
-    """
-
-    out: Path
-    seed: int = 0
-    threads: int = 1
-    starts: int = 1
-    tol: float = 1e-6
-    max_passes: int = 2000
-    algorithm: str = "accelerated"
-    executor: str = "threads"
-    checkpoint: Path | None = None
-    command: tuple[str, ...] = ()
-
-    @property
-    def climbing(self) -> dict[str, Any]:
-        """What every start of a fit is told, as arguments of ``fit``."""
-        told = {name: getattr(self, name) for name in CLIMBING}
-        return told | {"accelerate": self.algorithm == "accelerated"}
 
 
 def recorded_command(command: Sequence[str]) -> list[str]:

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emtools.branches.finish import RunOptions, finish
+from emtools.branches.finish import finish
+from emtools.branches.options import RunOptions
 from emtools.engine.chunks import SequenceSource
 from emtools.engine.starts import fit
 from emtools.errors import InputError

@@ -8,30 +8,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from emtools.branches.finish import RunOptions, finish
-from emtools.branches.impute_page import describe
+from emtools.branches.options import RunOptions
 from emtools.errors import FitError, InputError
-from emtools.imputing.advice import before_fit, on_log_scale
-from emtools.imputing.complete import impute
-from emtools.imputing.diagnose import Diagnosis, diagnose
-from emtools.imputing.fitting import WIDE
-from emtools.imputing.result import Imputation
-from emtools.imputing.scaling import limited_scales
-from emtools.imputing.store import write_model
-from emtools.io.console import Progress
-from emtools.io.design import Design, design_of
 from emtools.io.dictionary import Dictionary, Limit, write_dictionary
 from emtools.io.outputs import staged
 from emtools.io.tables import Table, read_table, write_completed, write_flags
-from emtools.kernels import imputation as kernels
 from emtools.kernels.scales import BoxCox, Identity, Scale, kind_and_power, scale_of, word_of
-from emtools.plots.impute import draw_all
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from emtools.imputing.diagnose import Diagnosis
+    from emtools.imputing.result import Imputation
+    from emtools.io.design import Design
 
 Floats = npt.NDArray[np.float64]
 
@@ -140,6 +134,14 @@ def run(options: Options) -> int:
     )
     if options.model in WITHOUT_LIMITS:
         refuse_limits(table, f"the {options.model} model", "use --model normal, which has limits in its likelihood")
+
+    from emtools.branches.finish import finish  # what a table that cannot be read need not wait for
+    from emtools.branches.impute_page import describe
+    from emtools.imputing.advice import before_fit, on_log_scale
+    from emtools.imputing.diagnose import diagnose
+    from emtools.io.design import design_of
+    from emtools.plots.impute import draw_all
+
     design = design_of(table.covariates)
     scales, chosen = marker_scales(table, options.log, options.scale, design)
     truth = read_truth(table, options) if options.truth is not None else None
@@ -200,6 +202,10 @@ def run(options: Options) -> int:
 
 def completed(table: Table, scales: Sequence[Scale], design: Design, options: Options) -> Imputation:
     """Fit and fill."""
+    from emtools.imputing.complete import impute
+    from emtools.imputing.fitting import WIDE
+    from emtools.io.console import Progress
+
     progress = Progress("impute")
     climbing = options.climbing
     if len(table.markers) > WIDE:  # what was not asked for is as long as such a table bears, see `fitting.tight`
@@ -274,6 +280,8 @@ def marker_scales(
     on the power at which the likelihood of values and limits is highest: a limit asks for the shape of the tail beyond
     it. All others stay as they are.
     """
+    from emtools.imputing.scaling import limited_scales
+
     asked: dict[str, tuple[str, str]] = dict.fromkeys(log, ("log", "--log"))
     for word in scale:
         name, kind = split_pair(word, "--scale", "CRP=log")
@@ -388,26 +396,34 @@ def peers(scaled: Floats, seed: int) -> dict[str, Floats]:
 
 def measure(done: Imputation, truth: Floats, seed: int) -> pd.DataFrame:
     """Errors of the masked cells for EM and other methods, and coverage of the intervals."""
+    import pandas as pd
+
+    from emtools.kernels.imputation import interval_coverage, normalised_rmse
+
     cells = ~done.readings.observed & ~np.isnan(truth)
     rows: list[tuple[str, str, float]] = []
     methods = {"EM": done.values}
     for name, scaled in peers(done.scaled.values[:, : len(done.markers)], seed).items():
         methods[name] = np.column_stack([s.inverse(column) for s, column in zip(done.scales, scaled.T, strict=True)])
     for name, values in methods.items():
-        pooled, by_marker = kernels.normalised_rmse(truth, values, cells)
+        pooled, by_marker = normalised_rmse(truth, values, cells)
         rows.append((name, "NRMSE", pooled))
         rows += [
             (name, f"NRMSE {marker}", float(error))
             for marker, error in zip(done.markers, by_marker, strict=True)
             if np.isfinite(error)
         ]
-    covered = kernels.interval_coverage(truth, done.lower, done.upper, cells)
+    covered = interval_coverage(truth, done.lower, done.upper, cells)
     rows += [("EM", "coverage of 95 % intervals", covered), ("EM", "masked cells", float(cells.sum()))]
     return pd.DataFrame(rows, columns=["method", "metric", "value"])
 
 
 def write_tables(table: Table, done: Imputation, diagnosis: Diagnosis, design: Design, folder: Path) -> None:
     """Completed tables, their gaps, and what was estimated."""
+    import pandas as pd
+
+    from emtools.imputing.store import write_model
+
     write_completed(table, done.values, folder, sd=done.sd)
     for number, drawn in enumerate(done.draws, 1):
         write_completed(table, drawn, folder, stem=f"completed_{number}")
@@ -431,6 +447,8 @@ def write(frame: pd.DataFrame, path: Path) -> None:
 
 def cell_frame(rows: Sequence[str], done: Imputation) -> pd.DataFrame:
     """One row a filled cell: what it was filled with, and what was known of it."""
+    import pandas as pd
+
     low, high = done.readings.bounds()
     gaps = np.argwhere(~done.readings.observed)
     return pd.DataFrame(
@@ -470,6 +488,8 @@ def scale_word(scale: Scale) -> str:
 
 def parameter_frame(done: Imputation, diagnosis: Diagnosis) -> pd.DataFrame:
     """One row a marker or column of the design: scale, unit, counts, mean, standard deviation, covariances."""
+    import pandas as pd
+
     n_observed = done.scaled.observed.sum(axis=0)
     names = [*done.markers, *done.design]
     rest = len(done.design)

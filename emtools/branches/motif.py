@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emtools.branches.finish import RunOptions, finish
+from emtools.branches.finish import finish
+from emtools.branches.options import RunOptions
 from emtools.engine.chunks import SequenceSource
 from emtools.engine.result import Fit
 from emtools.engine.starts import fit, join, with_certificate

@@ -14,7 +14,8 @@ import pandas as pd
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from emtools.branches.finish import RunOptions, finish
+from emtools.branches.finish import finish
+from emtools.branches.options import RunOptions
 from emtools.branches.segment_page import boundary_note, counted, describe
 from emtools.engine.chunks import ArraySource
 from emtools.engine.protocol import Assign, Floats

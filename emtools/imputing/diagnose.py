@@ -30,7 +30,6 @@ MOST_PATTERNS = 1_000  # rows of the table of patterns
 FLOPS = 4e10  # what an answer may cost that is not asked for by name
 SIGNIFICANT = 0.05
 BADLY, FROM = 0.04, 200  # distance of a coverage from its level that is told, and cells from which it is
-SURPRISING = 1e-3  # adjusted p of an outlying row that is told
 
 
 @dataclass(frozen=True)
@@ -296,10 +295,10 @@ def misfits(
 ) -> list[str]:
     """Sentences on what the model does not describe."""
     told = []
-    far = int((outliers["p_holm"] < SURPRISING).sum())
+    far = len(outliers)
     if far:
         remedy = "look at them" if imputation.fitted.kind == "t" else "check them for errors, or use --model t"
-        names = [rows[int(row)] if rows else str(int(row) + 1) for row in outliers["row"][:far]]
+        names = [rows[int(row)] if rows else str(int(row) + 1) for row in outliers["row"]]
         told.append(
             f"{far} row{'s' * (far != 1)} too far from the others for a {described(imputation.fitted)} distribution (row"
             f"{'s' * (far != 1)} {listed(names)}): {remedy}"

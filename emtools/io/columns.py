@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from emtools.errors import InputError
 from emtools.io.cell_text import DATE, MONTHS, Rules, is_missing
 from emtools.io.dictionary import Dictionary, Entry, Limit, read_number
 from emtools.io.markers import Marker, read_marker, read_numbers
 from emtools.io.sheets import Columns, Numbers, find_column
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UNIT = re.compile(r".*?\S\s*[(\[]\s*([^()\[\]]+?)\s*[)\]]")
 KNOWN_UNITS = frozenset(
@@ -229,6 +232,8 @@ def limit_values(sheet: Columns, limit: Limit, where: str, decimal: str) -> floa
 
 def covariate_frame(sheet: Columns, roles: Roles, dictionary: Dictionary | None, decimal: str) -> pd.DataFrame:
     """Covariates and batches: numbers, or levels as text; NaN or None where missing, shape (n, c)."""
+    import pandas as pd
+
     held = {}
     for name in (*roles.covariates, *roles.batches):
         entry = None if dictionary is None else dictionary.of(name)
@@ -239,6 +244,8 @@ def covariate_frame(sheet: Columns, roles: Roles, dictionary: Dictionary | None,
 
 def covariate(sheet: Columns, position: int, kind: str, rules: Rules) -> pd.Series:
     """One covariate of a type of `emtools.io.dictionary.TYPES`, or by what its cells say where that is empty."""
+    import pandas as pd
+
     cells = sheet.cells[position]
     if kind in ("binary", "category", "text"):
         levels = pd.Series(

@@ -10,7 +10,6 @@ from typing import Any
 import h5py
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from emtools.errors import InputError
 from emtools.io.outputs import require_file
@@ -171,6 +170,8 @@ def read_matrix(node: Stored, columns: npt.NDArray[np.intp]) -> Floats:
             part = slice(int(indptr[column]), int(indptr[column + 1]))
             result[node["indices"][part], position] = node["data"][part]
     else:
+        from scipy import sparse
+
         indptr = node["indptr"][()]
         for start in range(0, n, step):
             bounds = indptr[start : start + step + 1]

@@ -7,11 +7,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from emtools.errors import InputError
 from emtools.io.cell_text import is_missing, why_not_a_number
@@ -36,6 +35,9 @@ from emtools.io.olink import Olink, is_olink, read_olink
 from emtools.io.sheets import Columns, find_column, read_sheet, row_names
 from emtools.io.sniff import whole_suffix
 from emtools.kernels.readings import Readings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHOWN, TOLD = 12, 10
 
@@ -414,6 +416,8 @@ def write_flags(table: Table, folder: Path, stem: str = "imputed") -> Path:
         The file.
     """
     target = folder / f"{stem}.tsv"
+    import pandas as pd
+
     flags = pd.DataFrame((~table.readings.observed).astype(np.int8), columns=list(table.markers))
     flags.insert(0, "row", list(table.rows), allow_duplicates=True)
     flags.to_csv(target, sep="\t", index=False, lineterminator="\n")

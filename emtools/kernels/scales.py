@@ -8,9 +8,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
-from scipy.special import expit, ndtri
-from scipy.stats import rankdata
 
 from emtools.errors import InputError
 
@@ -137,6 +134,8 @@ class Logit:
 
     def inverse(self, scaled: Floats) -> Floats:
         """See `Scale`; never at the ends themselves."""
+        from scipy.special import expit
+
         odds = np.clip(scaled, -LARGEST_LOGIT, LARGEST_LOGIT)
         width = self.high - self.low
         return np.asarray(np.where(odds < 0, self.low + width * expit(odds), self.high - width * expit(-odds)))
@@ -470,6 +469,9 @@ def scale_of(
 
 def rank_normal(seen: Floats) -> RankNormal:
     """Normal scores of observed values, shape (n,)."""
+    from scipy.special import ndtri
+    from scipy.stats import rankdata
+
     shift, more = BLOM
     scores = ndtri((rankdata(seen) - shift) / (seen.size + more))
     knots, first = np.unique(seen, return_index=True)
@@ -478,6 +480,8 @@ def rank_normal(seen: Floats) -> RankNormal:
 
 def yeo_johnson_of(seen: Floats) -> YeoJohnson:
     """The power of highest likelihood of observed values, shape (n,)."""
+    from scipy.optimize import minimize_scalar
+
     size = float(np.abs(seen).max())
     unit = float(2.0 ** np.round(np.log2(size * np.sqrt(np.mean((seen / size) ** 2)))))
     best = minimize_scalar(
@@ -489,6 +493,8 @@ def yeo_johnson_of(seen: Floats) -> YeoJohnson:
 
 def box_cox_power(seen: Floats) -> float:
     """The power of highest likelihood of observed positive values, shape (n,); Box & Cox, equation 9."""
+    from scipy.optimize import minimize_scalar
+
     logs = np.log(seen)
     logs = logs - logs.mean()
 

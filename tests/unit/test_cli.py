@@ -19,6 +19,18 @@ def test_nothing_heavy_is_imported_before_the_arguments_are_read(statement):
     assert out.stdout.strip() == "[]"
 
 
+def test_a_table_that_cannot_be_read_is_refused_before_anything_heavy_is_imported(tmp_path):
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n1,2,3\n")
+    heavy = (*HEAVY[1:], "scipy")
+    words = ["impute", str(tmp_path / "bad.csv"), "--out", str(tmp_path / "out")]
+    probe = (
+        f"import sys; from emtools.cli import main; main({words!r}); print([m for m in {heavy!r} if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert "line 3: 3 cells where the header has 2" in out.stderr
+    assert out.stdout.strip() == "[]"
+
+
 def test_public_names_load_on_use():
     import emtools
 

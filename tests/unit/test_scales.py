@@ -125,7 +125,11 @@ def test_a_word_gives_the_power_back():
     values = SAMPLES["log-normal"]
     fitted = scale_of("box-cox", values)
     assert scale_of(word_of(fitted), values) == fitted
-    assert [word_of(scale_of(kind, values)) for kind in ("none", "log", "yeo-johnson")] == ["none", "log", "yeo-johnson"]
+    assert [word_of(scale_of(kind, values)) for kind in ("none", "log", "yeo-johnson")] == [
+        "none",
+        "log",
+        "yeo-johnson",
+    ]
     limits = np.array([values.min() / 8, -np.inf])
     assert scale_of("box-cox 0,5", values, limits=limits) == box_cox_of(np.append(values, limits[:1]), 0.5)
 

@@ -363,7 +363,9 @@ def test_lines_above_a_narrow_table_are_no_header(tmp_path):
     table = read_table(put(tmp_path, text))
     assert table.markers == ("CRP", "IL6")
     assert any("the header was taken from line 3" in notice for notice in table.notices)
-    assert write_completed(table, np.nan_to_num(table.values, nan=7.0), tmp_path).read_text() == text.replace(",,", ",7,")
+    assert write_completed(table, np.nan_to_num(table.values, nan=7.0), tmp_path).read_text() == text.replace(
+        ",,", ",7,"
+    )
 
 
 def test_a_header_with_a_name_too_few_is_still_an_error(tmp_path):
