@@ -17,7 +17,7 @@ from emtools.errors import FitError, InputError
 from emtools.imputing.advice import after_fit, dependencies, listed, never_together, skewness
 from emtools.imputing.batches import BatchInfluence, batch_influence, holm
 from emtools.imputing.fitting import fit_table
-from emtools.imputing.overimpute import LEVELS, OverImputed, overimpute
+from emtools.imputing.overimpute import FEWER_ROWS, LEVELS, OverImputed, overimpute
 from emtools.imputing.result import Fitted, Imputation
 from emtools.kernels.missing import group_rows
 from emtools.kernels.missingness import Little, leave_one_out, little_test, missing_information
@@ -307,9 +307,16 @@ def misfits(
         covered = cells.coverage(0.95)
         if abs(covered - 0.95) > BADLY:
             side = "too narrow" if covered < 0.95 else "wider than they need be"
+            n, d = imputation.scaled.values.shape
+            few = covered < 0.95 and imputation.fitted.kind == "normal" and n <= FEWER_ROWS * d
+            remedy = (
+                f"with {n} rows for {d} columns they lack the error of the estimates: try --model factors, or use --draws"
+                if few
+                else "try --scale, --log or --model t"
+            )
             told.append(
                 f"95 % intervals hold {100 * covered:.0f} % of observed values that were predicted as if missing, so they are "
-                f"{side}: try --scale, --log or --model t"
+                f"{side}: {remedy}"
             )
     if cells.n_failed:
         told.append(

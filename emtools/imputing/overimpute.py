@@ -25,6 +25,7 @@ FOLDS = 5
 LEVELS = (0.5, 0.8, 0.95)
 FEWEST = 4  # observed values of a column below which none of them is predicted
 FEW_ROWS = 5  # rows per column up to which a fifth of the cells is too many to do without
+SMALL, TWENTY, FEWER_ROWS = 20_000, 20, 10  # cells of a table that bears so many refits, and rows per column up to which it has them
 REFIT_TOL, REFIT_PASSES, NEAR = 1e-3, 100, 0.05
 LARGE, BRIEF = 200_000, 6  # cells of a wide table from which a refit under a strong prior takes so many passes
 # Where refits stop paying: a single cell moves nothing, or a pass takes long.
@@ -90,7 +91,7 @@ class OverImputed:
 def overimpute(scaled: Readings, fitted: Fitted, n_markers: int, *, seed: int = 0, threads: int = 1) -> OverImputed:
     """Predict observed cells of the markers by fits that did not see them.
 
-    The observed cells are dealt into five folds, ten where rows are few, column by column; for each fold the model is
+    The observed cells are dealt into five folds, ten or twenty where rows are few, column by column; for each fold the model is
     fitted anew without its cells, and each of them is predicted from all other cells of its row. Tables of over 100
     columns have one fold of a tenth of the cells, and where a table has over two million cells, so that no one of them moves
     the estimate, the fit itself predicts those of some rows.
@@ -119,7 +120,7 @@ def overimpute(scaled: Readings, fitted: Fitted, n_markers: int, *, seed: int = 
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, 7]))
     n, d = scaled.values.shape
-    n_folds = FOLDS if n > FEW_ROWS * d else 2 * FOLDS
+    n_folds = folds(n, d)
     within, unjudged = window(scaled)
     eligible = scaled.observed[:, :n_markers].copy()
     eligible[:, [j for j in unjudged if j < n_markers]] = False
@@ -157,6 +158,13 @@ def overimpute(scaled: Readings, fitted: Fitted, n_markers: int, *, seed: int = 
     return OverImputed(
         i, j, truth, predicted[order], sd[order], pit[order], variance, n_observed, n_fits, n_failed, unjudged
     )
+
+
+def folds(n: int, d: int) -> int:
+    """Folds of a table; more where rows are few, for whose estimates the cells of a fold matter most."""
+    if n <= FEWER_ROWS * d and n * d <= SMALL:
+        return TWENTY
+    return FOLDS if n > FEW_ROWS * d else 2 * FOLDS
 
 
 def deal(observed: npt.NDArray[np.bool_], rng: np.random.Generator, n_folds: int) -> Integers:
