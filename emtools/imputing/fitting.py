@@ -270,7 +270,7 @@ def tight(model: TableModel, climbing: dict[str, Any], cells: int) -> dict[str, 
     2e-6 nats a cell, in so many passes as cost what a search for their number does."""
     if isinstance(model, FactorAnalysis):
         if model.n_features <= WIDE:
-            return climbing
+            return {"tol": TOL} | climbing
         most = int(min(max(CLIMB / (cells * model.n_factors**2), BRIEFEST), LONGEST))
         return {"tol": max(LOOSE, A_CELL * cells), "max_passes": most, "certificate": False} | climbing
     exact = {"tol": TOL, **({"parameter_tol": MOVE} if hasattr(model, "packed_units") else {})}

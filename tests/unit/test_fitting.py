@@ -114,6 +114,17 @@ def wide_table(n, d, seed=0):
     return holes(rng.normal(size=(n, 3)) @ rng.normal(size=(3, d)) + rng.normal(size=(n, d)), 0.2)
 
 
+def test_filled_cells_of_factors_do_not_depend_on_units():
+    """Units of 2^±40 take the climb another way to the same top, to within what it stops at: 1e-10 nats."""
+    rng = np.random.default_rng(0)
+    values = holes(rng.normal(size=(88, 2)) @ rng.normal(size=(2, 12)) + 0.7 * rng.normal(size=(88, 12)), 0.1)
+    units = 2.0 ** rng.integers(-40, 41, size=12)
+    tables = (Readings(values), Readings(values * units))
+    fits = [fit_table(table, kind="factors", n_factors=2, certificate=False) for table in tables]
+    filled = [fitted.model.conditional(fitted.params, table)[0] for fitted, table in zip(fits, tables, strict=True)]
+    np.testing.assert_allclose((filled[0] - filled[1] / units) / np.nanstd(values, axis=0), 0.0, atol=2e-6)
+
+
 def test_more_columns_than_rows_get_factors():
     values = wide_table(60, 150)
     fitted = fit_table(Readings(values))
