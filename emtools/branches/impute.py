@@ -309,18 +309,18 @@ def marker_scales(
             )
         )
     chosen = limited_scales(table.readings, found, design.matrix(table.covariates)) if None in found else {}
+    other = {table.markers[j]: on_scale(scale) for j, scale in chosen.items() if scale.name != "none"}
+    first = next(iter(other), "")
     told = [
-        f"modelled {on_scale(power)}, which describes values and limits better: {table.markers[j]}; "
-        f"--scale {quote(f'{table.markers[j]}=none')} keeps it as measured"
-        for j, power in chosen.items()
-        if power.name != "none"
+        f"modelled on scales that describe values and limits better: {', '.join(f'{m} ({w})' for m, w in other.items())}; "
+        f"--scale {quote(f'{first}=none')} keeps {'it' if len(other) == 1 else 'the first'} as measured"
     ]
-    return [scale or chosen.get(j, Identity()) for j, scale in enumerate(found)], told
+    return [scale or chosen.get(j, Identity()) for j, scale in enumerate(found)], told if other else []
 
 
 def on_scale(scale: Scale) -> str:
     """Words for a scale."""
-    return f"on the power {scale.power:g}" if isinstance(scale, BoxCox) else f"on the {scale.name} scale"
+    return f"power {scale.power:g}" if isinstance(scale, BoxCox) else scale.name
 
 
 def as_used(table: Table, scales: Sequence[Scale]) -> Dictionary:

@@ -15,6 +15,7 @@ from emtools.imputing.diagnose import Diagnosis
 from emtools.imputing.result import Imputation
 from emtools.io.sniff import whole_suffix
 from emtools.kernels.imputation import sd_after_filling
+from emtools.kernels.scales import told
 from emtools.plots.impute_checks import show_p
 from emtools.plots.style import Picture
 from emtools.report import page
@@ -66,8 +67,8 @@ SCALE_WORDS = {
     "log": "the natural logarithm",
     "logit": "the logit",
     "rank-normal": "normal scores of the ranks",
-    "yeo-johnson": "a Yeo-Johnson power with an exponent estimated for each marker",
-    "box-cox": "a Box-Cox power with an exponent estimated for each marker",
+    "yeo-johnson": "a Yeo-Johnson power (its exponent in brackets)",
+    "box-cox": "a Box-Cox power (its exponent in brackets)",
 }
 
 
@@ -189,7 +190,9 @@ def distribution(imputation: Imputation) -> str:
             count = min(np.shape(loadings))
             return f"one factor model of {d} markers with {count} factor{'s' * (count != 1)}"
         case "mixture":
-            return f"a mixture of {len(fitted.params.weights)} multivariate normal distributions of {d} markers"
+            if len(fitted.params.weights) > 1:
+                return f"a mixture of {len(fitted.params.weights)} multivariate normal distributions of {d} markers"
+            return f"one multivariate normal distribution of {d} markers (a mixture of one component)"
     return f"one multivariate normal distribution of {d} markers"
 
 
@@ -273,10 +276,7 @@ def share_of_prior(prior: float, n: int) -> str:
 
 def scale_words(imputation: Imputation) -> list[str]:
     """A paragraph on transforms, where there are any."""
-    used: dict[str, list[str]] = {}
-    for marker, scale in zip(imputation.markers, imputation.scales, strict=True):
-        if scale.name != "none":
-            used.setdefault(scale.name, []).append(marker)
+    used = by_scale(imputation)
     if not used:
         return []
     words = [f"{listed(names, 12)} on {SCALE_WORDS.get(name, name)}" for name, names in used.items()]
@@ -284,6 +284,16 @@ def scale_words(imputation: Imputation) -> list[str]:
         f"These markers were modelled on another scale: {'; '.join(words)}. Their values, intervals and draws are "
         "back-transformed; a filled value is the conditional mean in the unit of the marker, its SD that of the transformed value."
     ]
+
+
+def by_scale(imputation: Imputation) -> dict[str, list[str]]:
+    """Markers by the names of their scales, each with its exponent where it has one; those as measured left out."""
+    used: dict[str, list[str]] = {}
+    for marker, scale in zip(imputation.markers, imputation.scales, strict=True):
+        if scale.name != "none":
+            power = getattr(scale, "power", None)
+            used.setdefault(scale.name, []).append(marker if power is None else f"{marker} ({power:.3g})")
+    return used
 
 
 def limit_words(imputation: Imputation) -> list[str]:
@@ -315,7 +325,7 @@ def limit_words(imputation: Imputation) -> list[str]:
     return [
         f"Cells known only to lie beyond a limit ({', '.join(counted)}) counted with the probability of lying there given "
         f"the rest of their row, {exact}{beyond}: {listed(each, 8)}. What was filled in there is the conditional mean "
-        "within the limits on the scale of the model, and no value, interval or draw leaves them."
+        "within the limits, and no value, interval or draw leaves them."
     ]
 
 
@@ -472,11 +482,7 @@ def quotable(imputation: Imputation, diagnosis: Diagnosis, method: str) -> str:
         f"Missing values ({n_gaps:,} of {gaps.size:,} cells, {share(n_gaps, gaps.size)}; {d} markers, {n:,} rows) were imputed "
         f"under {distribution(imputation)}"
     )
-    used: dict[str, list[str]] = {}
-    for marker, scale in zip(imputation.markers, imputation.scales, strict=True):
-        if scale.name != "none":
-            used.setdefault(scale.name, []).append(marker)
-    scaled = [f"{listed(names, 12)} as {SCALE_WORDS.get(name, name)}" for name, names in used.items()]
+    scaled = [f"{listed(names, 12)} as {SCALE_WORDS.get(name, name)}" for name, names in by_scale(imputation).items()]
     text += f" ({'; '.join(scaled)})" if scaled else ""
     text += f", with {listed(imputation.design, 12)} as fixed effects" if imputation.design else ""
     how = "as the posterior mode" if prior_counts(imputation) else "by maximum likelihood"
@@ -578,7 +584,7 @@ def check_tables(diagnosis: Diagnosis, rows: Sequence[str]) -> list[page.Table]:
     """Diagnostics of each marker, and outlying rows."""
     frame = diagnosis.markers
     empty = (
-        "; empty for markers with cells beyond a limit, of which only values within it were observed"
+        "; empty, as skewness is, for markers with cells beyond a limit, of which only values within it were observed"
         if frame["n_beyond_limit"].any()
         else ""
     )
@@ -589,7 +595,7 @@ def check_tables(diagnosis: Diagnosis, rows: Sequence[str]) -> list[page.Table]:
             "R²": frame["r_squared"],
             "cells predicted": frame["n_predicted"],
             **{f"within {level} %": 100 * frame[f"coverage_{level}"] for level in (50, 80, 95)},
-            "skewness": frame["skewness"],
+            "skewness": frame["skewness"].where(frame["n_beyond_limit"] == 0),
         }
     )
     about = "Missing information is about the mean. "
@@ -631,7 +637,7 @@ def parameters_table(imputation: Imputation, diagnosis: Diagnosis) -> page.Table
         {
             "marker": found["marker"],
             "unit": found["unit"],
-            "scale": found["scale"].replace("none", "as measured"),
+            "scale": ["as measured" if scale.name == "none" else told(scale) for scale in imputation.scales],
             "missing": found["n_missing"],
             "beyond a limit": found["n_beyond_limit"],
             "mean": found["mean"],
@@ -647,7 +653,7 @@ def parameters_table(imputation: Imputation, diagnosis: Diagnosis) -> page.Table
         frame = frame.drop(columns="unit")
     if not imputation.readings.bounded.any():
         frame = frame.drop(columns="beyond a limit")
-    of_t = " (location and scatter of the t)" if imputation.fitted.kind == "t" else ""
+    of_t = " (location and root of the scatter of the t)" if without_variance(imputation) else ""
     return page.Table(
         "Markers",
         f"Mean and SD of each marker as estimated on its scale{of_t}, beside the SD after filling with column means. "
@@ -655,6 +661,11 @@ def parameters_table(imputation: Imputation, diagnosis: Diagnosis) -> page.Table
         "markers tell little of it.",
         frame,
     )
+
+
+def without_variance(imputation: Imputation) -> bool:
+    """Whether rows have the heavy tails of a t whose variance is infinite."""
+    return bool(imputation.fitted.kind == "t" and imputation.fitted.params.df <= 2.0)
 
 
 def accuracy_table(accuracy: pd.DataFrame) -> tuple[dict[str, str], page.Table, str]:

@@ -255,14 +255,16 @@ def below_zero(imputation: Imputation) -> list[str]:
     values = ((imputation.values < 0) & gaps).sum(axis=0)
     ends = ((imputation.lower < 0) & gaps).sum(axis=0)
     named = [
-        f"{imputation.markers[j]} (filled values: {values[j]}, ends of intervals: {ends[j]})"
+        f"{imputation.markers[j]} ({f'{values[j]} filled values and ' if values[j] else ''}{ends[j]} interval"
+        f"{'s' * (ends[j] != 1)})"
         for j in np.flatnonzero((lowest > 0) & (ends > 0))
         if not on_log_scale(imputation.units[j])
     ]
     if not named:
         return []
+    what = "filled values or their intervals reach" if values.any() else "intervals of filled values reach"
     return [
-        f"filled in below 0 although every observed value is above it: {listed(named, 12)}; "
+        f"{what} below 0 although every observed value is above it: {listed(named, 12)}; "
         "where the marker cannot be negative, model it with --log"
     ]
 

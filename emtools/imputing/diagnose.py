@@ -63,7 +63,8 @@ class Diagnosis:
     dependencies : tuple of tuples of int
         Markers that are nearly a linear function of one another.
     mean, covariance, correlation : ndarray, shapes (d + e,), (d + e, d + e) and (d, d)
-        Of the rows according to the model, and of the markers; of a t its location and scatter.
+        Of the rows according to the model, and of the markers; of a t with up to 2 degrees of freedom, which has none, its
+        location and scatter.
     starts : str
         Whether the starts agreed.
     notices : tuple of str
@@ -147,17 +148,20 @@ def diagnose(imputation: Imputation, *, rows: Sequence[str] = (), seed: int = 0,
     (True, True)
     """
     d = len(imputation.markers)
-    mean, covariance = centre_and_scatter(imputation.fitted)
+    mean, scatter = centre_and_scatter(imputation.fitted)
+    covariance = scatter
+    if imputation.fitted.kind == "t" and imputation.fitted.params.df > 2.0:
+        covariance = imputation.fitted.model.moments(imputation.fitted.params)[1]
     sd = np.sqrt(np.diagonal(covariance)[:d])
     correlation = covariance[:d, :d] / sd[:, None] / sd
     mcar, why = mcar_test(imputation, seed, threads)
     cells = overimpute(imputation.scaled, imputation.filler, d, seed=seed, threads=threads)
-    batch = batch_influence(imputation, mean, covariance, seed=seed, threads=threads)
-    outliers = outlying_rows(imputation, mean, covariance)
+    batch = batch_influence(imputation, mean, scatter, seed=seed, threads=threads)
+    outliers = outlying_rows(imputation, mean, scatter)
     known = imputation.readings.observed | imputation.readings.bounded
     patterns, n_patterns = pattern_table(imputation.readings, imputation.markers)
     return Diagnosis(
-        markers=marker_table(imputation, mean, covariance, cells),
+        markers=marker_table(imputation, mean, sd, information(imputation, scatter), cells),
         patterns=patterns,
         n_patterns=n_patterns,
         mcar=mcar,
@@ -206,7 +210,7 @@ def mcar_test(imputation: Imputation, seed: int, threads: int) -> tuple[Little |
     return (None, "there is one pattern only") if not tested.df else (tested, "")
 
 
-def marker_table(imputation: Imputation, mean: Floats, covariance: Floats, cells: OverImputed) -> pd.DataFrame:
+def marker_table(imputation: Imputation, mean: Floats, sd: Floats, costs: Floats, cells: OverImputed) -> pd.DataFrame:
     """One row a marker."""
     readings, d = imputation.readings, len(imputation.markers)
     seen, beyond = readings.observed.sum(axis=0), readings.bounded.sum(axis=0)
@@ -218,9 +222,9 @@ def marker_table(imputation: Imputation, mean: Floats, covariance: Floats, cells
         "n_beyond_limit": beyond,
         "n_missing": len(readings.values) - seen - beyond,
         "mean": mean[:d],
-        "sd": np.sqrt(np.diagonal(covariance)[:d]),
+        "sd": sd,
         "skewness": skewness(imputation.scaled.values[:, :d]),
-        "missing_information": information(imputation, covariance),
+        "missing_information": costs,
         "n_predicted": np.bincount(cells.columns, minlength=d)[:d],
         "r_squared": [cells.explained(j) for j in range(d)],
     }
@@ -266,10 +270,11 @@ def pattern_table(readings: Readings, markers: Sequence[str]) -> tuple[pd.DataFr
 
 
 def outlying_rows(imputation: Imputation, mean: Floats, covariance: Floats) -> pd.DataFrame:
-    """Rows far from the model by the Mahalanobis distance of what was observed of them; Holm over all rows.
+    """Rows far from the model by the Mahalanobis distance of their observed markers given their design; Holm over all rows.
 
     The squared distance of p observed values is chi-squared with p degrees of freedom under a normal distribution,
-    and p times an F with p and ν under a t with ν degrees of freedom.
+    and p times an F with p and ν under a t with ν degrees of freedom. Given e values of the design at the squared
+    distance δ it is that of all of them less δ; a t has ν + e degrees of freedom and (ν + δ) / (ν + e) times the scatter.
     """
     fitted, values = imputation.fitted, imputation.scaled.values
     n, d = values.shape
@@ -277,10 +282,19 @@ def outlying_rows(imputation: Imputation, mean: Floats, covariance: Floats) -> p
     nothing = pd.DataFrame({"row": [], "n_observed": [], "distance": [], "p": [], "p_holm": []})
     if fitted.kind == "mixture" or n <= 2 * d or groups * d**3 > FLOPS:
         return nothing.astype({"row": int, "n_observed": int})
-    distance = leave_one_out(values, mean, covariance).distance
-    count = (~np.isnan(values)).sum(axis=1)
+    m = len(imputation.markers)
+    distance, given = leave_one_out(values, mean, covariance).distance, np.zeros(n)
+    if d > m:
+        given = leave_one_out(values[:, m:], mean[m:], covariance[m:, m:]).distance
+        distance = distance - given
+    count = (~np.isnan(values[:, :m])).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        p = f.sf(distance / count, count, fitted.params.df) if fitted.kind == "t" else chi2.sf(distance, count)
+        if fitted.kind == "t":
+            fixed = (~np.isnan(values[:, m:])).sum(axis=1)
+            distance = distance * (fitted.params.df + fixed) / (fitted.params.df + given)
+            p = f.sf(distance / count, count, fitted.params.df + fixed)
+        else:
+            p = chi2.sf(distance, count)
     p = np.where(count > 0, p, np.nan)
     frame = pd.DataFrame({"row": np.arange(n), "n_observed": count, "distance": distance, "p": p, "p_holm": holm(p)})
     return frame[frame["p_holm"] < SIGNIFICANT].sort_values("p_holm", kind="stable").reset_index(drop=True)
@@ -297,7 +311,8 @@ def misfits(
     told = []
     far = len(outliers)
     if far:
-        remedy = "look at them" if imputation.fitted.kind == "t" else "check them for errors, or use --model t"
+        them = "them" if far != 1 else "it"
+        remedy = f"look at {them}" if imputation.fitted.kind == "t" else f"check {them} for errors, or use --model t"
         names = [rows[int(row)] if rows else str(int(row) + 1) for row in outliers["row"]]
         told.append(
             f"{far} row{'s' * (far != 1)} too far from the others for a {described(imputation.fitted)} distribution (row"

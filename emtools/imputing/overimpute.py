@@ -25,7 +25,11 @@ FOLDS = 5
 LEVELS = (0.5, 0.8, 0.95)
 FEWEST = 4  # observed values of a column below which none of them is predicted
 FEW_ROWS = 5  # rows per column up to which a fifth of the cells is too many to do without
-SMALL, TWENTY, FEWER_ROWS = 20_000, 20, 10  # cells of a table that bears so many refits, and rows per column up to which it has them
+SMALL, TWENTY, FEWER_ROWS = (
+    20_000,
+    20,
+    10,
+)  # cells of a table that bears so many refits, and rows per column up to which it has them
 REFIT_TOL, REFIT_PASSES, NEAR = 1e-3, 100, 0.05
 LARGE, BRIEF = 200_000, 6  # cells of a wide table from which a refit under a strong prior takes so many passes
 # Where refits stop paying: a single cell moves nothing, or a pass takes long.

@@ -405,6 +405,17 @@ def word_of(scale: Scale) -> str:
     return f"box-cox {scale.power!r}" if isinstance(scale, BoxCox) else scale.name
 
 
+def told(scale: Scale) -> str:
+    """Name of a scale and its exponent, for a reader.
+
+    Examples
+    --------
+    >>> told(BoxCox(-0.25, 1.0, 0.1, 100.0)), told(Log())
+    ('box-cox -0.25', 'log')
+    """
+    return f"{scale.name} {scale.power:.3g}" if isinstance(scale, BoxCox | YeoJohnson) else scale.name
+
+
 def scale_of(
     word: str,
     values: Floats,

@@ -17,6 +17,7 @@ from scipy.stats import norm
 from emtools.imputing.diagnose import Diagnosis
 from emtools.imputing.result import Imputation
 from emtools.kernels.imputation import normalised_rmse, sd_after_filling
+from emtools.kernels.scales import told
 from emtools.plots.impute_checks import (
     draw_batches,
     draw_correlations,
@@ -59,7 +60,7 @@ def draw_all(imputation: Imputation, diagnosis: Diagnosis, truth: Floats | None,
     d = len(imputation.markers)
     scaled = imputation.scaled.values[:, :d]
     words = [
-        name if scale.name == "none" else f"{name} ({scale.name})" if scale.name != "log" else f"log {name}"
+        name if scale.name == "none" else f"{name} ({told(scale)})" if scale.name != "log" else f"log {name}"
         for name, scale in zip(imputation.markers, scales, strict=True)
     ]
     pictures: list[Picture | None] = [

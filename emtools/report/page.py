@@ -176,7 +176,7 @@ def unbroken_exponents(text: str) -> str:
 
 def with_code(text: str) -> Markup:
     """The text with options such as ``--log``, and what stands between backticks, set as code."""
-    words = re.split(r"(`[^`]+`|(?<![\w-])--[a-z][a-z-]*(?: (?:t|factors|mixture)(?![\w-]))?)", text)
+    words = re.split(r"(`[^`]+`|(?<![\w-])--[a-z][a-z-]*(?: (?:(?:t|factors|mixture)(?![\w-])|\S+=[\w-]+'?))?)", text)
     parts = (
         Markup("<code class='word'>{}</code>").format(w.strip("`")) if i % 2 else escape(w) for i, w in enumerate(words)
     )

@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 from scipy import integrate
 from scipy.stats import chi2, norm
+from scipy.stats import f as f_distribution
 
 from emtools.imputing.advice import before_fit, collinear, dependencies, on_log_scale
 from emtools.imputing.batches import holm
 from emtools.imputing.complete import impute
-from emtools.imputing.diagnose import diagnose, pattern_table
+from emtools.imputing.diagnose import centre_and_scatter, diagnose, pattern_table
 from emtools.imputing.overimpute import deal, overimpute, predict_each, predict_mixture
 from emtools.kernels.missingness import leave_one_out, little_test, missing_information, slope_errors
 from emtools.kernels.readings import Readings
@@ -245,9 +246,39 @@ def test_a_row_out_of_line_is_found_and_told():
     values[17] = [5.0, 11.0, -1.0, 5.0]
     found = diagnose(completed(values))
     assert found.outliers["row"].tolist()[0] == 17
-    assert any("(row 18): check them for errors, or use --model t" in told for told in found.notices)
+    assert any("(row 18): check it for errors, or use --model t" in told for told in found.notices)
     assert found.to_json()["outlying_rows"][0] == 18
     assert diagnose(completed(correlated(150, 4, 10, gaps=0.05))).outliers.empty
+
+
+@pytest.mark.parametrize("kind", ["normal", "t"])
+def test_rows_are_judged_given_their_covariates(kind):
+    """Distance and p value are those of the markers about their regression on the covariate, by hand."""
+    values = correlated(150, 3, 10, gaps=0.05)
+    values[17] = [6.0, -7.0, 6.0]
+    age = np.random.default_rng(1).normal(50.0, 9.0, size=(150, 1))
+    done = completed(values, design=age, design_names=("age",), kind=kind)
+    found = diagnose(done).outliers
+    assert found["row"].tolist() == [17]
+    mean, scatter = centre_and_scatter(done.fitted)
+    slope = scatter[:3, 3] / scatter[3, 3]
+    away = values[17] - mean[:3] - slope * (age[17, 0] - mean[3])
+    square = away @ np.linalg.solve(scatter[:3, :3] - np.outer(slope, scatter[3, :3]), away)
+    p = chi2.sf(square, 3)
+    if kind == "t":
+        df, far = done.fitted.params.df, (age[17, 0] - mean[3]) ** 2 / scatter[3, 3]
+        square *= (df + 1) / (df + far)
+        p = f_distribution.sf(square / 3, 3, df + 1)
+    assert found.loc[0, ["n_observed", "distance", "p"]].to_numpy(float) == pytest.approx([3, square, p], rel=1e-8)
+
+
+def test_the_covariance_of_a_t_is_that_of_its_rows():
+    done = completed(correlated(150, 3, 12), kind="t")
+    params, found = done.fitted.params, diagnose(done)
+    assert params.df > 2.0
+    wanted = params.scatter * params.df / (params.df - 2.0)
+    np.testing.assert_allclose(found.covariance, wanted, rtol=1e-12)
+    np.testing.assert_allclose(found.markers["sd"] ** 2, np.diag(wanted), rtol=1e-12)
 
 
 def test_outlying_rows_are_told_by_their_names():

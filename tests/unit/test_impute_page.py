@@ -174,4 +174,5 @@ def test_options_on_a_page_are_code_and_the_rest_is_escaped():
     assert str(with_code("a <b> with --log or `emtools pool`")) == (
         "a &lt;b&gt; with <code class='word'>--log</code> or <code class='word'>emtools pool</code>"
     )
+    assert str(with_code("--scale crp=none keeps it")) == "<code class='word'>--scale crp=none</code> keeps it"
     assert str(with_code("well--known x-y")) == "well--known x-y"
