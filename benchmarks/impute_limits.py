@@ -64,14 +64,15 @@ def censor(values: np.ndarray, columns: list[int], mask: str) -> Readings:
     """The table with cells of some columns known only by bounds."""
     low, high = np.full(values.shape, -np.inf), np.full(values.shape, np.inf)
     plate = np.arange(len(values)) % 2 == 1
+    end, share = mask.split() if " " in mask else (mask, "30")
     for j in columns:
         column = values[:, j]
-        points = {p: np.nanquantile(column, p / 100) for p in (15, 20, 30, 40, 70, 85)}
-        limit = np.where(plate, points[20], points[40]) if mask == "plates" else points[15 if mask == "both 15" else 30]
-        if mask != "high 30":
+        points = {p: np.nanquantile(column, p / 100) for p in (15, 20, 40, int(share), 100 - int(share))}
+        limit = np.where(plate, points[20], points[40]) if mask == "plates" else points[int(share)]
+        if end != "high":
             high[:, j] = np.where(column < limit, limit, np.inf)
-        if mask in ("high 30", "both 15"):
-            top = points[70 if mask == "high 30" else 85]
+        if end in ("high", "both"):
+            top = points[100 - int(share)]
             low[:, j] = np.where(column > top, top, low[:, j])
         if mask == "interval":
             inside = column < limit

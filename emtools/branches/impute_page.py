@@ -226,6 +226,11 @@ def assumed(imputation: Imputation) -> list[str]:
             "A weak prior on the covariance of each component keeps a component from closing in on a few rows; objective and "
             "log-likelihood differ by it."
         )
+    if imputation.fitted.kind == "factors" and prior_counts(imputation):
+        text.append(
+            "A weak prior keeps the part of each marker that the factors do not tell from going to 0; objective and log-likelihood "
+            "differ by it."
+        )
     if prior and imputation.fitted.kind == "factors":
         text.append(
             f"A ridge prior worth {prior:.3g} rows draws the loadings of the factors towards 0, which makes the estimate exist "

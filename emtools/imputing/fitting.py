@@ -495,8 +495,11 @@ def tell_choice(choice: FactorChoice, comparison: Comparison) -> str:
     many = "1 factor" if choice.n_factors == 1 else f"{choice.n_factors} factors"
     if choice.ridge == MEANS:
         return "Used: the mean of each column, in effect; no factors predict hidden cells closer by squared error"
+    ridge = (
+        f"a ridge prior on their loadings worth {choice.ridge:g} rows" if choice.ridge else "no ridge on their loadings"
+    )
     return (
-        f"Used: {many} with a ridge prior on their loadings worth {choice.ridge:g} rows, which predict "
+        f"Used: {many} with {ridge}, which predict "
         f"{comparison.n_cells:,.0f} hidden cells best of {len(choice.tried)} pairs tried ({choice.score:.3f} nats a cell); "
         f"uniquenesses are kept from 0 by the weight of two rows at {SHARE:g} of each variance"
     )
