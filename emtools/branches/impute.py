@@ -294,20 +294,12 @@ def marker_scales(
             )
     found: list[Scale | None] = []
     limited = table.readings.bounded.any(axis=0)
-    low, high = table.readings.bounds()
     for j, name in enumerate(table.markers):
         kind, option = asked.get(name) or (
             (table.scales[j], "the dictionary") if table.scales[j] else asked.get(EVERY, ("", "--scale"))
         )
         open_to_choice = kind in ("", "box-cox") and limited[j]
-        limits = np.concatenate([bound[table.readings.bounded[:, j], j] for bound in (low, high)])
-        found.append(
-            None
-            if open_to_choice
-            else scale_of(
-                kind or "none", table.values[:, j], limits=limits, at=lambda row, j=j: table.at(row, j), option=option
-            )
-        )
+        found.append(None if open_to_choice else named_scale(table, j, kind or "none", option))
     chosen = limited_scales(table.readings, found, design.matrix(table.covariates)) if None in found else {}
     other = {table.markers[j]: on_scale(scale) for j, scale in chosen.items() if scale.name != "none"}
     first = next(iter(other), "")
@@ -316,6 +308,27 @@ def marker_scales(
         f"--scale {quote(f'{first}=none')} keeps {'it' if len(other) == 1 else 'the first'} as measured"
     ]
     return [scale or chosen.get(j, Identity()) for j, scale in enumerate(found)], told if other else []
+
+
+def named_scale(table: Table, j: int, word: str, option: str) -> Scale:
+    """The scale of a marker that was asked for.
+
+    Raises
+    ------
+    InputError
+        If its values or limits lie outside of what the scale allows.
+    """
+    bounded = table.readings.bounded[:, j]
+    low, high = (bound[:, j] for bound in table.readings.bounds())
+    limits = np.concatenate([low[bounded], high[bounded]])
+    scale = scale_of(word, table.values[:, j], limits=limits, at=lambda row: table.at(row, j), option=option)
+    outside = np.flatnonzero(bounded & ((high <= scale.support[0]) | (low >= scale.support[1])))
+    if outside.size:
+        row = int(outside[0])
+        limit = high[row] if high[row] <= scale.support[0] else low[row]
+        got = f"no value beyond the limit {limit:g} has a place on the scale {scale.name}"
+        raise InputError(table.at(row, j), got, "", f"take the marker out of {option}, or mend the limit")
+    return scale
 
 
 def on_scale(scale: Scale) -> str:

@@ -255,8 +255,7 @@ def below_zero(imputation: Imputation) -> list[str]:
     values = ((imputation.values < 0) & gaps).sum(axis=0)
     ends = ((imputation.lower < 0) & gaps).sum(axis=0)
     named = [
-        f"{imputation.markers[j]} ({f'{values[j]} filled values and ' if values[j] else ''}{ends[j]} interval"
-        f"{'s' * (ends[j] != 1)})"
+        f"{imputation.markers[j]} ({f'{values[j]} filled, ' if values[j] else ''}{ends[j]} of {gaps[:, j].sum()} intervals)"
         for j in np.flatnonzero((lowest > 0) & (ends > 0))
         if not on_log_scale(imputation.units[j])
     ]

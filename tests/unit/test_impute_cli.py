@@ -288,6 +288,12 @@ TWIN = "a,b,c\n" + "".join(f"{i % 7},{i % 7},{(i * i) % 11}\n" for i in range(12
         ("patient,a,b\nP1,1,\nP2,2,\nP3,3,\n", ["--columns", "a", "b"], "column 'b' is missing in all 3 rows"),
         ("patient,a,b\nP1,1,4\nP2,2,4\nP3,3,4\n", ["--columns", "a", "b"], "column 'b' is constant"),
         (GOOD, ["--scale", "a=sqrt"], "no scale 'sqrt'"),
+        (GOOD, ["--id", "patient", "--scale", "b=box-cox 7"], "no scale 'box-cox 7'"),
+        (
+            GOOD.replace("P3,3,9.5", "P3,3,<0"),
+            ["--id", "patient", "--scale", "b=log"],
+            "'b': no value beyond the limit 0 has a place on",
+        ),
         (GOOD, ["--scale", "a"], "--scale: 'a'; COLUMN=VALUE"),
         (GOOD, ["--scale", "CRP=log"], "no marker 'CRP'"),
         (GOOD, ["--lod", "CRP=1"], "no column 'CRP'"),
