@@ -166,7 +166,7 @@ def overimpute(scaled: Readings, fitted: Fitted, n_markers: int, *, seed: int = 
 
 def folds(n: int, d: int) -> int:
     """Folds of a table; more where rows are few, for whose estimates the cells of a fold matter most."""
-    if n <= FEWER_ROWS * d and n * d <= SMALL:
+    if d <= WIDE and n <= FEWER_ROWS * d and n * d <= SMALL:
         return TWENTY
     return FOLDS if n > FEW_ROWS * d else 2 * FOLDS
 
