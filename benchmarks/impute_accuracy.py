@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import statsmodels.datasets
 from scipy.special import expit
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning
@@ -33,7 +34,7 @@ from sklearn.impute import IterativeImputer, KNNImputer
 from sklearn.preprocessing import StandardScaler
 
 from emtools.io.demo import MARKERS
-from emtools.kernels.imputation import normalised_rmse
+from emtools.kernels.imputation import interval_coverage, normalised_rmse
 
 Floats = npt.NDArray[np.float64]
 Fill = Callable[[Floats, int], Floats]
@@ -71,6 +72,11 @@ def from_r(name: str, columns: str) -> Callable[[], pd.DataFrame]:
     return table
 
 
+def from_statsmodels(name: str, columns: str) -> Callable[[], pd.DataFrame]:
+    """Some columns of a table that statsmodels holds."""
+    return lambda: getattr(statsmodels.datasets, name).load_pandas().data[columns.split()]
+
+
 TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "diabetes": lambda: load_diabetes(scaled=False, as_frame=True).data[list(MARKERS)],
     "pbc": pbc,
@@ -93,6 +99,19 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "thyroid": from_r("mclust::thyroid", "RT3U T4 T3 TSH DTSH"),
     "lung": from_r("survival::lung", "age time ph.karno pat.karno meal.cal wt.loss"),
     "pupils": from_r("lavaan::HolzingerSwineford1939", "ageyr x1 x2 x3 x4 x5 x6 x7 x8 x9"),
+    "cpus": from_r("MASS::cpus", "syct mmin mmax cach chmin chmax perf"),
+    "schools": from_r("MASS::nlschools", "IQ lang GS SES"),
+    "cereal": from_r("MASS::UScereal", "calories protein fat sodium fibre carbo sugars potassium"),
+    "urine": from_r("boot::urine", "gravity ph osmo cond urea calc"),
+    "gammopathy": from_r("survival::mgus", "age futime alb creat hgb mspike"),
+    "democracy": from_r("lavaan::PoliticalDemocracy", "y1 y2 y3 y4 y5 y6 y7 y8 x1 x2 x3"),
+    "voters": from_statsmodels("anes96", "age selfLR ClinLR DoleLR PID educ income TVnews"),
+    "districts": from_statsmodels(
+        "star98", "LOWINC PERASIAN PERBLACK PERHISP PERMINTE AVYRSEXP AVSALK PERSPENK PTRATIO PCTAF PCTCHRT PCTYRRND"
+    ),
+    "quarters": from_statsmodels(
+        "macrodata", "unemp infl tbilrate m1 cpi pop realgdp realcons realinv realgovt realdpi"
+    ),
 }
 
 
@@ -181,16 +200,6 @@ def fill_iterative(values: Floats, seed: int) -> Floats:
     return result
 
 
-def fill_default(values: Floats, seed: int) -> Floats:
-    """What `emtools impute` fills without any option."""
-    from emtools.imputing.complete import impute
-    from emtools.kernels.readings import Readings
-    from emtools.kernels.scales import Identity
-
-    names = [f"x{j}" for j in range(values.shape[1])]
-    return impute(Readings(values), markers=names, scales=[Identity()] * len(names), certificate=False).values
-
-
 def fill_ours(kind: str) -> Fill:
     """Conditional means of a model of `fit_table`."""
 
@@ -215,12 +224,23 @@ PEERS: dict[str, Fill | None] = {
     "Amelia": None,
     "missForest": None,
 }
-OURS: dict[str, Fill] = {
-    "emtools": fill_ours("normal"),
-    "emtools default": fill_default,
-    "emtools t": fill_ours("t"),
-    "emtools auto": fill_ours("auto"),
-}
+OURS: dict[str, Fill] = {"emtools t": fill_ours("t"), "emtools auto": fill_ours("auto")}
+FILLINGS = {"emtools": "best", "normal": "model"}  # what `emtools impute` fills without any option; and its model alone
+
+
+def run_impute(case: Case, filling: str) -> tuple[float, str]:
+    """Error of `emtools impute`, and the coverage of its 95 % intervals and the share of mixtures."""
+    from emtools.imputing.complete import impute
+    from emtools.kernels.readings import Readings
+    from emtools.kernels.scales import Identity
+
+    masked, truth = case.masked.to_numpy(float), case.truth.to_numpy(float)
+    names = [f"x{j}" for j in range(masked.shape[1])]
+    scales = [Identity()] * len(names)
+    done = impute(Readings(masked), markers=names, scales=scales, filling=filling, certificate=False)
+    covered = interval_coverage(truth, done.lower, done.upper, np.isnan(masked) & ~np.isnan(truth))
+    share = done.better.params.share if done.better else 0.0
+    return case.error(done.values), f"coverage {covered:.4f}, share {share:.3f}"
 
 
 def run_in_r(method: str, case: Case, sources: str) -> tuple[float, str]:
@@ -260,7 +280,9 @@ def run(path: Path, cases: Iterator[Case], methods: list[str], sources: str) -> 
                 if (*case.key, method) in stored:
                     continue
                 said = ""
-                if method in IN_R:
+                if method in FILLINGS:
+                    error, said = run_impute(case, FILLINGS[method])
+                elif method in IN_R:
                     error, said = run_in_r(method, case, sources)
                 else:
                     fill = OURS.get(method) or PEERS[method]
@@ -297,7 +319,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=STORED)
     parser.add_argument("--tables", nargs="+", default=list(REQUIRED))
-    parser.add_argument("--methods", nargs="+", default=[*PEERS, "emtools"])
+    parser.add_argument("--methods", nargs="+", default=[*PEERS, *FILLINGS])
     parser.add_argument("--seeds", nargs=2, type=int, default=(0, 10))
     parser.add_argument("--missforest", default="", help="missForest.R where the package is not installed")
     parser.add_argument("--show", action="store_true", help="print the means and run nothing")

@@ -252,10 +252,10 @@ def add_impute(branches: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     answers = impute.add_argument_group("answers")
     answers.add_argument(
         "--fill",
-        choices=("model", "best"),
-        default="model",
-        help="best: with conditional means of a mixture of normals where it predicts hidden cells clearly better than one "
-        "normal; closer where rows fall into groups, at a risk where gaps are not completely at random (default model)",
+        choices=("best", "model"),
+        default="best",
+        help="best: the conditional mean of the normal, drawn towards that of mixtures of normals as far as hidden cells say "
+        "that it comes closer; model: of the model alone (default best)",
     )
     answers.add_argument(
         "--draws", type=whole(0), default=0, metavar="M", help="completed tables drawn for `emtools pool` (default 0)"

@@ -80,7 +80,7 @@ class Options(RunOptions):
     factors, components : int, optional
         Of factors and mixture.
     fill : str
-        Whether a mixture may fill where it predicts better: "best" or "model".
+        Whether mixtures may share in the filling where they predict better: "best" or "model".
     draws : int
         Completed tables to draw.
     draw_method : str
@@ -108,7 +108,7 @@ class Options(RunOptions):
     prior: str | float = "auto"
     factors: int | None = None
     components: int | None = None
-    fill: str = "model"
+    fill: str = "best"
     draws: int = 0
     draw_method: str = "bootstrap"
     tol: float = 1e-12
@@ -156,8 +156,8 @@ def run(options: Options) -> int:
     tell(table, notices)
     done = completed(table, scales, design, options)
     diagnosis = diagnose(done, rows=table.rows, seed=options.seed, threads=options.threads)
-    told = [*done.fitted.notices, *(done.better.notices if done.better else ()), *done.how_drawn]
-    tell(table, [*told, *diagnosis.notices])
+    told = [*done.fitted.notices, *done.how_drawn]
+    tell(table, [*told, *([done.how_filled] if done.better else []), *diagnosis.notices])
     accuracy = None if truth is None else measure(done, truth, options.seed)
 
     with staged(options.out) as folder:
@@ -186,6 +186,7 @@ def run(options: Options) -> int:
             extra={
                 "kind": done.fitted.kind,
                 "filled_by": done.filler.model.name,
+                "share_of_mixtures": 0.0 if done.better is None else done.better.params.share,
                 "markers": list(table.markers),
                 "units": dict(zip(table.markers, table.units, strict=True)),
                 "scales": {name: scale.name for name, scale in zip(table.markers, scales, strict=True)},

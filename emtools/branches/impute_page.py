@@ -38,6 +38,7 @@ OF_KIND = {
     "doi:10.1007/BF02293851",
     "mixture": "Ghahramani & Jordan (1994), Supervised learning from incomplete data via an EM approach, Adv. Neural Inf. "
     "Process. Syst. 6, 120-127.",
+    "stack": "Breiman (1996), Stacked regressions, Mach. Learn. 24, 49-64. doi:10.1007/BF00117832",
 }
 OF_LIMITS = (
     "Tobin (1958), Estimation of relationships for limited dependent variables, Econometrica 26, 24-36. "
@@ -207,11 +208,8 @@ def assumed(imputation: Imputation) -> list[str]:
         f"The rows are independent draws from {distribution(imputation)}. Values are missing at random: whether a value is "
         f"missing may depend on what was observed, not on the value itself.{blanks}"
     ]
-    if imputation.better is not None:
-        text.append(
-            f"The gaps of the completed table were filled by a mixture of {len(imputation.better.params.weights)} such "
-            "distributions, which predicted hidden cells closer; parameters, tests and drawn tables are those of the one."
-        )
+    if imputation.how_filled:
+        text.append(imputation.how_filled)
     text += scale_words(imputation)
     text += limit_words(imputation)
     if imputation.design:
@@ -366,7 +364,7 @@ def draw_words(imputation: Imputation, method: str) -> str:
 def references(imputation: Imputation, diagnosis: Diagnosis) -> list[str]:
     """What to cite for what was done."""
     cited = list(ALWAYS)
-    kinds = dict.fromkeys([imputation.fitted.kind, *(["mixture"] if imputation.better is not None else [])])
+    kinds = dict.fromkeys([imputation.fitted.kind, *(["mixture", "stack"] if imputation.better is not None else [])])
     cited += [OF_KIND[kind] for kind in kinds if kind in OF_KIND]
     cited += OF_LIMITS if imputation.readings.bounded.any() else ()
     cited += [OF_SCALES[name] for name in sorted({s.name for s in imputation.scales}) if name in OF_SCALES]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from emtools.imputing.fitting import fit_table
 from emtools.imputing.multiple import draw
 from emtools.imputing.predicting import best_filler
 from emtools.imputing.result import Imputation
+from emtools.kernels.cell_mixtures import CellMixtures
 from emtools.kernels.imputation import interval
 from emtools.kernels.readings import Readings
 from emtools.kernels.scales import Scale
@@ -99,7 +100,7 @@ def impute(
     design_names: Sequence[str] = (),
     draws: int = 0,
     method: str = "bootstrap",
-    filling: str = "model",
+    filling: str = "best",
     seed: int = 0,
     threads: int = 1,
     **asked: Any,
@@ -122,8 +123,9 @@ def impute(
         Completed tables to draw.
     method : str
         How, as in `emtools.imputing.multiple.draw`.
-    filling : {"model", "best"}
-        Whether a mixture may fill the gaps where it predicts hidden cells clearly better than the normal that was fitted.
+    filling : {"best", "model"}
+        Whether mixtures may share in what fills the gaps where they predict hidden cells closer than the normal that was
+        fitted does (`emtools.imputing.predicting`), or the fitted model alone fills them.
     seed, threads
         As in `emtools.engine.starts.fit`.
     **asked
@@ -144,11 +146,11 @@ def impute(
     limits = getattr(fitted.model, "notices", None)
     if limits is not None:
         fitted = replace(fitted, notices=(*fitted.notices, *limits(scaled)))
-    told: dict[str, Any] = {"threads": threads, "weights": asked.get("weights")}
-    better = best_filler(fitted, scaled, labels=labels, seed=seed, **told) if filling == "best" else None
+    weights = asked.get("weights")
+    better, told = best_filler(fitted, scaled, weights=weights, seed=seed) if filling == "best" else (None, "")
     used = fitted if better is None else better
     filled = fill(used.model, used.params, readings, scaled, scales, seed)
-    drawn = draw(fitted, scaled, draws, seed, method=method, **told) if draws else None
+    drawn = draw(fitted, scaled, draws, seed, method=method, threads=threads, weights=weights) if draws else None
     return Imputation(
         readings=readings,
         scaled=scaled,
@@ -165,6 +167,7 @@ def impute(
         draws=tuple(back(table[:, : len(markers)], scales, readings) for table in drawn.tables) if drawn else (),
         how_drawn=drawn.notices if drawn else (),
         better=better,
+        how_filled=told,
     )
 
 
@@ -192,7 +195,7 @@ def fill(
     """
     d = len(scales)
     whole, spread = model.conditional(params, scaled)
-    tried = conditional_draws(model, params, scaled, spread, seed)
+    tried = not_normal(model, params, scaled, spread, seed)
     low, high = ends(model, params, scaled, whole, spread, tried)
     lower, upper = (back(table[:, :d], scales, readings) for table in (low, high))
     return Filling(
@@ -215,12 +218,23 @@ class Tried:
     cells: npt.NDArray[np.bool_]
     draws: Floats
 
+    def quantile(self, probability: float) -> Floats:
+        """Quantile of the draws of each cell, shape (cells,)."""
+        return np.asarray(np.quantile(self.draws, probability, axis=0))
 
-def expected(whole: Floats, spread: Floats, scales: Sequence[Scale], readings: Readings, tried: Tried) -> Floats:
+    def expected(self, function: Callable[[Floats], Floats], column: int) -> Floats:
+        """Mean of a function over the draws of the cells of one column."""
+        mine = np.broadcast_to(np.arange(self.cells.shape[1]), self.cells.shape)[self.cells] == column
+        return np.asarray(function(self.draws[:, mine]).mean(axis=0))
+
+
+def expected(
+    whole: Floats, spread: Floats, scales: Sequence[Scale], readings: Readings, tried: Tried | CellMixtures
+) -> Floats:
     """The completed table in the units of the readings: conditional means there, not transforms of those of the scales.
 
-    Of a cell that was drawn, the mean of the draws taken back, less the error of their own mean times the slope there; of
-    one that is normal given its row, a Gauss-Hermite sum.
+    Of a cell that was drawn, the mean of the draws taken back; of one that is normal or a mixture of normals given its row,
+    a Gauss-Hermite sum.
 
     Parameters
     ----------
@@ -236,8 +250,7 @@ def expected(whole: Floats, spread: Floats, scales: Sequence[Scale], readings: R
         plain = gaps & ~drawn & ~readings.bounded[:, j]
         points = whole[plain, j] + spread[plain, j] * nodes[:, None]
         values[plain, j] = shares @ scale.inverse(points) / shares.sum()
-        some = tried.draws[:, np.cumsum(tried.cells.ravel()).reshape(tried.cells.shape)[drawn, j] - 1]
-        values[drawn, j] = scale.inverse(some).mean(axis=0)
+        values[drawn, j] = tried.expected(scale.inverse, j)
     if readings.bounded.any():
         values = np.clip(values, *readings.bounds())
     return np.where(readings.observed, readings.values, values)
@@ -251,8 +264,12 @@ def back(scaled: Floats, scales: Sequence[Scale], readings: Readings) -> Floats:
     return np.where(readings.observed, readings.values, values)
 
 
-def conditional_draws(model: TableModel, params: Any, scaled: Readings, spread: Floats, seed: int) -> Tried:
-    """Draws of the cells that are not normal given what is known of their rows; none where they would not fit into memory."""
+def not_normal(model: TableModel, params: Any, scaled: Readings, spread: Floats, seed: int) -> Tried | CellMixtures:
+    """The cells that are not normal given what is known of their rows, as mixtures of normals where they are, else drawn;
+    none where they would not fit into memory."""
+    mixtures = getattr(model, "cell_mixtures", None)
+    if mixtures is not None and int((~scaled.observed).sum()) * model.n_components <= MOST_TRIED:
+        return mixtures(params, scaled)
     limited = scaled.bounded.any(axis=1)
     wanted = np.zeros_like(scaled.observed)
     if isinstance(model, StudentT):
@@ -275,12 +292,12 @@ def with_moments(params: Any, scaled: Readings, spread: Floats) -> tuple[npt.NDA
 
 
 def ends(
-    model: TableModel, params: Any, scaled: Readings, whole: Floats, spread: Floats, tried: Tried
+    model: TableModel, params: Any, scaled: Readings, whole: Floats, spread: Floats, tried: Tried | CellMixtures
 ) -> tuple[Floats, Floats]:
     """Ends of the 95 % interval of each filled cell, on the scales of the model.
 
     Where a cell is normal given what is known of its row they are mean and standard deviation times 1.96, under a t those
-    of the t that the row leaves; else quantiles of conditional draws.
+    of the t that the row leaves; else quantiles of the mixture, or of conditional draws.
     """
     low, high = interval(whole, spread)
     if isinstance(model, StudentT):
@@ -288,5 +305,5 @@ def ends(
         half = t.ppf(TAILS[1], df[known]) * np.sqrt(1.0 - 2.0 / df[known]) * spread[known]
         low[known], high[known] = whole[known] - half, whole[known] + half
     if tried.cells.any():
-        low[tried.cells], high[tried.cells] = np.quantile(tried.draws, TAILS, axis=0)
+        low[tried.cells], high[tried.cells] = (tried.quantile(tail) for tail in TAILS)
     return low, high

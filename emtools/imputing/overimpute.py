@@ -14,9 +14,11 @@ from emtools.engine.chunks import in_turn
 from emtools.engine.executors import executor as make_executor
 from emtools.engine.loop import climb
 from emtools.engine.stopping import Status
-from emtools.imputing.result import Fitted
+from emtools.imputing.predicting import refitted
+from emtools.imputing.result import Filler, Fitted
 from emtools.kernels.missingness import leave_one_out
 from emtools.kernels.readings import Readings
+from emtools.models.stacked import StackedParams, pooled
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
@@ -92,7 +94,9 @@ class OverImputed:
         return 1.0 - float(((self.truth[mine] - self.predicted[mine]) ** 2).mean() / self.variance[column])
 
 
-def overimpute(scaled: Readings, fitted: Fitted, n_markers: int, *, seed: int = 0, threads: int = 1) -> OverImputed:
+def overimpute(
+    scaled: Readings, fitted: Fitted | Filler, n_markers: int, *, seed: int = 0, threads: int = 1
+) -> OverImputed:
     """Predict observed cells of the markers by fits that did not see them.
 
     The observed cells are dealt into five folds, ten or twenty where rows are few, column by column; for each fold the model is
@@ -230,13 +234,16 @@ def unbounded(
     return np.where(scaled.observed, within[0], low), np.where(scaled.observed, within[1], high)
 
 
-def refit(fitted: Fitted, readings: Readings, seed: int, threads: int) -> Any:
+def refit(fitted: Fitted | Filler, readings: Readings, seed: int, threads: int) -> Any:
     """Parameters without some cells; None where the climb did not get far enough to forget them.
 
     It starts from the estimate where there are more rows than columns and they are few. Elsewhere, and with factors,
     EM forgets slowly what a row once held, so that it starts afresh, and may end early. Under a prior worth as many rows as
-    the table has EM forgets at least half of it in a pass: where a pass is dear a few from the estimate are enough.
+    the table has EM forgets at least half of it in a pass: where a pass is dear a few from the estimate are enough. Mixtures
+    that share in a filling start afresh, as they did.
     """
+    if isinstance(fitted, Filler):
+        return refitted(fitted, readings, seed)
     model = fitted.model
     source = model.source(readings)
     n, d = readings.values.shape
@@ -261,7 +268,7 @@ def chosen_rows(scaled: Readings, cells: npt.NDArray[np.bool_], rng: np.random.G
 
 
 def predict(
-    scaled: Readings, fitted: Fitted, params: Any, cells: npt.NDArray[np.bool_], rng: np.random.Generator
+    scaled: Readings, fitted: Fitted | Filler, params: Any, cells: npt.NDArray[np.bool_], rng: np.random.Generator
 ) -> tuple[Floats, Floats, Floats]:
     """Predictive mean, standard deviation and probability of each observed cell given the rest of its row."""
     predicted, sd, pit = predict_each(fitted, params, scaled.values)
@@ -285,8 +292,10 @@ def predict(
     return predicted, sd, pit
 
 
-def predict_each(fitted: Fitted, params: Any, values: Floats) -> tuple[Floats, Floats, Floats]:
-    """The same of rows without bounds, exactly for normal, t and mixture models."""
+def predict_each(fitted: Fitted | Filler, params: Any, values: Floats) -> tuple[Floats, Floats, Floats]:
+    """The same of rows without bounds, exactly for normal, t and mixture models and what is stacked of them."""
+    if isinstance(params, StackedParams):
+        return predict_stacked(params, values)
     if hasattr(params, "df"):
         out = leave_one_out(values, params.location, params.scatter)
         square = (values - out.predicted) ** 2 / out.variance
@@ -297,10 +306,23 @@ def predict_each(fitted: Fitted, params: Any, values: Floats) -> tuple[Floats, F
         return out.predicted, sd, t.cdf((values - out.predicted) / width, df)
     if hasattr(params, "weights"):
         return predict_mixture(params, values)
-    mean, covariance = fitted.model.moments(params)
+    return predict_normal(*fitted.model.moments(params), values)
+
+
+def predict_normal(mean: Floats, covariance: Floats, values: Floats) -> tuple[Floats, Floats, Floats]:
+    """The same under a normal distribution."""
     out = leave_one_out(values, mean, covariance)
     sd = np.sqrt(out.variance)
     return out.predicted, sd, norm.cdf((values - out.predicted) / sd)
+
+
+def predict_stacked(params: StackedParams, values: Floats) -> tuple[Floats, Floats, Floats]:
+    """The same of a normal and mixtures of normals in shares that do not depend on the row."""
+    parts = [predict_normal(params.mean, params.covariance, values)]
+    parts += [predict_mixture(one, values) for one in params.mixtures]
+    mean, sd = pooled(params.shares, [(one, spread) for one, spread, _ in parts])
+    pit = np.einsum("k,knd->nd", params.shares, np.stack([part for _, _, part in parts]))
+    return mean, sd, pit
 
 
 def predict_mixture(params: Any, values: Floats) -> tuple[Floats, Floats, Floats]:

@@ -47,6 +47,25 @@ class Fitted:
 
 
 @dataclass(frozen=True)
+class Filler:
+    """A model that fills gaps beside the one that explains the table.
+
+    Parameters
+    ----------
+    kind : str
+        "stack".
+    model : TableModel
+        The model.
+    params : object
+        Its parameters.
+    """
+
+    kind: str
+    model: TableModel
+    params: Any
+
+
+@dataclass(frozen=True)
 class Imputation:
     """A table with its gaps filled.
 
@@ -71,8 +90,10 @@ class Imputation:
         Completed tables drawn for multiple imputation, in the units of the table.
     how_drawn : tuple of str
         How their parameters were drawn, and what went otherwise than asked.
-    better : Fitted, optional
-        A model that predicts hidden cells better than `fitted` and filled the gaps in its place.
+    better : Filler, optional
+        What predicts hidden cells better than `fitted` and filled the gaps in its place.
+    how_filled : str
+        What filled the gaps, and why; empty where nothing was compared.
     """
 
     readings: Readings
@@ -89,9 +110,10 @@ class Imputation:
     upper: Floats
     draws: tuple[Floats, ...]
     how_drawn: tuple[str, ...] = ()
-    better: Fitted | None = None
+    better: Filler | None = None
+    how_filled: str = ""
 
     @property
-    def filler(self) -> Fitted:
+    def filler(self) -> Fitted | Filler:
         """The model whose conditional means stand in the completed table."""
         return self.fitted if self.better is None else self.better

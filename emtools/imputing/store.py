@@ -19,6 +19,7 @@ from emtools.models.factor_analysis import FactorAnalysis, FactorParams
 from emtools.models.incomplete_mixture import IncompleteMixture
 from emtools.models.mixture import MixtureParams
 from emtools.models.normal import MultivariateNormal, NormalParams
+from emtools.models.stacked import Stacked, StackedParams
 from emtools.models.student_t import StudentT, StudentTParams
 from emtools.models.tabular import TableModel
 
@@ -29,6 +30,7 @@ PARAMS: Mapping[str, type] = {
     "student_t": StudentTParams,
     "factor_analysis": FactorParams,
     "incomplete_mixture": MixtureParams,
+    "stacked_normal": StackedParams,
 }
 
 
@@ -143,5 +145,7 @@ def make(name: str, told: Mapping[str, Any]) -> Any:
             return StudentT(d)
         case "factor_analysis":
             return FactorAnalysis(d, int(told["n_factors"]), noise=told["noise"])
+        case "stacked_normal":
+            return Stacked(int(told["n_components"]), d)
         case _:
             return IncompleteMixture(int(told["n_components"]), d, family=told["family"])

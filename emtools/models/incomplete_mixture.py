@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -11,6 +11,7 @@ import numpy as np
 
 from emtools.engine.protocol import Assign, Floats, Sampled, Source
 from emtools.errors import InputError
+from emtools.kernels.cell_mixtures import CellMixtures
 from emtools.kernels.gaussian import LOG_2PI, cholesky_factors, cholesky_units
 from emtools.kernels.incomplete import Conditioned, IncompleteRows, condition_rows
 from emtools.kernels.logspace import log_or_minus_infinity, logsumexp_rows, normalise_rows
@@ -318,21 +319,45 @@ class IncompleteMixture:
         InputError
             If the number of columns is wrong.
         """
-        blocks, empty = blocks_of(readings.values, self.n_features)
         filled, sd = readings.values.copy(), np.full(readings.values.shape, np.nan)
-        mean, covariance = self.moments(params)
-        filled[empty], sd[empty] = mean, np.sqrt(np.diagonal(covariance))
+        for rows, gaps, shares, of_each, variances in self.filled_blocks(params, readings):
+            middle = np.einsum("nk,knd->nd", shares, of_each)
+            variance = np.einsum("nk,knd->nd", shares, variances + (of_each - middle) ** 2)
+            filled[rows] = np.where(gaps, params.means[0] + middle, filled[rows])
+            sd[rows] = np.where(gaps, np.sqrt(variance), np.nan)
+        return filled, sd
+
+    def filled_blocks(self, params: MixtureParams, readings: Readings) -> Iterator[tuple[Any, ...]]:
+        """Some rows at a time: their numbers, gaps (n, d), probabilities of the components (n, K), and means less
+        ``params.means[0]`` and variances of the gaps under each of them, (K, n, d)."""
+        blocks, empty = blocks_of(readings.values, self.n_features)
+        away = params.means - params.means[0]
+        if empty.any():
+            shape = (self.n_components, int(empty.sum()), self.n_features)
+            variances = np.diagonal(self.complete.covariance_matrices(params), axis1=1, axis2=2)[:, None]
+            shares = np.broadcast_to(params.weights, shape[1::-1])
+            gaps = np.ones(shape[1:], dtype=bool)
+            yield (
+                np.flatnonzero(empty),
+                gaps,
+                shares,
+                np.broadcast_to(away[:, None], shape),
+                np.broadcast_to(variances, shape),
+            )
         for block in blocks:
             variances = np.zeros((self.n_components, *block.values.shape))
             given, log_joint = self.given_components(params, block.rows, variances)
-            shares = np.exp(normalise_rows(log_joint)[0])
-            away = params.means - params.means[0]
             of_each = np.stack([one.deviations + step for one, step in zip(given, away, strict=True)])
-            middle = np.einsum("nk,knd->nd", shares, of_each)
-            variance = np.einsum("nk,knd->nd", shares, variances + (of_each - middle) ** 2)
-            filled[block.order] = np.where(block.gaps, params.means[0] + middle, block.values)
-            sd[block.order] = np.where(block.gaps, np.sqrt(variance), np.nan)
-        return filled, sd
+            yield block.order, block.gaps, np.exp(normalise_rows(log_joint)[0]), of_each, variances
+
+    def cell_mixtures(self, params: MixtureParams, readings: Readings) -> CellMixtures:
+        """The distribution of each gap given the values of its row."""
+        cells = ~readings.observed
+        shares, means, sds = np.zeros((3, self.n_components, *cells.shape))
+        for rows, _, probabilities, of_each, variances in self.filled_blocks(params, readings):
+            shares[:, rows] = probabilities.T[:, :, None]
+            means[:, rows], sds[:, rows] = params.means[0] + of_each, np.sqrt(variances)
+        return CellMixtures(cells, shares[:, cells], means[:, cells], sds[:, cells])
 
     def draw(self, params: MixtureParams, readings: Readings, rng: np.random.Generator) -> Floats:
         """The table with its gaps drawn: the component of each row given its values, then its gaps given both, (n, d)."""
@@ -371,12 +396,18 @@ class IncompleteMixture:
 
 
 def incomplete_prior(
-    values: Floats, n_components: int, family: str = "full", weights: Floats | None = None, rows: float = 1.0
+    values: Floats,
+    n_components: int,
+    family: str = "full",
+    weights: Floats | None = None,
+    rows: float = 1.0,
+    towards: Floats | None = None,
 ) -> CovariancePrior:
     """A weak prior for a mixture of a table with gaps, so that no component can collapse.
 
     A ridge worth some rows a component: each covariance becomes ``(S + λ V) / (N + λ)`` with V the variances of what is
-    observed over ``K^(2/d)``, the share of the volume that each component would have; in the tied family over 1.
+    observed, or another covariance, over ``K^(2/d)``, the share of the volume that each component would have; in the tied
+    family over 1.
 
     Parameters
     ----------
@@ -390,6 +421,8 @@ def incomplete_prior(
         Weights of the rows; a weight of 2 equals the row twice.
     rows : float
         Weight λ of the prior, above 0.
+    towards : ndarray, shape (d, d), optional
+        A covariance V of the table, positive definite; the variances of what is observed by default.
 
     Returns
     -------
@@ -412,4 +445,5 @@ def incomplete_prior(
     """
     d = values.shape[1]
     share = 1.0 if family == "tied" else n_components ** (2.0 / d)
-    return CovariancePrior(rows - d - 1.0, rows * spread_prior(values, weights).scale / share)
+    scale = spread_prior(values, weights).scale if towards is None else towards
+    return CovariancePrior(rows - d - 1.0, rows * scale / share)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from emtools.imputing.complete import conditional_draws, ends, impute
+from emtools.imputing.complete import ends, impute, not_normal
 from emtools.kernels.readings import Readings
 from emtools.kernels.scales import Identity
 from emtools.models.student_t import StudentT, StudentTParams
@@ -18,7 +18,7 @@ def test_ends_under_a_t_leave_a_fortieth_of_the_density_on_each_side(row):
     model, params = StudentT(3), StudentTParams(np.array([0.5, 0.0, -1.0]), scatter, 2.5)
     known = Readings(np.array([row]))
     whole, spread = model.conditional(params, known)
-    low, high = ends(model, params, known, whole, spread, conditional_draws(model, params, known, spread, seed=0))
+    low, high = ends(model, params, known, whole, spread, not_normal(model, params, known, spread, seed=0))
     j = int(np.flatnonzero(np.isnan(row))[0])
 
     def density(value):
@@ -34,7 +34,7 @@ def test_ends_under_a_t_without_a_variance_come_from_draws():
     model, params = StudentT(1), StudentTParams(np.zeros(1), np.eye(1), 1.5)
     known = Readings(np.full((2, 1), np.nan))
     whole, spread = model.conditional(params, known)
-    low, high = ends(model, params, known, whole, spread, conditional_draws(model, params, known, spread, seed=0))
+    low, high = ends(model, params, known, whole, spread, not_normal(model, params, known, spread, seed=0))
     assert np.isfinite(low).all()
     assert (low < 0.0).all()
     assert (high > 0.0).all()

@@ -446,18 +446,21 @@ def test_limits_hold_and_ask_for_a_power(tmp_path, capsys):
     assert json.loads((tmp_path / "as_is" / "fit.json").read_text())["extra"]["scales"]["crp"] == "none"
 
 
-def test_a_mixture_fills_where_it_is_closer_and_only_there(tmp_path, capsys):
+def test_mixtures_share_in_the_filling_where_they_are_closer(tmp_path, capsys):
     rng = np.random.default_rng(3)
     x = rng.uniform(-2, 2, size=300)
     bent = pd.DataFrame({"x": x, "y": np.abs(x) + 0.1 * rng.normal(size=300)}).round(4)
     bent[rng.random(bent.shape) < 0.2] = np.nan
     bent.to_csv(tmp_path / "bent.csv", index=False)
-    for fill, named in (("best", "incomplete_mixture"), ("model", "multivariate_normal")):
+    for fill, named in (("best", "stacked_normal"), ("model", "multivariate_normal")):
         words = ["impute", str(tmp_path / "bent.csv"), "--out", str(tmp_path / fill), "--fill", fill]
         assert main(words) == 0
         record = json.loads((tmp_path / fill / "fit.json").read_text())
         assert record["extra"]["filled_by"] == named
         assert record["model"]["name"] == "multivariate_normal"
-        assert ("filled by a mixture of" in capsys.readouterr().err) == (fill == "best")
+        assert ("of what mixtures of up to 8 normals expect" in capsys.readouterr().err) == (fill == "best")
+        assert (record["extra"]["share_of_mixtures"] > 0.5) == (fill == "best")
+        page = (tmp_path / fill / "report.html").read_text()
+        assert ("Stacked regressions" in page) == ("The share was learnt on" in page) == (fill == "best")
     one, two = (json.loads((tmp_path / fill / "fit.json").read_text())["parameters"] for fill in ("best", "model"))
     assert one == two
