@@ -492,6 +492,12 @@ def quotable(imputation: Imputation, diagnosis: Diagnosis, method: str) -> str:
     text += f", fitted {how} with the EM algorithm (Dempster et al. 1977; emtools {__version__})."
     if n_beyond:
         text += f" Of these, {n_beyond:,} values beyond a limit of detection entered the likelihood as censored."
+    if imputation.better is not None:
+        text += (
+            f" Filled values lie {100 * imputation.better.params.share:.0f} % of the way from the conditional means of this model to the "
+            "average of those of mixtures of up to eight normal distributions, a share learnt on hidden cells (stacked regression, "
+            "Breiman 1996)."
+        )
     cells = diagnosis.overimputed
     if cells.pit.size:
         text += (
