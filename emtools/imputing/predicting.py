@@ -26,7 +26,8 @@ PASSES = 25  # of the climb of each
 MORE_ROWS = 2  # beyond the number of columns that the prior on each covariance is worth
 CAP = 5.0  # most that a hidden cell may count, in the mean of them
 SURE = 1.0  # standard errors that the share is drawn back by
-LARGEST, WIDEST, FEWEST = 60_000, 50, 40  # values and columns up to which they are tried, and rows from which
+FEWEST = 40  # rows from which they are tried
+WORK = 250_000  # and rows times squared columns up to which
 
 
 @dataclass(frozen=True)
@@ -246,6 +247,6 @@ def not_tried(fitted: Fitted, readings: Readings, weights: Floats | None) -> str
         return "one column tells nothing of itself"
     if n_used < FEWEST:
         return f"{n_used} rows cannot tell ({FEWEST} are needed)"
-    if d > WIDEST or readings.values.size > LARGEST:
-        return f"the table is too large to learn in seconds how (over {WIDEST} columns or {LARGEST:,} cells)"
+    if n * d**2 > WORK:
+        return f"the table is too large to learn in seconds how ({n:,} rows times {d} columns squared, over {WORK:,})"
     return ""

@@ -16,7 +16,7 @@ from emtools.kernels.readings import Readings
 from emtools.kernels.scales import Identity
 from emtools.models.incomplete_mixture import IncompleteMixture, incomplete_prior
 
-TOLD = {"markers": ("a", "b"), "scales": (Identity(),) * 2}
+TOLD = {"markers": ("a", "b"), "scales": (Identity(),) * 2, "filling": "best"}
 
 
 def bent(n=160, noise=0.1):
@@ -114,6 +114,7 @@ def test_where_nothing_is_tried_the_reason_is_told():
     table = bent()
     for known, reason in (
         (Readings(table[:30]), "30 rows"),
+        (Readings(np.repeat(straight(), 170, axis=0)), "too large"),
         (Readings(np.where(np.isnan(table), 0.0, table)), "there are none"),
         (Readings(table, np.full(table.shape, -np.inf), np.where(np.isnan(table), 0.0, np.inf)), "limits of detection"),
     ):
@@ -126,7 +127,7 @@ def test_where_nothing_is_tried_the_reason_is_told():
 
 
 def test_the_model_alone_fills_where_that_is_asked(done):
-    plain = impute(Readings(bent()), filling="model", **TOLD)
+    plain = impute(Readings(bent()), **(TOLD | {"filling": "model"}))
     assert (plain.better, plain.how_filled) == (None, "")
     np.testing.assert_array_equal(done.fitted.params.covariance, plain.fitted.params.covariance)
     assert not np.array_equal(done.values, plain.values)

@@ -96,7 +96,7 @@ def bent(seed=0, n=200, noise=0.05):
 
 def test_a_stored_stack_fills_new_rows_as_it_filled_the_old(tmp_path):
     table, scales = bent(), [Identity(), Log()]
-    done = impute(Readings(table), markers=("a", "b"), scales=scales)
+    done = impute(Readings(table), markers=("a", "b"), scales=scales, filling="best")
     assert done.better is not None
     write_model(tmp_path / "model.npz", done)
     stored = read_model(tmp_path / "model.npz")
@@ -115,7 +115,7 @@ def test_intervals_hold_what_they_say_and_observed_cells_stay():
     rng = np.random.default_rng(9)
     hidden = ~np.isnan(table) & (rng.random(table.shape) < 0.1)
     table[hidden] = np.nan
-    done = impute(Readings(table), markers=("a", "b"), scales=[Identity(), Identity()])
+    done = impute(Readings(table), markers=("a", "b"), scales=[Identity(), Identity()], filling="best")
     inside = (done.lower <= truth) & (truth <= done.upper)
     assert 0.93 < inside[hidden].mean() < 0.99
     seen = ~np.isnan(table)
