@@ -40,7 +40,7 @@ def test_stored_errors_are_those_of_these_masks(table, mechanism, share):
     case, stored = accuracy.mask(table, mechanism, share, 0), accuracy.read(accuracy.STORED)
     for method, tolerance in (("KNN", 1e-4), ("mean", 1e-4), ("emtools", 1e-3)):
         if method == "emtools":
-            error, said = accuracy.run_impute(case, "best")
+            error, said = accuracy.run_impute(case, "model")
             assert said.startswith("coverage 0.9")
         else:
             error = case.error(accuracy.PEERS[method](case.masked.to_numpy(float), 0))
