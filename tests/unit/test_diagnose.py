@@ -176,7 +176,7 @@ def test_few_rows_are_dealt_into_many_folds_and_told_so():
 
 def test_fits_that_do_not_get_there_are_left_out_and_told(monkeypatch):
     monkeypatch.setattr("emtools.imputing.overimpute.REFIT_PASSES", 1)
-    found = diagnose(completed(correlated(60, 3, 15), certificate=False, filling="model"))
+    found = diagnose(completed(correlated(60, 3, 15), certificate=False))
     assert found.overimputed.n_failed == found.overimputed.n_fits == 5
     assert found.overimputed.pit.size == 0
     assert any(text.startswith("5 of 5 fits without some of the observed cells") for text in found.notices)
