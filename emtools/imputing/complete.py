@@ -268,8 +268,9 @@ def not_normal(model: TableModel, params: Any, scaled: Readings, spread: Floats,
     """The cells that are not normal given what is known of their rows, as mixtures of normals where they are, else drawn;
     none where they would not fit into memory."""
     mixtures = getattr(model, "cell_mixtures", None)
-    if mixtures is not None and int((~scaled.observed).sum()) * model.n_components <= MOST_TRIED:
-        return mixtures(params, scaled)
+    if mixtures is not None and int((~scaled.observed).sum()) * len(params.weights) <= MOST_TRIED:
+        found: CellMixtures = mixtures(params, scaled)
+        return found
     limited = scaled.bounded.any(axis=1)
     wanted = np.zeros_like(scaled.observed)
     if isinstance(model, StudentT):

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +33,20 @@ def test_first_in_mean_rank(means):
     ranks = means[["emtools", *accuracy.PEERS]].rank(axis=1).mean()
     assert ranks.idxmin() == "emtools"
     assert ranks["mean"] > 4.0  # negative control
+
+
+def test_mixtures_share_to_gain_and_hardly_lose():
+    """`--fill best` beside the model alone, on the masks that both were run on, and beside the best peer."""
+    rows = pd.read_csv(accuracy.STORED, sep="\t")
+    by = ["table", "mechanism", "share"]
+    wide = rows.pivot_table(index=[*by, "seed"], columns="method", values="nrmse")
+    both = wide.dropna(subset=["emtools", "emtools best"]).groupby(by).mean()
+    gain = both["emtools best"] / both["emtools"]
+    assert len(gain) >= 24
+    assert gain.max() <= 1.01, gain.to_string()
+    assert np.exp(np.log(gain).mean()) < 0.98
+    judged = both.loc[[table for table in accuracy.REQUIRED if table in both.index]]
+    assert (judged["emtools best"] <= judged[list(accuracy.PEERS)].min(axis=1)).all()
 
 
 @pytest.mark.parametrize(("table", "mechanism", "share"), [("diabetes", "MCAR", 0.2), ("pbc", "MAR", 0.4)])
