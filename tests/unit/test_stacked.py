@@ -109,14 +109,13 @@ def test_a_stored_stack_fills_new_rows_as_it_filled_the_old(tmp_path):
     np.testing.assert_allclose(filled[:, 1], np.exp(0.75), rtol=0.1)  # one normal would say the mean of all, 1.7
 
 
-def test_intervals_hold_what_they_say_and_observed_cells_stay():
-    truth = bent(5, 600, noise=0.3)
-    table = truth.copy()
-    rng = np.random.default_rng(9)
-    hidden = ~np.isnan(table) & (rng.random(table.shape) < 0.1)
-    table[hidden] = np.nan
-    done = impute(Readings(table), markers=("a", "b"), scales=[Identity(), Identity()], filling="best")
-    inside = (done.lower <= truth) & (truth <= done.upper)
-    assert 0.93 < inside[hidden].mean() < 0.99
-    seen = ~np.isnan(table)
-    np.testing.assert_array_equal(done.values[seen], table[seen])
+def test_intervals_of_two_groups_hold_what_they_say_and_observed_cells_stay():
+    rng = np.random.default_rng(5)
+    group = rng.integers(0, 2, size=500)
+    truth = 3.0 * group[:, None] * [1.0, -1.0, 1.0] + rng.normal(size=(500, 3)) + 0.7 * rng.normal(size=(500, 1))
+    table = np.where(rng.random(truth.shape) < 0.2, np.nan, truth)
+    done = impute(Readings(table), markers=("a", "b", "c"), scales=[Identity()] * 3, filling="best")
+    hidden = np.isnan(table)
+    assert done.better is not None
+    assert 0.92 < ((done.lower <= truth) & (truth <= done.upper))[hidden].mean() < 0.985
+    np.testing.assert_array_equal(done.values[~hidden], table[~hidden])
