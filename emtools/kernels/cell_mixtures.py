@@ -31,9 +31,9 @@ class CellMixtures:
 
     Examples
     --------
-    >>> two = CellMixtures(np.array([[True]]), np.array([[0.5], [0.5]]), np.array([[-2.0], [2.0]]), np.ones((2, 1)))
+    >>> two = CellMixtures(np.array([[True]]), np.array([[0.5], [0.5]]), np.array([[1.0], [5.0]]), np.ones((2, 1)))
     >>> two.quantile(0.5).round(6).tolist(), float(two.sd[0].round(4))
-    ([0.0], 2.2361)
+    ([3.0], 2.2361)
     """
 
     cells: Booleans
