@@ -18,6 +18,10 @@ from emtools.io.outputs import require_target
 
 EXITS = "exit status: 0 converged; 3 finished but not converged; 2 bad input or options; 1 anything else"
 OUT = "folder for the results; those of an earlier fit there are replaced, other files stay"
+FAMILIES = (
+    "shrunken", "full", "tied", "diagonal", "spherical",
+    "EII", "VII", "EEI", "VEI", "EVI", "VVI", "EEE", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV", "VVV",
+)  # fmt: skip
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -298,6 +302,19 @@ def prior(text: str) -> str | float:
     return text if text in ("auto", "none") else positive_real(text)
 
 
+def components(text: str) -> int | str | range:
+    """Reader of a number of types, of LOW-HIGH, or of "auto"."""
+    low, dash, high = text.partition("-")
+    if text == "auto":
+        return text
+    if not (dash and low):
+        return positive(text)
+    first, last = positive(low), positive(high)
+    if last < first:
+        raise argparse.ArgumentTypeError(f"{text} has its larger end first")
+    return range(first, last + 1)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """All sub-commands."""
     parser = Parser(
@@ -317,14 +334,29 @@ def build_parser() -> argparse.ArgumentParser:
         "find cell types and their expression (Gaussian mixture on AnnData, or on the rows of a table), or, with "
         "--reference, what mixtures of known types are made of",
         "emtools deconvolve cells.h5ad --out results/cells --components 8 --sample donor",
-        10,
-    )
-    deconvolve.add_argument("--components", type=positive, metavar="K", help="number of types; not with --reference")
-    deconvolve.add_argument(
-        "--family", choices=("full", "tied", "diagonal", "spherical"), default="full", help="covariances (default full)"
+        60,
     )
     deconvolve.add_argument(
-        "--representation", default=None, metavar="KEY", help="key of obsm, or X (default X_pca where present, else X)"
+        "--components",
+        type=components,
+        metavar="K",
+        help="number of types; LOW-HIGH or auto (1-20) to have it chosen; not with --reference",
+    )
+    deconvolve.add_argument(
+        "--criterion",
+        choices=("icl", "bic", "held_out"),
+        default="icl",
+        help="by what the number is chosen (default icl)",
+    )
+    deconvolve.add_argument(
+        "--family",
+        choices=FAMILIES,
+        default="shrunken",
+        help="covariances: shrunken, each type its own, shrunk to a common one (default); full, tied, diagonal or spherical",
+        metavar="FAMILY",
+    )
+    deconvolve.add_argument(
+        "--representation", default=None, metavar="KEY", help="key of obsm, or X (default X_pca, computed where absent)"
     )
     deconvolve.add_argument(
         "--dimensions",
@@ -340,6 +372,9 @@ def build_parser() -> argparse.ArgumentParser:
         default=None,
         metavar="NAME",
         help="variables of X, or columns of a table (default: all)",
+    )
+    deconvolve.add_argument(
+        "--layer", metavar="NAME", help="layer in place of X, or raw (default: raw for the profiles, X for the model)"
     )
     deconvolve.add_argument("--id", default=None, metavar="COLUMN", help="of a table: column that names the rows")
     deconvolve.add_argument(
@@ -357,6 +392,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--truth", default=None, metavar="OBS", help="obs or table column with known types, to measure the agreement"
     )
     deconvolve.add_argument(
+        "--labels",
+        metavar="OBS",
+        help="obs column with the type of some cells, which the others follow; with --reference, that of its cells",
+    )
+    deconvolve.add_argument(
         "--prefix", default="type", metavar="WORD", help="types are named WORD_1, WORD_2, … (default type)"
     )
     mixtures = deconvolve.add_argument_group("bulk or spatial mixtures, given labelled cells or profiles")
@@ -366,7 +406,6 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="CELLS",
         help="AnnData of labelled cells, or a table of profiles (genes by types); INPUT then holds mixtures to take apart",
     )
-    mixtures.add_argument("--labels", metavar="OBS", help="obs column of the reference with the type of each cell")
     mixtures.add_argument(
         "--markers", type=Path, metavar="FILE", help="use these genes only: one a line, or a table with a column gene"
     )
@@ -473,7 +512,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 OF_CELLS = (
     "components",
+    "criterion",
     "family",
+    "layer",
     "representation",
     "dimensions",
     "columns",
@@ -483,8 +524,8 @@ OF_CELLS = (
     "truth",
     "prefix",
 )
-OF_MIXTURES = ("reference", "labels", "markers", "donor", "rna")
-CELLS_GIVEN = {"family": "full", "prefix": "type"}
+OF_MIXTURES = ("reference", "markers", "donor", "rna")
+CELLS_GIVEN = {"family": "shrunken", "prefix": "type", "criterion": "icl"}
 
 
 def route_deconvolve(chosen: dict[str, Any]) -> dict[str, Any]:
@@ -503,8 +544,8 @@ def route_deconvolve(chosen: dict[str, Any]) -> dict[str, Any]:
         raise InputError(
             ", ".join(given), f"given {where} --reference", "", "leave it out or see emtools deconvolve --help"
         )
-    if not mixtures and chosen["components"] is None:
-        raise InputError("--components", "is missing", "the number of types", "see emtools deconvolve --help")
+    if not mixtures and chosen["components"] is None and chosen["labels"] is None:
+        raise InputError("--components", "is missing", "the number of types, or auto", "see emtools deconvolve --help")
     kept = {key: value for key, value in chosen.items() if key not in foreign}
     return kept | ({"module": "emtools.branches.deconvolve_bulk"} if mixtures else {})
 

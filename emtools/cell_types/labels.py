@@ -5,18 +5,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from emtools.cell_types.reproduce import Reproducibility, best_temperature
+from emtools.cell_types.reproduce import Reproducibility, believed
 from emtools.cell_types.search import PASSES, ROUGH, Search, rougher, shrinkage
 from emtools.engine.chunks import ArraySource
 from emtools.engine.loop import OnPass
 from emtools.engine.protocol import Floats
-from emtools.engine.result import Fit
-from emtools.engine.starts import fit
+from emtools.engine.result import ONE_START, Fit
+from emtools.engine.starts import fit, with_certificate
 from emtools.errors import EmtoolsError, InputError
 from emtools.models.mixture import GaussianMixture
 from emtools.models.partly_labelled import PartlyLabelled
@@ -74,11 +75,12 @@ def fit_labelled(
         tol=max(ROUGH * len(values), search.tol),
         max_passes=PASSES,
         certificate=False,
+        look=search.certificate,
         **tolerances,
     )
     model = GaussianMixture(n_types, d, "full", shrinkage(common.params.covariances, float(weights.sum()), n_types))
     shares = np.where(known[:, None], np.eye(n_types)[codes], tied.responsibilities(common.params, values))
-    return fit(
+    fitted = fit(
         PartlyLabelled(model),
         source,
         init=[model.from_labels(values, shares, weights)],
@@ -86,23 +88,30 @@ def fit_labelled(
         max_passes=search.max_passes,
         accelerate=search.accelerate,
         executor=search.executor,
-        certificate=search.certificate,
+        checkpoint=search.checkpoint,
+        certificate=False,
+        look=search.certificate,
         on_pass=on_pass,
         **tolerances,
     )
+    told = fitted.summary.replace(ONE_START, "It starts from the labels.")
+    fitted = replace(fitted, verdict=told, summary=told)
+    return with_certificate(fitted, source, search.threads, errors=False) if search.certificate else fitted
 
 
 def believe_labels(values: Floats, codes: Codes, n_types: int, search: Search) -> Reproducibility:
     """Temperature at which the labels of hidden cells are likeliest, by cross-validation over the labelled cells.
 
-    A type is left out of a fold where that would hide its last cell.
+    A type with fewer labelled cells than folds is not hidden, unless all have fewer: without one of three cells a fit is
+    another one, and its mistakes would make all types less certain.
     """
     known = np.flatnonzero(codes >= 0)
     rng = np.random.default_rng(np.random.SeedSequence([search.seed, 3]))
+    least = FOLDS if np.bincount(codes[known]).max() >= FOLDS else 2
     folds = np.empty(len(known), dtype=np.intp)
     for k in range(n_types):
         mine = rng.permutation(np.flatnonzero(codes[known] == k))
-        folds[mine] = np.arange(len(mine)) % FOLDS if len(mine) > 1 else -1
+        folds[mine] = np.arange(len(mine)) % FOLDS if len(mine) >= least else -1
     logs, labels = [], []
     for fold in range(FOLDS):
         hidden = known[folds == fold]
@@ -118,8 +127,5 @@ def believe_labels(values: Floats, codes: Codes, n_types: int, search: Search) -
         labels.append(codes[hidden])
     if not logs:
         return Reproducibility(1.0, np.nan, np.full(n_types, np.nan), 0)
-    log_joint, found = np.concatenate(logs), np.concatenate(labels)
-    right = (log_joint.argmax(axis=1) == found).astype(np.float64)
-    sizes = np.bincount(found, minlength=n_types)
-    by_type = np.bincount(found, weights=right, minlength=n_types) / np.where(sizes > 0, sizes, np.nan)
-    return Reproducibility(best_temperature(log_joint, found), float(right.mean()), by_type, len(logs))
+    found = np.concatenate(labels)
+    return believed(np.concatenate(logs), found, len(logs), found)

@@ -17,10 +17,58 @@ from emtools.kernels.logspace import logsumexp_rows
 
 Codes = npt.NDArray[np.intp]
 
-SPLITS = 4
+BINS = 10
+MANY = 200  # cells from which on there are as many
+SPLITS = 8
 SPLIT_STARTS = 10
 SPLIT_ROWS = 10_000  # cells in both halves together, at most
 HOTTEST = 1e3
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How often the most probable type was right, by its stated probability.
+
+    Parameters
+    ----------
+    certainty, right : ndarray, shape (b,)
+        Mean probability and frequency of the right type in each bin; bins without a cell are left out.
+    n : ndarray of int, shape (b,)
+        Cells of each bin.
+    """
+
+    certainty: Floats
+    right: Floats
+    n: Codes
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: mean distance of the two, by cells; NaN without a cell.
+
+        Naeini, Cooper & Hauskrecht (2015), AAAI, 2901-2907.
+        """
+        total = int(self.n.sum())
+        return float(np.abs(self.certainty - self.right) @ self.n / total) if total else np.nan
+
+    def record(self) -> dict[str, Any]:
+        """As it stands in ``uns``."""
+        return {"certainty": self.certainty, "right": self.right, "n": self.n, "error": self.error}
+
+
+def reliability(certainty: Floats, right: Floats) -> Reliability:
+    """Certainties and hits, each shape (n,), in `BINS` equal bins of the certainty; half as many for few cells.
+
+    Examples
+    --------
+    >>> reliability(np.array([0.95, 0.91, 0.55]), np.array([1.0, 0.0, 1.0])).right.tolist()
+    [1.0, 0.5]
+    """
+    n_bins = BINS if len(certainty) >= MANY else BINS // 2
+    bins = np.minimum((np.asarray(certainty) * n_bins).astype(np.intp), n_bins - 1)
+    n = np.bincount(bins, minlength=n_bins)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = [np.bincount(bins, weights=x, minlength=n_bins) / n for x in (certainty, right)]
+    return Reliability(means[0][n > 0], means[1][n > 0], n[n > 0].astype(np.intp))
 
 
 @dataclass(frozen=True)
@@ -37,12 +85,15 @@ class Reproducibility:
         The same for the cells of each type; NaN for one without cells.
     n_fits : int
         Fits to halves.
+    curve : Reliability, optional
+        How often they agreed, by the probability stated at this temperature.
     """
 
     temperature: float
     agreement: float
     by_type: Floats
     n_fits: int
+    curve: Reliability | None = None
 
 
 def tempered(log_joint: Floats, temperature: float) -> Floats:
@@ -97,6 +148,31 @@ def best_temperature(log_joint: Floats, codes: Codes) -> float:
     return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0
 
 
+def believed(log_joint: Floats, found: Codes, n_fits: int, types: Codes | None = None) -> Reproducibility:
+    """Temperature of a fit, and what came of its types, from types that others found for the same cells.
+
+    Parameters
+    ----------
+    log_joint : ndarray, shape (m, K)
+        Log of weight times density, in nats.
+    found : ndarray of int, shape (m,)
+        What they are said to be by others: other fits, or labels.
+    n_fits : int
+        How many of these.
+    types : ndarray of int, shape (m,), optional
+        By which agreement is counted; the most probable ones where not given.
+    """
+    k = log_joint.shape[1]
+    first = log_joint.argmax(axis=1)
+    temperature = best_temperature(log_joint, found)
+    same = (first == found).astype(np.float64)
+    by = first if types is None else types
+    sizes = np.bincount(by, minlength=k)
+    by_type = np.bincount(by, weights=same, minlength=k) / np.where(sizes > 0, sizes, np.nan)
+    certainty = tempered(log_joint, temperature).max(axis=1)
+    return Reproducibility(temperature, float(same.mean()), by_type, n_fits, reliability(certainty, same))
+
+
 def reproduce(model: Any, params: Any, values: Floats, search: Search, fit_half: Any = find_types) -> Reproducibility:
     """Fit both halves of random splits, let each fit type the other half, and ask how sure the whole fit may be of these types.
 
@@ -144,10 +220,4 @@ def reproduce(model: Any, params: Any, values: Floats, search: Search, fit_half:
             labels.append(partner[typed])
     if not logs:
         return Reproducibility(1.0, np.nan, np.full(k, np.nan), 0)
-    log_joint, codes = np.concatenate(logs), np.concatenate(labels)
-    first = log_joint.argmax(axis=1)
-    same = (first == codes).astype(np.float64)
-    sizes = np.bincount(first, minlength=k)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        by_type = np.bincount(first, weights=same, minlength=k) / np.where(sizes > 0, sizes, np.nan)
-    return Reproducibility(best_temperature(log_joint, codes), float(same.mean()), by_type, len(logs))
+    return believed(np.concatenate(logs), np.concatenate(labels), len(logs))

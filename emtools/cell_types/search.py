@@ -14,13 +14,14 @@ import numpy.typing as npt
 from emtools.engine.chunks import ArraySource
 from emtools.engine.loop import OnPass
 from emtools.engine.protocol import Floats
-from emtools.engine.result import Fit
-from emtools.engine.starts import fit
+from emtools.engine.result import ONE_START, Fit
+from emtools.engine.starts import fit, with_certificate
 from emtools.errors import FitError, InputError
-from emtools.models.mixture import CovariancePrior, GaussianMixture, MixtureParams, kmeans
+from emtools.models.mixture import CovariancePrior, GaussianMixture, MixtureParams, data_prior, kmeans
 
 Codes = npt.NDArray[np.intp]
 
+DEFAULT = "shrunken"
 SEARCHED_ROWS = 5_000
 STARTS = 60
 ROUGH = 1e-3  # nats a row at which the fits on the way stop
@@ -51,6 +52,8 @@ class Search:
         Where chunks are worked on; cannot change the result.
     certificate : bool
         Whether to look at the curvature of the last fit.
+    checkpoint : Path, optional
+        File from which an interrupted last fit goes on.
     """
 
     starts: int = STARTS
@@ -61,6 +64,7 @@ class Search:
     accelerate: bool = True
     executor: Any = "threads"
     certificate: bool = True
+    checkpoint: Any = None
 
 
 def nearest(values: Floats, centres: Floats) -> Codes:
@@ -178,8 +182,10 @@ def shrinkage(within: Floats, n: int, n_types: int) -> CovariancePrior:
     return CovariancePrior(strength - d - 1.0, strength * ridged)
 
 
-def find_types(values: Floats, n_types: int, search: Search, on_pass: OnPass | None = None) -> Fit[Any, Any]:
-    """The default mixture of K types.
+def find_types(
+    values: Floats, n_types: int, search: Search, on_pass: OnPass | None = None, family: str = DEFAULT
+) -> Fit[Any, Any]:
+    """The default mixture of K types, or one of a named family from the same start.
 
     K-means from many starts finds compact groups; a mixture with one covariance (the linear discriminant without labels)
     lets them take the shape that cells of one type have; the last fit frees the covariance of each type, shrunk to the
@@ -195,11 +201,13 @@ def find_types(values: Floats, n_types: int, search: Search, on_pass: OnPass | N
         How.
     on_pass : callable, optional
         Told of each pass of the last fit.
+    family : str
+        ``"shrunken"``, or a family of `GaussianMixture`, which gets the prior of `data_prior` and starts from K-means.
 
     Returns
     -------
     Fit
-        Of a `GaussianMixture` with full covariances and a prior.
+        Of a `GaussianMixture` with a prior.
 
     Examples
     --------
@@ -211,21 +219,27 @@ def find_types(values: Floats, n_types: int, search: Search, on_pass: OnPass | N
     n, d = values.shape
     groups = compact_groups(values, n_types, search)
     source = ArraySource(values)
-    total = np.cov(values.T, bias=True).reshape(d, d)
-    tied = GaussianMixture(n_types, d, "tied", shrinkage(total, 2 * d + 1, 1))
-    common = fit(
-        tied,
-        source,
-        init=[tied.from_labels(values, groups)],
-        tol=max(ROUGH * n, search.tol),
-        max_passes=PASSES,
-        seed=search.seed,
-        threads=search.threads,
-        certificate=False,
-    )
-    model = GaussianMixture(n_types, d, "full", shrinkage(common.params.covariances, n, n_types))
-    first = model.from_labels(values, tied.responsibilities(common.params, values))
-    return fit(
+    if family == DEFAULT:
+        total = np.cov(values.T, bias=True).reshape(d, d)
+        tied = GaussianMixture(n_types, d, "tied", shrinkage(total, 2 * d + 1, 1))
+        common = fit(
+            tied,
+            source,
+            init=[tied.from_labels(values, groups)],
+            tol=max(ROUGH * n, search.tol),
+            max_passes=PASSES,
+            seed=search.seed,
+            threads=search.threads,
+            certificate=False,
+            look=search.certificate,
+        )
+        model = GaussianMixture(n_types, d, "full", shrinkage(common.params.covariances, n, n_types))
+        first = model.from_labels(values, tied.responsibilities(common.params, values))
+    else:
+        plain = GaussianMixture(n_types, d, family)  # type: ignore[arg-type]
+        model = replace(plain, prior=data_prior(values, n_types, plain.layout))
+        first = model.from_labels(values, groups)
+    fitted = fit(
         model,
         source,
         init=[first],
@@ -235,11 +249,16 @@ def find_types(values: Floats, n_types: int, search: Search, on_pass: OnPass | N
         threads=search.threads,
         accelerate=search.accelerate,
         executor=search.executor,
-        certificate=search.certificate,
+        checkpoint=search.checkpoint,
+        certificate=False,
+        look=search.certificate,
         on_pass=on_pass,
     )
+    told = fitted.summary.replace(ONE_START, f"It starts from the best of {search.starts} K-means.")
+    fitted = replace(fitted, verdict=told, summary=told)
+    return with_certificate(fitted, source, search.threads, errors=False) if search.certificate else fitted
 
 
 def rougher(search: Search, starts: int, seed: int) -> Search:
     """The same search for a fit that only has to be about right."""
-    return replace(search, starts=starts, seed=seed, tol=0.1, max_passes=PASSES, certificate=False)
+    return replace(search, starts=starts, seed=seed, tol=0.1, max_passes=PASSES, certificate=False, checkpoint=None)

@@ -212,8 +212,9 @@ def judge(fit: Fit[P, S], certificate: Certificate, labels: Labels | None = None
 
 
 def certify(
-    model: Model[P, S, C], source: Source[C], params: P, chunk_map: Map = in_turn, *, seed: int = 0, limit: int = LIMIT
-) -> Certificate:
+    model: Model[P, S, C], source: Source[C], params: P, chunk_map: Map = in_turn, *, seed: int = 0, limit: int = LIMIT,
+    errors: bool = True,
+) -> Certificate:  # fmt: skip
     """What the curvature at `params` says, in 4p + 1 passes over the data and a few more far from the top.
 
     Parameters
@@ -228,6 +229,8 @@ def certify(
         Root of the random numbers of the estimate for many parameters.
     limit : int
         Packed parameters above which that estimate, of about 25 passes, is made instead.
+    errors : bool
+        Whether that estimate looks for standard errors; their cost grows with the square of the parameters.
 
     Returns
     -------
@@ -250,7 +253,7 @@ def certify(
     """
     packed = model.pack(params)
     stats = total_stats(model, source, params, "soft", chunk_map)
-    if packed.size > MOST:
+    if packed.size > (MOST if errors else limit):
         rough = np.where(np.isfinite(packed), units(model, stats, packed), 0.0)
         guess = estimate(model, source, stats, packed, rough, chunk_map, seed, errors=False)
         unknown = replace(no_errors(model, params, int(np.sum(rough == 0.0))), passes=1)

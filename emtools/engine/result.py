@@ -16,6 +16,8 @@ from emtools.engine.stopping import Status
 SAME_OPTIMUM = 1e-3
 SLOW = 0.99  # fraction of missing information from which a verdict says "slow"
 
+ONE_START = "One start only: other optima were not looked for."
+
 
 @dataclass(frozen=True)
 class Pass:
@@ -316,7 +318,7 @@ def write_verdict(best: Climb[P, S], starts: tuple[Start, ...]) -> str:
 def tell_starts(starts: tuple[Start, ...]) -> str:
     """One sentence: did the starts agree."""
     if len(starts) == 1:
-        return "One start only: other optima were not looked for."
+        return ONE_START
     optima = max((s.optimum or 0 for s in starts), default=0)
     if not optima:
         return f"None of the {len(starts)} starts converged."

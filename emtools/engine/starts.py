@@ -376,13 +376,14 @@ def certified(
     return best, seen
 
 
-def with_certificate(fitted: Fit[P, S], source: Source[C], threads: int = 1) -> Fit[P, S]:
-    """The fit with the certificate of its parameters, for one that was made without."""
+def with_certificate(fitted: Fit[P, S], source: Source[C], threads: int = 1, errors: bool = True) -> Fit[P, S]:
+    """The fit with the certificate of its parameters, for one that was made without; `errors` as in `certify`."""
     model = fitted.model
     if fitted.assign != "soft" or not (is_smooth(model) and has_errors(model)):
         return fitted
     with make_executor("threads", threads) as pool:
-        seen = certify(model, source, fitted.params, pool if source.n_chunks > 1 else in_turn, seed=fitted.seed)
+        chunk_map = pool if source.n_chunks > 1 else in_turn
+        seen = certify(model, source, fitted.params, chunk_map, seed=fitted.seed, errors=errors)
     return judge(replace(fitted, certificate=seen), seen)
 
 

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import anndata
-import h5py
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from anndata._io.specs.registry import IORegistryError
 
 from emtools.errors import InputError
-from emtools.io.h5ad import column_names, listed, matrix_shape, opened, read_column, read_matrix, read_names
+from emtools.io.h5ad import listed, opened
 from emtools.kernels.collinear import dependent_columns
 
 Floats = npt.NDArray[np.float64]
@@ -80,118 +79,6 @@ class Cells:
     embedding_name: str = ""
 
 
-def read_cells(
-    path: Path,
-    *,
-    representation: str | None = None,
-    dimensions: int | None = None,
-    columns: Sequence[str] | None = None,
-    sample: str | None = None,
-    truth: str | None = None,
-) -> Cells:
-    """Read the representation and the grouping columns of an AnnData file.
-
-    Parameters
-    ----------
-    path : Path
-        AnnData file (.h5ad), of anndata 0.6 or later.
-    representation : str, optional
-        Key of obsm, or ``"X"``; by default X_pca where it is present, else X.
-    dimensions : int, optional
-        Use the first so many columns; by default 10 of X_pca, all of another.
-    columns : sequence of str, optional
-        Variables of X to use; by default all.
-    sample, truth : str, optional
-        Columns of obs.
-
-    Returns
-    -------
-    Cells
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, something named is not in it, names occur twice, there are no cells, or a value is
-        not finite.
-    """
-    with opened(path) as file:
-        names = read_names(file["obs"])
-        require_units(path, names, "cells")
-        require_unique(path, names, "cell")
-        genes = read_names(file["var"]) if "var" in file else []
-        if not len(genes) or "X" not in file or file["X"].attrs.get("encoding-type") == "null":
-            raise InputError(str(path), "there is no expression", "X with at least one variable", "keep X in the file")
-        require_unique(path, np.array(genes, dtype=object), "variable")
-        key = chosen_key(path, file, representation, columns)
-        node = stored(file, key)
-        labels = representation_labels(file, key, matrix_shape(node)[1])
-        wanted = chosen_columns(path, key, labels, columns, dimensions)
-        if matrix_shape(node)[0] != len(names):
-            raise InputError(f"{path}, {key}", f"{matrix_shape(node)[0]} rows", f"{len(names)}, as in obs")
-        values = read_matrix(node, wanted)
-        kept = tuple(labels[i] for i in wanted)
-        require_finite(f"{path}, {key}", values, names, kept)
-        require_varying(f"{path}, {key}", values, kept)
-        drawn = next((e for e in EMBEDDINGS if e in obsm_keys(file)), "")
-        embedding = read_matrix(stored(file, drawn), np.arange(2)) if drawn else None
-        if embedding is not None and not np.isfinite(embedding).all():
-            drawn, embedding = "", None
-        return Cells(
-            path=Path(path),
-            names=tuple(names),
-            values=values,
-            dimensions=kept,
-            representation=key,
-            sample=read_labels(path, file, sample, "--sample"),
-            truth=read_labels(path, file, truth, "--truth"),
-            embedding=embedding,
-            embedding_name=drawn,
-        )
-
-
-def obsm_keys(file: h5py.File) -> list[str]:
-    """Keys of obsm."""
-    if "obsm" not in file:
-        return []
-    node = file["obsm"]
-    return list(node.dtype.names) if isinstance(node, h5py.Dataset) else list(node)
-
-
-def stored(file: h5py.File, key: str) -> Any:
-    """The matrix of a representation, on disk (in memory where obsm is one compound data set, as of anndata 0.6)."""
-    return file["X"] if key == "X" else file["obsm"][key]
-
-
-def chosen_key(path: Path, file: h5py.File, representation: str | None, columns: Sequence[str] | None) -> str:
-    """Key of the representation.
-
-    Raises
-    ------
-    InputError
-        If it is not there.
-    """
-    keys = obsm_keys(file)
-    key = representation or ("X_pca" if "X_pca" in keys and columns is None else "X")
-    if key != "X" and key not in keys:
-        raise InputError(
-            f"{path}, obsm",
-            f"no key {key!r}",
-            f"one of: {listed(keys)}; or X",
-            "name one of them with --representation",
-        )
-    if columns is not None and key != "X":
-        raise InputError("--columns", f"given with --representation {key}", "variables of X", "leave one of them out")
-    return key
-
-
-def representation_labels(file: h5py.File, key: str, width: int) -> list[str]:
-    """Names of the columns of a representation: genes of X, PC1, PC2, … of X_pca, KEY1, KEY2, … of others."""
-    if key == "X":
-        return [str(name) for name in read_names(file["var"])]
-    stem = "PC" if key == "X_pca" else f"{key.removeprefix('X_')}"
-    return [f"{stem}{i + 1}" for i in range(width)]
-
-
 def chosen_columns(
     path: Path, key: str, labels: Sequence[str], columns: Sequence[str] | None, dimensions: int | None
 ) -> npt.NDArray[np.intp]:
@@ -224,22 +111,6 @@ def chosen_columns(
         raise InputError(f"{path}, {key}", "no columns", "at least one")
     limit = dimensions or (DEFAULT_PCS if key == "X_pca" else len(chosen))
     return np.array(chosen[:limit], dtype=np.intp)
-
-
-def read_labels(path: Path, file: h5py.File, column: str | None, option: str) -> Labels | None:
-    """A grouping column of obs, or None where none is named."""
-    if column is None:
-        return None
-    names = column_names(file["obs"])
-    if column not in names:
-        raise InputError(
-            f"{path}, obs", f"no column {column!r}", f"one of: {listed(names)}", f"name one of them with {option}"
-        )
-    values, categories = read_column(file, column)
-    if categories is not None:
-        values = np.array([categories[c] if c >= 0 else None for c in values.tolist()], dtype=object)
-        return make_labels(path, column, values, option, order=categories)
-    return make_labels(path, column, values, option)
 
 
 def make_labels(
@@ -352,12 +223,6 @@ def require_independent(cells: Cells, pairs_only: bool) -> None:
         )
 
 
-def looks_like_counts(cells: Cells) -> bool:
-    """Whether the values are expression that was never normalised: whole numbers of X, none below zero."""
-    values = cells.values
-    return cells.representation == "X" and bool((values >= 0).all()) and bool((values == np.floor(values)).all())
-
-
 def require_size(cells: Cells, n_components: int, n_free: int, most: float = 1.0) -> None:
     """Raise InputError where a mixture cannot be told from the data.
 
@@ -399,36 +264,41 @@ def require_prefix(prefix: str) -> None:
         )
 
 
+def is_zarr(path: Path) -> bool:
+    """Whether the name is that of a zarr store."""
+    return Path(path).suffix.lower() == ".zarr"
+
+
 def load_anndata(path: Path) -> anndata.AnnData:
-    """The whole file, for writing it again.
+    """The whole file or store, for writing it again.
 
     Raises
     ------
     InputError
-        If anndata cannot read it.
+        If it is absent, cut off or damaged, or anndata cannot read it.
     """
+    path = Path(path)
+    if is_zarr(path):
+        if not path.is_dir():
+            raise InputError(str(path), "no such store", "a zarr store of AnnData", "check the path")
+    else:
+        with opened(path):
+            pass
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return anndata.read_h5ad(path)
+            return anndata.read_zarr(path) if is_zarr(path) else anndata.read_h5ad(path)
+        except ModuleNotFoundError as absent:
+            raise InputError(
+                str(path), f"package {absent.name} is absent", "", "pip install 'emtools[zarr]'"
+            ) from absent
         except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, IORegistryError) as error:
             raise InputError(
                 str(path),
                 f"anndata cannot read it ({str(error).splitlines()[0]})",
                 "",
-                "write it again with a recent anndata",
+                "copy it again, or write it again with a recent anndata",
             ) from error
-
-
-def expression_of(adata: anndata.AnnData) -> tuple[Any, str]:
-    """Expression of all variables, shape (n, n_vars), dense or CSR, and where it lies.
-
-    ``raw`` where it holds every variable (X is then often scaled), else ``X``.
-    """
-    raw = adata.raw
-    if raw is not None and adata.var_names.isin(raw.var_names).all() and raw.var_names.is_unique:
-        return raw[:, adata.var_names].X, "raw"
-    return adata.X, "X"
 
 
 def annotate(
@@ -489,33 +359,53 @@ def column_keys(types: Sequence[str]) -> list[str]:
     return keys
 
 
+def require_names(adata: anndata.AnnData, where: str) -> None:
+    """Raise InputError where there are no cells, or names of cells or variables occur twice."""
+    path = Path(where)
+    require_units(path, list(adata.obs_names), "cells")
+    require_unique(path, np.array(adata.obs_names, dtype=object), "cell")
+    require_unique(path, np.array(adata.var_names, dtype=object), "variable")
+
+
 def cells_of(
     adata: anndata.AnnData,
     representation: str,
     *,
     dimensions: int | None = None,
     columns: Sequence[str] | None = None,
-    sample: str | None = None,
-    truth: str | None = None,
+    matrix: Any = None,
     where: str = "adata",
 ) -> Cells:
-    """The representation and the grouping columns of an AnnData object, as `read_cells` takes them from a file.
+    """The representation of an AnnData object.
+
+    Parameters
+    ----------
+    adata : AnnData
+        Cells.
+    representation : str
+        Key of obsm, or ``"X"``.
+    dimensions : int, optional
+        Use the first so many columns; by default 10 of X_pca, all of another.
+    columns : sequence of str, optional
+        Variables of X to use; by default all.
+    matrix : matrix, shape (n, n_vars), optional
+        What stands for X.
+    where : str
+        Name of the data for messages.
 
     Raises
     ------
     InputError
-        If something named is not in it, names occur twice, there are no cells, or a value is not finite.
+        If something named is not in it, or a value is not finite.
     """
     path = Path(where)
-    require_units(path, list(adata.obs_names), "cells")
-    require_unique(path, np.array(adata.obs_names, dtype=object), "cell")
-    require_unique(path, np.array(adata.var_names, dtype=object), "variable")
     if representation != "X" and representation not in adata.obsm:
         keys = listed([str(key) for key in adata.obsm])
         raise InputError(f"{where}, obsm", f"no key {representation!r}", f"one of: {keys}; or X")
-    matrix = adata.X if representation == "X" else adata.obsm[representation]
-    if matrix is None:
-        raise InputError(where, "there is no expression", "X with at least one variable", "keep X")
+    if representation != "X":
+        matrix = adata.obsm[representation]
+    elif matrix is None:
+        matrix = adata.X
     if representation == "X":
         labels = [str(name) for name in adata.var_names]
     else:
@@ -523,20 +413,32 @@ def cells_of(
         labels = [f"{stem}{i + 1}" for i in range(matrix.shape[1])]
     wanted = chosen_columns(path, representation, labels, columns, dimensions)
     chosen = (matrix.iloc if isinstance(matrix, pd.DataFrame) else matrix)[:, wanted]
+    chosen = chosen.compute() if hasattr(chosen, "compute") else chosen
     dense = chosen.toarray() if hasattr(chosen, "toarray") else chosen
     values = np.ascontiguousarray(np.asarray(dense, dtype=np.float64))
     kept = tuple(labels[i] for i in wanted)
     require_finite(f"{where}, {representation}", values, list(adata.obs_names), kept)
     require_varying(f"{where}, {representation}", values, kept)
+    drawn, embedding = embedding_of(adata)
     return Cells(
         path=path,
         names=tuple(str(name) for name in adata.obs_names),
         values=values,
         dimensions=kept,
         representation=representation,
-        sample=labels_of(adata, sample, "sample", where),
-        truth=labels_of(adata, truth, "truth", where),
+        embedding=embedding,
+        embedding_name=drawn,
     )
+
+
+def embedding_of(adata: anndata.AnnData) -> tuple[str, Floats | None]:
+    """Key of the first of `EMBEDDINGS` that is there and finite, and its two columns."""
+    for key in EMBEDDINGS:
+        if key in adata.obsm and adata.obsm[key].shape[1] > 1:
+            points = np.asarray(adata.obsm[key], dtype=np.float64)[:, :2]
+            if np.isfinite(points).all():
+                return key, points
+    return "", None
 
 
 def labels_of(adata: anndata.AnnData, column: str | None, option: str, where: str = "adata") -> Labels | None:
@@ -561,7 +463,7 @@ def labels_of(adata: anndata.AnnData, column: str | None, option: str, where: st
 
 
 def write_anndata(adata: anndata.AnnData, path: Path) -> None:
-    """Write an AnnData file; the same content gives the same bytes.
+    """Write an AnnData file, or a store where the name ends in .zarr; the same content gives the same bytes.
 
     Raises
     ------
@@ -571,7 +473,10 @@ def write_anndata(adata: anndata.AnnData, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            adata.write_h5ad(path, compression="gzip")
+            if is_zarr(path):
+                adata.write_zarr(path)
+            else:
+                adata.write_h5ad(path, compression="gzip")
         except (TypeError, ValueError, NotImplementedError) as error:
             raise InputError(
                 path.name,

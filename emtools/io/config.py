@@ -30,7 +30,7 @@ FILES: dict[str, dict[str, tuple[Kind, ...]]] = {
 }
 COLUMNS = {
     "impute": ("id", "columns", "covariates", "batch", "log"),
-    "deconvolve": ("id", "columns", "log", "sample", "truth"),
+    "deconvolve": ("id", "columns", "log", "sample", "truth", "labels"),
 }
 PRODUCTS: dict[str, tuple[Kind, str]] = {
     "impute": ("table", "completed"),
@@ -106,6 +106,12 @@ class Entry:
         """File that other entries take as input."""
         name = "mixtures.h5ad" if "reference" in self.files else PRODUCTS[self.branch][1]
         return f"{self.out}/{name}{whole_suffix(Path(self.files['input'])) if self.branch == 'impute' else ''}"
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the number of components is chosen, of a range or by itself."""
+        words = self.words
+        return "--components" in words and not words[words.index("--components") + 1].isdigit()
 
     @property
     def drawn(self) -> list[str]:
@@ -293,7 +299,7 @@ def from_text(text: str, node: Mapping[str, Any]) -> Any:
     try:
         if kind == "boolean":
             return {"true": True, "false": False}[text.lower()]
-        return int(text) if kind == "integer" else float(text) if "number" in kind else text
+        return int(text) if "integer" in kind else float(text) if "number" in kind else text
     except (ValueError, KeyError):
         return text
 
@@ -340,6 +346,11 @@ def explain(fault: ValidationError, source: str) -> InputError:
         case "dependentRequired":
             key = next(key for key in need if key in value and not set(need[key]) <= set(value))
             return InputError(f"{where}.{key}", f"given without {need[key][0]}", "", f"add {need[key][0]} or remove it")
+        case "anyOf":
+            names = [key for choice in need for key in choice["required"]]
+            return InputError(where, f"{' and '.join(names)} are missing", "one of them", f"add {names[0]}")
+        case "pattern" if "auto" in need:
+            return InputError(where, f"{show(value)} is not a number of types", "such as 8, 5-15 or auto", "change it")
         case "type":
             kinds = [need] if isinstance(need, str) else need
             expected = " or ".join(NOUNS[kind] for kind in kinds)
@@ -464,7 +475,9 @@ def columns_of(draft: Draft, value: str, index: Mapping[str, Draft]) -> tuple[st
 
 def check_columns(draft: Draft, index: Mapping[str, Draft]) -> None:
     """Raise where an option names a column that the table does not have."""
-    found = columns_of(draft, draft.options["input"], index) if draft.branch in COLUMNS else None
+    if draft.branch not in COLUMNS or "reference" in draft.options:
+        return
+    found = columns_of(draft, draft.options["input"], index)
     if found is None:
         return
     for key in COLUMNS[draft.branch]:

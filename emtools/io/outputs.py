@@ -19,14 +19,14 @@ SEAL = "fit.json"
 LONGEST_NAME = 255
 FIGURES = (
     "accuracy|batches|boundary|composition|confusion|convergence|correlations|explained|factors|heatmap|imputed"
-    "|information|logo|missingness|overimputed|overlay|parameters|posterior|profiles|proportions|reference|shrinkage"
-    "|sites|track|types"
+    "|information|logo|missingness|overimputed|overlay|parameters|posterior|profiles|proportions|reference|reliability"
+    "|selection|shrinkage|sites|track|types"
 )
 OWN = re.compile(
     rf"fit\.json|report\.html|({FIGURES})\.(svg|png)|accuracy\.tsv|parameters\.tsv"
     r"|completed(_\d+)?\..+|conditional_sd\.tsv|imputed(_cells)?\.tsv|model\.npz"
     r"|(batch_shifts|diagnostics|dictionary|patterns)\.tsv"
-    r"|cells\.h5ad|mixtures\.h5ad|fractions\.csv|proportions(_by_sample)?\.tsv|profiles\.tsv"
+    r"|cells\.(h5ad|zarr)|mixtures\.h5ad|fractions\.csv|proportions(_by_sample)?\.tsv|profiles\.tsv"
     r"|(labels|posteriors|instances)\.ome\.tif|objects\.(csv|h5ad)"
     r"|segments\.bed|posteriors\.tsv\.gz|motifs\.(meme|jaspar)|sites\.bed",
     re.IGNORECASE,
@@ -55,7 +55,9 @@ def staged(out: Path, seal: str = SEAL) -> Iterator[Path]:
         made = [path.relative_to(scratch) for path in sorted(scratch.rglob("*")) if path.is_file()]
         stale = [name for name in earlier_outputs(target) if Path(name) not in made] if seal == SEAL else []
         (target / seal).unlink(missing_ok=True)
-        for name in stale:
+        for name in (*stale, *(path.name for path in scratch.glob("*.zarr"))):
+            if (target / name).is_dir():
+                shutil.rmtree(target / name)
             (target / name).unlink(missing_ok=True)
         if stale:
             print(f"emtools: removed from {out}, of the earlier fit: {', '.join(stale)}", file=sys.stderr)
@@ -79,8 +81,8 @@ def earlier_outputs(folder: Path) -> list[str]:
 
 
 def files_in(folder: Path) -> set[str]:
-    """Names of the files of a folder."""
-    return {path.name for path in folder.iterdir() if path.is_file()}
+    """Names of the files and zarr stores of a folder."""
+    return {path.name for path in folder.iterdir() if path.is_file() or path.suffix == ".zarr"}
 
 
 def require_target(out: Path, inputs: Sequence[Path] = ()) -> None:
@@ -118,7 +120,10 @@ def require_target(out: Path, inputs: Sequence[Path] = ()) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file's bytes."""
+    """Hash of a file's bytes; of a folder, of the names and hashes of its files."""
+    if path.is_dir():
+        listed = [f"{file.relative_to(path)} {sha256(file)}\n" for file in sorted(path.rglob("*")) if file.is_file()]
+        return hashlib.sha256("".join(listed).encode()).hexdigest()
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

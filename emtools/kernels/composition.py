@@ -11,6 +11,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
 BLOCK_VALUES = 2**22
+Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,14 @@ class Profiles:
     lowest: float
 
 
+def dense_rows(matrix: Any, start: int, stop: int) -> Floats:
+    """Rows of a matrix in memory, on disk or of Dask, dense or sparse, as float64."""
+    block = matrix[start:stop]
+    if hasattr(block, "compute"):
+        block = block.compute()
+    return np.asarray(block.toarray() if hasattr(block, "toarray") else block, dtype=np.float64)
+
+
 def type_profiles(expression: Any, responsibilities: Floats) -> Profiles:
     """Mean expression per type: ``sum_i r_ik x_ig / sum_i r_ik``.
 
@@ -53,8 +62,7 @@ def type_profiles(expression: Any, responsibilities: Floats) -> Profiles:
     lowest = np.inf
     step = max(1, BLOCK_VALUES // max(n_genes, 1))
     for start in range(0, n, step):
-        block = expression[start : start + step]
-        dense = np.asarray(block.toarray() if hasattr(block, "toarray") else block, dtype=np.float64)
+        dense = dense_rows(expression, start, start + step)
         weights = responsibilities[start : start + step]
         sums += dense.T @ weights
         above += (dense > 0).T.astype(np.float64) @ weights
@@ -103,8 +111,7 @@ def profile_errors(expression: Any, responsibilities: Floats, means: Floats) -> 
     step = max(1, BLOCK_VALUES // max(n_genes, 1))
     centre = np.nan_to_num(means.mean(axis=1))
     for start in range(0, n, step):
-        block = expression[start : start + step]
-        dense = np.asarray(block.toarray() if hasattr(block, "toarray") else block, dtype=np.float64) - centre
+        dense = dense_rows(expression, start, start + step) - centre
         weights = squared[start : start + step]
         total += (dense * dense).T @ weights - 2.0 * (means - centre[:, None]) * (dense.T @ weights)
         total += (means - centre[:, None]) ** 2 * weights.sum(axis=0)
@@ -146,6 +153,47 @@ def donor_shares(responsibilities: Floats, donors: Codes, n_donors: int) -> tupl
     if n_donors > 1:
         errors = shares.std(axis=0, ddof=1) / np.sqrt(n_donors)
     return shares.mean(axis=0), errors
+
+
+def share_intervals(shares: Floats, doubt: Floats, n: Floats, z: float = Z95) -> tuple[Floats, Floats]:
+    """Wilson's interval of shares of n cells whose types are not certain.
+
+    With ``v = p (1 - p) + mean_i r_i (1 - r_i)``, the variance of drawing a cell and that of not knowing its type (at most
+    the former), n cells tell as much of a share as ``m = n p (1 - p) / v`` cells of known type; the interval is Wilson's
+    for m.
+
+    Parameters
+    ----------
+    shares : ndarray, shape (S, K)
+        Shares p of the types in each sample.
+    doubt : ndarray, shape (S, K)
+        Mean of ``r (1 - r)`` over the cells of the sample.
+    n : ndarray, shape (S,)
+        Cells of each sample.
+    z : float
+        Normal quantile.
+
+    Returns
+    -------
+    lower, upper : ndarray, shape (S, K)
+
+    References
+    ----------
+    Wilson (1927), J. Am. Stat. Assoc. 22, 209-212, doi:10.1080/01621459.1927.10502953; for the variance of an unknown
+    type, Rubin (1987), Multiple Imputation for Nonresponse in Surveys, eq. 3.1.5, with infinitely many imputations.
+
+    Examples
+    --------
+    >>> low, high = share_intervals(np.array([[0.5]]), np.array([[0.0]]), np.array([100.0]))
+    >>> low.round(4).tolist(), high.round(4).tolist()
+    ([[0.4038]], [[0.5962]])
+    """
+    drawn = shares * (1.0 - shares)
+    shared = np.minimum(doubt, drawn)
+    told = n[:, None] * np.where(drawn > 0.0, drawn / np.where(drawn > 0.0, drawn + shared, 1.0), 1.0)
+    centre = (shares + z**2 / (2.0 * told)) / (1.0 + z**2 / told)
+    half = z / (1.0 + z**2 / told) * np.sqrt(drawn / told + z**2 / (4.0 * told**2))
+    return np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
 
 
 def telling(profiles: Profiles, proportions: Floats, n_each: int) -> list[list[int]]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from scipy.special import entr
 
 from emtools.kernels.agreement import matching
 from emtools.kernels.composition import Profiles
@@ -22,6 +23,9 @@ FAINTEST = 0.12
 RASTER_FROM = 400
 TINY = 0.06
 MOST_WRITTEN = 16
+MOST_IN_QUESTION = 3
+SHORT = 4  # letters of a name that is its own mark
+ACROSS = 90  # letters of a legend in one line
 DOUBT = LinearSegmentedColormap.from_list("doubt", ["#D5D9DE", "#E69F00", "#B3400C", "#4A0D0D"])
 HALO = [withStroke(linewidth=2.2, foreground="white")]
 
@@ -32,6 +36,7 @@ def type_figure(
     types: Sequence[str],
     responsibilities: Floats,
     unit: str,
+    shares: Floats | None = None,
 ) -> Figure:
     """Units on an embedding, coloured by type with opacity by certainty, beside their uncertainty.
 
@@ -47,20 +52,22 @@ def type_figure(
         Posterior probability of each type.
     unit : str
         What a row is, in the plural.
+    shares : ndarray, shape (K,), optional
+        Share of each type; by default the mean probability.
     """
     n = len(points)
     labels = responsibilities.argmax(axis=1)
     uncertainty = 1.0 - responsibilities.max(axis=1)
     size = float(np.clip(6000.0 / n, 1.5, 14.0))
     raster = n > RASTER_FROM
-    shares = responsibilities.mean(axis=0)
+    shares = responsibilities.mean(axis=0) if shares is None else shares
     with styled():
         figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.1), width_ratios=(1.0, 1.16))
         colors = np.array([to_rgba(color_of(k)) for k in labels])
         chance = 1.0 / max(responsibilities.shape[1], 2)
         colors[:, 3] = FAINTEST + (1 - FAINTEST) * np.clip((1 - uncertainty - chance) / (1 - chance), 0, 1)
         left.scatter(*points.T, c=colors, s=size, lw=0, rasterized=raster)
-        for k, name in enumerate(types):
+        for k, (name, mark) in enumerate(zip(marked_names(types), marks(types), strict=True)):
             inside = points[labels == k]
             left.scatter([], [], color=color_of(k), s=16, label=f"{name} ({shares[k]:.0%})")
             if len(inside):
@@ -68,7 +75,7 @@ def type_figure(
                 spot = inside[((inside - centre) ** 2).sum(axis=1).argmin()]
                 small = (np.ptp(inside, axis=0) < TINY * np.ptp(points, axis=0)).any()
                 left.annotate(
-                    short(name, types),
+                    mark,
                     spot,
                     xytext=(0, 9 if small else 0),
                     textcoords="offset points",
@@ -79,18 +86,27 @@ def type_figure(
                 )
         left.set_title("Most probable type")
         handles, names = left.get_legend_handles_labels()
-        order = np.argsort(uncertainty, kind="stable")
+        question = np.exp(entr(responsibilities).sum(axis=1))
+        order = np.argsort(question, kind="stable")
         shown = right.scatter(
-            *points[order].T, c=uncertainty[order], cmap=DOUBT, vmin=0, vmax=0.5, s=size, lw=0, rasterized=raster
+            *points[order].T,
+            c=question[order],
+            cmap=DOUBT,
+            vmin=1,
+            vmax=MOST_IN_QUESTION,
+            s=size,
+            lw=0,
+            rasterized=raster,
         )
-        bar = figure.colorbar(shown, ax=right, extend="max", shrink=0.8, ticks=[0, 0.1, 0.2, 0.3, 0.4, 0.5])
-        bar.set_label("1 − probability of its type")
+        bar = figure.colorbar(shown, ax=right, extend="max", shrink=0.8, ticks=np.arange(1, MOST_IN_QUESTION + 1))
+        bar.set_label("types in question, exp(entropy)")
         bar.outline.set_visible(False)
-        right.set_title(f"Uncertainty (above 0.1: {(uncertainty > 0.1).mean():.0%} of {unit})")
+        right.set_title(f"Uncertainty ({(uncertainty > 0.1).mean():.0%} of {unit} less than 90 % sure)")
         for axis in (left, right):
             axis.set(xlabel=axes_names[0], ylabel=axes_names[1], xticks=[], yticks=[])
         figure.tight_layout()
-        columns = min(len(types), 5)
+        longest = max(len(name) for name in names)
+        columns = min(len(types), max(1, ACROSS // (longest + 4)))
         figure.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=columns, handletextpad=0.2)
         return figure
 
@@ -102,36 +118,59 @@ def draw_types(
     responsibilities: Floats,
     unit: str,
     folder: Path,
+    shares: Floats | None = None,
 ) -> Picture:
     """Write `type_figure`, whose arguments these are, into a folder, with its caption."""
     n = len(points)
-    figure = type_figure(points, axes_names, types, responsibilities, unit)
+    figure = type_figure(points, axes_names, types, responsibilities, unit, shares)
     caption = (
         f"{n} {unit} at their {axes_names[0][:-1].strip()} coordinates. Left: colour is the most probable type, "
         "opacity its probability (faint: undecided); in brackets, the share of all, each of the "
-        f"{unit} counted by its probabilities. Right: probability that the type is another one, the most uncertain "
-        "on top; where types meet, do not lean on a single label."
+        f"{unit} counted by its probabilities. Right: between how many types each of the {unit} lies (1: sure of one, 2: torn "
+        "between two), the most uncertain on top; where types meet, do not lean on a single label."
     )
     return save(figure, folder, Picture("types", "Which types, and how sure", caption))
 
 
-def short(name: str, types: Sequence[str]) -> str:
-    """The number of a type named PREFIX_number; else its name."""
-    number = name.rpartition("_")[2]
-    return number if number.isdigit() and len(types) > 1 else name
+def marks(types: Sequence[str]) -> list[str]:
+    """A few letters for each type: its number where it is named PREFIX_number, its name where all are short, else its place.
+
+    Examples
+    --------
+    >>> marks(["type_1", "type_2"]), marks(["B", "NK"]), marks(["CD19+ B", "CD4+/CD45RO+ Memory"])
+    (['1', '2'], ['B', 'NK'], ['1', '2'])
+    """
+    numbers = [name.rpartition("_")[2] for name in types]
+    if len(types) > 1 and all(number.isdigit() for number in numbers):
+        return numbers
+    if max(len(name) for name in types) <= SHORT:
+        return list(types)
+    return [str(k + 1) for k in range(len(types))]
 
 
-def draw_profiles(
+def marked_names(types: Sequence[str]) -> list[str]:
+    """Names with their marks in front, where these are not part of them.
+
+    Examples
+    --------
+    >>> marked_names(["type_1", "type_2"]), marked_names(["CD19+ B", "CD4+/CD45RO+ Memory"])
+    (['type_1', 'type_2'], ['1 CD19+ B', '2 CD4+/CD45RO+ Memory'])
+    """
+    return [
+        name if name == mark or name.endswith(f"_{mark}") else f"{mark} {name}"
+        for mark, name in zip(marks(types), types, strict=True)
+    ]
+
+
+def profile_figure(
     profiles: Profiles,
     genes: Sequence[str],
     chosen: Sequence[Sequence[int]],
     types: Sequence[str],
     unit: str,
-    what: str,
-    folder: Path,
     shown: Floats | None = None,
-) -> Picture:
-    """The most telling genes of each type: a dot plot of expression that starts at zero, else a heat map.
+) -> tuple[Figure, str]:
+    """The most telling genes of each type, a dot plot of expression that starts at zero, else a heat map; how to read it.
 
     Parameters
     ----------
@@ -145,18 +184,12 @@ def draw_profiles(
         Names of the types.
     unit : str
         What a row is, in the plural.
-    what : str
-        What the values are, for the caption.
-    folder : Path
-        Where the figure goes.
     shown : ndarray, shape (G, K), optional
         Means to write into the cells of a heat map; by default those of `profiles`.
     """
     columns = [gene for group in chosen for gene in group]
     means = profiles.means[columns].T
-    blocks = len(chosen) == len(types) and len(columns) < len(genes)
     dots = profiles.lowest >= 0.0 and bool((profiles.fractions[columns] < 0.98).any())
-    word = "genes" if unit == "cells" else "variables"
     with styled():
         cell = 0.38 if not dots and len(columns) <= MOST_WRITTEN else 0.21
         width = min(2.0 + cell * len(columns), 11.0)
@@ -184,18 +217,31 @@ def draw_profiles(
             if group and edge < len(columns) - 1:
                 axis.axvline(edge, color=FAINT, lw=0.5, zorder=0 if dots else 2)
         figure.tight_layout()
-        caption = (
-            (f"The most telling {word} of each type, in the order of the types" if blocks else f"All {word}")
-            + f" ({what}, each "
-            f"of the {unit} weighted by its probability of the type): {how}."
-            + (" A type without a block of its own is told apart by no single one." if blocks else "")
-            + " All values are in profiles.tsv."
-        )
-        return save(
-            figure,
-            folder,
-            Picture("profiles", "What each type expresses" if unit == "cells" else "What marks each type", caption),
-        )
+        return figure, how
+
+
+def draw_profiles(
+    profiles: Profiles,
+    genes: Sequence[str],
+    chosen: Sequence[Sequence[int]],
+    types: Sequence[str],
+    unit: str,
+    what: str,
+    folder: Path,
+    shown: Floats | None = None,
+) -> Picture:
+    """Write `profile_figure`, whose arguments these are, into a folder; `what` the values are, for its caption."""
+    figure, how = profile_figure(profiles, genes, chosen, types, unit, shown)
+    word = "genes" if unit == "cells" else "variables"
+    blocks = len(chosen) == len(types) and sum(map(len, chosen)) < len(genes)
+    caption = (
+        (f"The most telling {word} of each type, in the order of the types" if blocks else f"All {word}")
+        + f" ({what}, each of the {unit} weighted by its probability of the type): {how}."
+        + (" A type without a block of its own is told apart by no single one." if blocks else "")
+        + " All values are in profiles.tsv."
+    )
+    title = "What each type expresses" if unit == "cells" else "What marks each type"
+    return save(figure, folder, Picture("profiles", title, caption))
 
 
 def draw_dots(figure: Any, axis: Any, means: Floats, fractions: Floats) -> None:
@@ -304,7 +350,7 @@ def draw_proportions(
                 va="center",
                 fontsize=7,
             )
-        axis.set_yticks(rows, types)
+        axis.set_yticks(rows, types if by_sample is None else marked_names(types))
         axis.invert_yaxis()
         axis.set_xlim(0, 112 * float((shares + np.nan_to_num(errors)).max()))
         axis.set_xlabel(f"% of {n} {unit}")
@@ -334,14 +380,14 @@ def draw_stack(
     rows = np.arange(len(samples))
     left = np.zeros(len(samples))
     height = 0.72 * min(1.0, 2.0 * len(samples) / len(types))
-    for k, name in enumerate(types):
+    for k, mark in enumerate(marks(types)):
         width = 100 * by_sample[:, k]
         axis.barh(rows, width, left=left, color=color_of(k), height=height, lw=0.4, ec="white")
         for row in rows[width > 6]:
             axis.text(
                 left[row] + width[row] / 2,
                 row,
-                short(name, types),
+                mark,
                 ha="center",
                 va="center",
                 fontsize=6.5,
@@ -353,9 +399,9 @@ def draw_stack(
     axis.set_xlim(0, 100)
 
 
-def draw_confusion(
-    tables: Sequence[tuple[str, Floats, Sequence[str]]], truth: str, names: Sequence[str], unit: str, folder: Path
-) -> Picture:
+def confusion_figure(
+    tables: Sequence[tuple[str, Floats, Sequence[str]]], truth: str, names: Sequence[str], unit: str
+) -> Figure:
     """Known groups against types, one panel a method, types in the order of their best match.
 
     Parameters
@@ -368,17 +414,19 @@ def draw_confusion(
         Known groups, R of them.
     unit : str
         What a row is, in the plural.
-    folder : Path
-        Where the figure goes.
     """
     with styled():
         cell = 0.27
         wide = max(cell * tables[0][1].shape[1], 1.2)
         margin = 0.9 + 0.062 * max(len(name) for name in names)
-        size = (margin + len(tables) * (wide + 0.25) + 0.6, 0.95 + cell * len(names))
+        numbered = [all(name.endswith(mark) for name, mark in zip(c, marks(c), strict=True)) for _, _, c in tables]
+        longest = max(
+            (len(name) for (_, _, c), plain in zip(tables, numbered, strict=True) if not plain for name in c), default=0
+        )
+        size = (margin + len(tables) * (wide + 0.25) + 0.6, 0.95 + cell * len(names) + 0.062 * longest)
         figure, axes = plt.subplots(1, len(tables), figsize=size, squeeze=False, sharey=True)
         totals = tables[0][1].sum(axis=1).astype(int)
-        for axis, (method, table, columns) in zip(axes[0], tables, strict=True):
+        for axis, (method, table, columns), plain in zip(axes[0], tables, numbered, strict=True):
             rows, matched = matching(table)
             partner = dict(zip(matched.tolist(), rows.tolist(), strict=True))
             order = sorted(range(table.shape[1]), key=lambda k: (partner.get(k, len(names)), k))
@@ -392,7 +440,8 @@ def draw_confusion(
                 if k in partner and table[partner[k], k] > 0:
                     corner = (column - 0.5, partner[k] - 0.5)
                     axis.add_patch(plt.Rectangle(corner, 1, 1, fill=False, ec="#D55E00", lw=1.1, clip_on=False))
-            axis.set_xticks(range(len(order)), [short(columns[k], columns) for k in order])
+            shown_names = marks(columns) if plain else columns
+            axis.set_xticks(range(len(order)), [shown_names[k] for k in order], rotation=0 if plain else 90)
             axis.set_yticks(range(len(names)), [f"{name} ({n})" for name, n in zip(names, totals, strict=True)])
             axis.tick_params(length=0)
             axis.set_title(method)
@@ -404,10 +453,18 @@ def draw_confusion(
         bar = figure.colorbar(shown, ax=list(axes[0]), shrink=0.9, pad=0.02)
         bar.set_label(f"% of the {unit} of a row")
         bar.outline.set_visible(False)
-        caption = (
-            f"Numbers of {unit} of each known {truth} (rows, n in brackets) that fell into each type (columns, numbered "
-            "as elsewhere and put in the order of their best one-to-one match, outlined). A row spread over several "
-            "columns was split; a column shared by several rows merged them. The mixture stands beside K-means, which "
-            "is its limit of equal round clusters and hard assignment."
-        )
-        return save(figure, folder, Picture("confusion", "Do the types match what was known?", caption))
+        return figure
+
+
+def draw_confusion(
+    tables: Sequence[tuple[str, Floats, Sequence[str]]], truth: str, names: Sequence[str], unit: str, folder: Path
+) -> Picture:
+    """Write `confusion_figure`, whose arguments these are, into a folder, with its caption."""
+    caption = (
+        f"Numbers of {unit} of each known {truth} (rows, n in brackets) that fell into each type (columns, numbered "
+        "as elsewhere and put in the order of their best one-to-one match, outlined). A row spread over several "
+        "columns was split; a column shared by several rows merged them. The mixture stands beside K-means, which "
+        "is its limit of equal round clusters and hard assignment."
+    )
+    figure = confusion_figure(tables, truth, names, unit)
+    return save(figure, folder, Picture("confusion", "Do the types match what was known?", caption))

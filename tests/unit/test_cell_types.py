@@ -10,12 +10,15 @@ import pandas as pd
 import pytest
 import scanpy as sc
 from scipy import sparse
+from scipy.special import stdtrit
+from statsmodels.stats.proportion import proportion_confint
 
 import emtools
 from emtools.cell_types.labels import fit_labelled
 from emtools.cell_types.reproduce import best_temperature, tempered
 from emtools.cell_types.search import Search, find_types, greedy_seeds
 from emtools.errors import InputError
+from emtools.kernels.composition import donor_shares, share_intervals
 
 SIZES = (60, 40, 20)
 NAMES = np.array(["CD4+/CD25 T", "B", "NK"], dtype=object)
@@ -79,10 +82,10 @@ def test_round_trips_with_a_slash_in_a_type(tmp_path: Path) -> None:
     adata = planted()
     adata.obs["some"] = adata.obs["known"].astype(object).where(np.arange(adata.n_obs) % 5 == 0, np.nan)
     given = adata.copy()
-    answer = emtools.tl.mixture(adata, labels="some", donor="donor", copy=True)
+    answer = emtools.tl.mixture(adata, labels="some", sample="donor", copy=True)
     assert answer is not None
     assert "em" not in adata.uns
-    assert emtools.tl.mixture(given, labels="some", donor="donor") is None
+    assert emtools.tl.mixture(given, labels="some", sample="donor") is None
     assert list(answer.obs["em_type"]) == list(NAMES[CODES])
     dense = answer.X.toarray().astype(np.float64)
     weights = answer.uns["em"]["proportions"] * answer.n_obs
@@ -99,7 +102,7 @@ def test_round_trips_with_a_slash_in_a_type(tmp_path: Path) -> None:
         assert list(back.obsm["em_responsibilities"].columns) == ["B", "CD4+|CD25 T", "NK"]
         assert list(back.uns["em"]["types"]) == ["B", "CD4+/CD25 T", "NK"]
         np.testing.assert_array_equal(back.obsm["em_responsibilities"], answer.obsm["em_responsibilities"])
-        np.testing.assert_array_equal(back.uns["em"]["by_donor"]["mean"], given.uns["em"]["by_donor"]["mean"])
+        np.testing.assert_array_equal(back.uns["em"]["by_sample"]["mean"], given.uns["em"]["by_sample"]["mean"])
 
 
 def test_markers_and_a_reference_name_the_types() -> None:
@@ -117,26 +120,16 @@ def test_markers_and_a_reference_name_the_types() -> None:
         emtools.tl.mixture(planted(), reference=other, reference_labels="known")
 
 
+@pytest.mark.filterwarnings("ignore:X holds counts")
 def test_components_are_computed_from_counts() -> None:
-    rng = np.random.default_rng(0)
-    rates = np.full((3, 90), 0.5)
-    for k in range(3):
-        rates[k, 30 * k : 30 * k + 30] = 6.0
-    counts = rng.poisson(rates[CODES]).astype(np.float32)
-    adata = anndata.AnnData(sparse.csr_matrix(counts))
+    adata = many("counts")
     emtools.tl.mixture(adata, n_types=3)
     assert "X_pca" in adata.obsm
-    assert (adata.X.toarray() == counts).all()
-    assert len(set(zip(adata.obs["em_type"], CODES.tolist(), strict=True))) == 3
-    counts[4] = 0.0
-    with pytest.raises(InputError, match="1 cells without any count"):
-        emtools.tl.mixture(anndata.AnnData(sparse.csr_matrix(counts)), n_types=3)
-    with pytest.raises(InputError, match="neither counts nor logarithms"):
-        emtools.tl.mixture(anndata.AnnData(rng.gamma(1.0, 40.0, (60, 90))), n_types=2)
+    assert (adata.X != many("counts").X).nnz == 0
 
 
 def test_what_cannot_be_used_is_said() -> None:
-    with pytest.raises(InputError, match="no number of types"):
+    with pytest.raises(InputError, match="no number of them"):
         emtools.tl.mixture(planted())
     with pytest.raises(InputError, match="a view"):
         emtools.tl.mixture(planted()[:50], n_types=2)
@@ -154,3 +147,196 @@ def test_figure_and_scanpy(tmp_path: Path) -> None:
         warnings.simplefilter("ignore", PendingDeprecationWarning)  # of matplotlib, for scanpy's colours
         assert sc.pl.umap(adata, color="em_type", show=False, return_fig=True) is not None
     plt.close("all")
+
+
+def test_interval_of_cells_of_known_type_is_wilsons() -> None:
+    shares, n = np.array([[0.001, 0.07, 0.5, 0.93]]), np.array([60.0])
+    low, high = share_intervals(shares, np.zeros_like(shares), n)
+    theirs = proportion_confint(60 * shares[0], 60, method="wilson")
+    np.testing.assert_allclose([low[0], high[0]], theirs, rtol=1e-9, atol=1e-12)
+    wide = share_intervals(shares, np.full_like(shares, 0.1), n)
+    assert (wide[1] - wide[0] >= high - low - 1e-12).all()
+    assert wide[1][0, 0] < 0.15  # however doubtful the cells, half of them are known at least
+
+
+def test_intervals_of_uncertain_cells_cover() -> None:
+    rng = np.random.default_rng(1)
+    truth, n, hits = np.array([0.15, 0.85]), 80, []
+    for _ in range(600):
+        codes = rng.random(n) < truth[0]
+        x = rng.normal(np.where(codes, 1.2, -1.2))
+        weights = truth * np.exp(-0.5 * (x[:, None] - np.array([1.2, -1.2])) ** 2)
+        weights /= weights.sum(axis=1, keepdims=True)
+        shares, doubt = weights.mean(axis=0)[None], (weights * (1 - weights)).mean(axis=0)[None]
+        low, high = share_intervals(shares, doubt, np.array([float(n)]))
+        hits.append(low[0, 0] <= truth[0] <= high[0, 0])
+    assert 0.93 <= np.mean(hits) <= 1.0
+
+
+def test_interval_of_the_mean_of_few_donors_covers() -> None:
+    rng, hits = np.random.default_rng(2), []
+    donors = np.repeat([0, 1, 2], 40)
+    for _ in range(400):
+        share = rng.beta(8.0, 12.0, 3)
+        first = rng.random(120) < share[donors]
+        means, errors = donor_shares(np.column_stack([first, ~first]).astype(np.float64), donors, 3)
+        hits.append(abs(means[0] - 0.4) <= stdtrit(2, 0.975) * errors[0])
+    assert 0.92 <= np.mean(hits) <= 0.98
+
+
+def test_small_numbers_of_numpy_are_numbers() -> None:
+    ours, theirs = planted(), planted()
+    emtools.tl.mixture(ours, 3, random_state=7, starts=5)
+    emtools.tl.mixture(theirs, np.int8(3), random_state=np.uint16(7), starts=np.float64(5))
+    pd.testing.assert_frame_equal(ours.obsm["em_responsibilities"], theirs.obsm["em_responsibilities"])
+    for options in ({"n_types": 2.5}, {"n_types": 0}, {"n_types": np.nan}, {"n_types": 2, "random_state": -1}):
+        with pytest.raises(InputError, match="a whole number of at least"):
+            emtools.tl.mixture(planted(), **options)
+
+
+def test_backed_cells_are_fitted_in_place(tmp_path: Path) -> None:
+    whole = planted()
+    whole.write_h5ad(tmp_path / "a.h5ad")
+    emtools.tl.mixture(whole, 3, sample="donor")
+    before = (tmp_path / "a.h5ad").read_bytes()
+    backed = anndata.read_h5ad(tmp_path / "a.h5ad", backed="r")
+    emtools.tl.mixture(backed, 3, sample="donor")
+    assert backed.isbacked
+    np.testing.assert_array_equal(backed.obsm["em_responsibilities"], whole.obsm["em_responsibilities"])
+    np.testing.assert_allclose(backed.varm["em_profiles"], whole.varm["em_profiles"], rtol=1e-12, atol=0)
+    assert (tmp_path / "a.h5ad").read_bytes() == before
+    del backed.obsm["X_pca"]
+    with pytest.raises(InputError, match="backed by its file and without X_pca"):
+        emtools.tl.mixture(backed, 3, use_rep="X_pca")
+    assert emtools.tl.mixture(backed, 3, use_rep="X", copy=True).isbacked is False
+    backed.file.close()
+
+
+def test_dask_gives_the_same(tmp_path: Path) -> None:
+    dask = pytest.importorskip("dask.array")
+    ours, theirs = planted(), planted()
+    ours.X = ours.X.toarray()
+    theirs.X = dask.from_array(ours.X, chunks=(50, 9))
+    for adata in (ours, theirs):
+        emtools.tl.mixture(adata, 3)
+    np.testing.assert_array_equal(ours.obsm["em_responsibilities"], theirs.obsm["em_responsibilities"])
+    np.testing.assert_allclose(ours.varm["em_profiles"], theirs.varm["em_profiles"], rtol=1e-12, atol=0)
+
+
+def many(case: str) -> anndata.AnnData:
+    """120 cells of 90 genes, three types, without components."""
+    rng = np.random.default_rng(0)
+    rates = np.full((3, 90), 0.5)
+    for k in range(3):
+        rates[k, 30 * k : 30 * k + 30] = 6.0
+    counts = rng.poisson(rates[CODES]).astype(np.float32)
+    if case == "below zero":
+        counts[3, 4] = -1.0
+    elif case == "no cell":
+        counts[4] = 0.0
+    elif case == "no gene":
+        counts[:, 7] = 0.0
+    elif case in ("logged", "logged, no cell"):
+        counts = np.log1p(counts)
+        counts[4] *= case == "logged"
+    elif case == "linear":
+        counts = 1e4 * counts / counts.sum(axis=1, keepdims=True)
+    elif case == "gap":
+        counts[5, 6] = np.nan
+    obs = pd.DataFrame({"known": NAMES[CODES]}, index=[f"c{i}" for i in range(120)])
+    adata = anndata.AnnData(sparse.csr_matrix(counts), obs, pd.DataFrame(index=[f"g{i}" for i in range(90)]))
+    if case == "twice":
+        adata.var_names = ["g0", *adata.var_names[:-1]]
+    return adata
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("below zero", "whole numbers down to -1: counts are never below zero"),
+        ("no cell", r"1 cells without any count \(c4\)"),
+        ("logged, no cell", r"1 cells without any expression \(c4\)"),
+        ("linear", "neither counts nor logarithms"),
+        ("gap", "missing or infinite values"),
+        ("twice", "var_names_make_unique"),
+    ],
+)
+def test_hostile_expression(case: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        emtools.tl.mixture(many(case), 3)
+
+
+@pytest.mark.filterwarnings("ignore:X holds counts")
+@pytest.mark.parametrize("case", ["counts", "no gene", "logged"])
+def test_expression_that_is_right(case: str) -> None:
+    adata = many(case)
+    emtools.tl.mixture(adata, 3)
+    assert len(set(zip(adata.obs["em_type"], CODES.tolist(), strict=True))) == 3
+    assert np.isfinite(adata.varm["em_profiles"].to_numpy()).all()
+
+
+@pytest.mark.filterwarnings("ignore:X holds counts")
+def test_counts_taken_for_logarithms_are_said() -> None:
+    adata = many("counts")
+    with pytest.warns(UserWarning, match="X looks like raw counts"):
+        emtools.tl.mixture(adata.copy(), 3, use_rep="X", n_dims=4)
+    depth = np.random.default_rng(1).gamma(2.0, 1.0, 120)
+    adata.X = sparse.csr_matrix(np.round(adata.X.toarray() * depth[:, None] * 5.0))
+    sc.pp.pca(adata, n_comps=10)
+    held = adata.copy()
+    with pytest.warns(UserWarning, match="X_pca tells the number of counts of a cell almost exactly"):
+        emtools.tl.mixture(adata, 3)
+    del held.obsm["X_pca"]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        emtools.tl.mixture(held, 3)  # components of logarithms
+    assert not any("almost exactly" in str(warning.message) for warning in told)
+    held = many("logged")
+    sc.pp.pca(held, n_comps=10)
+    held.layers["counts"] = many("counts").X
+    with pytest.warns(UserWarning, match=r"layers\['counts'\] holds counts, so that profiles are mean counts"):
+        emtools.tl.mixture(held, 3, layer="counts")
+
+
+def test_a_type_of_two_cells() -> None:
+    adata = planted()
+    some = adata.obs["known"].astype(object).where(np.arange(adata.n_obs) % 5 == 0, np.nan)
+    kinds = some.to_numpy(copy=True)
+    kinds[[1, 2]] = "rare"
+    adata.obsm["X_pca"][[1, 2]] = [[-15.0, -15, 0], [-15.2, -15.1, 0.1]]
+    adata.obs["some"] = kinds
+    emtools.tl.mixture(adata, labels="some")
+    assert list(adata.obs_names[adata.obs["em_type"] == "rare"]) == ["c1", "c2"]
+    rare = list(adata.uns["em"]["types"]).index("rare")
+    hidden = np.isfinite(adata.uns["em"]["reproducibility_by_type"])
+    assert hidden.any()
+    assert not hidden[rare]  # no fit without one of two cells says how sure the others are
+    alone = planted()
+    alone.obsm["X_pca"][[1, 2]] = [[-15.0, -15, 0], [-15.2, -15.1, 0.1]]
+    emtools.tl.mixture(alone, 4)
+    assert alone.obs["em_type"].iloc[1] == alone.obs["em_type"].iloc[2]
+    assert (alone.obs["em_type"] == alone.obs["em_type"].iloc[1]).sum() == 2
+
+
+def test_figures_of_an_answer(tmp_path: Path) -> None:
+    adata = planted()
+    emtools.tl.mixture(adata, range(2, 5), sample="donor")
+    assert adata.uns["em"]["n_components"] == 3
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    adata = anndata.read_h5ad(tmp_path / "a.h5ad")
+    for name, options in (
+        ("profiles", {}),
+        ("composition", {}),
+        ("selection", {}),
+        ("reliability", {"truth": "known"}),
+        ("confusion", {"truth": "known"}),
+    ):
+        getattr(emtools.pl, name)(adata, save=tmp_path / f"{name}.png", **options)
+        assert (tmp_path / f"{name}.png").stat().st_size > 5_000
+    plt.close("all")
+    adata.uns["em"]["labels"] = "known"
+    with pytest.raises(InputError, match="every cell with a known type has a label"):
+        emtools.pl.confusion(adata, "known")
+    del adata.uns["em"]["selection"]
+    with pytest.raises(InputError, match="no 'selection'"):
+        emtools.pl.selection(adata)

@@ -64,8 +64,18 @@ WRONG = {
     "word for a list": ("impute: {a: {input: markers.csv, log: CRP}}", "log: 'CRP' is a string; a list", "write [CRP]"),
     "unknown choice": (
         "deconvolve: {a: {input: cells.h5ad, components: 2, family: ful}}",
-        "family: 'ful' is not known; one of full, tied, diagonal, spherical",
+        "family: 'ful' is not known; one of shrunken, full, tied, diagonal, spherical, EII",
         "did you mean full?",
+    ),
+    "no number of types": (
+        "deconvolve: {a: {input: cells.h5ad}}",
+        "config.yaml: deconvolve.a: components and labels are missing; one of them",
+        "add components",
+    ),
+    "a range without an end": (
+        "deconvolve: {a: {input: cells.h5ad, components: 9-}}",
+        "components: '9-' is not a number of types; such as 8, 5-15 or auto",
+        "change it",
     ),
     "numeric entry name": (
         "hmm: {1: {input: genome.fa, states: 2}}",
@@ -102,19 +112,14 @@ WRONG = {
         "",
     ),
     "mixtures without a reference": (
-        "deconvolve: {a: {input: cells.h5ad, components: 2, labels: type}}",
-        "config.yaml: deconvolve.a.labels: given without reference",
+        "deconvolve: {a: {input: cells.h5ad, components: 2, donor: patient}}",
+        "config.yaml: deconvolve.a.donor: given without reference",
         "add reference or remove it",
     ),
     "cells and mixtures at once": (
         "deconvolve: {a: {input: markers.csv, reference: cells.h5ad, labels: type, components: 2}}",
         "config.yaml: deconvolve.a: 'components' is not known; one of input, reference, labels",
         "",
-    ),
-    "cells without a number of types": (
-        "deconvolve: {a: {input: cells.h5ad}}",
-        "config.yaml: deconvolve.a: the key components is missing",
-        "add components",
     ),
     "a word for true": (
         "deconvolve: {a: {input: markers.csv, reference: cells.h5ad, labels: type, rna: please}}",

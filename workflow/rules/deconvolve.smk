@@ -1,18 +1,23 @@
 def of_cells(entry):
     """Figures and tables of cell types."""
     known = {"confusion": "found and known types"} if "truth" in entry.given else {}
+    samples = {"composition": "composition by sample"} if "sample" in entry.given else {}
+    chosen = {"selection": "number of types"} if entry.chooses else {}
     return [
         figures(
             entry,
             types="types found",
             profiles="expression of the types",
             proportions="proportions",
+            reliability="reliability",
             convergence="convergence",
             **known,
+            **samples,
+            **chosen,
         ),
         shown(entry, f"{entry.out}/proportions.tsv", "proportions"),
         shown(entry, f"{entry.out}/profiles.tsv", "profiles"),
-        [f"{entry.out}/proportions_by_sample.tsv"] if "sample" in entry.given else [],
+        [f"{entry.out}/proportions_by_sample.tsv"] if samples else [],
         [shown(entry, f"{entry.out}/accuracy.tsv", "accuracy")] if known else [],
     ]
 
