@@ -1,7 +1,9 @@
 def of_cells(entry):
     """Figures and tables of cell types."""
     known = {"confusion": "found and known types"} if "truth" in entry.given else {}
-    samples = {"composition": "composition by sample"} if "sample" in entry.given else {}
+    samples = (
+        {"composition": "composition by sample"} if "sample" in entry.given else {}
+    )
     chosen = {"selection": "number of types"} if entry.chooses else {}
     return [
         figures(
