@@ -1,20 +1,23 @@
 """The normal with gaps against R's and scikit-learn's: ``python -m benchmarks.impute_speed``.
 
 CPU seconds of one thread, set-up of the table included and reading it left out, each in a process of its own. Ours is
-fitted before and after each peer, so that a busy machine slows both: the ratio to the mean of the two is what to quote.
-The log-likelihood of every answer is computed by one function. A peer that runs long is stopped (``--limit``); one that is
-not installed is left out. With ``--rows`` the same model is fitted to Parquet files that stay on disk.
+fitted before and after each peer, so that a busy machine slows both: the ratio to the mean of the two is what to quote,
+once for our whole fit (``times_ours``) and once for our time until the trace reaches the log-likelihood that the peer ends
+with (``times_same``). The log-likelihood of every answer is computed by one function. A peer that runs long is stopped
+(``--limit``): its seconds and ratios are then lower bounds. Rows that are not run again stay in the table. With ``--rows``
+the same model is fitted to Parquet files that stay on disk, with ``--walls`` on one thread and two.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from resource import RLIMIT_CPU, RUSAGE_SELF, getrusage, setrlimit
 from tempfile import TemporaryDirectory
@@ -40,6 +43,8 @@ STREAMED, PIECE = 10, 100_000  # columns, rows made at a time
 PASSES = 5
 TABLE = Path(__file__).with_name("impute_speed.tsv")
 STREAMING = Path(__file__).with_name("impute_streaming.tsv")
+WALLS = Path(__file__).with_name("impute_threads.tsv")
+KEYS = ["table", "tool", "criterion"]
 SCRIPT = Path(__file__).with_name("impute_peers.R")
 # Peer, its own criterion, and tighter ones; NaN where it has none.
 PEERS: dict[str, tuple[float, ...]] = {
@@ -82,8 +87,15 @@ def run_ours(values: np.ndarray, threads: int) -> tuple[NormalParams, dict[str, 
         began, wall = process_time(), perf_counter()
         model, source = MultivariateNormal(values.shape[1]), PatternSource(values)
         start = model.initial_params(source, np.random.default_rng(0), "moments")
-        top = climb(model, source, start, chunk_map=chunk_map)
-        told = {"cpu": process_time() - began, "wall": perf_counter() - wall, "passes": len(top.trace)}
+        trace: list[tuple[float, float]] = []
+        top = climb(
+            model,
+            source,
+            start,
+            chunk_map=chunk_map,
+            on_pass=lambda row: trace.append((process_time() - began, row.objective)),
+        )
+        told = {"cpu": process_time() - began, "wall": perf_counter() - wall, "passes": len(top.trace), "trace": trace}
         passes = []
         for _ in range(PASSES):
             began = perf_counter()
@@ -126,6 +138,12 @@ def in_process(command: list[str], limit: int) -> tuple[str, str]:
     return "", f"failed: {lines[-1][:80] if lines else done.returncode}"
 
 
+def seconds_to(trace: list[tuple[float, float]], loglik: float) -> float:
+    """CPU seconds until a trace reaches a log-likelihood, or its own highest where that is lower."""
+    enough = min(loglik, max(objective for _, objective in trace))
+    return next(seconds for seconds, objective in trace if objective >= enough)
+
+
 class Runner:
     """Tasks on one table."""
 
@@ -135,6 +153,11 @@ class Runner:
         np.save(self.path, values)
         values.T.astype(np.float64).tofile(folder / "table.bin")
         self.model, self.source = MultivariateNormal(values.shape[1]), PatternSource(values)
+
+    @property
+    def stopped(self) -> str:
+        """What is told of a run that reached the limit."""
+        return f"stopped after {self.limit} CPU s"
 
     def python(self, task: str, threads: int = 1) -> tuple[dict[str, Any], str]:
         """A task of this module."""
@@ -163,37 +186,68 @@ class Runner:
         return float(total_stats(self.model, self.source, params).loglik)
 
 
-def compare(runner: Runner, peers: list[str]) -> list[dict[str, Any]]:
+def compare(runner: Runner, peers: list[str]) -> Iterator[dict[str, Any]]:
     """Rows of the table for one size."""
     n, d = runner.values.shape
     name = f"{n} x {d}, {SHARE:.0%} missing"
     told, _ = runner.python("ours")
     best = runner.loglik()
-    first: dict[str, Any] = {"table": name, "tool": "emtools", "criterion": "1e-06 nats"}
-    first |= {"cpu_seconds": round(told["cpu"], 3), "times_ours": 1.0, "nats_short": 0.0}
-    rows = [{**first, "note": f"{told['passes']} passes, {told['note']}"}]
-    print(rows[0], flush=True)
+    row: dict[str, Any] = {"table": name, "tool": "emtools", "criterion": "1e-06 nats"}
+    row |= {"cpu_seconds": round(told["cpu"], 3), "times_ours": 1.0, "times_same": 1.0, "nats_short": 0.0}
+    yield {**row, "note": f"{told['passes']} passes, {told['note']}"}
     for peer in peers:
         for criterion in PEERS[peer][: None if n * d <= SMALL // 2 else 1]:
-            row = {**first, "tool": LONG[peer], "criterion": f"{criterion:g}"}
-            row |= {"cpu_seconds": "", "times_ours": "", "nats_short": ""}
-            ours, theirs = [runner.python("ours")[0]["cpu"]], []
-            while len(theirs) < ROUNDS and (not theirs or theirs[-1] < QUICK):
-                runner.answer.unlink(missing_ok=True)
-                told, row["note"] = runner.python(peer) if peer == "sklearn" else runner.r(peer, criterion)
-                if row["note"]:
-                    break
-                short = best - runner.loglik()
-                theirs.append(told["cpu"])
-                ours.append(runner.python("ours")[0]["cpu"])
-            if theirs:
-                ratios = [2.0 * time / (ours[k] + ours[k + 1]) for k, time in enumerate(theirs)]
-                word = "right" if abs(short) < RIGHT else "short of the top" if abs(short) < 1.0 else "not the maximum"
-                row |= {"tool": f"{LONG[peer]} {told['version']}", "cpu_seconds": round(float(np.median(theirs)), 3)}
-                row |= {"times_ours": round(float(np.median(ratios)), 1), "nats_short": f"{short:.3g}", "note": word}
-            rows.append(row)
-            print(row, flush=True)
-    return rows
+            yield {
+                "table": name,
+                "tool": LONG[peer],
+                "criterion": f"{criterion:g}",
+                **beside(runner, peer, criterion, best),
+            }
+
+
+def beside(runner: Runner, peer: str, criterion: float, best: float) -> dict[str, Any]:
+    """One peer, ours before and after each of its runs; `best` is our log-likelihood."""
+    ours, theirs, short, note = [runner.python("ours")[0]], [], math.nan, ""
+    while len(theirs) < ROUNDS and (not theirs or theirs[-1] < QUICK):
+        runner.answer.unlink(missing_ok=True)
+        told, note = runner.python(peer) if peer == "sklearn" else runner.r(peer, criterion)
+        if note and note != runner.stopped:
+            return {"cpu_seconds": "", "times_ours": "", "times_same": "", "nats_short": "", "note": note}
+        theirs.append(runner.limit if note else told["cpu"])
+        short = math.nan if note else best - runner.loglik()
+        ours.append(runner.python("ours")[0])
+    loglik = best if math.isnan(short) else best - short
+    ratios, same = (
+        float(np.median([2.0 * time / (mine[k] + mine[k + 1]) for k, time in enumerate(theirs)]))
+        for mine in ([one["cpu"] for one in ours], [seconds_to(one["trace"], loglik) for one in ours])
+    )
+    if note:
+        least = {"cpu_seconds": f">{runner.limit}", "times_ours": f">{ratios:.1f}", "times_same": f">{same:.1f}"}
+        return {**least, "nats_short": "", "note": note}
+    word = "right" if abs(short) < RIGHT else "short of the top" if abs(short) < 1.0 else "not the maximum"
+    figures = {"cpu_seconds": round(float(np.median(theirs)), 3), "times_ours": round(ratios, 1)}
+    return {**figures, "times_same": round(same, 1), "nats_short": f"{short:.3g}", "note": f"{word}, {told['version']}"}
+
+
+def walls(runner: Runner) -> dict[str, Any]:
+    """Wall seconds of a fit on one thread and two, each the least of some runs that alternate."""
+    n, d = runner.values.shape
+    runs = [[runner.python("ours", threads)[0]["wall"] for threads in (1, 2)] for _ in range(ROUNDS)]
+    one, two = np.min(runs, axis=0)
+    return {
+        "table": f"{n} x {d}",
+        "one_thread": round(one, 4),
+        "two_threads": round(two, 4),
+        "times": round(one / two, 2),
+    }
+
+
+def merged(path: Path, rows: list[dict[str, Any]], keys: list[str]) -> None:
+    """Write rows into a table, in the place of those with the same keys or after all others."""
+    table = pd.DataFrame(rows).astype(str)
+    if path.exists():
+        table = pd.concat([pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False), table])
+    table.drop_duplicates(keys, keep="last").to_csv(path, sep="\t", index=False)
 
 
 def write_parquet(path: Path, n: int) -> None:
@@ -260,6 +314,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=LIMIT, help="CPU seconds of one run")
     parser.add_argument("--library", help="R library that holds norm and norm2")
     parser.add_argument("--rows", type=float, nargs="*", help="millions of rows from Parquet instead")
+    parser.add_argument("--walls", action="store_true", help="wall time on one thread and two instead")
     parser.add_argument("--passes", type=int, default=2000, help="most passes of a fit of such a file")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="where tables are written; a temporary folder by default")
@@ -276,11 +331,13 @@ def main() -> None:
         if options.rows is not None:
             streaming(options.rows or list(MILLIONS), Path(folder), options.threads, options.passes)
             return
-        rows: list[dict[str, Any]] = []
         for size in options.sizes:
             n, d = (int(part) for part in size.split("x"))
-            rows += compare(Runner(make_table(n, d), Path(folder), options.limit, options.library), options.peers)
-            pd.DataFrame(rows).to_csv(TABLE, sep="\t", index=False)
+            runner = Runner(make_table(n, d), Path(folder), options.limit, options.library)
+            rows = [walls(runner)] if options.walls else compare(runner, options.peers)
+            for row in rows:
+                print(row, flush=True)
+                merged(WALLS if options.walls else TABLE, [row], ["table"] if options.walls else KEYS)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from scipy import linalg
 
 from emtools.engine.chunks import Map, total_stats
 from emtools.engine.information import ROUGH, Frame, best_step, natural_jacobian, q_at, rounding, whiten
-from emtools.engine.protocol import C, Floats, Model, P, S, Source
+from emtools.engine.protocol import C, Floats, Model, P, S, Source, packed_objective
 from emtools.engine.spectrum import Look, look, slope_along
 
 PASSES = 25  # of the look at the EM map, at most
@@ -141,7 +141,7 @@ def estimate(
     directions = np.zeros((packed.size, seen.directions.shape[1]))
     directions[free] = seen.directions
     for k in np.flatnonzero(seen.rates > 1.0):
-        pull = slope_along(model, stats, packed, directions[:, k])
+        pull = slope_along(packed_objective(model, stats), packed, directions[:, k])
         step_gain += 0.5 * pull**2 / float(seen.rates[k] - 1.0)
     if errors:
         frame = Frame(packed, np.diag(units)[:, free])

@@ -293,9 +293,7 @@ class Climber(Generic[P, S, C]):
         number = len(state.trace)
         before = state.point
         first = not state.objectives
-        down = before is not None and fell(
-            before.objective, point.objective, rounding(self.model, before.stats, before.params)
-        )
+        down = before is not None and self.falls(before, point)
         lost = not math.isfinite(point.objective) or down
         if lost and not first and state.safe is not None:
             return self.go_back(state, began)
@@ -311,6 +309,12 @@ class Climber(Generic[P, S, C]):
             why = culprit(self.model, before.stats, before.params, state.params)
             return self.end(state, Status.DECREASED, f"by {fall:.3g} nats at pass {number}; {why}")
         return self.arrive(state, point, began)
+
+    def falls(self, before: Point[P, S], after: Point[P, S]) -> bool:
+        """Whether the objective fell beyond rounding; what the model tells of that is asked for only where it may matter."""
+        if not fell(before.objective, after.objective):
+            return False
+        return fell(before.objective, after.objective, rounding(self.model, before.stats, before.params))
 
     def go_back(self, state: State[P, S], began: float) -> Climb[P, S] | None:
         """Undo all proposals that were kept, and go on without acceleration.

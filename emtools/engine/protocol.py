@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Protocol, Self, TypeVar
 
@@ -236,3 +236,22 @@ def rounding(model: Any, stats: Any, params: Any) -> float:
     """Nats by which rounding can move the objective, beside what its own size makes of it: the method ``rounding`` of the
     model, or 0."""
     return float(model.rounding(stats, params)) if hasattr(model, "rounding") else 0.0
+
+
+def packed_objective(model: Model[P, S, C], stats: S) -> Callable[[Floats], float]:
+    """Q plus log prior of given statistics in nats, as a function of packed parameters.
+
+    The method ``packed_objective`` of the model, which may be cheaper than going through its parameters, where there is
+    one and it returns a function.
+    """
+    own: Callable[[Floats], float] | None = (
+        model.packed_objective(stats) if hasattr(model, "packed_objective") else None
+    )
+    if own is not None:
+        return own
+
+    def through_parameters(packed: Floats) -> float:
+        at = model.unpack(packed)
+        return model.expected_loglik(stats, at) + model.log_prior(at)
+
+    return through_parameters

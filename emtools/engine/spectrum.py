@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from emtools.engine.protocol import C, Floats, Model, P, S
+from emtools.engine.protocol import C, Floats, Model, P, S, packed_objective
+
+Objective = Callable[[Floats], float]  # Q plus log prior in nats, of packed parameters
 
 STEP = 1e-4  # of differences of the EM map, in complete-data standard errors
 PROBE = 1e-2  # second difference of Q, in nats, over which the length of a direction is measured
@@ -70,11 +72,7 @@ def units(model: Model[P, S, C], stats: S, packed: Floats) -> Floats:
     ndarray, shape (p,)
     """
     result = np.ones(packed.size)
-
-    def q(vector: Floats) -> float:
-        at = model.unpack(vector)
-        return model.expected_loglik(stats, at) + model.log_prior(at)
-
+    q = packed_objective(model, stats)
     with np.errstate(all="ignore"):
         here = q(packed)
         for i in range(min(packed.size, LARGEST_PROBED)):
@@ -86,12 +84,11 @@ def units(model: Model[P, S, C], stats: S, packed: Floats) -> Floats:
     return result
 
 
-def length_of(model: Model[P, S, C], stats: S, packed: Floats, direction: Floats) -> float:
+def length_of(objective: Objective, packed: Floats, direction: Floats) -> float:
     """Factor that makes `direction` one complete-data standard error long; 0.0 where Q is level or walled off."""
 
     def q(step: float) -> float:
-        at = model.unpack(packed + step * direction)
-        return model.expected_loglik(stats, at) + model.log_prior(at)
+        return objective(packed + step * direction)
 
     with np.errstate(all="ignore"):
         here, step = q(0.0), 1e-2
@@ -106,17 +103,16 @@ def length_of(model: Model[P, S, C], stats: S, packed: Floats, direction: Floats
     return 0.0
 
 
-def slope_along(model: Model[P, S, C], stats: S, packed: Floats, way: Floats) -> float:
+def slope_along(objective: Objective, packed: Floats, way: Floats) -> float:
     """Derivative of the objective along `way` in nats, by differences of Q at its own point (Fisher's identity).
 
     Near an edge of the space, Q is level on one side and a wall on the other: the step then ends before the wall.
     """
 
     def q(step: float) -> float:
-        at = model.unpack(packed + step * way)
-        return model.expected_loglik(stats, at) + model.log_prior(at)
+        return objective(packed + step * way)
 
-    step = SLOPE_STEP * length_of(model, stats, packed, way)
+    step = SLOPE_STEP * length_of(objective, packed, way)
     with np.errstate(all="ignore"):
         if step == 0.0:
             here, step = q(0.0), 1.0
@@ -129,9 +125,7 @@ def slope_along(model: Model[P, S, C], stats: S, packed: Floats, way: Floats) ->
     return slope if math.isfinite(slope) else near / (2.0 * step)
 
 
-def beyond_the_edge(
-    model: Model[P, S, C], stats: S, packed: Floats, held: npt.NDArray[np.bool_]
-) -> tuple[float, Floats]:
+def beyond_the_edge(objective: Objective, packed: Floats, held: npt.NDArray[np.bool_]) -> tuple[float, Floats]:
     """Gain that coordinates at an edge still make on their way out, in nats, and a way that makes nearly all of it.
 
     What is at an edge fades like ``exp(-x)`` in the packed coordinate x, as a probability does on the scale of log
@@ -139,12 +133,12 @@ def beyond_the_edge(
     """
     gain, way = 0.0, np.zeros(packed.size)
     with np.errstate(all="ignore"):
-        here = q_of(model, stats, packed)
+        here = objective(packed)
         visible = INVISIBLE * (1.0 + abs(here))
         for i in np.flatnonzero(held):
             step = np.zeros(packed.size)
             step[i] = EDGE_STEP
-            up, down = q_of(model, stats, packed + step) - here, q_of(model, stats, packed - step) - here
+            up, down = objective(packed + step) - here, objective(packed - step) - here
             slope = (up - down) / (2.0 * EDGE_STEP)
             if not abs(slope) > visible:
                 continue
@@ -154,12 +148,6 @@ def beyond_the_edge(
             gain += abs(slope)
             way[i] = outwards * max(1.0, math.log(abs(slope) / visible))
     return gain, way
-
-
-def q_of(model: Model[P, S, C], stats: S, packed: Floats) -> float:
-    """Q plus log prior in nats."""
-    at = model.unpack(packed)
-    return model.expected_loglik(stats, at) + model.log_prior(at)
 
 
 def look(
@@ -212,7 +200,8 @@ def look(
     products = np.zeros((p, 0))
     queue = [residual, rng.standard_normal(p) * free]
     passes, gap, settled = 0, math.inf if n_free else 0.0, 0
-    edge_gain, edge_way = beyond_the_edge(model, stats, packed, ~free & np.isfinite(packed))
+    objective = packed_objective(model, stats)
+    edge_gain, edge_way = beyond_the_edge(objective, packed, ~free & np.isfinite(packed))
     rates, directions, way = np.zeros(0), np.zeros((p, 0)), residual * unit
     while passes < min(limit, n_free) and queue:
         fresh = queue.pop(0)
@@ -225,7 +214,7 @@ def look(
                 queue.append(rng.standard_normal(p) * free)
             continue
         direction = fresh / new
-        length = length_of(model, stats, packed, direction * unit)
+        length = length_of(objective, packed, direction * unit)
         step = STEP * (length or 1.0)
         moved = em_map(packed + step * direction * unit)
         passes += 1
@@ -244,7 +233,7 @@ def look(
             continue
         small = np.linalg.solve(np.eye(basis.shape[1]) - basis.T @ products, basis.T @ residual)
         way = (basis @ small) * unit
-        slope = slope_along(model, stats, packed, way) if way.any() else 0.0
+        slope = slope_along(objective, packed, way) if way.any() else 0.0
         before, gap = gap, math.inf if math.isnan(slope) else max(0.0, 0.5 * slope)
         steady = not rates[0] - before_rate > rate_change * (1.0 - rates[0])
         settled = settled + 1 if abs(gap - before) <= SETTLED * gap and steady else 0
@@ -255,5 +244,5 @@ def look(
         _, singular, right = np.linalg.svd(basis.T @ products - np.eye(basis.shape[1]))
         level = (basis @ right[singular < LEVEL].T) * unit[:, None]
     for part in (directions, level):
-        part *= [length_of(model, stats, packed, part[:, i]) for i in range(part.shape[1])]
+        part *= [length_of(objective, packed, part[:, i]) for i in range(part.shape[1])]
     return Look(rates, directions, level, way + edge_way, gap + edge_gain, passes, basis.shape[1] == n_free)

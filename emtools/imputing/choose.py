@@ -195,14 +195,16 @@ class Comparison:
     def judge_each(
         self, models: Sequence[TableModel], starts: Sequence[Any], passes: int, look: bool = True
     ) -> tuple[float, list[Any]]:
-        """The same with a model and first parameters for each part; `look` as for `climb`."""
+        """The same with a model and first parameters for each part; `look` as for `climb`, without one a last M-step is
+        taken after the climb, since it costs no pass."""
         total, ends = 0.0, []
         for model, start, part in zip(models, starts, self.parts, strict=True):
             source = model.source(part.kept, self.weights)
             ended = climb(model, source, start, tol=CLOSE, max_passes=passes, look=look)
             usable = ended.status in (Status.CONVERGED, Status.BUDGET)
-            total += held_out(model, ended.params, part) if usable else -math.inf
-            ends.append(ended.params)
+            end = ended.params if look else model.m_step(ended.stats, ended.params)
+            total += held_out(model, end, part) if usable else -math.inf
+            ends.append(end)
         return (total / self.n_cells - self.log_unit if self.parts else -math.inf), ends
 
 

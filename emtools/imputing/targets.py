@@ -23,9 +23,10 @@ from emtools.models.tabular import TableModel
 CUTS = (1.75, 2.5, 3.25, 4.25)  # thresholds in standard errors of a correlation of 0
 WEIGHTS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # pseudo-rows in rows of the table
 FIRST_CUT, FIRST_WEIGHT = 2, 3  # places in both where the search begins
+FIRST_OF_LARGE = 4  # of a large table: climbs are few passes long, and end nearer their tops under more weight
 LEAST_EIGENVALUE = 0.1  # of the correlations after thresholding
 PASSES = 8  # of a climb
-FIRST_PASSES, FURTHER_PASSES = 2, 1  # of one for a large table: from a target, and from the end under another weight
+FIRST_PASSES, FURTHER_PASSES = 2, 1  # EM steps for a large table: from a target, and from the end under another weight
 
 K = TypeVar("K")
 
@@ -147,6 +148,7 @@ class TargetSearch:
         self.comparison, self.n_rows = comparison, n_rows
         self.tables = [part.kept for part in comparison.parts]
         self.large = self.tables[0].values.size >= LARGE
+        self.first_weight = FIRST_OF_LARGE if self.large else FIRST_WEIGHT
         self.targets: dict[float | None, Sequence[Floats]] = {}
         self.found: dict[tuple[float | None, float], tuple[float, list[NormalParams]]] = {}
 
@@ -172,7 +174,7 @@ class TargetSearch:
 
     def first(self) -> float:
         """Score of correlations with the first threshold and weight."""
-        return self.judge(CUTS[FIRST_CUT], WEIGHTS[FIRST_WEIGHT])
+        return self.judge(CUTS[FIRST_CUT], WEIGHTS[self.first_weight])
 
     def best(self, factors: Sequence[Floats] = ()) -> TargetChoice:
         """The threshold that predicts hidden cells best, or the factors; then the weight.
@@ -184,7 +186,7 @@ class TargetSearch:
         factors : sequence of ndarray, shape (d, d)
             Covariance of the factors of each part of the comparison; none to leave them out.
         """
-        rows = WEIGHTS[FIRST_WEIGHT]
+        rows = WEIGHTS[self.first_weight]
         cuts: list[float | None] = [best_on_ladder(CUTS, FIRST_CUT, lambda cut: self.judge(cut, rows))]
         if factors:
             self.targets[None] = factors
@@ -193,7 +195,7 @@ class TargetSearch:
         if self.large:
             cuts = [max(cuts, key=lambda cut: self.judge(cut, rows))]
         for cut in cuts:
-            best_on_ladder(WEIGHTS, FIRST_WEIGHT, lambda weight, cut=cut: self.judge(cut, weight))  # type: ignore[misc]
+            best_on_ladder(WEIGHTS, self.first_weight, lambda weight, cut=cut: self.judge(cut, weight))  # type: ignore[misc]
         (at, rows), (score, ends) = max(self.found.items(), key=lambda item: item[1][0])
         end, unit = ends[0], self.comparison.unit
         return TargetChoice(at, rows, score, NormalParams(end.mean * unit, end.covariance * np.outer(unit, unit)))

@@ -79,7 +79,7 @@ def log_density_rows(values: Floats, mean: Floats, covariance: Floats) -> Floats
         return missing.log_density_observed(values, mean, covariance)
     densities, origin = np.zeros(len(values)), np.zeros(len(mean))
     for rows, order in blocks_of(values, mean):
-        done = complete(rows, origin, precision)
+        done = complete(rows, origin, precision, spreads=False)
         if done is None:
             return missing.log_density_observed(values, mean, covariance)
         seen = rows.observed.sum(axis=1)[rows.pattern]

@@ -325,12 +325,18 @@ def unpack_cholesky(vector: Floats) -> Floats:
     ndarray, shape (d, d)
         Symmetric and positive definite.
     """
+    factor = log_cholesky_factor(vector)
+    matrix: Floats = factor @ factor.T
+    return matrix
+
+
+def log_cholesky_factor(vector: Floats) -> Floats:
+    """The lower Cholesky factor, shape (d, d), that a log-Cholesky vector holds; see `pack_cholesky`."""
     d = (math.isqrt(8 * len(vector) + 1) - 1) // 2
     factor = np.zeros((d, d))
     factor[lower_triangle(d)] = vector
     np.fill_diagonal(factor, np.exp(np.diagonal(factor)))
-    matrix: Floats = factor @ factor.T
-    return matrix
+    return factor
 
 
 def quadric(

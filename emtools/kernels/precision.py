@@ -28,6 +28,7 @@ Booleans = npt.NDArray[np.bool_]
 # which a sum of quadratic forms is read from second moments, beyond which these or the rows are whitened first.
 INFLATED, MILD = 1e8, 1e3
 LARGE, SMALL = 1e100, 1e-100
+TILE = 32  # rows and columns of a matrix that are turned over together
 NONE = np.empty((0, 0))
 
 
@@ -353,13 +354,35 @@ def gathered(padded: Floats, order: int, gaps: Integers, block: Floats) -> None:
 
 @njit(cache=True, nogil=True)
 def scattered(block: Floats, weight: float, order: int, gaps: Integers, spread: Floats, diagonal: Floats) -> None:
-    """Add a block, laid out as by `gathered`, times a weight to the lower triangle of `spread`; its diagonal apart."""
+    """Add a block, laid out as by `gathered`, times a weight to the upper triangle of `spread`; its diagonal apart."""
     q = len(gaps)
-    for i in range(q):
-        start = gaps[i] * order
-        for j in range(i + 1):
-            spread[start + gaps[j]] += weight * block[j, i]
-        diagonal[i] = block[i, i]
+    for j in range(q):
+        start = gaps[j] * order
+        for i in range(j, q):
+            spread[start + gaps[i]] += weight * block[j, i]
+        diagonal[j] = block[j, j]
+
+
+@njit(cache=True, nogil=True)
+def folded(spread: Floats, whole: Floats) -> None:
+    """Both triangles of `spread`, each a part of a symmetric sum whose diagonal they share, into that sum.
+
+    Parameters
+    ----------
+    spread : ndarray, shape ((d + 1)²,)
+    whole : ndarray, shape (d, d)
+        Receives it.
+    """
+    d = len(whole)
+    for top in range(0, d, TILE):
+        for left in range(0, top + TILE, TILE):
+            for i in range(top, min(top + TILE, d)):
+                for j in range(left, min(left + TILE, i)):
+                    total = spread[i * (d + 1) + j] + spread[j * (d + 1) + i]
+                    whole[i, j] = total
+                    whole[j, i] = total
+        for i in range(top, min(top + TILE, d)):
+            whole[i, i] = spread[i * (d + 1) + i]
 
 
 def wide_patterns(
@@ -371,8 +394,9 @@ def wide_patterns(
     log_dets: Floats,
     spread: Floats,
     variances: Floats,
+    spreads: bool,
 ) -> bool:
-    """As `pattern_by_pattern`, by LAPACK, of the patterns with many gaps."""
+    """As `pattern_by_pattern`, by LAPACK, of the patterns with many gaps; conditional covariances only with `spreads`."""
     d = completed.shape[1]
     for g in rows.wide:
         m, of = np.flatnonzero(~rows.observed[g]), slice(rows.cuts[g], rows.cuts[g + 1])
@@ -386,6 +410,8 @@ def wide_patterns(
         if noise.size:
             whitened = whitened - noise[of][:, m].T
         completed[of, m] = -lapack.dtrtrs(factor, whitened, lower=1, trans=1)[0].T
+        if not spreads:
+            continue
         inverse, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)
         scattered(inverse.T, float(rows.weights[of].sum()), d + 1, m, spread, diagonal)
         if variances.size:
@@ -404,7 +430,7 @@ class Completed:
     log_dets : ndarray, shape (n,)
         ``log det K_mm`` of each row, 0 without a gap.
     spread : ndarray, shape (d, d)
-        Weighted sum of the conditional covariances.
+        Weighted sum of the conditional covariances; 0 where they were left out.
     """
 
     deviations: Floats
@@ -413,7 +439,12 @@ class Completed:
 
 
 def complete(
-    rows: PatternRows, mean: Floats, precision: Precision, noise: Floats = NONE, variances: Floats = NONE
+    rows: PatternRows,
+    mean: Floats,
+    precision: Precision,
+    noise: Floats = NONE,
+    variances: Floats = NONE,
+    spreads: bool = True,
 ) -> Completed | None:
     """Fill the gaps of rows with conditional means, or with draws.
 
@@ -427,6 +458,8 @@ def complete(
         Standard normal numbers, for draws.
     variances : ndarray, shape (n, d), optional
         Receives the conditional variance of each gap.
+    spreads : bool
+        False to leave out conditional covariances, and variances with them, where they cost most: rows with many gaps.
 
     Returns
     -------
@@ -449,12 +482,14 @@ def complete(
         if rows.together.size:
             sound = sound and pattern_by_pattern(rows.together, rows.cuts, *rest)
         if rows.wide.size:
-            sound = sound and wide_patterns(rows, precision, products, noise, completed, log_dets, spread, variances)
+            sound = sound and wide_patterns(
+                rows, precision, products, noise, completed, log_dets, spread, variances, spreads
+            )
     if not sound:
         return None
-    lower = spread.reshape(d + 1, d + 1)[:d, :d]
-    whole = lower + lower.T
-    whole[np.diag_indices(d)] -= np.diagonal(lower)
+    whole = np.zeros((d, d))
+    if rows.has_gaps and spreads:
+        folded(spread, whole)
     return Completed(completed, log_dets, whole)
 
 
@@ -505,4 +540,5 @@ def expected_deviations(
     cells = rows.weight_of_gaps
     loglik = -0.5 * ((rows.weight * d - cells) * LOG_2PI + rows.weight * precision.log_det + blocks + square)
     entropy = 0.5 * (cells * (1.0 + LOG_2PI) - blocks)
-    return loglik, entropy, first, second + done.spread
+    second += done.spread
+    return loglik, entropy, first, second

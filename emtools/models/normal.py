@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -10,12 +11,13 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import lapack
 
 from emtools.engine.chunks import Rows
 from emtools.engine.protocol import Assign, Floats, Source, Stats
 from emtools.errors import InputError
 from emtools.kernels.filling import draw_gaps, fill_gaps, log_density_rows
-from emtools.kernels.gaussian import cholesky_units, pack_cholesky, unpack_cholesky
+from emtools.kernels.gaussian import cholesky_units, log_cholesky_factor, pack_cholesky, unpack_cholesky
 from emtools.kernels.missing import (
     LOG_2PI,
     Pattern,
@@ -32,7 +34,9 @@ from emtools.models.tabular import checked_table
 
 # Values of a chunk: a share of the table within bounds, so that a small one has work for several threads.
 CHUNKS, SMALLEST_CHUNK, LARGEST_CHUNK = 8, 2**13, 2**17
+TRIANGLES = 32
 SINGULAR = 1e-11
+BOUND, SURE = 0.01, 1e-6  # least eigenvalues of correlations: asked of a prior, and beyond which none is sought
 SHARE = 0.1
 EPSILON = 1e-16  # relative rounding of a sum
 
@@ -189,7 +193,8 @@ def cut_patterns(first_rows: npt.NDArray[np.intp], n_columns: int, chunk_pattern
     if chunk_patterns:
         return [*range(0, n, chunk_patterns), n]
     share = int(first_rows[-1]) * n_columns // CHUNKS
-    size = max(1, min(max(share, SMALLEST_CHUNK), LARGEST_CHUNK) // n_columns)
+    least = n_columns**2 // TRIANGLES  # of a chunk of wide rows the sums, of d² values, cost as much as few of its rows
+    size = max(1, max(min(max(share, SMALLEST_CHUNK), LARGEST_CHUNK), least) // n_columns)
     inner = np.searchsorted(first_rows, np.arange(size, int(first_rows[-1]), size))
     return [int(cut) for cut in np.unique([0, *inner, n])]
 
@@ -359,6 +364,37 @@ class MultivariateNormal:
         exponent = self.prior.degrees + self.n_features + 1.0
         return -0.5 * (exponent * precision.log_det + precision.trace_with(self.prior.scale))
 
+    def packed_objective(self, stats: NormalStats) -> Callable[[Floats], float] | None:
+        """Q plus log prior as a function of packed parameters, from their Cholesky factor L as it stands.
+
+        ``-½ [n d log 2π + (n + ν + d + 1) log det L Lᵀ + |L⁻¹ R|² + n |L⁻¹ (μ - m)|²]``, m the mean that `stats` hold and
+        ``R Rᵀ`` their scatter about it with the scale of the prior.
+
+        Returns
+        -------
+        callable or None
+            None where the scatter is not positive definite.
+        """
+        d, mean = self.n_features, stats.first / stats.n
+        scatter, weight = stats.second - stats.n * np.outer(mean, mean), stats.n
+        if self.prior is not None:
+            scatter, weight = scatter + self.prior.scale, weight + self.prior.degrees + d + 1
+        root = factorise(scatter)
+        if root is None:
+            return None
+        diagonal, constant = d + np.cumsum(np.arange(1, d + 1)) - 1, stats.n * d * LOG_2PI
+
+        def objective(packed: Floats) -> float:
+            upper = log_cholesky_factor(packed[d:]).T
+            away = math.sqrt(stats.n) * (packed[:d] - stats.origin - mean)
+            square = 0.0
+            for right in (root, away):
+                white, info = lapack.dtrtrs(upper, right, lower=0, trans=1)
+                square += float(np.vdot(white, white)) if not info else math.nan
+            return -0.5 * (constant + 2.0 * weight * float(packed[diagonal].sum()) + square)
+
+        return objective
+
     def pack(self, params: NormalParams) -> Floats:
         """Means, then the log-Cholesky vector of the covariance."""
         return np.concatenate([params.mean, pack_cholesky(params.covariance)])
@@ -392,6 +428,10 @@ class MultivariateNormal:
         variance = np.diagonal(covariance)
         if not (variance > 0).all():
             return f"{self.label(int(np.argmin(variance)))} has no variance"
+        if self.prior is not None and self.prior_bound:
+            share = np.diagonal(self.prior.scale) / (variance * (stats.n + self.prior.degrees + self.n_features + 1))
+            if self.prior_bound * share.min() > SURE:
+                return None
         scale = 1.0 / np.sqrt(variance)
         correlation = covariance * scale[:, None] * scale
         if factorise(correlation - 2.0 * SINGULAR * np.eye(self.n_features)) is not None:
@@ -402,6 +442,14 @@ class MultivariateNormal:
         loads = np.abs(vectors[:, 0])
         names = ", ".join(self.label(int(j)) for j in np.flatnonzero(loads > SHARE * loads.max()))
         return f"the likelihood has no maximum: a linear combination of {names} does not vary"
+
+    @cached_property
+    def prior_bound(self) -> float:
+        """What the eigenvalues of the correlations of the prior's scale are known to exceed: `BOUND`, or 0."""
+        assert self.prior is not None
+        sd = np.sqrt(np.diagonal(self.prior.scale))
+        correlation = self.prior.scale / np.outer(sd, sd)
+        return BOUND if factorise(correlation - BOUND * np.eye(self.n_features)) is not None else 0.0
 
     def label(self, column: int) -> str:
         """Name of a column, for messages."""

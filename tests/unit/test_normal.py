@@ -15,6 +15,7 @@ from emtools.kernels.missing import expected_moments, fill_conditional, group_ro
 from emtools.kernels.patterns import FEW, WIDE, rows_by_pattern
 from emtools.kernels.precision import INFLATED, MILD, expected_deviations, invert
 from emtools.kernels.readings import Readings
+from emtools.models import normal
 from emtools.models.mixture import CovariancePrior
 from emtools.models.normal import LARGEST_CHUNK, MultivariateNormal, NormalParams, PatternSource, cut_patterns
 
@@ -319,6 +320,42 @@ def test_the_block_of_the_precision_gives_what_the_block_of_the_covariance_gives
         assert got[1] == pytest.approx(wanted[1], rel=1e-12, abs=1e-11)
         np.testing.assert_allclose(got[2] / size, wanted[2] / size, rtol=0, atol=1e-12)
         np.testing.assert_allclose(got[3] / np.outer(size, size), wanted[3] / np.outer(size, size), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("d", [6, WIDE + 40])
+def test_densities_of_rows_need_no_conditional_covariance(d):
+    table, mean, covariance = correlated(30, d, 0.8)
+    table[3, 1] = 0.0
+    np.testing.assert_allclose(
+        log_density_rows(table, mean, covariance), log_density_observed(table, mean, covariance), rtol=1e-11
+    )
+
+
+@pytest.mark.parametrize("pseudo_rows", [0.0, 4.0])
+def test_the_objective_of_packed_parameters_is_that_of_the_parameters(pseudo_rows):
+    table, mean, covariance = correlated(60, 5, 0.3)
+    prior = CovariancePrior(pseudo_rows - 6.0, pseudo_rows * (np.eye(5) + 0.4)) if pseudo_rows else None
+    model, source = MultivariateNormal(5, prior), PatternSource(table)
+    stats = total_stats(model, source, NormalParams(mean, covariance))
+    objective, packed = model.packed_objective(stats), model.pack(NormalParams(mean, covariance))
+    for shift in (0.0, 0.3, -0.2):
+        at = model.unpack(packed + shift)
+        wanted = model.expected_loglik(stats, at) + model.log_prior(at)
+        assert objective(packed + shift) == pytest.approx(wanted, rel=1e-13)
+    few = PatternSource(np.random.default_rng(0).normal(size=(3, 5)))
+    scatter = total_stats(MultivariateNormal(5), few, NormalParams(mean, covariance))
+    assert (model.packed_objective(scatter) is None) == (prior is None)
+
+
+def test_a_strong_prior_rules_out_a_degenerate_end_as_the_covariance_does():
+    """What the prior tells without a factor is what the factor tells; a prior of next to no weight tells nothing."""
+    rows = np.random.default_rng(3).normal(size=(20, 1)) @ np.ones((1, 3))
+    source = PatternSource(rows)
+    for pseudo_rows, named in ((1e-12, True), (1.0, False)):
+        model = MultivariateNormal(3, CovariancePrior(pseudo_rows - 4.0, pseudo_rows * np.eye(3)))
+        assert model.prior_bound == normal.BOUND
+        start = model.initial_params(source, np.random.default_rng(0), "moments")
+        assert (model.degenerate(total_stats(model, source, start), start) is not None) == named
 
 
 def test_many_rows_of_a_pattern_become_few():

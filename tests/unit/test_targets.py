@@ -71,6 +71,28 @@ def test_the_choice_has_the_score_that_it_tells():
         assert score < own.score + 2e-3
 
 
+def test_weights_of_a_large_table_are_told_apart(monkeypatch):
+    """Each has the score of the EM image of its neighbour's end under that weight, which costs a pass and is not that end."""
+    monkeypatch.setattr(targets, "LARGE", 1)
+    comparison = Comparison(Readings(decaying()[1]))
+    search = TargetSearch(comparison, 50)
+    cut = search.best().cut
+    tried = [score for (at, _), (score, _) in search.found.items() if at == cut]
+    assert len(set(tried)) == len(tried) >= 3
+    part, first = comparison.parts[0], WEIGHTS[targets.FIRST_OF_LARGE]
+    target = thresholded(part.kept, cut)
+    end, more = NormalParams(np.nanmean(part.kept.values, axis=0), target), []
+    further = WEIGHTS[targets.FIRST_OF_LARGE + 1]
+    for rows in [first] * targets.FIRST_PASSES + [further] * targets.FURTHER_PASSES:
+        model = ridge_towards(target, 50 * rows)
+        end = model.m_step(total_stats(model, model.source(part.kept), end), end)
+        more.append(end)
+    comparison.parts = [part]
+    alone = TargetSearch(comparison, 50)
+    for weight, params in ((first, more[targets.FIRST_PASSES - 1]), (rows, end)):
+        assert alone.judge(cut, weight) == pytest.approx(held_out(model, params, part) / part.n_cells, rel=1e-9)
+
+
 def test_a_ridge_towards_factors_keeps_what_they_leave():
     values, table = decaying()
     fitted = fit_table(Readings(table))
