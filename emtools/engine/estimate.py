@@ -18,8 +18,8 @@ from scipy import linalg
 
 from emtools.engine.chunks import Map, total_stats
 from emtools.engine.information import ROUGH, Frame, best_step, natural_jacobian, q_at, rounding, whiten
-from emtools.engine.protocol import C, Floats, Model, P, S, Source, packed_objective
-from emtools.engine.spectrum import Look, look, slope_along
+from emtools.engine.protocol import C, Floats, Model, P, S, Source
+from emtools.engine.spectrum import Look, look, objective_of, slope_along
 
 PASSES = 25  # of the look at the EM map, at most
 RATE_CHANGE = 0.01  # of the largest rate, relative to its distance from 1, at which it counts as settled
@@ -136,12 +136,14 @@ def estimate(
         return None
     step_gain = 0.5 * float(np.sum(((image - packed[free]) / units[free]) ** 2))
     seen = look(
-        cast("Any", reduced), stats, packed[free], image, units[free], em_map, PASSES, seed, rate_change=RATE_CHANGE
+        cast("Any", reduced), stats, packed[free], image, units[free], em_map, PASSES, seed, RATE_CHANGE, chunk_map
     )
     directions = np.zeros((packed.size, seen.directions.shape[1]))
     directions[free] = seen.directions
+    objective = objective_of(model, stats, packed.size, chunk_map)
+    (here,) = objective([packed])
     for k in np.flatnonzero(seen.rates > 1.0):
-        pull = slope_along(packed_objective(model, stats), packed, directions[:, k])
+        pull = slope_along(objective, here, packed, directions[:, k])
         step_gain += 0.5 * pull**2 / float(seen.rates[k] - 1.0)
     if errors:
         frame = Frame(packed, np.diag(units)[:, free])

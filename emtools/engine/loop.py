@@ -481,7 +481,7 @@ class Climber(Generic[P, S, C]):
 
         few = point.packed.size <= LARGEST_SOUGHT
         unit = free_units(self.model, point.stats, point.packed) if few else self.scale(state, point)
-        return look(self.model, point.stats, point.packed, image[1], unit, em_map, limit)
+        return look(self.model, point.stats, point.packed, image[1], unit, em_map, limit, chunk_map=self.chunk_map)
 
     def image_of(self, point: Point[P, S]) -> Floats | None:
         """Packed EM image of a place that may lie far from the climb; None where there is none."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from emtools.engine.chunks import Map, Threads, in_turn
 from emtools.engine.protocol import C, Floats, Model, P, S, packed_objective
 
-Objective = Callable[[Floats], float]  # Q plus log prior in nats, of packed parameters
+Objective = Callable[[Sequence[Floats]], list[float]]  # Q plus log prior in nats, of some packed parameters each
 
 STEP = 1e-4  # of differences of the EM map, in complete-data standard errors
 PROBE = 1e-2  # second difference of Q, in nats, over which the length of a direction is measured
@@ -23,6 +24,7 @@ DEPENDENT = 1e-8  # length of what is new in a direction, below which it adds no
 EDGE_STEP = 0.1  # of differences of Q along a coordinate at an edge
 INVISIBLE = 1e-15  # slope along it, relative to 1 + |Q|, that rounding can make
 LARGEST_PROBED = 500  # coordinates whose unit is measured one by one
+THREADED = 2_000  # coordinates from which two values of Q are worth two threads
 
 
 @dataclass(frozen=True)
@@ -84,69 +86,76 @@ def units(model: Model[P, S, C], stats: S, packed: Floats) -> Floats:
     return result
 
 
-def length_of(objective: Objective, packed: Floats, direction: Floats) -> float:
-    """Factor that makes `direction` one complete-data standard error long; 0.0 where Q is level or walled off."""
+def objective_of(model: Model[P, S, C], stats: S, size: int, chunk_map: Map) -> Objective:
+    """Q plus log prior of given statistics, several values at once where threads are there and `size` is worth them."""
+    q = packed_objective(model, stats)
+    spread = chunk_map if isinstance(chunk_map, Threads) and size >= THREADED else in_turn
 
-    def q(step: float) -> float:
-        return objective(packed + step * direction)
+    def value(packed: Floats) -> float:
+        with np.errstate(all="ignore"):
+            return float(q(packed))
 
-    with np.errstate(all="ignore"):
-        here, step = q(0.0), 1e-2
-        for _ in range(PROBES):
-            drop = 2.0 * here - q(step) - q(-step)
-            if math.isnan(drop) or drop > 100.0 * PROBE:
-                step /= 8.0
-            elif drop < PROBE / 100.0:
-                step *= 8.0
-            else:
-                return step / math.sqrt(drop)
+    return lambda places: spread(value, places)
+
+
+def length_of(objective: Objective, here: float, packed: Floats, direction: Floats) -> float:
+    """Factor that makes `direction` one complete-data standard error long; 0.0 where Q, `here` at its place, is level or
+    walled off."""
+    step = 1e-2
+    for _ in range(PROBES):
+        up, down = objective([packed + step * direction, packed - step * direction])
+        drop = 2.0 * here - up - down
+        if math.isnan(drop) or drop > 100.0 * PROBE:
+            step /= 8.0
+        elif drop < PROBE / 100.0:
+            step *= 8.0
+        else:
+            return step / math.sqrt(drop)
     return 0.0
 
 
-def slope_along(objective: Objective, packed: Floats, way: Floats) -> float:
-    """Derivative of the objective along `way` in nats, by differences of Q at its own point (Fisher's identity).
+def slope_along(objective: Objective, here: float, packed: Floats, way: Floats) -> float:
+    """Derivative of the objective, `here` at its place, along `way` in nats, by differences of Q at its own point (Fisher's
+    identity).
 
     Near an edge of the space, Q is level on one side and a wall on the other: the step then ends before the wall.
     """
-
-    def q(step: float) -> float:
-        return objective(packed + step * way)
-
-    step = SLOPE_STEP * length_of(objective, packed, way)
-    with np.errstate(all="ignore"):
-        if step == 0.0:
-            here, step = q(0.0), 1.0
-            for _ in range(PROBES):
-                if abs(2.0 * here - q(step) - q(-step)) < PROBE:
-                    break
-                step /= 8.0
-        near, far = (q(k * step) - q(-k * step) for k in (1, 2))
+    step = SLOPE_STEP * length_of(objective, here, packed, way)
+    if step == 0.0:
+        step = 1.0
+        for _ in range(PROBES):
+            up, down = objective([packed + step * way, packed - step * way])
+            if abs(2.0 * here - up - down) < PROBE:
+                break
+            step /= 8.0
+    ahead, behind, beyond, before = objective([packed + k * step * way for k in (1, -1, 2, -2)])
+    near, far = ahead - behind, beyond - before
     slope = (8.0 * near - far) / (12.0 * step)
     return slope if math.isfinite(slope) else near / (2.0 * step)
 
 
-def beyond_the_edge(objective: Objective, packed: Floats, held: npt.NDArray[np.bool_]) -> tuple[float, Floats]:
+def beyond_the_edge(
+    objective: Objective, here: float, packed: Floats, held: npt.NDArray[np.bool_]
+) -> tuple[float, Floats]:
     """Gain that coordinates at an edge still make on their way out, in nats, and a way that makes nearly all of it.
 
     What is at an edge fades like ``exp(-x)`` in the packed coordinate x, as a probability does on the scale of log
     odds: its slope is the gain to come. The gain is infinite where a slope leads back from the edge.
     """
     gain, way = 0.0, np.zeros(packed.size)
-    with np.errstate(all="ignore"):
-        here = objective(packed)
-        visible = INVISIBLE * (1.0 + abs(here))
-        for i in np.flatnonzero(held):
-            step = np.zeros(packed.size)
-            step[i] = EDGE_STEP
-            up, down = objective(packed + step) - here, objective(packed - step) - here
-            slope = (up - down) / (2.0 * EDGE_STEP)
-            if not abs(slope) > visible:
-                continue
-            outwards = -math.copysign(1.0, abs(up) - abs(down))
-            if slope * outwards < 0.0:
-                return math.inf, np.zeros(packed.size)
-            gain += abs(slope)
-            way[i] = outwards * max(1.0, math.log(abs(slope) / visible))
+    visible = INVISIBLE * (1.0 + abs(here))
+    for i in np.flatnonzero(held):
+        step = np.zeros(packed.size)
+        step[i] = EDGE_STEP
+        up, down = (value - here for value in objective([packed + step, packed - step]))
+        slope = (up - down) / (2.0 * EDGE_STEP)
+        if not abs(slope) > visible:
+            continue
+        outwards = -math.copysign(1.0, abs(up) - abs(down))
+        if slope * outwards < 0.0:
+            return math.inf, np.zeros(packed.size)
+        gain += abs(slope)
+        way[i] = outwards * max(1.0, math.log(abs(slope) / visible))
     return gain, way
 
 
@@ -160,6 +169,7 @@ def look(
     limit: int,
     seed: int = 0,
     rate_change: float = math.inf,
+    chunk_map: Map = in_turn,
 ) -> Look:
     """Krylov subspace of the EM map around a point, from its residual and a random direction.
 
@@ -183,6 +193,8 @@ def look(
         Of the random direction.
     rate_change : float
         Change of the largest rate, relative to its distance from 1, that ends the look together with a settled gap.
+    chunk_map : Map
+        Values of Q are computed in its threads, if it has any.
 
     References
     ----------
@@ -200,8 +212,9 @@ def look(
     products = np.zeros((p, 0))
     queue = [residual, rng.standard_normal(p) * free]
     passes, gap, settled = 0, math.inf if n_free else 0.0, 0
-    objective = packed_objective(model, stats)
-    edge_gain, edge_way = beyond_the_edge(objective, packed, ~free & np.isfinite(packed))
+    objective = objective_of(model, stats, p, chunk_map)
+    (here,) = objective([packed])
+    edge_gain, edge_way = beyond_the_edge(objective, here, packed, ~free & np.isfinite(packed))
     rates, directions, way = np.zeros(0), np.zeros((p, 0)), residual * unit
     while passes < min(limit, n_free) and queue:
         fresh = queue.pop(0)
@@ -214,7 +227,7 @@ def look(
                 queue.append(rng.standard_normal(p) * free)
             continue
         direction = fresh / new
-        length = length_of(objective, packed, direction * unit)
+        length = length_of(objective, here, packed, direction * unit)
         step = STEP * (length or 1.0)
         moved = em_map(packed + step * direction * unit)
         passes += 1
@@ -233,7 +246,7 @@ def look(
             continue
         small = np.linalg.solve(np.eye(basis.shape[1]) - basis.T @ products, basis.T @ residual)
         way = (basis @ small) * unit
-        slope = slope_along(objective, packed, way) if way.any() else 0.0
+        slope = slope_along(objective, here, packed, way) if way.any() else 0.0
         before, gap = gap, math.inf if math.isnan(slope) else max(0.0, 0.5 * slope)
         steady = not rates[0] - before_rate > rate_change * (1.0 - rates[0])
         settled = settled + 1 if abs(gap - before) <= SETTLED * gap and steady else 0
@@ -244,5 +257,5 @@ def look(
         _, singular, right = np.linalg.svd(basis.T @ products - np.eye(basis.shape[1]))
         level = (basis @ right[singular < LEVEL].T) * unit[:, None]
     for part in (directions, level):
-        part *= [length_of(objective, packed, part[:, i]) for i in range(part.shape[1])]
+        part *= [length_of(objective, here, packed, part[:, i]) for i in range(part.shape[1])]
     return Look(rates, directions, level, way + edge_way, gap + edge_gain, passes, basis.shape[1] == n_free)

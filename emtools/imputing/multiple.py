@@ -15,6 +15,7 @@ from emtools.engine.executors import executor as make_executor
 from emtools.engine.loop import climb
 from emtools.engine.stopping import Status
 from emtools.errors import InputError
+from emtools.imputing.choose import LARGE
 from emtools.imputing.result import Fitted
 from emtools.kernels.posterior import draw_normal_posterior
 from emtools.kernels.readings import Readings
@@ -23,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 
 BOOTSTRAP, POSTERIOR, FIXED = METHODS = ("bootstrap", "posterior", "parameters fixed")
 RESAMPLE_TOL = 1e-4  # nats: a hundredth of a standard error
-WIDE, WIDE_TOL = 100, 1e-2  # columns from which a tenth will do
+WIDE, WIDE_TOL, A_CELL = 100, 1e-2, 2e-6  # columns from which a tenth will do; of a large table, nats a cell
 QUICK = 0.9  # rate up to which plain EM ends a refit as soon as an accelerated climb would
 QUICK_PASSES = 100
 FORGOTTEN = 0.01  # of its start that may be left in a chain
@@ -134,8 +135,10 @@ def draw(
     if method == POSTERIOR:
         check_posterior(fitted, readings, weights)
         steps, notices = chain_length(fitted, readings, threads)
-    loose = WIDE_TOL if readings.values.shape[1] > WIDE else RESAMPLE_TOL
+    cells, wide = readings.values.size, readings.values.shape[1] > WIDE
+    loose = max(WIDE_TOL, A_CELL * cells if cells >= LARGE else 0.0) if wide else RESAMPLE_TOL
     climbing = {"tol": loose if tol is None else tol, "max_passes": max_passes, "accelerate": accelerate}
+    climbing["look"] = not wide or cells < LARGE
 
     def one(number: int) -> tuple[Any, Floats, str]:
         rng = np.random.default_rng(np.random.SeedSequence([seed, number]))
@@ -182,7 +185,7 @@ def resampled(
             continue
         again = None
         if not fitted.fit.rate > QUICK:
-            again = climb(fitted.model, source, fitted.params, **climbing | {"max_passes": QUICK_PASSES}, look=False)
+            again = climb(fitted.model, source, fitted.params, **climbing | {"max_passes": QUICK_PASSES, "look": False})
         if again is None or again.status is Status.BUDGET:
             again = climb(fitted.model, source, fitted.params if again is None else again.params, **climbing)
         if again.status in (Status.CONVERGED, Status.BUDGET):

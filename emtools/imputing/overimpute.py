@@ -18,6 +18,7 @@ from emtools.imputing.predicting import refitted
 from emtools.imputing.result import Filler, Fitted
 from emtools.kernels.missingness import leave_one_out
 from emtools.kernels.readings import Readings
+from emtools.models.normal import MultivariateNormal, NormalParams
 from emtools.models.stacked import StackedParams, pooled
 
 Floats = npt.NDArray[np.float64]
@@ -239,19 +240,23 @@ def refit(fitted: Fitted | Filler, readings: Readings, seed: int, threads: int) 
 
     It starts from the estimate where there are more rows than columns and they are few. Elsewhere, and with factors,
     EM forgets slowly what a row once held, so that it starts afresh, and may end early. Under a prior worth as many rows as
-    the table has EM forgets at least half of it in a pass: where a pass is dear a few from the estimate are enough. Mixtures
-    that share in a filling start afresh, as they did.
+    the table has EM forgets at least half of it in a pass: where a pass is dear a few from the estimate are enough, and under
+    one of less weight as many from what the prior draws towards. Mixtures that share in a filling start afresh, as they did.
     """
     if isinstance(fitted, Filler):
         return refitted(fitted, readings, seed)
     model = fitted.model
     source = model.source(readings)
     n, d = readings.values.shape
-    ridged = fitted.kind == "normal" and fitted.pseudo_rows >= n and n * d >= LARGE
+    weight = fitted.pseudo_rows if fitted.kind == "normal" and n * d >= LARGE else 0.0
+    pull = model.prior if isinstance(model, MultivariateNormal) and 0.0 < weight < n and d > WIDE else None
+    ridged = weight >= n or pull is not None
     afresh = not ridged and (d > WIDE or n <= d or fitted.kind == "factors")
     passes = BRIEF if ridged else REFIT_PASSES
     rng = np.random.default_rng(np.random.SeedSequence([seed, 8]))
     start = model.initial_params(source, rng, model.strategies[0]) if afresh else fitted.params
+    if pull is not None:
+        start = NormalParams(np.nanmean(readings.values, axis=0), pull.scale / weight)
     with make_executor("threads", threads) as pool:
         chunk_map = pool if source.n_chunks > 1 else in_turn
         end = climb(model, source, start, tol=REFIT_TOL, max_passes=passes, look=not ridged, chunk_map=chunk_map)

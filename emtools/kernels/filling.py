@@ -72,10 +72,12 @@ def draw_gaps(values: Floats, mean: Floats, covariance: Floats, rng: np.random.G
     return fill_gaps(values, mean, covariance, noise)[0]
 
 
-def log_density_rows(values: Floats, mean: Floats, covariance: Floats) -> Floats:
-    """The same as `emtools.kernels.missing.log_density_observed`, a row at the cost of its gaps."""
-    precision = usable_precision(covariance)
+def log_density_rows(values: Floats, mean: Floats, covariance: Floats, precision: Precision | None = None) -> Floats:
+    """The same as `emtools.kernels.missing.log_density_observed`, a row at the cost of its gaps; `precision`, where it is
+    known already, is that of the covariance."""
     if precision is None:
+        precision = usable_precision(covariance)
+    if precision is None or not precision.usable:
         return missing.log_density_observed(values, mean, covariance)
     densities, origin = np.zeros(len(values)), np.zeros(len(mean))
     for rows, order in blocks_of(values, mean):

@@ -162,23 +162,20 @@ def replaced(
 ) -> tuple[Floats, Floats, Floats, Integers]:
     """Values, scale, keep and cuts with the rows of the patterns `many` replaced by a mean and a root of the scatter."""
     sizes = np.diff(cuts)
-    after = sizes.copy()
-    after[many] = observed[many].sum(axis=1) + 1
-    new = np.concatenate([[0], np.cumsum(after)])
-    table, roots, keep = np.zeros((new[-1], values.shape[1])), np.ones(new[-1]), np.ones(new[-1])
-    as_is = np.ones(len(sizes), dtype=bool)
-    as_is[many] = False
-    pattern = np.repeat(np.arange(len(sizes)), sizes)
-    source = np.flatnonzero(as_is[pattern])
-    target = source + (new[:-1] - cuts[:-1])[pattern[source]]
-    table[target], roots[target] = values[source], scale[source]
+    sizes[many] = observed[many].sum(axis=1) + 1
+    tables, roots, keep, begin = [], [], [], 0
     for g in many:
-        o, first, last = np.flatnonzero(observed[g]), new[g], new[g + 1]
-        weight, mean, root = mean_and_root(values[cuts[g] : cuts[g + 1], o], scale[cuts[g] : cuts[g + 1]] ** 2)
-        table[first, o], roots[first] = mean, np.sqrt(weight)
-        table[first + 1 : last, o] = root
-        keep[first + 1 : last] = 0.0
-    return table, roots, keep, new
+        o, rows = np.flatnonzero(observed[g]), slice(cuts[g], cuts[g + 1])
+        weight, mean, root = mean_and_root(values[rows, o], scale[rows] ** 2)
+        block = np.zeros((len(o) + 1, values.shape[1]))
+        block[0, o], block[1:, o] = mean, root
+        tables += [values[begin : cuts[g]], block]
+        roots += [scale[begin : cuts[g]], np.sqrt([weight]), np.ones(len(o))]
+        keep += [np.ones(cuts[g] - begin + 1), np.zeros(len(o))]
+        begin = cuts[g + 1]
+    table, root_weights = np.concatenate([*tables, values[begin:]]), np.concatenate([*roots, scale[begin:]])
+    new = np.concatenate([[0], np.cumsum(sizes)])
+    return table, root_weights, np.concatenate([*keep, np.ones(len(values) - begin)]), new
 
 
 def mean_and_root(values: Floats, weights: Floats) -> tuple[float, Floats, Floats]:

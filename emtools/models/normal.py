@@ -492,7 +492,7 @@ class MultivariateNormal:
 
     def log_density(self, params: NormalParams, readings: Readings) -> Floats:
         """Log density of what was observed of each row, shape (n,), nats; 0 for a row without any value."""
-        return log_density_rows(readings.values, params.mean, params.covariance)
+        return log_density_rows(readings.values, params.mean, params.covariance, precision_of(params))
 
     def conditional_covariance(self, params: NormalParams, observed: npt.NDArray[np.bool_]) -> Floats:
         """Covariance of a row given its observed values; it depends on the pattern alone.

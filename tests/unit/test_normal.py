@@ -8,6 +8,7 @@ from scipy.integrate import quad
 from scipy.stats import invwishart, multivariate_normal, norm
 
 from emtools.engine.chunks import total_stats
+from emtools.engine.spectrum import THREADED
 from emtools.engine.starts import fit
 from emtools.errors import FitError, InputError
 from emtools.kernels.filling import fill_gaps, log_density_rows
@@ -345,6 +346,16 @@ def test_the_objective_of_packed_parameters_is_that_of_the_parameters(pseudo_row
     few = PatternSource(np.random.default_rng(0).normal(size=(3, 5)))
     scatter = total_stats(MultivariateNormal(5), few, NormalParams(mean, covariance))
     assert (model.packed_objective(scatter) is None) == (prior is None)
+
+
+def test_threads_share_the_look_around_the_end_and_change_no_bit():
+    table, _, _ = correlated(300, 64, 0.1)
+    model, source = MultivariateNormal(64), PatternSource(table)
+    one, two = (fit(model, source, threads=threads, certificate=False) for threads in (1, 2))
+    assert model.pack(one.params).size >= THREADED
+    assert any(row.kind == "look" for row in one.trace)
+    assert (one.gap, one.rate) == (two.gap, two.rate)
+    assert one.params.covariance.tobytes() == two.params.covariance.tobytes()
 
 
 def test_a_strong_prior_rules_out_a_degenerate_end_as_the_covariance_does():
