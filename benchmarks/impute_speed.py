@@ -33,7 +33,7 @@ from emtools.engine.loop import climb
 from emtools.models.normal import MultivariateNormal, NormalParams, PatternSource
 
 SIZES = ("10000x20", "2000x200", "100000x50")
-SMALL = 1_000_000  # values, up to which peers are also run to a tighter criterion than their own
+SMALL = 250_000  # values, up to which peers are also run to a tighter criterion than their own
 SHARE = 0.2  # missing
 RIGHT = 1e-3  # nats that an answer may lack
 LIMIT = 300  # CPU seconds
@@ -196,7 +196,7 @@ def compare(runner: Runner, peers: list[str]) -> Iterator[dict[str, Any]]:
     row |= {"cpu_seconds": round(told["cpu"], 3), "times_ours": 1.0, "times_same": 1.0, "nats_short": 0.0}
     yield {**row, "note": f"{told['passes']} passes, {told['note']}"}
     for peer in peers:
-        for criterion in PEERS[peer][: None if n * d <= SMALL // 2 else 1]:
+        for criterion in PEERS[peer][: None if n * d <= SMALL else 1]:
             yield {
                 "table": name,
                 "tool": LONG[peer],
