@@ -307,8 +307,9 @@ def cholesky_units(covariance: Floats) -> Floats:
     [1.0, 3.0, 1.0]
     """
     variance = np.diagonal(covariance)
-    rows, columns = np.tril_indices(len(covariance))
-    units: Floats = np.where(rows == columns, 1.0, np.sqrt(np.where(variance > 0.0, variance, 1.0))[rows])
+    whole = np.repeat(np.sqrt(np.where(variance > 0.0, variance, 1.0))[:, None], len(variance), axis=1)
+    np.fill_diagonal(whole, 1.0)
+    units: Floats = whole[lower_triangle(len(variance))]
     return units
 
 
