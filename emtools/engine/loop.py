@@ -145,6 +145,7 @@ def climb(
     on_pass: OnPass | None = None,
     accelerate: bool = True,
     look: bool = True,
+    order: int = 0,
     warm: Sequence[Warm] = (),
     state: State[P, S] | None = None,
     on_state: OnState[P, S] | None = None,
@@ -178,8 +179,11 @@ def climb(
     accelerate : bool
         False for plain EM.
     look : bool
-        False for plain EM that ends by its trace alone, without a look around the end: cheaper where many small fits
+        False for a climb that ends by its trace alone, without a look around the end: cheaper where many small fits
         start near their ends.
+    order : int
+        Differences that a climb without a look remembers, which is then accelerated by Anderson mixing from its second
+        pass: worth it where a pass is dear and EM is slow. 0 for plain EM.
     warm : sequence of Warm
         What the first passes do, which need not climb: annealing, draws (stochastic EM), online or incremental EM.
         The last pass of the budget is never one of them, since what they report belongs to no single place.
@@ -198,6 +202,8 @@ def climb(
     climber = Climber(model, source, assign, tol, parameter_tol, max_passes, restart, chunk_map, on_pass, smooth)
     if state is None:
         accelerator = Accelerator() if accelerate and smooth else None
+        if accelerate and order and not look and assign == "soft" and is_smooth(model):
+            accelerator = Accelerator(order, plain_left=1, squarem_left=0)
         bar = first_bar(tol)
         state = State(start, model.pack(start), accelerator, bar)
     while True:
@@ -398,8 +404,10 @@ class Climber(Generic[P, S, C]):
         """Update what is known of the gain to come; the rise of Q by the EM step, in nats."""
         assert state.point is not None
         assert state.image is not None
-        if state.accelerator is None or not self.smooth:
+        if state.accelerator is None:
             state.remaining = remaining_gain(state.objectives)
+        elif not self.smooth:  # mixing gains by fits and starts, which pairs of passes even out
+            state.remaining = remaining_gain(state.objectives[::-2][::-1])
         if not self.smooth:
             return math.nan
         point, model = state.point, self.model

@@ -103,6 +103,7 @@ def fit(
     checkpoint: Path | str | None = None,
     certificate: bool = True,
     look: bool = True,
+    order: int = 0,
     search: int = 0,
 ) -> Fit[P, S]:
     """Fit `model` to `source` from several starts and keep the best usable one.
@@ -149,7 +150,9 @@ def fit(
     certificate : bool
         Whether to read standard errors and missing information from the curvature at the end.
     look : bool
-        False for plain EM that ends by its trace alone: cheaper where a pass is dear and EM is known to be fast.
+        False for a climb that ends by its trace alone: cheaper where a pass is dear.
+    order : int
+        Differences that Anderson mixing remembers in a climb without a look; 0 for plain EM there.
     search : int
         Passes that each start may first spend on a search for a high hill, `emtools.engine.search.search`; 0 for none.
         The model must offer moves.
@@ -183,7 +186,7 @@ def fit(
         raise InputError("fit", f"search={search} for {model.name}", "a model that offers moves", "use several starts")
     plan = Plan(model, source, strategy, init, seed, warm, warm_passes)
     limits: dict[str, Any] = {"assign": assign, "tol": tol, "parameter_tol": parameter_tol, "max_passes": max_passes}
-    limits["look"] = look
+    limits |= {"look": look, "order": order}
 
     with make_executor(executor, threads) as pool:
         wide = source.n_chunks > 1

@@ -48,6 +48,7 @@ CHEAPER = 5e-3  # nats a cell that factors may be behind a covariance without st
 LOOSE = 0.1  # gain to come in nats at which climbs of many factors' parameters end
 A_CELL = 2e-6  # the same for each cell of a large table
 LONGEST, BRIEFEST = 1000, 50  # passes of such climbs
+ORDER = 3  # of the acceleration of a climb over a large covariance, each of which it remembers six of
 CLIMB = 2.5e11  # and what they cost, in rows times columns times squared factors
 GRID = tuple(10.0 ** (k / 2.0) for k in range(2, -7, -1))  # pseudo-rows of the ridge, in rows of the table
 LEAST = 1e-6  # pseudo-rows of a ridge, in rows of the table, that float64 tells from none where columns depend on one another
@@ -441,7 +442,13 @@ def fit_wide(asked: Asked, notices: list[str]) -> Fitted:
     else:
         target = thresholded(readings, ridged.cut, asked.weights)
     model = ridge_towards(target, weight, asked.labels)
-    quick = {"tol": max(LOOSE, A_CELL * cells), "certificate": False, "look": cells < LARGE, **asked.climbing}
+    quick = {
+        "tol": max(LOOSE, A_CELL * cells),
+        "certificate": False,
+        "look": cells < LARGE,
+        "order": ORDER,
+        **asked.climbing,
+    }
     fitted = fit_model(model, replace(asked, climbing=quick), init=[ridged.params])
     notices.append(
         f"Used instead: a ridge prior worth {weight:.4g} rows, towards {name_target(ridged, many)}: it predicts "

@@ -25,6 +25,7 @@ Floats = npt.NDArray[np.float64]
 BOOTSTRAP, POSTERIOR, FIXED = METHODS = ("bootstrap", "posterior", "parameters fixed")
 RESAMPLE_TOL = 1e-4  # nats: a hundredth of a standard error
 WIDE, WIDE_TOL, A_CELL = 100, 1e-2, 2e-6  # columns from which a tenth will do; of a large table, nats a cell
+ORDER = 3  # of the acceleration of refits to a large table
 QUICK = 0.9  # rate up to which plain EM ends a refit as soon as an accelerated climb would
 QUICK_PASSES = 100
 FORGOTTEN = 0.01  # of its start that may be left in a chain
@@ -138,7 +139,8 @@ def draw(
     cells, wide = readings.values.size, readings.values.shape[1] > WIDE
     loose = max(WIDE_TOL, A_CELL * cells if cells >= LARGE else 0.0) if wide else RESAMPLE_TOL
     climbing = {"tol": loose if tol is None else tol, "max_passes": max_passes, "accelerate": accelerate}
-    climbing["look"] = not wide or cells < LARGE
+    if wide and cells >= LARGE:
+        climbing |= {"look": False, "order": ORDER}
 
     def one(number: int) -> tuple[Any, Floats, str]:
         rng = np.random.default_rng(np.random.SeedSequence([seed, number]))

@@ -7,7 +7,9 @@ import pytest
 
 from emtools.branches.impute_page import towards_structure
 from emtools.engine.chunks import total_stats
+from emtools.engine.loop import climb
 from emtools.engine.starts import fit
+from emtools.engine.stopping import Status
 from emtools.imputing import fitting, overimpute, targets
 from emtools.imputing.choose import Comparison, best_factors, factor_model, held_out
 from emtools.imputing.fitting import fit_table
@@ -135,3 +137,21 @@ def test_a_brief_refit_under_a_strong_prior_forgets_as_a_long_one_does(monkeypat
     brief = overimpute.refit(fitted, Readings(masked), 0, 1)
     np.testing.assert_allclose(brief.covariance, long.covariance, rtol=0.0, atol=0.02)
     assert np.abs(fitted.params.covariance - long.covariance).max() > 0.05
+
+
+def test_a_climb_without_a_look_is_accelerated_where_it_is_asked_for():
+    """A few differences halve the passes of a weak prior, end within the tolerance, and are not used without being asked for."""
+    _, table = decaying(30, 60)
+    model = ridge_towards(thresholded(Readings(table), 2.5), 3.0)
+    source = model.source(Readings(table))
+    start = NormalParams(np.nanmean(table, axis=0), model.prior.scale / 3.0)
+    top = climb(model, source, start, tol=1e-7, look=False, order=3).objective
+    plain, unasked, mixed = (
+        climb(model, source, start, tol=1e-2, look=False, **more)
+        for more in ({}, {"order": 3, "accelerate": False}, {"order": 3})
+    )
+    assert [row.objective for row in plain.trace] == [row.objective for row in unasked.trace]
+    assert len(mixed.trace) < 0.6 * len(plain.trace)
+    for ended in (plain, mixed):
+        assert ended.status is Status.CONVERGED
+        assert -1e-6 < top - ended.objective < 1e-2
