@@ -43,7 +43,7 @@ def test_the_sum_in_mammalsleep_is_named_and_a_ridge_used():
     assert np.linalg.eigvalsh(correlations(fitted))[0] > 1e-6
 
 
-@pytest.mark.parametrize("weight", [0.0, 1e-9])
+@pytest.mark.parametrize("weight", [0.0, 1e-10])
 def test_a_ridge_that_is_lost_in_rounding_is_refused_by_name(weight):
     """Not a fault of a step of the model, nor a saddle."""
     rng = np.random.default_rng(3)
