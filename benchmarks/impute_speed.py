@@ -243,7 +243,7 @@ def walls(runner: Runner) -> dict[str, Any]:
 
 
 def merged(path: Path, rows: list[dict[str, Any]], keys: list[str]) -> None:
-    """Write rows into a table, in the place of those with the same keys or after all others."""
+    """Write rows at the end of a table, and take those with the same keys out of it."""
     table = pd.DataFrame(rows).astype(str)
     if path.exists():
         table = pd.concat([pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False), table])
