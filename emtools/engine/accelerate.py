@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -127,6 +128,18 @@ class Accelerator:
         weights = damped(scaled[:, used] / lengths[used], residual / unit, kept) / lengths[used]
         mixed: Floats = x + residual - (moves + changes)[:, used] @ weights
         return mixed
+
+    def rate(self) -> float:
+        """Largest rate of EM on the span of the remembered moves, by least squares; NaN where there is none."""
+        if not self.moves:
+            return math.nan
+        moves, changes = np.array(self.moves), np.array(self.changes)
+        lengths = np.linalg.norm(moves, axis=1)[:, None]
+        if not lengths.all():
+            return math.nan
+        moves, changes = moves / lengths, changes / lengths
+        inner = np.linalg.pinv(moves @ moves.T, rcond=RANK, hermitian=True) @ (moves @ changes.T)
+        return 1.0 + float(np.linalg.eigvals(inner).real.max()) if np.isfinite(inner).all() else math.nan
 
     def accepted(self, kept: bool) -> None:
         """Learn whether the last proposal was kept."""

@@ -406,8 +406,8 @@ class Climber(Generic[P, S, C]):
         assert state.image is not None
         if state.accelerator is None:
             state.remaining = remaining_gain(state.objectives)
-        elif not self.smooth:  # mixing gains by fits and starts, which pairs of passes even out, at no rate of EM's
-            state.remaining = replace(remaining_gain(state.objectives[::-2][::-1]), rate=math.nan)
+        elif not self.smooth:  # mixing gains by fits and starts, which pairs of passes even out, at no rate of EM's own
+            state.remaining = replace(remaining_gain(state.objectives[::-2][::-1]), rate=state.accelerator.rate())
         if not self.smooth:
             return math.nan
         point, model = state.point, self.model

@@ -152,8 +152,7 @@ def test_a_climb_without_a_look_is_accelerated_where_it_is_asked_for():
     )
     assert [row.objective for row in plain.trace] == [row.objective for row in unasked.trace]
     assert len(mixed.trace) < 0.6 * len(plain.trace)
-    assert np.isnan(mixed.rate)
-    assert 0.5 < plain.rate < 1.0
+    assert mixed.rate == pytest.approx(plain.rate, abs=0.05)
     for ended in (plain, mixed):
         assert ended.status is Status.CONVERGED
         assert -1e-6 < top - ended.objective < 1e-2
