@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -444,6 +445,7 @@ def fit_wide(asked: Asked, notices: list[str]) -> Fitted:
     model = ridge_towards(target, weight, asked.labels)
     quick = {
         "tol": max(LOOSE, A_CELL * cells),
+        "parameter_tol": math.inf,
         "certificate": False,
         "look": cells < LARGE,
         "order": ORDER,
