@@ -225,7 +225,7 @@ PEERS: dict[str, Fill | None] = {
     "missForest": None,
 }
 OURS: dict[str, Fill] = {"emtools t": fill_ours("t"), "emtools auto": fill_ours("auto")}
-FILLINGS = {"emtools": "model", "emtools best": "best"}  # of `emtools impute`, without an option and with `--fill best`
+FILLINGS = {"emtools": "best", "normal": "model"}  # what `emtools impute` fills without any option; and its model alone
 
 
 def run_impute(case: Case, filling: str) -> tuple[float, str]:

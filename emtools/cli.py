@@ -256,10 +256,10 @@ def add_impute(branches: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     answers = impute.add_argument_group("answers")
     answers.add_argument(
         "--fill",
-        choices=("model", "best"),
-        default="model",
+        choices=("best", "model"),
+        default="best",
         help="best: the conditional mean of the normal, drawn towards that of mixtures of normals as far as hidden cells say "
-        "that it comes closer; some seconds more (default model: of the model alone)",
+        "that it comes closer; model: of the model alone (default best)",
     )
     answers.add_argument(
         "--draws", type=whole(0), default=0, metavar="M", help="completed tables drawn for `emtools pool` (default 0)"

@@ -108,7 +108,7 @@ class Options(RunOptions):
     prior: str | float = "auto"
     factors: int | None = None
     components: int | None = None
-    fill: str = "model"
+    fill: str = "best"
     draws: int = 0
     draw_method: str = "bootstrap"
     tol: float = 1e-12

@@ -100,7 +100,7 @@ def impute(
     design_names: Sequence[str] = (),
     draws: int = 0,
     method: str = "bootstrap",
-    filling: str = "model",
+    filling: str = "best",
     seed: int = 0,
     threads: int = 1,
     **asked: Any,
@@ -123,9 +123,9 @@ def impute(
         Completed tables to draw.
     method : str
         How, as in `emtools.imputing.multiple.draw`.
-    filling : {"model", "best"}
-        Whether the fitted model alone fills the gaps, or mixtures share in it where they predict hidden cells closer than the
-        normal that was fitted does (`emtools.imputing.predicting`).
+    filling : {"best", "model"}
+        Whether mixtures may share in what fills the gaps where they predict hidden cells closer than the normal that was
+        fitted does (`emtools.imputing.predicting`), or the fitted model alone fills them.
     seed, threads
         As in `emtools.engine.starts.fit`.
     **asked
