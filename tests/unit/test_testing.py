@@ -46,7 +46,7 @@ class WrongResponsibilities(GaussianMixture):
     def log_joint(self, params, values):
         return super().log_joint(params, values) * 1.01
 
-    def soft_full(self, params, factors, chunk):
+    def soft(self, params, chunk):
         raise NotImplementedError
 
 
