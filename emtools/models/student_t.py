@@ -405,6 +405,11 @@ class StudentT:
         """`params`: there are no components to order."""
         return params
 
+    def rounding(self, stats: StudentTStats, params: StudentTParams) -> float:
+        """Nats that rounding makes of the constant of the density, a difference of logarithms of gamma functions which grow
+        with the degrees of freedom: 2e-9 for 100 rows at the most."""
+        return 2.0 * float(np.finfo(float).eps) * stats.n * abs(float(gammaln(0.5 * (params.df + self.n_features))))
+
     def degenerate(self, stats: StudentTStats, params: StudentTParams) -> str | None:
         """Whether the next scatter has no width in some direction, along which the likelihood is unbounded.
 
