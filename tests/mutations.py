@@ -247,8 +247,8 @@ DEFECTS = (
         "conditional covariance forgotten",
         "normal",
         PRECISION,
-        "return loglik, entropy, first, second + done.spread",
-        "return loglik, entropy, first, second",
+        "second += done.spread",
+        "second += 0.0",
     ),
     Defect(
         "weight missing from the sum",
