@@ -15,7 +15,7 @@ from emtools.errors import InputError
 Edges = npt.NDArray[np.int64]
 
 
-class Table(Protocol):
+class Pieces(Protocol):
     """A table in pieces whose edges depend on it alone. It can be pickled, and keeps no open file when it is."""
 
     @property
@@ -32,6 +32,10 @@ class Table(Protocol):
     def edges(self) -> Edges:
         """First row of each piece, and the number of rows, shape (n_pieces + 1,)."""
         ...
+
+
+class Table(Pieces, Protocol):
+    """Pieces of dense rows."""
 
     def read(self, index: int) -> npt.NDArray[Any]:
         """Piece `index`, shape (rows, n_columns), of any real type; may be called from several threads."""
@@ -145,23 +149,8 @@ class TableSource:
         return Rows(values, np.ones(len(values)) if self.weights is None else self.weights[first:last], first)
 
 
-class SparseTable(Protocol):
-    """A table of sparse rows in pieces, as `Table`."""
-
-    @property
-    def name(self) -> str:
-        """What to call it in a message."""
-        ...
-
-    @property
-    def n_columns(self) -> int:
-        """Number of columns."""
-        ...
-
-    @property
-    def edges(self) -> Edges:
-        """First row of each piece, and the number of rows, shape (n_pieces + 1,)."""
-        ...
+class SparseTable(Pieces, Protocol):
+    """Pieces of sparse rows."""
 
     def read_sparse(self, index: int) -> Any:
         """Piece `index` as a CSR matrix, shape (rows, n_columns)."""
