@@ -192,7 +192,7 @@ def best_filler(
         None where `fitted` alone should fill: it is no normal distribution by maximum likelihood, hidden cells do not call
         for more, or cannot tell: tables with limits of detection, of few rows, or too large to try in seconds.
     told : str
-        What fills the gaps, and why; empty for other models than the normal.
+        What fills the gaps, and why; empty for other models than the normal, and without gaps.
 
     Examples
     --------
@@ -205,7 +205,7 @@ def best_filler(
     >>> filler.kind, filler.params.share > 0.9
     ('stack', True)
     """
-    if fitted.kind != "normal":
+    if fitted.kind != "normal" or readings.observed.all():
         return None, ""
     reason = not_tried(fitted, readings, weights)
     if reason:
@@ -237,8 +237,6 @@ def not_tried(fitted: Fitted, readings: Readings, weights: Floats | None) -> str
     """Why no mixture is tried beside a normal; empty where one is."""
     n, d = readings.values.shape
     n_used = n if weights is None else int((weights > 0.0).sum())
-    if readings.observed.all():
-        return "there are none"
     if readings.bounded.any():
         return "they take no limits of detection"
     if fitted.pseudo_rows:

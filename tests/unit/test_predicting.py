@@ -115,7 +115,6 @@ def test_where_nothing_is_tried_the_reason_is_told():
     for known, reason in (
         (Readings(table[:30]), "30 rows"),
         (Readings(np.repeat(straight(), 170, axis=0)), "too large"),
-        (Readings(np.where(np.isnan(table), 0.0, table)), "there are none"),
         (Readings(table, np.full(table.shape, -np.inf), np.where(np.isnan(table), 0.0, np.inf)), "limits of detection"),
     ):
         filler, told = best_filler(fit_table(known), known)
@@ -124,6 +123,11 @@ def test_where_nothing_is_tried_the_reason_is_told():
     filler, told = best_filler(fit_table(Readings(table), prior=5.0), Readings(table))
     assert (filler, "prior" in told) == (None, True)
     assert best_filler(fit_table(Readings(table), kind="t"), Readings(table)) == (None, "")
+
+
+def test_of_a_table_without_gaps_nothing_is_told():
+    whole = Readings(np.where(np.isnan(bent()), 0.0, bent()))
+    assert best_filler(fit_table(whole), whole) == (None, "")
 
 
 def test_the_model_alone_fills_where_that_is_asked(done):
