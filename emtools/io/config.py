@@ -13,7 +13,7 @@ from typing import Any
 
 from emtools.errors import InputError
 from emtools.io.demo import DEMOS
-from emtools.io.sniff import Kind, bare_suffix, sniff, table_columns, whole_suffix
+from emtools.io.sniff import Kind, bare_suffix, sniff, whole_suffix
 
 try:
     import yaml
@@ -470,6 +470,8 @@ def columns_of(draft: Draft, value: str, index: Mapping[str, Draft]) -> tuple[st
     if value in index:
         upstream = index[value]
         return columns_of(upstream, upstream.options["input"], index) if head == "impute" else None
+    from emtools.io.headers import table_columns
+
     return table_columns(Path(value)) if bare_suffix(Path(value)) not in (".h5ad", ".h5") else None
 
 

@@ -16,7 +16,8 @@ from emtools.io.columns import covariate
 from emtools.io.delimited import Delimited
 from emtools.io.markers import find_decimal
 from emtools.io.olink import is_olink, read_olink
-from emtools.io.sheets import Columns, Numbers, read_sheet
+from emtools.io.readers import read_sheet
+from emtools.io.sheets import Columns, Numbers
 
 STARRED = re.compile(r"\*\s*([+-]?[\d.,]+(?:[eE][+-]?\d+)?)")
 NUMBERED = re.compile(r"completed_([1-9]\d*)(\..+)")

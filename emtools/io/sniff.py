@@ -16,9 +16,7 @@ KINDS = {"table": "table", "cells": "h5ad", "image": "image", "fasta": "FASTA", 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 GZIP = b"\x1f\x8b"
 TIFF = {b"II*\0": ("<I", 4), b"MM\0*": (">I", 4), b"II+\0": ("<Q", 8), b"MM\0+": (">Q", 8)}
-TEXT = (".csv", ".tsv", ".tab", ".txt")
 HEAD = 65536
-SNIFFED_LINES = 50
 
 
 def bare_suffix(path: Path) -> str:
@@ -40,30 +38,6 @@ def read_head(path: Path) -> bytes:
             return file.read(HEAD)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(str(path), "cannot be read", str(error), "check how it was made") from error
-
-
-def table_columns(path: Path) -> tuple[str, ...] | None:
-    """Names in the header of a delimited table; None where the format is another, or turned before it is read."""
-    if bare_suffix(path) not in TEXT:
-        return None
-    from emtools.io.delimited import find_separator, split_cells, unquote
-    from emtools.io.olink import is_olink
-
-    head = read_head(path)
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        text = head[: len(head) // 2 * 2].decode("utf-16", errors="replace")
-    else:
-        try:
-            text = head.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            cut = error.start >= HEAD - 4
-            text = head.decode("utf-8-sig" if cut else "cp1252", errors="replace")
-    lines = [line for line in text.splitlines()[:SNIFFED_LINES] if line.strip()]
-    if not lines:
-        return ()
-    whole = lines[:-1] if len(head) == HEAD and len(lines) > 1 else lines
-    names = tuple(unquote(cell) for cell in split_cells(lines[0], find_separator(whole)))
-    return None if is_olink(names) else names
 
 
 def sniff(path: Path, kind: Kind) -> None:

@@ -32,7 +32,8 @@ from emtools.io.dictionary import Dictionary, Entry, Limit, read_dictionary
 from emtools.io.excel import Workbook
 from emtools.io.markers import Marker, find_decimal, read_marker, refuse_unmodelled, require_range, why_not_modelled
 from emtools.io.olink import Olink, is_olink, read_olink
-from emtools.io.sheets import Columns, find_column, read_sheet, row_names
+from emtools.io.readers import read_sheet
+from emtools.io.sheets import Columns, find_column, row_names
 from emtools.io.sniff import whole_suffix
 from emtools.kernels.readings import Readings
 

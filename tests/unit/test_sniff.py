@@ -6,7 +6,7 @@ import gzip
 
 import pytest
 
-from emtools.io.sniff import table_columns
+from emtools.io.headers import table_columns
 from emtools.io.tables import read_table
 
 
