@@ -128,38 +128,64 @@ def pair_square_readable(
     out[at : at + STRIP] = (a * x) ** 2 + (b * x + c * y) ** 2
 
 
-def pair_cross_emitted(
-    typingctx: Any, columns: Any, stride: Any, mean: Any, shares: Any, at: Any, n: Any, k: Any, cross: Any
-) -> Any:
-    signature = types.void(columns, types.intp, mean, shares, types.intp, types.intp, types.intp, cross)
+def few(width: int) -> Any:
+    """A function that makes densities shares and adds their sums, and the moments of one feature or of a pair."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        e = Emit(context, builder, signature, arguments)
-        columns, mean, shares, cross = (e.data(i) for i in (0, 2, 3, 7))
-        stride, at, n, k = (arguments[i] for i in (1, 4, 5, 6))
-        middles = [e.each(mean, e.at(builder.mul(e.whole(2), k), j)) for j in range(2)]
-        total = e.sum()
-        with cg.for_range(builder, n) as loop:
-            step = builder.mul(e.whole(LANES), loop.index)
-            x = builder.fsub(e.load(columns, step), middles[0])
-            y = builder.fsub(e.load(columns, builder.add(stride, step)), middles[1])
-            e.add_product_to(total, builder.fmul(x, e.load(shares, builder.add(at, step))), y)
-        e.flush(total, cross, builder.mul(e.whole(LANES), k))
-        return context.get_dummy_value()
+    def add_few(
+        typingctx: Any, columns: Any, stride: Any, mean: Any, k: Any, shares: Any, at: Any, n: Any, scales: Any,
+        counts: Any, first: Any, second: Any, cross: Any,
+    ) -> Any:  # fmt: skip
+        whole = types.intp
+        signature = types.void(columns, whole, mean, whole, shares, whole, whole, scales, counts, first, second, cross)
 
-    return signature, generate
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            e = Emit(context, builder, signature, arguments)
+            columns, mean, shares, scales = (e.data(i) for i in (0, 2, 4, 7))
+            counts, first, second, cross = (e.data(i) for i in (8, 9, 10, 11))
+            stride, k, at, n = (arguments[i] for i in (1, 3, 5, 6))
+            m0 = builder.mul(e.whole(width), k)
+            middles = [e.each(mean, e.at(m0, j)) for j in range(width)]
+            count, product = e.sum(), e.sum()
+            sums, squares = ([e.sum() for _ in range(width)] for _ in range(2))
+            with cg.for_range(builder, n) as loop:
+                step = builder.mul(e.whole(LANES), loop.index)
+                share = builder.fmul(e.load(shares, builder.add(at, step)), e.load(scales, step))
+                e.add_to(count, share)
+                places = (step, builder.add(stride, step))[:width]
+                aparts = [builder.fsub(e.load(columns, place), middles[j]) for j, place in enumerate(places)]
+                shared = [builder.fmul(apart, share) for apart in aparts]
+                for j in range(width):
+                    e.add_to(sums[j], shared[j])
+                    e.add_product_to(squares[j], shared[j], aparts[j])
+                e.add_product_to(product, shared[0], aparts[-1])
+            e.flush(count, counts, builder.mul(e.whole(LANES), k))
+            for j in range(width):
+                place = builder.mul(e.whole(LANES), e.at(m0, j))
+                e.flush(sums[j], first, place)
+                e.flush(squares[j], second, place)
+            e.flush(product, cross, builder.mul(e.whole(LANES), k))
+            return context.get_dummy_value()
 
+        return signature, generate
 
-def pair_cross_readable(
-    columns: Floats, stride: int, mean: Floats, shares: Floats, at: int, n: int, k: int, cross: Floats
-) -> None:
-    """Add the products of the deviations of two features from the mean of component `k`, lane by lane."""
-    x, y = (columns[j * stride : j * stride + n * LANES] - mean[2 * k + j] for j in range(2))
-    products = x * shares[at : at + n * LANES] * y
-    cross[k * LANES : (k + 1) * LANES] += products.reshape(n, LANES).sum(axis=0)
+    def readable(
+        columns: Floats, stride: int, mean: Floats, k: int, shares: Floats, at: int, n: int, scales: Floats,
+        counts: Floats, first: Floats, second: Floats, cross: Floats,
+    ) -> None:  # fmt: skip
+        share = shares[at : at + n * LANES] * scales[: n * LANES]
+        aparts = [columns[j * stride : j * stride + n * LANES] - mean[k * width + j] for j in range(width)]
+        counts[k * LANES : (k + 1) * LANES] += share.reshape(n, LANES).sum(axis=0)
+        for j, apart in enumerate(aparts):
+            place = slice((k * width + j) * LANES, (k * width + j + 1) * LANES)
+            first[place] += (apart * share).reshape(n, LANES).sum(axis=0)
+            second[place] += (apart * share * apart).reshape(n, LANES).sum(axis=0)
+        products = aparts[0] * share * aparts[-1]
+        cross[k * LANES : (k + 1) * LANES] += products.reshape(n, LANES).sum(axis=0)
+
+    return readable if plain else intrinsic(add_few)
 
 
 add_moments_of_1, add_moments_of_2, add_moments_of_4 = moments(1), moments(2), moments(GROUP)
 square_strip: Any = square_readable if plain else intrinsic(square_emitted)
 square_pairs: Any = pair_square_readable if plain else intrinsic(pair_square_emitted)
-cross_pairs: Any = pair_cross_readable if plain else intrinsic(pair_cross_emitted)
+add_few_of_1, add_few_of_2 = few(1), few(2)

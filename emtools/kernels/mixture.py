@@ -14,10 +14,11 @@ from numba import njit
 
 from emtools.kernels.direct import (
     GROUP,
+    add_few_of_1,
+    add_few_of_2,
     add_moments_of_1,
     add_moments_of_2,
     add_moments_of_4,
-    cross_pairs,
     square_pairs,
     square_strip,
 )
@@ -129,14 +130,23 @@ def read_block(values: Floats, weights: Floats, begin: int, used: int, columns: 
 
 
 @njit(cache=True, nogil=True)
+def weigh_block(
+    shares: Floats, groups: int, constants: Floats, block_weights: Floats, outcome: Floats, totals: Floats
+) -> None:
+    """Squared distances of a block become densities in place, `totals` what makes shares of them; sums go to `outcome`."""
+    tops, spreads = np.zeros(BLOCK), np.zeros(BLOCK)
+    for s in range(0, groups * LANES, 2 * LANES):
+        weigh_rows(shares, s, BLOCK, constants, tops, totals, spreads)
+    total_rows(block_weights, groups, tops, totals, spreads, outcome)
+
+
+@njit(cache=True, nogil=True)
 def share_block(
     shares: Floats, groups: int, constants: Floats, block_weights: Floats, outcome: Floats, counts: Floats
 ) -> None:
     """Squared distances of a block become weighted shares in place; what they sum to is added to `outcome` and `counts`."""
-    tops, totals, spreads = np.zeros(BLOCK), np.zeros(BLOCK), np.zeros(BLOCK)
-    for s in range(0, groups * LANES, 2 * LANES):
-        weigh_rows(shares, s, BLOCK, constants, tops, totals, spreads)
-    total_rows(block_weights, groups, tops, totals, spreads, outcome)
+    totals = np.zeros(BLOCK)
+    weigh_block(shares, groups, constants, block_weights, outcome, totals)
     for k in range(len(constants)):
         scale_shares(shares, k * BLOCK, groups, totals, counts, k * LANES)
 
@@ -152,7 +162,7 @@ def few_moments(
     columns, shares = np.zeros(d * BLOCK), np.zeros(n_components * BLOCK)
     block_weights, outcome = np.zeros(BLOCK), np.zeros(2 * LANES)
     firsts, seconds = np.zeros(n_components * d * LANES), np.zeros(n_components * d * LANES)
-    crosses, counts = np.zeros(n_components * LANES), np.zeros(n_components * LANES)
+    crosses, counts, totals = np.zeros(n_components * LANES), np.zeros(n_components * LANES), np.zeros(BLOCK)
     for begin in range(0, n, BLOCK):
         used = min(BLOCK, -(-(n - begin) // STRIP) * STRIP)
         read_block(values, weights, begin, used, columns, block_weights)
@@ -163,6 +173,19 @@ def few_moments(
                 else:
                     square_strip(columns, s, BLOCK, d, centres, flat, k * d, shares, k * BLOCK + s)
         groups = used // LANES
+        if d <= 2:
+            weigh_block(shares, groups, constants, block_weights, outcome, totals)
+            for k in range(n_components):
+                at = k * BLOCK
+                if d == 1:
+                    add_few_of_1(
+                        columns, BLOCK, centres, k, shares, at, groups, totals, counts, firsts, seconds, crosses
+                    )
+                else:
+                    add_few_of_2(
+                        columns, BLOCK, centres, k, shares, at, groups, totals, counts, firsts, seconds, crosses
+                    )
+            continue
         share_block(shares, groups, constants, block_weights, outcome, counts)
         for k in range(n_components):
             at = k * BLOCK
@@ -178,8 +201,6 @@ def few_moments(
             if j < d:
                 m = k * d + j
                 add_moments_of_1(columns, j * BLOCK, BLOCK, centres, m, shares, at, groups, firsts, seconds)
-            if pairs:
-                cross_pairs(columns, BLOCK, centres, shares, at, groups, k, crosses)
     loglik, entropy = outcome[:LANES].sum(), outcome[LANES:].sum()
     first, second = over_lanes(firsts).reshape(n_components, d), over_lanes(seconds).reshape(n_components, d)
     return loglik, entropy, over_lanes(counts), first, second, over_lanes(crosses)
