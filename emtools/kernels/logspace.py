@@ -119,7 +119,7 @@ def assign_rows(
     Returns
     -------
     shares : ndarray, shape (n, K)
-        Rows sum to 1; drawn ones are zero where the weight is.
+        Rows sum to 1; drawn ones are zero where the weight is. A row of weight 0 that is impossible has equal shares.
     loglik : float
         Nats.
     entropy : float
@@ -138,6 +138,10 @@ def assign_rows(
     >>> assign_rows(log_joint, one, power=np.inf)[0].tolist()
     [[0.0, 1.0]]
     """
+    idle = weights == 0.0
+    if idle.any():
+        excluded = idle & np.isneginf(across(np.maximum, log_joint))
+        log_joint = np.where(excluded[:, None], 0.0, log_joint)
     if power == np.inf:
         shares = np.zeros_like(log_joint)
         shares[np.arange(len(shares)), log_joint.argmax(axis=1)] = 1.0

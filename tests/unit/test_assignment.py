@@ -73,6 +73,14 @@ def test_an_impossible_row_makes_the_likelihood_minus_infinity_without_a_warning
         assert assign_rows(joint, np.ones(2), rng=rng)[1] == -np.inf
 
 
+@pytest.mark.parametrize("power", [0.5, 1.0, np.inf])
+def test_an_impossible_row_of_weight_zero_counts_for_nothing(power):
+    joint = np.array([[-np.inf, -np.inf], [-0.5, -2.0]])
+    found, expected = (assign_rows(joint[rows], np.array([0.0, 3.0])[rows], power) for rows in ([0, 1], [1]))
+    assert np.isfinite(found[0]).all()
+    assert found[1:] == pytest.approx(expected[1:], rel=1e-14)
+
+
 def test_what_a_chunk_draws_depends_on_its_seed_and_first_row_alone():
     draws = [
         generator(Sampled(seed), first).random() for seed, first in (((1, 2), 0), ((1, 2), 0), ((1, 2), 7), ((1, 3), 0))

@@ -12,6 +12,7 @@ from scipy.optimize import minimize_scalar
 
 from emtools.engine.chunks import ArraySource, Rows, total_stats
 from emtools.engine.loop import climb
+from emtools.engine.protocol import Annealed, Sampled
 from emtools.engine.starts import fit
 from emtools.engine.stopping import Status
 from emtools.errors import InputError
@@ -262,3 +263,30 @@ def test_a_component_that_lost_its_rows_is_named_with_what_it_holds(model):
     assert ended.reason.startswith("component 2 holds 0.0 points")
     kept = model.m_step(ended.stats, lost)
     np.testing.assert_array_equal(list(vars(kept).values())[1][1], list(vars(lost).values())[1][1])
+
+
+IMPOSSIBLE = [
+    (PoissonMixture(2, 2), PoissonParams(np.array([0.4, 0.6]), np.array([[2.0, 0.0], [5.0, 0.0]]))),
+    (MultinomialMixture(2, 3), MultinomialParams(np.array([0.4, 0.6]), np.array([[0.3, 0.7, 0.0], [0.8, 0.2, 0.0]]))),
+    (
+        NegativeBinomialMixture(2, 2),
+        NegativeBinomialParams(np.array([0.4, 0.6]), np.array([[2.0, 0.0], [5.0, 0.0]]), np.full((2, 2), 0.3)),
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "params"), IMPOSSIBLE, ids=lambda value: getattr(value, "name", ""))
+@pytest.mark.parametrize("assign", ["soft", "hard", Annealed(0.5), Sampled((1, 2))], ids=lambda value: str(value)[:8])
+def test_an_impossible_row_of_weight_zero_is_as_if_it_were_not_there(model, params, assign):
+    rows = np.zeros((5, model.n_features))
+    rows[:, 0] = [1, 4, 2, 6, 3]
+    rows[2, -1] = 3.0
+    weights = np.array([1.0, 2.0, 0.0, 1.0, 1.0])
+    some = weights > 0.0
+    found = model.e_step(params, Rows(rows, weights), assign)
+    expected = model.e_step(params, Rows(rows[some], weights[some]), assign)
+    for name in ("n", "loglik", "entropy", "counts", "totals"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-12, atol=1e-12, err_msg=name)
+    after = model.m_step(found, params)
+    assert np.isfinite(after.weights).all()
+    assert model.expected_loglik(found, params) + found.entropy == pytest.approx(found.loglik, rel=1e-12)
