@@ -15,7 +15,7 @@ import pandas as pd
 
 from emtools.branches.finish import finish
 from emtools.branches.options import RunOptions
-from emtools.deconvolving.choice import deconvolve
+from emtools.deconvolving.choice import SAMPLED, deconvolve, misfit
 from emtools.deconvolving.fractions import Fractions
 from emtools.deconvolving.reference import Reference, reference_from_cells, reference_from_profiles
 from emtools.engine.protocol import Floats
@@ -47,8 +47,8 @@ MOST_PAIRS = 3
 MOST_LAYERS = 3e8  # values of type-specific expression that are written
 
 WAYS = {
-    "steady": "Two fits, whose variances are proportional to the mean and to its power 1.5, were averaged with weights 2/3 and 1/3; "
-    "by how much they differ beyond chance enters the errors. Factors of genes are shown for a look only.",
+    "steady": "Three estimates were averaged: a fit to all genes, one to the marker genes of each type, and the mean log of counts over "
+    "profile of the best markers; by how much they differ beyond chance enters the errors. Factors of genes are shown for a look only.",
     "adapted": "Every gene has a factor of its own between mixtures and reference, with a gamma distribution about 1, and a variance of "
     "its own; the distribution of both over genes was estimated, and both were integrated out. Profiles follow the mixtures as far as "
     "the spread of the reference leaves them free.",
@@ -145,7 +145,7 @@ def run(options: Options) -> int:
             draw_explained(correlation, off, answer.samples, folder),
             draw_factors(found.factors, counts[:, found.kept].mean(axis=0), folder),
         ]
-        page = describe(options, mixtures, cells, found, genes, answer, pictures, checks, notes, correlation)
+        page = describe(options, mixtures, cells, found, genes, answer, pictures, checks, notes, correlation, off)
         return finish(
             folder,
             found.fit,
@@ -159,6 +159,7 @@ def run(options: Options) -> int:
                 "standard_errors": answer.errors,
                 "of": of,
                 "way": found.way,
+                "misfit": misfit(found),
                 "samples": list(answer.samples),
                 "types": list(types),
                 "n_genes": len(genes),
@@ -322,7 +323,7 @@ def annotated(
 
 def explained(found: Fractions) -> tuple[Floats, Floats]:
     """Correlation of logarithms of observed and expected counts of each sample, and their median difference (log2)."""
-    expected = found.factors[:, None] * (found.profiles @ found.amounts.T)
+    expected = found.expected()
     half = 0.5 * np.median(found.scales)
     seen, due = np.log2(found.counts + half), np.log2(expected + half)
     correlation = [np.corrcoef(a, b)[0, 1] for a, b in zip(seen.T, due.T, strict=True)]
@@ -359,6 +360,24 @@ def trading(found: Fractions) -> list[str]:
     ]
 
 
+def differing(found: Fractions, off: float) -> list[str]:
+    """Whether mixtures and reference differ by more than chance, so that errors are larger than their intervals."""
+    times = misfit(found)
+    if found.way != "steady" or times < SAMPLED:
+        return []
+    unit = (
+        "the sampling of its cells gives"
+        if len(found.reference.deviations)
+        else "an error of a tenth in each of its values gives"
+    )
+    return [
+        f"Mixtures and reference differ: squared misfit is {times:.3g} times what {unit}, and a typical gene is off by a factor of "
+        f"{2.0**off:.2f}. What this does to the fractions is common to all samples, a constant for each type that mixtures cannot "
+        "tell, and mostly larger than the intervals, which see how far genes and ways of estimating disagree: trust differences "
+        "between samples more than levels"
+    ]
+
+
 def describe(
     options: Options,
     mixtures: Expression,
@@ -370,6 +389,7 @@ def describe(
     checks: Sequence[Any],
     notes: Sequence[str],
     correlation: Floats,
+    off: Floats,
 ) -> Page:
     """The page of the answer."""
     n, k = answer.fractions.shape
@@ -393,7 +413,7 @@ def describe(
             "highest": answer.fractions.max(axis=0).round(3),
         }
     )
-    belief = trading(found)
+    belief = [*differing(found, float(np.median(off))), *trading(found)]
     low = [answer.samples[i] for i in np.flatnonzero(correlation < np.median(correlation) - 0.15)]
     from_where = (
         f"{int(reference.n_cells.sum())} labelled cells ({cells.source} of {options.reference.name})"
@@ -419,7 +439,13 @@ def describe(
     return Page(
         title=f"What {options.input.name} is made of",
         lead=lead,
-        facts={"Mixtures": f"{n}", "Types": f"{k}", "Genes": f"{len(genes)}", "Fractions of": of},
+        facts={
+            "Mixtures": f"{n}",
+            "Types": f"{k}",
+            "Genes": f"{len(genes)}",
+            "Fractions of": of,
+            "Misfit": f"{misfit(found):.3g} × sampling",
+        },
         notices=notes,
         pictures=pictures,
         tables=[

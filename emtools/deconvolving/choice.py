@@ -62,10 +62,13 @@ def widened(rich: Fractions, plain: Fractions) -> Fractions:
 
 
 def misfit(found: Fractions) -> float:
-    """Squared misfit over what the sampling of the reference cells would give, both divided by the mean."""
+    """Squared misfit of the fit to all genes over what the sampling of the reference cells would give, both divided by
+    the mean.
+    """
+    amounts = found.fit.params.amounts
     factors = found.factors[:, None] if found.way == "adapted" else np.ones((1, 1))
-    expected = factors * expected_counts(found.amounts, found.profiles)
-    sampled = factors**2 * (found.reference.errors @ (found.amounts**2).T)
+    expected = factors * expected_counts(amounts, found.profiles)
+    sampled = factors**2 * (found.reference.errors @ (amounts**2).T)
     return float(((found.counts - expected) ** 2 / expected).sum() / (sampled / expected).sum())
 
 

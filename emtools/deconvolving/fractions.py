@@ -11,7 +11,7 @@ import numpy.typing as npt
 from emtools.deconvolving.reference import Reference
 from emtools.engine.protocol import Floats
 from emtools.engine.result import Fit
-from emtools.kernels.mixing import excess_scale, latent_expression
+from emtools.kernels.mixing import excess_scale, expected_counts, latent_expression
 from emtools.models.bulk_mixture import BulkParams
 
 FLOOR = 0.02  # of the mean profile: what a type is taken to express where no cell of it shows a gene
@@ -69,6 +69,11 @@ class Fractions:
     def of_rna(self) -> tuple[Floats, Floats]:
         """Fraction of the RNA (expression of the genes used) that each type makes up, and standard errors, shape (S, K)."""
         return shares_of(self.amounts, self.covariances, self.reference.sizes)
+
+    def expected(self) -> Floats:
+        """Counts that the fractions give, shape (G, S): with the factors of the genes where the way has them."""
+        factors = self.factors[:, None] if self.way == "adapted" else np.ones((1, 1))
+        return np.asarray(factors * expected_counts(self.amounts, self.profiles), dtype=np.float64)
 
     def together(self) -> tuple[Floats, Floats]:
         """Correlation of the errors of two fractions of cells, and standard error of their sum: medians over samples,

@@ -1,13 +1,15 @@
-"""The steady way: plain EM under two variance functions, averaged. It assumes nothing about platforms."""
+"""The steady way: EM on all genes, EM on marker genes and mean logs of markers, averaged. It assumes nothing about platforms."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from emtools.deconvolving.fractions import LARGER, Fractions, floored, fractions, inverted
+from emtools.deconvolving.fractions import FLOOR, LARGER, Fractions, floored, fractions, inverted
 from emtools.deconvolving.reference import Reference
 from emtools.engine.chunks import ArraySource, Rows
 from emtools.engine.protocol import Floats
@@ -15,17 +17,36 @@ from emtools.engine.starts import fit
 from emtools.kernels.mixing import Pull, expected_counts
 from emtools.models.bulk_mixture import BulkMixture, BulkParams
 
-POWER = 1.5  # of the mean, to which the variance of the second fit is proportional; of the first it is 1
-SECOND = 1.0 / 3.0  # weight of the second fit
-LOW = 0.1  # of the average mean: what is added to the mean of a gene before it makes a weight
-REWEIGHTED = 4  # times that the weights of the second fit follow its means
+TOLD_BY = 150  # genes that tell most of each type, which the second fit is of
+LOGS_OF = 20  # the same of the third
+FEWEST = 3  # of these, below which a type keeps what the first fit gives it
+BACKGROUND = 1e-3  # of the mean expression, added before logs are taken
 SHARED = 20  # passes for the shares of the classes of genes, amounts held
+
+Places = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the estimates that are averaged.
+
+    Parameters
+    ----------
+    shares : ndarray, shape (S, K)
+        Fractions.
+    genes, cells : ndarray, shape (S, G, K) and (S, R, K)
+        By how much each gene, and each group of reference cells, moves them.
+    """
+
+    shares: Floats
+    genes: Floats
+    cells: Floats
 
 
 def steady(y: Floats, reference: Reference, scales: Floats, climbing: Mapping[str, Any]) -> Fractions:
-    """Average of two EM fits, whose variances are proportional to the mean and to its power `POWER`.
+    """Mean of three estimates: plain EM on all genes, the same on marker genes, and the mean log over markers.
 
-    By how much the two differ beyond chance enters the standard errors.
+    By how much the three differ beyond chance enters the standard errors.
 
     Parameters
     ----------
@@ -39,46 +60,37 @@ def steady(y: Floats, reference: Reference, scales: Floats, climbing: Mapping[st
 
     References
     ----------
-    Wedderburn (1974), Biometrika 61, 439-447, doi:10.1093/biomet/61.3.439 (quasi-likelihood of a variance function);
-    Hoeting, Madigan, Raftery & Volinsky (1999), Stat. Sci. 14, 382-417, doi:10.1214/ss/1009212519, eq. 4 (variance of an
-    average of models).
+    Hunt, Freytag, Bahlo & Gagnon-Bartsch (2019, dtangle), Bioinformatics 35, 2093-2099,
+    doi:10.1093/bioinformatics/bty926 (mean logs of markers); Hoeting, Madigan, Raftery & Volinsky (1999), Stat. Sci. 14,
+    382-417, doi:10.1214/ss/1009212519, eq. 4 (variance of an average of models).
     """
-    brief: Mapping[str, Any] = {**climbing, "certificate": False}
     profiles = reference.profiles
     model = BulkMixture(y.shape[1], len(reference.types), strengths=(np.inf,), dispersions=(1.0,))
     rows = np.hstack([y, profiles])
+    brief: Mapping[str, Any] = {**climbing, "certificate": False}
     fitted = fit(model, ArraySource(rows), **brief)
-    second, weights = fitted.params, np.ones(len(y))
-    for _ in range(REWEIGHTED):
-        mean = expected_counts(second.amounts, profiles).mean(axis=1)
-        weights = (mean + LOW * mean.mean()) ** (1.0 - POWER)
-        weights *= mean.sum() / (weights @ mean)
-        second = fit(model, ArraySource(rows, weights), init=[floored(second)], **brief).params
-    one, two = fractions(fitted.params), fractions(second)
     total = fitted.params.amounts.sum(axis=1)
-    average = (1.0 - SECOND) * one + SECOND * two
-    n_types = len(reference.types)
-    correction = len(y) / max(len(y) - n_types, 1)
-    over_genes, over_cells, by_chance = (np.empty((y.shape[1], n_types, n_types)) for _ in range(3))
-    for sample, (own, other) in enumerate(zip(fitted.params.amounts, second.amounts, strict=True)):
-        genes, cells = moved_fractions(own, y[:, sample], reference, np.ones(len(y)))
-        others, other_cells = moved_fractions(other, y[:, sample], reference, weights)
-        over_genes[sample] = squared((1.0 - SECOND) * genes + SECOND * others) * correction
-        over_cells[sample] = squared((1.0 - SECOND) * cells + SECOND * other_cells) * LARGER
-        by_chance[sample] = squared(genes - others) * correction
-    apart = one - two
-    excess = np.maximum(apart**2 - np.einsum("skk->sk", by_chance), 0.0)
-    apart = np.sign(apart) * np.sqrt(SECOND * (1.0 - SECOND) * excess)
-    between = apart[:, :, None] * apart[:, None, :]
-    pull = pull_of(BulkParams(average * total[:, None], fitted.params.shares), y, profiles)
+    parts = [fitted_part(fitted.params, y, reference, np.arange(len(y)))]
+    told = markers(profiles, TOLD_BY)
+    if (
+        len(told) > len(reference.types)
+        and (y[told].sum(axis=0) > 0.0).all()
+        and (profiles[told].sum(axis=0) > 0).all()
+    ):
+        second = fit(model, ArraySource(rows[told]), init=[floored(fitted.params)], **brief).params
+        parts.append(fitted_part(second, y, reference, told))
+    parts.append(logs_part(y, reference, parts[0]))
+    average, over_genes, covariances = averaged(parts)
+    amounts = average * total[:, None]
+    pull = pull_of(BulkParams(amounts, fitted.params.shares), y, profiles)
     return Fractions(
         fitted,
         reference,
         profiles,
         y,
         scales,
-        average * total[:, None],
-        (over_genes + over_cells + between) * (total**2)[:, None, None],
+        amounts,
+        covariances * (total**2)[:, None, None],
         pull.factors,
         1.0 / pull.weight,
         np.sqrt(np.einsum("skk->sk", over_genes)),
@@ -87,9 +99,94 @@ def steady(y: Floats, reference: Reference, scales: Floats, climbing: Mapping[st
     )
 
 
+def averaged(parts: list[Part]) -> tuple[Floats, Floats, Floats]:
+    """Mean of estimates, shape (S, K), and its covariances over genes and altogether, shape (S, K, K)."""
+    average = np.mean([part.shares for part in parts], axis=0)
+    genes = np.mean([part.genes for part in parts], axis=0)
+    n_genes, n_types = genes.shape[1:]
+    correction = n_genes / max(n_genes - n_types, 1)
+    over_genes = squared(genes) * correction
+    covariances = over_genes + LARGER * squared(np.mean([part.cells for part in parts], axis=0))
+    for part in parts:
+        apart = part.shares - average
+        chance = correction * ((part.genes - genes) ** 2).sum(axis=1)
+        apart = np.sign(apart) * np.sqrt(np.maximum(apart**2 - chance, 0.0) / len(parts))
+        covariances = covariances + apart[:, :, None] * apart[:, None, :]
+    return average, over_genes, covariances
+
+
+def fitted_part(params: BulkParams, y: Floats, reference: Reference, used: Places) -> Part:
+    """What plain EM on the genes `used` gives."""
+    n_samples, n_types = params.amounts.shape
+    genes = np.zeros((n_samples, len(y), n_types))
+    cells = np.empty((n_samples, len(reference.deviations), n_types))
+    own = reference.of_genes(used)
+    for sample, amounts in enumerate(params.amounts):
+        genes[sample, used], cells[sample] = moved_fractions(amounts, y[used, sample], own, np.ones(len(used)))
+    return Part(fractions(params), genes, cells)
+
+
+def tops(profiles: Floats) -> tuple[Places, Floats]:
+    """Type that expresses each gene most, and the log of how much more than the next, shape (G,) each; minus infinity
+    for the half of the genes with the lowest maximum.
+    """
+    raised = profiles + FLOOR * profiles.mean(axis=1, keepdims=True) + BACKGROUND * profiles.mean()
+    ordered = np.sort(raised, axis=1)
+    highest = profiles.max(axis=1)
+    more = np.log(ordered[:, -1] / ordered[:, -2]) if profiles.shape[1] > 1 else highest
+    return profiles.argmax(axis=1), np.where(highest > np.median(highest), more, -np.inf)
+
+
+def markers(profiles: Floats, most: int) -> Places:
+    """Positions of the `most` genes of each type whose expression is the most times that of the next type, ascending."""
+    top, more = tops(profiles)
+    chosen = []
+    for k in range(profiles.shape[1]):
+        own = np.flatnonzero((top == k) & np.isfinite(more))
+        chosen.append(own[np.argsort(-more[own], kind="stable")[:most]])
+    return np.sort(np.concatenate(chosen))
+
+
+def logs_part(y: Floats, reference: Reference, first: Part) -> Part:
+    """Fractions proportional to the geometric mean, over the best markers of a type, of counts over profile.
+
+    A type with fewer than `FEWEST` markers keeps what `first` gives it, and the others share the rest.
+    """
+    profiles = reference.profiles
+    n_types = profiles.shape[1]
+    chosen = markers(profiles, LOGS_OF)
+    top = profiles[chosen].argmax(axis=1)
+    held = np.bincount(top, minlength=n_types)
+    told = held >= FEWEST
+    if told.sum() < 2:
+        return first
+    mean = np.equal.outer(top, np.arange(n_types)) / np.maximum(held, 1)
+    scaled = y * (profiles.sum(axis=0).mean() / y.sum(axis=0))
+    background = BACKGROUND * profiles.mean()
+    own = profiles[chosen].max(axis=1) + background
+    ratios = np.log((scaled[chosen] + background) / own[:, None]).T
+    logs = ratios @ mean
+    parts = np.exp(np.where(told, logs - logs[:, told].max(axis=1, keepdims=True), -np.inf))
+    parts /= parts.sum(axis=1, keepdims=True)
+    rest = 1.0 - first.shares[:, ~told].sum(axis=1, keepdims=True)
+    shares = np.where(told, rest * parts, first.shares)
+    to_shares = (rest * parts)[:, :, None] * (np.eye(n_types) - parts[:, None, :])
+    genes = kept_moves(first.genes, told, parts)
+    genes[:, chosen] += ((ratios[:, :, None] - logs[:, None, :]) * mean) @ to_shares
+    of_group = np.equal.outer(reference.deviation_types, np.arange(n_types))
+    cells = np.where(of_group, (reference.deviations[:, chosen] / own) @ mean, 0.0)
+    return Part(shares, genes, kept_moves(first.cells, told, parts) - cells @ to_shares)
+
+
+def kept_moves(moves: Floats, told: npt.NDArray[np.bool_], parts: Floats) -> Floats:
+    """Moves (S, n, K) of the types that are not `told`, which the others give and take by their `parts` (S, K)."""
+    own = np.where(told, 0.0, moves)
+    return np.asarray(own - own.sum(axis=2, keepdims=True) * parts[:, None, :], dtype=np.float64)
+
+
 def squared(moves: Floats) -> Floats:
-    """Covariance that independent moves (n, K) add up to, shape (K, K)."""
-    return np.asarray(moves.T @ moves, dtype=np.float64)
+    """Covariances that independent moves (S, n, K) add up to, shape (S, K, K)."""
+    return np.asarray(moves.transpose(0, 2, 1) @ moves, dtype=np.float64)
 
 
 def moved_fractions(own: Floats, y: Floats, reference: Reference, weights: Floats) -> tuple[Floats, Floats]:

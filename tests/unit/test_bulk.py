@@ -1,5 +1,7 @@
 """Fractions of mixtures: recovered, covered by their intervals, and told from single cells."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -8,7 +10,7 @@ from emtools.deconvolving.adapted import adapted
 from emtools.deconvolving.choice import deconvolve
 from emtools.deconvolving.fractions import shares_of
 from emtools.deconvolving.reference import Reference, reference_from_cells, reference_from_profiles
-from emtools.deconvolving.steady import moved_fractions, steady
+from emtools.deconvolving.steady import LOGS_OF, Part, logs_part, markers, moved_fractions, steady
 from emtools.errors import InputError
 from emtools.models.bulk_mixture import BulkMixture
 
@@ -76,6 +78,68 @@ def test_moves_of_a_gene_and_of_cells_are_those_of_a_refit():
     shifted[:, reference.deviation_types[3]] += 1e-5 * reference.deviations[3]
     refit = solved(exact, shifted, weights)
     assert np.allclose(refit / refit.sum() - at / at.sum(), 1e-5 * groups[3], rtol=0.02, atol=1e-10)
+
+
+def test_markers_are_the_genes_that_exceed_the_next_type_most():
+    profiles = np.array(
+        [[8.0, 1.0], [8.0, 4.0], [1.0, 9.0], [0.1, 0.0], [2.0, 12.0], [0.2, 0.1], [0.1, 0.1], [0.3, 0.1]]
+    )
+    assert markers(profiles, 1).tolist() == [0, 2]
+    assert markers(profiles, 5).tolist() == [0, 1, 2, 4]  # of the half of the genes with the highest maximum
+
+
+def one_part(reference, y):
+    """What the first fit might give: even shares that nothing moves."""
+    n_types, n_samples = len(reference.types), y.shape[1]
+    empty = (np.zeros((n_samples, n, n_types)) for n in (len(y), len(reference.deviations)))
+    return Part(np.full((n_samples, n_types), 1 / n_types), *empty)
+
+
+def test_mean_logs_of_markers_by_hand_and_their_moves():
+    rng = np.random.default_rng(31)
+    base = np.full((2, 90), 0.5)
+    base[0, :30], base[1, 30:60] = rng.uniform(20, 40, 30), rng.uniform(20, 40, 30)
+    cells = rng.poisson(np.repeat(base, 50, axis=0)).astype(float)
+    reference = reference_from_cells(cells, np.repeat([0, 1], 50), ("a", "b"))
+    y = rng.poisson(np.outer(1.0, [30.0, 10.0] @ base) * rng.gamma(5.0, 0.2, 90)).astype(float).T
+    found = logs_part(y, reference, one_part(reference, y))
+    told = markers(reference.profiles, LOGS_OF)
+    background = 1e-3 * reference.profiles.mean()
+    scale = reference.profiles.sum(axis=0).mean() / y.sum()
+    logs = []
+    for k in range(2):
+        own = [g for g in told if reference.profiles[g].argmax() == k]
+        assert len(own) == LOGS_OF
+        above = y[own, 0] * scale + background
+        logs.append(np.log(above / (reference.profiles[own, k] + background)).mean())
+    by_hand = 1 / (1 + np.exp(logs[1] - logs[0]))
+    assert np.allclose(found.shares[0], [by_hand, 1 - by_hand], rtol=1e-12, atol=0)
+    assert found.shares[0, 0] == pytest.approx(0.75, abs=0.06)
+    assert np.allclose(found.genes[0].sum(axis=0), 0.0, rtol=0, atol=1e-12)
+    gene = int(told[3])  # of type a
+    ratio = np.log((y[gene, 0] * scale + background) / (reference.profiles[gene, 0] + background)) - logs[0]
+    assert found.genes[0, gene, 0] == pytest.approx(ratio / LOGS_OF * by_hand * (1 - by_hand), rel=1e-10)
+    group = 2  # of cells of type a
+    moved = reference.profiles.copy()
+    moved[:, 0] += 1e-5 * reference.deviations[group]
+    shifted = replace(reference, profiles=moved)
+    refit = logs_part(y, shifted, one_part(shifted, y)).shares
+    assert np.allclose(refit - found.shares, 1e-5 * found.cells[:, group], rtol=0.02, atol=1e-10)
+
+
+def test_a_type_without_markers_keeps_what_the_first_fit_gives_it():
+    base = np.full((3, 60), 0.5)
+    base[0, :20], base[1, 20:40] = 30.0, 20.0
+    base[2] = 0.9 * base[:2].max(axis=0)  # the highest type of no gene
+    reference = reference_from_profiles(base.T, ("a", "b", "c"))
+    y = (base.T @ [[3.0], [2.0], [5.0]]) * 10
+    first = Part(np.array([[0.3, 0.2, 0.5]]), np.zeros((1, 60, 3)), np.zeros((1, 0, 3)))
+    first.genes[0, 7] = [0.01, 0.02, -0.03]
+    found = logs_part(y, reference, first)
+    assert found.shares[0, 2] == 0.5
+    assert found.shares[0].sum() == pytest.approx(1.0, rel=1e-14)
+    assert found.genes[0, 7, 2] == pytest.approx(-0.03, rel=1e-12)
+    assert found.genes[0].sum(axis=1) == pytest.approx(np.zeros(60), abs=1e-15)
 
 
 def test_the_adapted_way_is_taken_where_it_pays_only():
