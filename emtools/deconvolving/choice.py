@@ -55,10 +55,15 @@ def deconvolve(counts: Floats, reference: Reference, **climbing: Any) -> Fractio
 
 
 def widened(rich: Fractions, plain: Fractions) -> Fractions:
-    """The adapted way with the squared difference of both added to the variances of its fractions."""
+    """The adapted way with the squared difference of both added to the variances of its fractions, and to all of a sample
+    their mean over types: a type on which both happen to agree is not the surer for it.
+    """
     total = rich.amounts.sum(axis=1, keepdims=True)
     apart = rich.amounts - plain.amounts / plain.amounts.sum(axis=1, keepdims=True) * total
-    return replace(rich, covariances=rich.covariances + apart[:, :, None] * apart[:, None, :])
+    n_types = apart.shape[1]
+    even = (np.eye(n_types) - 1.0 / n_types) * n_types / max(n_types - 1, 1)  # variances of 1, and a sum that stays
+    common = (apart**2).mean(axis=1)[:, None, None] * even
+    return replace(rich, covariances=rich.covariances + apart[:, :, None] * apart[:, None, :] + common)
 
 
 def misfit(found: Fractions) -> float:

@@ -42,7 +42,7 @@ class Fractions:
     factors, dispersions : ndarray, shape (G,)
         Of each gene: bulk over reference, and variance over mean.
     over_genes : ndarray, shape (S, K)
-        Part of the standard errors of the fractions that comes from the spread over genes.
+        Part of the standard errors of the fractions that comes from the spread over genes, in the fit to all of them.
     way : str
         ``"steady"`` or ``"adapted"``.
     kept : ndarray of int, shape (G,)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,13 +34,12 @@ class Part:
     ----------
     shares : ndarray, shape (S, K)
         Fractions.
-    genes, cells : ndarray, shape (S, G, K) and (S, R, K)
-        By how much each gene, and each group of reference cells, moves them.
+    moves : callable
+        By how much each gene (G, K), and each group of reference cells (R, K), moves those of a sample.
     """
 
     shares: Floats
-    genes: Floats
-    cells: Floats
+    moves: Callable[[int], tuple[Floats, Floats]]
 
 
 def steady(y: Floats, reference: Reference, scales: Floats, climbing: Mapping[str, Any]) -> Fractions:
@@ -80,7 +79,7 @@ def steady(y: Floats, reference: Reference, scales: Floats, climbing: Mapping[st
         second = fit(model, ArraySource(rows[told]), init=[floored(fitted.params)], **brief).params
         parts.append(fitted_part(second, y, reference, told))
     parts.append(logs_part(y, reference, parts[0]))
-    average, over_genes, covariances = averaged(parts)
+    average, covariances, over_genes = averaged(parts, len(y))
     amounts = average * total[:, None]
     pull = pull_of(BulkParams(amounts, fitted.params.shares), y, profiles)
     return Fractions(
@@ -93,37 +92,41 @@ def steady(y: Floats, reference: Reference, scales: Floats, climbing: Mapping[st
         covariances * (total**2)[:, None, None],
         pull.factors,
         1.0 / pull.weight,
-        np.sqrt(np.einsum("skk->sk", over_genes)),
+        over_genes,
         "steady",
         np.arange(len(y)),
     )
 
 
-def averaged(parts: list[Part]) -> tuple[Floats, Floats, Floats]:
-    """Mean of estimates, shape (S, K), and its covariances over genes and altogether, shape (S, K, K)."""
+def averaged(parts: list[Part], n_genes: int) -> tuple[Floats, Floats, Floats]:
+    """Mean of estimates, shape (S, K), its covariances, shape (S, K, K), and the errors over genes of the first."""
     average = np.mean([part.shares for part in parts], axis=0)
-    genes = np.mean([part.genes for part in parts], axis=0)
-    n_genes, n_types = genes.shape[1:]
+    n_samples, n_types = average.shape
     correction = n_genes / max(n_genes - n_types, 1)
-    over_genes = squared(genes) * correction
-    covariances = over_genes + LARGER * squared(np.mean([part.cells for part in parts], axis=0))
-    for part in parts:
-        apart = part.shares - average
-        chance = correction * ((part.genes - genes) ** 2).sum(axis=1)
-        apart = np.sign(apart) * np.sqrt(np.maximum(apart**2 - chance, 0.0) / len(parts))
-        covariances = covariances + apart[:, :, None] * apart[:, None, :]
-    return average, over_genes, covariances
+    covariances, over_genes = np.empty((n_samples, n_types, n_types)), np.empty((n_samples, n_types))
+    for sample in range(n_samples):
+        genes, cells = zip(*(part.moves(sample) for part in parts), strict=True)
+        mean = np.mean(genes, axis=0)
+        covariances[sample] = correction * squared(mean) + LARGER * squared(np.mean(cells, axis=0))
+        over_genes[sample] = np.sqrt(correction * (genes[0] ** 2).sum(axis=0))
+        for part, own in zip(parts, genes, strict=True):
+            apart = part.shares[sample] - average[sample]
+            chance = correction * ((own - mean) ** 2).sum(axis=0)
+            beyond = np.sign(apart) * np.sqrt(np.maximum(apart**2 - chance, 0.0) / len(parts))
+            covariances[sample] += np.outer(beyond, beyond)
+    return average, covariances, over_genes
 
 
 def fitted_part(params: BulkParams, y: Floats, reference: Reference, used: Places) -> Part:
     """What plain EM on the genes `used` gives."""
-    n_samples, n_types = params.amounts.shape
-    genes = np.zeros((n_samples, len(y), n_types))
-    cells = np.empty((n_samples, len(reference.deviations), n_types))
     own = reference.of_genes(used)
-    for sample, amounts in enumerate(params.amounts):
-        genes[sample, used], cells[sample] = moved_fractions(amounts, y[used, sample], own, np.ones(len(used)))
-    return Part(fractions(params), genes, cells)
+
+    def moves(sample: int) -> tuple[Floats, Floats]:
+        genes = np.zeros((len(y), len(own.types)))
+        genes[used], cells = moved_fractions(params.amounts[sample], y[used, sample], own, np.ones(len(used)))
+        return genes, cells
+
+    return Part(fractions(params), moves)
 
 
 def tops(profiles: Floats) -> tuple[Places, Floats]:
@@ -169,24 +172,27 @@ def logs_part(y: Floats, reference: Reference, first: Part) -> Part:
     parts = np.exp(np.where(told, logs - logs[:, told].max(axis=1, keepdims=True), -np.inf))
     parts /= parts.sum(axis=1, keepdims=True)
     rest = 1.0 - first.shares[:, ~told].sum(axis=1, keepdims=True)
-    shares = np.where(told, rest * parts, first.shares)
-    to_shares = (rest * parts)[:, :, None] * (np.eye(n_types) - parts[:, None, :])
-    genes = kept_moves(first.genes, told, parts)
-    genes[:, chosen] += ((ratios[:, :, None] - logs[:, None, :]) * mean) @ to_shares
     of_group = np.equal.outer(reference.deviation_types, np.arange(n_types))
-    cells = np.where(of_group, (reference.deviations[:, chosen] / own) @ mean, 0.0)
-    return Part(shares, genes, kept_moves(first.cells, told, parts) - cells @ to_shares)
+    by_group = np.where(of_group, (reference.deviations[:, chosen] / own) @ mean, 0.0)
+
+    def moves(sample: int) -> tuple[Floats, Floats]:
+        to_shares = rest[sample] * parts[sample][:, None] * (np.eye(n_types) - parts[sample])
+        genes, cells = (shared_out(given, told, parts[sample]) for given in first.moves(sample))
+        genes[chosen] += ((ratios[sample][:, None] - logs[sample]) * mean) @ to_shares
+        return genes, cells - by_group @ to_shares
+
+    return Part(np.where(told, rest * parts, first.shares), moves)
 
 
-def kept_moves(moves: Floats, told: npt.NDArray[np.bool_], parts: Floats) -> Floats:
-    """Moves (S, n, K) of the types that are not `told`, which the others give and take by their `parts` (S, K)."""
+def shared_out(moves: Floats, told: npt.NDArray[np.bool_], parts: Floats) -> Floats:
+    """Moves (n, K) of the types that are not `told`, which the others give and take by their `parts` (K,)."""
     own = np.where(told, 0.0, moves)
-    return np.asarray(own - own.sum(axis=2, keepdims=True) * parts[:, None, :], dtype=np.float64)
+    return np.asarray(own - own.sum(axis=1, keepdims=True) * parts, dtype=np.float64)
 
 
 def squared(moves: Floats) -> Floats:
-    """Covariances that independent moves (S, n, K) add up to, shape (S, K, K)."""
-    return np.asarray(moves.transpose(0, 2, 1) @ moves, dtype=np.float64)
+    """Covariance that independent moves (n, K) add up to, shape (K, K)."""
+    return np.asarray(moves.T @ moves, dtype=np.float64)
 
 
 def moved_fractions(own: Floats, y: Floats, reference: Reference, weights: Floats) -> tuple[Floats, Floats]:
