@@ -401,6 +401,10 @@ def describe(
         f"({mean[most]:.0%} of the {of}). The median 95 % interval is "
         f"{float(np.median(answer.upper - answer.lower)):.3f} wide."
     )
+    differ = differing(found, float(np.median(off)))
+    lead += " Mixtures and reference differ by more than chance, and the intervals do not hold all of that." * bool(
+        differ
+    )
     wide = pd.DataFrame(answer.fractions, columns=list(answer.types)).round(3)
     wide.insert(0, "sample", list(answer.samples))
     sizes = pd.DataFrame(
@@ -413,7 +417,7 @@ def describe(
             "highest": answer.fractions.max(axis=0).round(3),
         }
     )
-    belief = [*differing(found, float(np.median(off))), *trading(found)]
+    belief = [*differ, *trading(found)]
     low = [answer.samples[i] for i in np.flatnonzero(correlation < np.median(correlation) - 0.15)]
     from_where = (
         f"{int(reference.n_cells.sum())} labelled cells ({cells.source} of {options.reference.name})"

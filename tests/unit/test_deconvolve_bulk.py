@@ -1,5 +1,6 @@
 """The command for mixtures: answers on planted fractions, what is written, and one line for what cannot be used."""
 
+import json
 from pathlib import Path
 
 import anndata
@@ -68,6 +69,25 @@ def test_planted_fractions_are_found(files, answer):
     inside = (table["lower_95"] <= truth.to_numpy().ravel()) & (truth.to_numpy().ravel() <= table["upper_95"])
     assert inside.mean() >= 0.8
     assert np.allclose(found.to_numpy().ravel(), table["fraction"], rtol=1e-12, atol=0)
+
+
+def test_the_page_says_where_mixtures_and_reference_differ_by_more_than_chance(files, answer, tmp_path):
+    rng = np.random.default_rng(3)
+    rates = np.full((3, 90), 0.5)
+    for k in range(3):
+        rates[k, 30 * k : 30 * k + 20] = 5.0
+    foreign = rng.poisson(rng.multinomial(90, [0.5, 0.3, 0.2], 8) @ (rates * np.exp(rng.normal(0, 1, rates.shape))))
+    frame = pd.DataFrame(foreign, index=[f"s{i}" for i in range(8)], columns=GENES)
+    frame.T.to_csv(tmp_path / "foreign.csv")
+    words = arguments(files, tmp_path / "out")
+    words[1] = str(tmp_path / "foreign.csv")
+    assert main(words) == 0
+    misfits, said = [], []
+    for folder in (answer, tmp_path / "out"):
+        misfits.append(json.loads((folder / "fit.json").read_text())["extra"]["misfit"])
+        said.append("Mixtures and reference differ" in (folder / "report.html").read_text())
+    assert misfits[0] < 20 < misfits[1]
+    assert said == [False, True]
 
 
 def test_layers_of_types_add_up_to_about_the_mixture(answer):
