@@ -16,7 +16,7 @@ import pandas as pd
 from emtools.branches.finish import finish
 from emtools.branches.options import RunOptions
 from emtools.deconvolving.choice import SAMPLED, deconvolve, misfit
-from emtools.deconvolving.fractions import Fractions
+from emtools.deconvolving.fractions import LARGER, Fractions
 from emtools.deconvolving.reference import Reference, reference_from_cells, reference_from_profiles
 from emtools.engine.protocol import Floats
 from emtools.errors import InputError
@@ -363,13 +363,13 @@ def trading(found: Fractions) -> list[str]:
 def differing(found: Fractions, off: float) -> list[str]:
     """Whether mixtures and reference differ by more than chance, so that errors are larger than their intervals."""
     times = misfit(found)
-    if found.way != "steady" or times < SAMPLED:
-        return []
-    unit = (
-        "the sampling of its cells gives"
+    least, unit = (
+        (SAMPLED, "the sampling of its cells gives")
         if len(found.reference.deviations)
-        else "an error of a tenth in each of its values gives"
+        else (LARGER, "an error of a tenth in each of its values gives")
     )
+    if found.way != "steady" or times < least:
+        return []
     return [
         f"Mixtures and reference differ: squared misfit is {times:.3g} times what {unit}, and a typical gene is off by a factor of "
         f"{2.0**off:.2f}. What this does to the fractions is common to all samples, a constant for each type that mixtures cannot "

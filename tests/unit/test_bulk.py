@@ -129,19 +129,20 @@ def test_mean_logs_of_markers_by_hand_and_their_moves():
 
 
 def test_a_type_without_markers_keeps_what_the_first_fit_gives_it():
-    base = np.full((3, 60), 0.5)
+    base = np.full((3, 90), 0.5)
     base[0, :20], base[1, 20:40] = 30.0, 20.0
     base[2] = 0.9 * base[:2].max(axis=0)  # the highest type of no gene
     reference = reference_from_profiles(base.T, ("a", "b", "c"))
     y = (base.T @ [[3.0], [2.0], [5.0]]) * 10
-    genes = np.zeros((60, 3))
+    genes = np.zeros((90, 3))
     genes[7] = [0.01, 0.02, -0.03]
     found = logs_part(y, reference, Part(np.array([[0.3, 0.2, 0.5]]), lambda sample: (genes, np.zeros((0, 3)))))
     moved, _ = found.moves(0)
     assert found.shares[0, 2] == 0.5
     assert found.shares[0].sum() == pytest.approx(1.0, rel=1e-14)
     assert moved[7, 2] == pytest.approx(-0.03, rel=1e-12)
-    assert moved.sum(axis=1) == pytest.approx(np.zeros(60), abs=1e-15)
+    assert moved.sum(axis=1) == pytest.approx(np.zeros(90), abs=1e-15)
+    assert found.shares[0, 0] > found.shares[0, 1]
 
 
 def test_the_adapted_way_is_taken_where_it_pays_only():
