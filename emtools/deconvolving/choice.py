@@ -17,7 +17,7 @@ from emtools.kernels.mixing import expected_counts
 PAYS = 1.0 / 3.0  # of the errors over genes of the steady way: where those of the adapted one are below, it is taken
 SMALL = 0.003  # added to both errors before they are compared
 SAMPLED = 20.0  # times the sampling variance of the reference: least misfit of cells and mixtures of two kinds
-LEFT = 150.0  # the same of the adapted way: misfit that factors shared by all samples leave, where that is all there is
+LEFT = 0.4  # of what genes vary between samples: most that fractions may leave where factors are to be told from them
 
 
 def deconvolve(counts: Floats, reference: Reference, **climbing: Any) -> Fractions:
@@ -25,8 +25,8 @@ def deconvolve(counts: Floats, reference: Reference, **climbing: Any) -> Fractio
 
     The steady way assumes nothing about platforms. The adapted one gives each gene a factor and a noise of its own and lets
     profiles follow the mixtures. It is taken where the sampling of the reference cells explains most of the misfit
-    (`misfit`), so that profiles may follow; or where with factors it explains most, and errors over genes fall below `PAYS`
-    of those of the steady way (`gain`). In the first case both ways should agree; by how much they do not, because the
+    (`misfit`), so that profiles may follow; or where, whatever the factors, fractions explain most of how genes vary between
+    samples (`left`), and errors over genes fall below `PAYS` of those of a plain fit (`gain`). In the first case both ways should agree; by how much they do not, because the
     reference lacks a type for instance, enters the standard errors. A reference without cells is taken in the steady way.
 
     Parameters
@@ -51,7 +51,7 @@ def deconvolve(counts: Floats, reference: Reference, **climbing: Any) -> Fractio
     rich = adapted(y, reference, scales, climbing)
     if misfit(plain) < SAMPLED:
         return widened(rich, plain)
-    return rich if misfit(rich) < LEFT and gain(plain, rich) < PAYS else plain
+    return rich if left(rich) < LEFT and gain(plain, rich) < PAYS else plain
 
 
 def widened(rich: Fractions, plain: Fractions) -> Fractions:
@@ -75,6 +75,19 @@ def misfit(found: Fractions) -> float:
     expected = factors * expected_counts(amounts, found.profiles)
     sampled = factors**2 * (found.reference.errors @ (amounts**2).T)
     return float(((found.counts - expected) ** 2 / expected).sum() / (sampled / expected).sum())
+
+
+def left(found: Fractions) -> float:
+    """Part of the squared variation of genes between samples that fractions do not explain, with any factor for a gene; 1
+    where nothing varies.
+    """
+    y, expected = found.counts, expected_counts(found.amounts, found.profiles)
+    seen = y.sum(axis=1) > 0.0
+    y, expected = y[seen], expected[seen]
+    free = expected * (y.sum(axis=1) / expected.sum(axis=1))[:, None]
+    mean = y.mean(axis=1, keepdims=True)
+    variation = float(((y - mean) ** 2 / mean).sum())
+    return float(((y - free) ** 2 / free).sum()) / variation if variation > 0.0 else 1.0
 
 
 def gain(plain: Fractions, rich: Fractions) -> float:

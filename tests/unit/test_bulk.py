@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 from emtools.deconvolving.adapted import adapted
-from emtools.deconvolving.choice import deconvolve
+from emtools.deconvolving.choice import deconvolve, left
 from emtools.deconvolving.fractions import shares_of
 from emtools.deconvolving.reference import Reference, reference_from_cells, reference_from_profiles
 from emtools.deconvolving.steady import LOGS_OF, Part, logs_part, markers, moved_fractions, steady
@@ -36,18 +36,21 @@ def test_intervals_cover_mixtures_drawn_from_the_model():
     assert np.sqrt(np.mean(np.square(off))) < 0.03
 
 
-def test_a_gene_factor_does_not_turn_fractions():
+@pytest.mark.parametrize("n_cells", [40, 400])  # the rule does not depend on how sure the reference is
+def test_a_gene_factor_does_not_turn_fractions(n_cells):
     rng = np.random.default_rng(6)
     counts, reference, truth = simulated(rng, n_samples=12)
     wild = counts * np.exp(rng.normal(0, 1, counts.shape[1]))
-    codes = np.repeat(
-        np.arange(4), 40
-    )  # few cells: by many the factors' own misfit would look like that of real mixtures
+    codes = np.repeat(np.arange(4), n_cells)
     cells = rng.poisson(reference.profiles.T[codes]).astype(float)
     from_cells = reference_from_cells(cells, codes, reference.types)
     seen = np.flatnonzero((from_cells.profiles > 0).any(axis=1))
-    fractions, _ = deconvolve(wild[:, seen], from_cells.of_genes(seen), tol=1e-2).of_cells()
-    assert np.sqrt(np.mean((fractions - truth) ** 2)) < 0.05
+    found = deconvolve(wild[:, seen], from_cells.of_genes(seen), tol=1e-2)
+    assert found.way == "adapted"
+    assert np.sqrt(np.mean((found.of_cells()[0] - truth) ** 2)) < 0.05
+    assert left(found) < 0.2
+    same = np.tile(wild[:1, seen], (6, 1)) * rng.uniform(0.5, 2.0, (6, 1))  # of one composition: nothing tells factors
+    assert deconvolve(same, from_cells.of_genes(seen), tol=1e-2).way == "steady"
 
 
 def solved(y, profiles, weights):
