@@ -16,7 +16,7 @@ from emtools.kernels.mixing import expected_counts
 
 PAYS = 1.0 / 3.0  # of the errors over genes of the steady way: where those of the adapted one are below, it is taken
 SMALL = 0.003  # added to both errors before they are compared
-SAMPLED = 20.0  # times the sampling variance of the reference: least misfit of cells and mixtures of two kinds
+SAMPLED = 40.0  # times the sampling variance of the reference: least misfit of cells and mixtures of two kinds
 LEFT = 0.4  # of what genes vary between samples: most that fractions may leave where factors are to be told from them
 
 

@@ -86,7 +86,7 @@ def test_the_page_says_where_mixtures_and_reference_differ_by_more_than_chance(f
     for folder in (answer, tmp_path / "out"):
         misfits.append(json.loads((folder / "fit.json").read_text())["extra"]["misfit"])
         said.append("Mixtures and reference differ" in (folder / "report.html").read_text())
-    assert misfits[0] < 20 < misfits[1]
+    assert misfits[0] < 40 < misfits[1]
     assert said == [False, True]
 
 
