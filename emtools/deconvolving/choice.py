@@ -14,10 +14,9 @@ from emtools.deconvolving.steady import steady
 from emtools.engine.protocol import Floats
 from emtools.kernels.mixing import expected_counts
 
-PAYS = 1.0 / 3.0  # of the errors over genes of the steady way: where those of the adapted one are below, it is taken
+PAYS = 1.0 / 9.0  # `gain` times `left` below which factors of genes are told from fractions, and worth it
 SMALL = 0.003  # added to both errors before they are compared
 SAMPLED = 40.0  # times the sampling variance of the reference: least misfit of cells and mixtures of two kinds
-LEFT = 0.4  # of what genes vary between samples: most that fractions may leave where factors are to be told from them
 
 
 def deconvolve(counts: Floats, reference: Reference, **climbing: Any) -> Fractions:
@@ -25,9 +24,10 @@ def deconvolve(counts: Floats, reference: Reference, **climbing: Any) -> Fractio
 
     The steady way assumes nothing about platforms. The adapted one gives each gene a factor and a noise of its own and lets
     profiles follow the mixtures. It is taken where the sampling of the reference cells explains most of the misfit
-    (`misfit`), so that profiles may follow; or where, whatever the factors, fractions explain most of how genes vary between
-    samples (`left`), and errors over genes fall below `PAYS` of those of a plain fit (`gain`). In the first case both ways should agree; by how much they do not, because the
-    reference lacks a type for instance, enters the standard errors. A reference without cells is taken in the steady way.
+    (`misfit`), so that profiles may follow; or where it cuts the errors over genes of a plain fit (`gain`), the more so the
+    less fractions explain of how genes vary between samples, whatever the factors (`left`). In the first case both ways
+    should agree; by how much they do not, because the reference lacks a type for instance, enters the standard errors. A
+    reference without cells is taken in the steady way.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def deconvolve(counts: Floats, reference: Reference, **climbing: Any) -> Fractio
     rich = adapted(y, reference, scales, climbing)
     if misfit(plain) < SAMPLED:
         return widened(rich, plain)
-    return rich if left(rich) < LEFT and gain(plain, rich) < PAYS else plain
+    return rich if gain(plain, rich) * left(rich) < PAYS else plain
 
 
 def widened(rich: Fractions, plain: Fractions) -> Fractions:
