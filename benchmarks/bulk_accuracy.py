@@ -13,7 +13,7 @@ these is kept here. The default was chosen on other seeds of pbmc68k and on
 - ``abis``: granulator, 12 blood samples, its 17 profiles; ``abis_hao``: with cells of hao; ``abis_bref``: with BRef of EPIC;
 - ``shenorr``: dtangle, RNA of three tissues on arrays (GSE19830); ``hao``.
 
-It was then judged on what had not set it:
+It was judged on others, which were in view but not in the choice (``fino`` in that between the two ways):
 
 - ``fino``: deconvBench, 8 blood samples, cells of hao; ``fino_bref``, ``hoek_bref``: with BRef;
 - ``newman_fl``, ``newman_pbmc``: dtangle, lymphoma and blood on arrays, profiles of LM22;
