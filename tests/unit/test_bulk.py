@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from emtools.deconvolving import choice
 from emtools.deconvolving.adapted import adapted
 from emtools.deconvolving.choice import deconvolve, left
 from emtools.deconvolving.fractions import shares_of
@@ -49,8 +50,20 @@ def test_a_gene_factor_does_not_turn_fractions(n_cells):
     assert found.way == "adapted"
     assert np.sqrt(np.mean((found.of_cells()[0] - truth) ** 2)) < 0.05
     assert left(found) < 0.2
-    same = np.tile(wild[:1, seen], (6, 1)) * rng.uniform(0.5, 2.0, (6, 1))  # of one composition: nothing tells factors
-    assert deconvolve(same, from_cells.of_genes(seen), tol=1e-2).way == "steady"
+
+
+def test_factors_are_not_told_from_fractions_where_samples_are_alike(monkeypatch):
+    rng = np.random.default_rng(6)
+    counts, reference, _ = simulated(rng, n_samples=1, n_genes=150)
+    wild = rng.poisson(np.tile(counts * np.exp(rng.normal(0, 1, 150)), (6, 1))).astype(float)
+    codes = np.repeat(np.arange(4), 400)
+    from_cells = reference_from_cells(rng.poisson(reference.profiles.T[codes]).astype(float), codes, reference.types)
+    rows = np.ascontiguousarray(wild.T)
+    assert left(adapted(rows, from_cells, np.ones(6), {"tol": 1e-2})) > 0.8
+    monkeypatch.setattr(choice, "gain", lambda plain, rich: 0.2)
+    assert deconvolve(wild, from_cells, tol=1e-2).way == "steady"
+    monkeypatch.setattr(choice, "left", lambda found: 0.2)
+    assert deconvolve(wild, from_cells, tol=1e-2).way == "adapted"
 
 
 def solved(y, profiles, weights):
