@@ -5,19 +5,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from emtools.cell_types.reproduce import Reproducibility, believed
-from emtools.cell_types.search import PASSES, ROUGH, Search, rougher, shrinkage
+from emtools.cell_types.search import Search, fit_last, fit_on_the_way, rougher, shrinkage
 from emtools.engine.chunks import ArraySource
 from emtools.engine.loop import OnPass
 from emtools.engine.protocol import Floats
-from emtools.engine.result import ONE_START, Fit
-from emtools.engine.starts import fit, with_certificate
+from emtools.engine.result import Fit
 from emtools.errors import EmtoolsError, InputError
 from emtools.models.mixture import GaussianMixture
 from emtools.models.partly_labelled import PartlyLabelled
@@ -65,38 +63,14 @@ def fit_labelled(
         raise InputError("labels", f"type {int(np.argmin(present)) + 1} has no labelled cell", "one for each type")
     weights = np.where(known, 1.0, UNLABELLED)
     source = ArraySource(np.column_stack([values, codes]), weights)
-    tolerances = {"seed": search.seed, "threads": search.threads}
     total = np.cov(values.T, bias=True).reshape(d, d)
     tied = GaussianMixture(n_types, d, "tied", shrinkage(total, 2 * d + 1, 1))
-    common = fit(
-        PartlyLabelled(tied),
-        source,
-        init=[tied.from_labels(values[known], codes[known])],
-        tol=max(ROUGH * len(values), search.tol),
-        max_passes=PASSES,
-        certificate=False,
-        look=search.certificate,
-        **tolerances,
-    )
+    first = tied.from_labels(values[known], codes[known])
+    common = fit_on_the_way(PartlyLabelled(tied), source, first, search)
     model = GaussianMixture(n_types, d, "full", shrinkage(common.params.covariances, float(weights.sum()), n_types))
     shares = np.where(known[:, None], np.eye(n_types)[codes], tied.responsibilities(common.params, values))
-    fitted = fit(
-        PartlyLabelled(model),
-        source,
-        init=[model.from_labels(values, shares, weights)],
-        tol=search.tol,
-        max_passes=search.max_passes,
-        accelerate=search.accelerate,
-        executor=search.executor,
-        checkpoint=search.checkpoint,
-        certificate=False,
-        look=search.certificate,
-        on_pass=on_pass,
-        **tolerances,
-    )
-    told = fitted.summary.replace(ONE_START, "It starts from the labels.")
-    fitted = replace(fitted, verdict=told, summary=told)
-    return with_certificate(fitted, source, search.threads, errors=False) if search.certificate else fitted
+    first = model.from_labels(values, shares, weights)
+    return fit_last(PartlyLabelled(model), source, first, search, "It starts from the labels.", on_pass)
 
 
 def believe_labels(values: Floats, codes: Codes, n_types: int, search: Search) -> Reproducibility:

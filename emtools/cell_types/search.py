@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emtools.engine.chunks import ArraySource
+from emtools.engine.chunks import ArraySource, Rows
 from emtools.engine.loop import OnPass
-from emtools.engine.protocol import Floats
+from emtools.engine.protocol import Floats, Source
 from emtools.engine.result import ONE_START, Fit
 from emtools.engine.starts import fit, with_certificate
 from emtools.errors import FitError, InputError
@@ -222,23 +222,35 @@ def find_types(
     if family == DEFAULT:
         total = np.cov(values.T, bias=True).reshape(d, d)
         tied = GaussianMixture(n_types, d, "tied", shrinkage(total, 2 * d + 1, 1))
-        common = fit(
-            tied,
-            source,
-            init=[tied.from_labels(values, groups)],
-            tol=max(ROUGH * n, search.tol),
-            max_passes=PASSES,
-            seed=search.seed,
-            threads=search.threads,
-            certificate=False,
-            look=search.certificate,
-        )
+        common = fit_on_the_way(tied, source, tied.from_labels(values, groups), search)
         model = GaussianMixture(n_types, d, "full", shrinkage(common.params.covariances, n, n_types))
         first = model.from_labels(values, tied.responsibilities(common.params, values))
     else:
         plain = GaussianMixture(n_types, d, family)  # type: ignore[arg-type]
         model = replace(plain, prior=data_prior(values, n_types, plain.layout))
         first = model.from_labels(values, groups)
+    return fit_last(model, source, first, search, f"It starts from the best of {search.starts} K-means.", on_pass)
+
+
+def fit_on_the_way(model: Any, source: Source[Rows], first: MixtureParams, search: Search) -> Fit[Any, Any]:
+    """A fit from which another one starts: it stops `ROUGH` nats a row below its top."""
+    return fit(
+        model,
+        source,
+        init=[first],
+        tol=max(ROUGH * source.n_units, search.tol),
+        max_passes=PASSES,
+        seed=search.seed,
+        threads=search.threads,
+        certificate=False,
+        look=search.certificate,
+    )
+
+
+def fit_last(
+    model: Any, source: Source[Rows], first: MixtureParams, search: Search, origin: str, on_pass: OnPass | None
+) -> Fit[Any, Any]:
+    """The fit that is the answer, with all that `search` says of it; its verdict tells where it started (`origin`)."""
     fitted = fit(
         model,
         source,
@@ -254,7 +266,7 @@ def find_types(
         look=search.certificate,
         on_pass=on_pass,
     )
-    told = fitted.summary.replace(ONE_START, f"It starts from the best of {search.starts} K-means.")
+    told = fitted.summary.replace(ONE_START, origin)
     fitted = replace(fitted, verdict=told, summary=told)
     return with_certificate(fitted, source, search.threads, errors=False) if search.certificate else fitted
 
