@@ -81,9 +81,9 @@ class Typed:
     types : tuple of str
         Names, K of them.
     responsibilities : ndarray, shape (n, K)
-        Probability of each type, at the temperature of `trust`.
+        Probability of each type, at the temperature of `trust`; with labels, pooled with a logistic regression on these.
     posterior : ndarray, shape (n, K)
-        The same as the model has it: their means are the shares of the types.
+        As the model has it: their means are the shares of the types.
     trust : Reproducibility
         How far the model's own certainty was borne out.
     family : str
@@ -167,16 +167,18 @@ def answer(cells: Cells, question: Question, on_pass: OnPass | None = None) -> T
 
         trust = reproduce(fitted.model, fitted.params, values, search, again)
         names = tuple(f"{question.prefix}_{k + 1}" for k in range(n_types))
+        log_joint = fitted.model.log_joint(fitted.params, values)
+        evidence = log_joint / trust.temperature
     else:
         fitted = fit_labelled(values, labels.codes, n_types, search, on_pass)
-        trust = believe_labels(values, labels.codes, n_types, search)
+        log_joint = fitted.model.log_joint(fitted.params, values)
+        evidence, trust = believe_labels(values, labels.codes, n_types, log_joint, search)
         names = labels.names
-    log_joint = fitted.model.log_joint(fitted.params, values)
     held = None if labels is None else labels.codes
     return Typed(
         fitted,
         names,
-        held_to(tempered(log_joint, trust.temperature), held),
+        held_to(tempered(evidence, 1.0), held),
         held_to(tempered(log_joint, 1.0), held),
         trust,
         family,
@@ -353,6 +355,7 @@ def record(cells: Cells, typed: Typed, source: str) -> dict[str, Any]:
     }
     if typed.labels is not None:
         told["labels"] = typed.labels
+        told["logistic_weight"] = trust.logistic_weight
     if trust.curve is not None:
         told["reliability"] = trust.curve.record()
     if typed.selection is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,8 @@ class Reproducibility:
         Fits to halves.
     curve : Reliability, optional
         How often they agreed, by the probability stated at this temperature.
+    logistic_weight : float
+        Power of the probabilities of a logistic regression on the labels beside the tempered ones; 0 without labels.
     """
 
     temperature: float
@@ -94,6 +96,7 @@ class Reproducibility:
     by_type: Floats
     n_fits: int
     curve: Reliability | None = None
+    logistic_weight: float = 0.0
 
 
 def tempered(log_joint: Floats, temperature: float) -> Floats:
@@ -148,13 +151,13 @@ def best_temperature(log_joint: Floats, codes: Codes) -> float:
     return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0
 
 
-def believed(log_joint: Floats, found: Codes, n_fits: int, types: Codes | None = None) -> Reproducibility:
-    """Temperature of a fit, and what came of its types, from types that others found for the same cells.
+def believed(evidence: Floats, found: Codes, n_fits: int, types: Codes | None = None) -> Reproducibility:
+    """What came of the types of a fit, from types that others found for the same cells.
 
     Parameters
     ----------
-    log_joint : ndarray, shape (m, K)
-        Log of weight times density, in nats.
+    evidence : ndarray, shape (m, K)
+        Log of the probabilities that are stated, up to a constant for each cell.
     found : ndarray of int, shape (m,)
         What they are said to be by others: other fits, or labels.
     n_fits : int
@@ -162,15 +165,14 @@ def believed(log_joint: Floats, found: Codes, n_fits: int, types: Codes | None =
     types : ndarray of int, shape (m,), optional
         By which agreement is counted; the most probable ones where not given.
     """
-    k = log_joint.shape[1]
-    first = log_joint.argmax(axis=1)
-    temperature = best_temperature(log_joint, found)
+    k = evidence.shape[1]
+    first = evidence.argmax(axis=1)
     same = (first == found).astype(np.float64)
     by = first if types is None else types
     sizes = np.bincount(by, minlength=k)
     by_type = np.bincount(by, weights=same, minlength=k) / np.where(sizes > 0, sizes, np.nan)
-    certainty = tempered(log_joint, temperature).max(axis=1)
-    return Reproducibility(temperature, float(same.mean()), by_type, n_fits, reliability(certainty, same))
+    certainty = tempered(evidence, 1.0).max(axis=1)
+    return Reproducibility(1.0, float(same.mean()), by_type, n_fits, reliability(certainty, same))
 
 
 def reproduce(model: Any, params: Any, values: Floats, search: Search, fit_half: Any = find_types) -> Reproducibility:
@@ -220,4 +222,6 @@ def reproduce(model: Any, params: Any, values: Floats, search: Search, fit_half:
             labels.append(partner[typed])
     if not logs:
         return Reproducibility(1.0, np.nan, np.full(k, np.nan), 0)
-    return believed(np.concatenate(logs), np.concatenate(labels), len(logs))
+    own, found = np.concatenate(logs), np.concatenate(labels)
+    temperature = best_temperature(own, found)
+    return replace(believed(own / temperature, found, len(logs)), temperature=temperature)

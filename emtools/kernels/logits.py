@@ -12,7 +12,7 @@ Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
 
 PASSES = 1000
-FLATTEST = 1e-6  # largest slope, in nats, at which the climb ends
+FLATTEST = 1e-5  # largest slope, in nats, at which the climb ends
 
 
 def fit_logits(values: Floats, codes: Codes, n_types: int, ridge: float = 1.0) -> Floats:
@@ -58,8 +58,13 @@ def fit_logits(values: Floats, codes: Codes, n_types: int, ridge: float = 1.0) -
         slope = design.T @ wrong + penalty * at
         return float(0.5 * (penalty * at**2).sum() - logs[rows, codes].sum()), slope.ravel()
 
-    bounds = {"maxiter": PASSES, "gtol": FLATTEST, "ftol": 0.0}
-    found = minimize(loss, np.zeros(design.shape[1] * n_types), jac=True, method="L-BFGS-B", options=bounds)
+    found = minimize(
+        loss,
+        np.zeros(design.shape[1] * n_types),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": PASSES, "gtol": FLATTEST, "ftol": 0.0},
+    )
     coefficients: Floats = found.x.reshape(shape)
     return coefficients
 
