@@ -264,7 +264,8 @@ def methods_of(found: Found) -> str:
         )
     elif typed.family == DEFAULT:
         text += (
-            f". It starts from the best of {typed.search.starts} K-means, then from a mixture with one covariance; each type "
+            f". It starts from the best of {typed.search.starts} K-means, or from groups that few links between near {unit} "
+            "leave where these lose less than half as many, then from a mixture with one covariance; each type "
             "then has a covariance of its own, shrunk to the common one as far as a type of average size is half its own. "
         )
     else:
@@ -272,10 +273,19 @@ def methods_of(found: Found) -> str:
             f", with {typed.family} covariances and a weak inverse-Wishart prior taken from the data. It starts from the best "
             f"of {typed.search.starts} K-means. "
         )
-    judges = "labels hidden in five folds" if found.labels else "types given by fits to halves of the data"
+    trust = typed.trust
+    if found.labels:
+        text += (
+            f"Probabilities pool those of the mixture at the temperature {trust.temperature:.2f} with those of a logistic "
+            f"regression on the labels, to the power {trust.logistic_weight:.2f}: so labels hidden in five folds are likeliest; "
+        )
+    else:
+        text += (
+            f"Probabilities are those of the model at the temperature {trust.temperature:.2f}, at which types given by fits to "
+            "halves of the data are likeliest; "
+        )
     text += (
-        f"Probabilities are those of the model at the temperature {typed.trust.temperature:.2f}, at which {judges} are "
-        "likeliest; proportions and profiles use the probabilities at temperature 1, so that rare types do not grow. "
+        "proportions and profiles use the probabilities of the mixture at temperature 1, so that rare types do not grow. "
         f"Profiles are {found.what}, each of the {unit} weighted by its probability."
     )
     return text

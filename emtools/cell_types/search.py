@@ -1,4 +1,4 @@
-"""One way to find K types that needs no tuning: K-means, then a tied mixture, then covariances shrunk to the tied one.
+"""One way to find K types that needs no tuning: K-means or links, then a tied mixture, then covariances shrunk to the tied one.
 
 ``n`` cells, ``d`` columns, ``K`` types throughout.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse.linalg import ArpackNoConvergence
 
 from emtools.engine.chunks import ArraySource, Rows
 from emtools.engine.loop import OnPass
@@ -17,6 +18,7 @@ from emtools.engine.protocol import Floats, Source
 from emtools.engine.result import ONE_START, Fit
 from emtools.engine.starts import fit, with_certificate
 from emtools.errors import FitError, InputError
+from emtools.kernels.neighbours import kept_links, shared_links, spectral_groups
 from emtools.models.mixture import CovariancePrior, GaussianMixture, MixtureParams, data_prior, kmeans
 
 Codes = npt.NDArray[np.intp]
@@ -27,6 +29,7 @@ STARTS = 60
 ROUGH = 1e-3  # nats a row at which the fits on the way stop
 PASSES = 200
 LEAST = 1e-12  # squared distance, over the largest square of a row, below which two rows are one
+FEWER = 0.5  # of the links that types from compact groups lose, below which types from links are taken
 LEAST_RIDGE = 1e-6  # of the variances, added to the scale of the prior
 
 
@@ -127,10 +130,7 @@ def compact_groups(values: Floats, n_types: int, search: Search) -> Codes:
     InputError
         If no start ended with K groups.
     """
-    sample = values
-    if len(values) > SEARCHED_ROWS:
-        rng = np.random.default_rng(np.random.SeedSequence([search.seed, len(values)]))
-        sample = values[np.sort(rng.choice(len(values), SEARCHED_ROWS, replace=False))]
+    sample = values[searched_rows(len(values), search)]
     centre = sample.mean(axis=0)
     model = kmeans(n_types, values.shape[1], variance=float(sample.var(axis=0).mean()))
     shifted = sample - centre
@@ -156,6 +156,74 @@ def compact_groups(values: Floats, n_types: int, search: Search) -> Codes:
             "cells", f"no {n_types} groups could be told apart ({error})", "", "ask for fewer types"
         ) from None
     return nearest(values - centre, best.params.means)
+
+
+def searched_rows(n: int, search: Search) -> Codes:
+    """Rows that groups are sought on: all of up to `SEARCHED_ROWS`, else as many drawn at random."""
+    if n <= SEARCHED_ROWS:
+        return np.arange(n)
+    rng = np.random.default_rng(np.random.SeedSequence([search.seed, n]))
+    return np.sort(rng.choice(n, SEARCHED_ROWS, replace=False))
+
+
+def first_groups(values: Floats, n_types: int, search: Search) -> tuple[Codes, str]:
+    """Groups of all rows to start from, and a sentence on them: compact ones, or those that few links between near rows leave.
+
+    Both are given the shapes of the default mixture, roughly. Small types of their own beside a wide one are lost to K-means,
+    which would rather halve the wide one; where types pass into each other, links cut anywhere. Links win where the types from
+    them lose less than half (`FEWER`) as many links as those from compact groups.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, d)
+        Cells.
+    n_types : int
+        K.
+    search : Search
+        How.
+
+    Returns
+    -------
+    groups : ndarray of int, shape (n,)
+        0 to K - 1.
+    origin : str
+        Where they come from.
+    """
+    compact = compact_groups(values, n_types, search), f"It starts from the best of {search.starts} K-means."
+    rows = searched_rows(len(values), search)
+    sample = values[rows]
+    if not 1 < n_types < len(sample):
+        return compact
+    links = shared_links(sample)
+
+    def rough(groups: Codes) -> tuple[float, Codes]:
+        """Links that types lose, in those of whole types, and types of all rows."""
+        model, first = shaped(sample, groups, n_types, search)
+        found = fit_on_the_way(model, ArraySource(sample), first, search)
+        codes = model.log_joint(found.params, values).argmax(axis=1)
+        return float((1.0 - kept_links(links, codes[rows], n_types)).sum()), codes
+
+    try:
+        groups = spectral_groups(links, n_types)
+        if not np.bincount(groups, minlength=n_types).all():
+            return compact
+        lost, linked = rough(groups)
+    except (FitError, ArpackNoConvergence):
+        return compact
+    whole = len(np.unique(linked)) == n_types
+    if whole and lost < FEWER * rough(compact[0][rows])[0]:
+        return linked, "It starts from groups of cells that few links between near cells leave."
+    return compact
+
+
+def shaped(values: Floats, groups: Codes, n_types: int, search: Search) -> tuple[GaussianMixture, MixtureParams]:
+    """The default mixture, and where it starts: groups moved by a mixture with one covariance, to which it is shrunk."""
+    n, d = values.shape
+    total = np.cov(values.T, bias=True).reshape(d, d)
+    tied = GaussianMixture(n_types, d, "tied", shrinkage(total, 2 * d + 1, 1))
+    common = fit_on_the_way(tied, ArraySource(values), tied.from_labels(values, groups), search)
+    model = GaussianMixture(n_types, d, "full", shrinkage(common.params.covariances, n, n_types))
+    return model, model.from_labels(values, tied.responsibilities(common.params, values))
 
 
 def shrinkage(within: Floats, n: int, n_types: int) -> CovariancePrior:
@@ -187,9 +255,9 @@ def find_types(
 ) -> Fit[Any, Any]:
     """The default mixture of K types, or one of a named family from the same start.
 
-    K-means from many starts finds compact groups; a mixture with one covariance (the linear discriminant without labels)
-    lets them take the shape that cells of one type have; the last fit frees the covariance of each type, shrunk to the
-    common one (`shrinkage`).
+    K-means from many starts finds compact groups, links between near cells groups of any size (`first_groups`); a mixture
+    with one covariance (the linear discriminant without labels) lets them take the shape that cells of one type have; the
+    last fit frees the covariance of each type, shrunk to the common one (`shrinkage`).
 
     Parameters
     ----------
@@ -216,20 +284,16 @@ def find_types(
     >>> find_types(values, 2, Search()).params.weights.round(2).tolist()
     [0.67, 0.33]
     """
-    n, d = values.shape
-    groups = compact_groups(values, n_types, search)
-    source = ArraySource(values)
+    d = values.shape[1]
     if family == DEFAULT:
-        total = np.cov(values.T, bias=True).reshape(d, d)
-        tied = GaussianMixture(n_types, d, "tied", shrinkage(total, 2 * d + 1, 1))
-        common = fit_on_the_way(tied, source, tied.from_labels(values, groups), search)
-        model = GaussianMixture(n_types, d, "full", shrinkage(common.params.covariances, n, n_types))
-        first = model.from_labels(values, tied.responsibilities(common.params, values))
+        groups, origin = first_groups(values, n_types, search)
+        model, first = shaped(values, groups, n_types, search)
     else:
+        groups, origin = compact_groups(values, n_types, search), f"It starts from the best of {search.starts} K-means."
         plain = GaussianMixture(n_types, d, family)  # type: ignore[arg-type]
         model = replace(plain, prior=data_prior(values, n_types, plain.layout))
         first = model.from_labels(values, groups)
-    return fit_last(model, source, first, search, f"It starts from the best of {search.starts} K-means.", on_pass)
+    return fit_last(model, ArraySource(values), first, search, origin, on_pass)
 
 
 def fit_on_the_way(model: Any, source: Source[Rows], first: MixtureParams, search: Search) -> Fit[Any, Any]:
