@@ -127,7 +127,7 @@ def add_helpers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     """Commands around the fits: demo inputs, the page of a run, a look at a config."""
     demo = commands.add_parser("demo", help="write a real data set to try a command on")
     demo.set_defaults(module="emtools.io.demo")
-    demo.add_argument("name", metavar="NAME", help="pbmc68k_reduced, diabetes or diabetes_masked")
+    demo.add_argument("name", metavar="NAME", help="pbmc68k_reduced, diabetes, diabetes_masked or breast_cancer")
     demo.add_argument("--out", metavar="FILE", type=target, required=True, help="file to write")
 
     summary = commands.add_parser("summary", help="one page for a run of many fits, and tables for MultiQC")
@@ -297,6 +297,25 @@ def add_impute(branches: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_pool(branches)
 
 
+def add_feature_table(segment: argparse.ArgumentParser) -> None:
+    """Options of ``emtools segment`` for a table of features."""
+    table = segment.add_argument_group("table of features (CSV, TSV, Parquet, Excel, AnnData) in place of an image")
+    table.add_argument(
+        "--columns", nargs="+", action="extend", metavar="COLUMN", help="features (default: all numeric columns)"
+    )
+    table.add_argument("--id", metavar="COLUMN", help="column that names the rows")
+    table.add_argument("--layer", metavar="NAME", help="of an AnnData file (default: X)")
+    table.add_argument(
+        "--order-by", metavar="COLUMN", help="feature whose mean numbers the classes (default: the first)"
+    )
+    table.add_argument(
+        "--scaling",
+        choices=("raw", "z-scored", "log-z"),
+        default=None,
+        help="of the fit that is the answer; all three are shown (default z-scored)",
+    )
+
+
 def prior(text: str) -> str | float:
     """Reader of "auto", "none" or a weight in rows."""
     return text if text in ("auto", "none") else positive_real(text)
@@ -417,16 +436,20 @@ def build_parser() -> argparse.ArgumentParser:
     segment = branch_parser(
         branches,
         "segment",
-        "IMAGE",
-        "segment an image, K-means beside Gaussian mixture",
-        "emtools segment nuclei.tif --out results/nuclei --components 2",
+        "INPUT",
+        "segment an image, or a table of features, K-means beside Gaussian mixture",
+        "emtools segment nuclei.tif --out results/nuclei --components 2\n"
+        "  emtools segment nuclei.csv --out results/nuclei --truth diagnosis",
         3,
     )
     segment.add_argument(
         "--components", type=whole(2, 16), default=2, metavar="K", help="number of classes (default 2)"
     )
     segment.add_argument(
-        "--family", choices=("full", "tied", "diagonal", "spherical"), default="tied", help="covariances (default tied)"
+        "--family",
+        choices=("full", "tied", "diagonal", "spherical"),
+        default=None,
+        help="covariances (default: tied for an image, full for a table)",
     )
     segment.add_argument(
         "--weights",
@@ -454,7 +477,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="UM",
         help="size of a pixel in µm (default: from the file)",
     )
-    segment.add_argument("--truth", type=Path, metavar="IMAGE", help="label image with the true objects")
+    segment.add_argument(
+        "--truth",
+        metavar="IMAGE|COLUMN",
+        help="label image with the true objects; of a table, the column of known classes",
+    )
+    add_feature_table(segment)
 
     hmm = branch_parser(
         branches,
@@ -550,6 +578,38 @@ def route_deconvolve(chosen: dict[str, Any]) -> dict[str, Any]:
     return kept | ({"module": "emtools.branches.deconvolve_bulk"} if mixtures else {})
 
 
+FEATURES = (".csv", ".tsv", ".tab", ".txt", ".parquet", ".pq", ".xlsx", ".xlsm", ".xls", ".ods", ".h5ad")
+OF_TABLES = ("columns", "id", "layer", "order_by", "scaling")
+OF_IMAGES = {"weights": "equal", "channel": None, "smooth": 1.0, "smallest": 30, "pixel_size": None}
+
+
+def route_segment(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Options of the one of the two kinds of `segment` that the ending of the input asks for.
+
+    Raises
+    ------
+    InputError
+        If options of the other kind are given.
+    """
+    name = chosen["input"].name.lower().removesuffix(".gz")
+    table = name.endswith(FEATURES)
+    foreign: dict[str, Any] = OF_IMAGES if table else dict.fromkeys(OF_TABLES)
+    given = [f"--{key.replace('_', '-')}" for key, default in foreign.items() if chosen[key] != default]
+    if given:
+        raise InputError(
+            ", ".join(given),
+            f"given with {'a table' if table else 'an image'}",
+            "an image" if table else f"a table ({', '.join(FEATURES)})",
+            "leave it out or see emtools segment --help",
+        )
+    kept = {key: value for key, value in chosen.items() if key not in foreign}
+    if table:
+        ours = {"family": kept["family"] or "full", "scaling": kept["scaling"] or "z-scored"}
+        return kept | ours | {"module": "emtools.branches.segment_table"}
+    truth = kept["truth"]
+    return kept | {"family": kept["family"] or "tied", "truth": None if truth is None else Path(truth)}
+
+
 def pin_threads() -> None:
     """One thread for BLAS and OpenMP; ours are our own. Must come before numpy is imported."""
     for name in POOLS:
@@ -572,6 +632,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if branch == "deconvolve":
             chosen = route_deconvolve(chosen)
+        if branch == "segment":
+            chosen = route_segment(chosen)
         name = chosen.pop("module")
         if name.startswith("emtools.branches."):
             given = [value for key, value in chosen.items() if key != "out" and isinstance(value, Path)]

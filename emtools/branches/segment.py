@@ -26,6 +26,7 @@ from emtools.io.console import Progress
 from emtools.io.images import Image, label_type, read_image, read_labels, write_ome
 from emtools.io.objects import write_object_anndata, write_object_table
 from emtools.io.outputs import staged
+from emtools.io.viewers import write_viewers
 from emtools.kernels.collinear import dependent_columns
 from emtools.kernels.objects import measure_objects
 from emtools.kernels.overlap import dice, match_objects
@@ -178,6 +179,8 @@ def run(options: Options) -> int:
         write_object_anndata(
             columns, folder / "objects.h5ad", options.input.stem, pixels.image.channels, size and size[1]
         )
+        names = [class_name(k, options.components) for k in range(options.components)]
+        write_viewers(folder, posterior, methods[0].objects, columns, size, names)
         pictures = draw(pixels, methods, posterior, accuracy, folder)
         page = describe(options, pixels, methods, posterior, columns, accuracy, pictures)
         classes = [f"class {k + 1}" for k in range(options.components)]

@@ -186,6 +186,8 @@ def describe(
             "instances.ome.tif": "number of the object of each pixel, 0 none",
             "objects.csv": "shape, place, intensity and mean posterior of each object",
             "objects.h5ad": "the same as AnnData, centroids (x, y) in obsm['spatial']",
+            "segmentation.ome.zarr": "posteriors as OME-Zarr 0.4, with labels/classes and labels/objects",
+            "objects.geojson": "outlines and measurements of the objects, for QuPath",
             "fit.json": "parameters, boundaries (A, b, c) and (w, b), trace, versions",
         }
         | ({"accuracy.tsv": "agreement with the annotation"} if accuracy is not None else {}),

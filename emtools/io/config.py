@@ -24,13 +24,14 @@ except ModuleNotFoundError as absent:
 FILES: dict[str, dict[str, tuple[Kind, ...]]] = {
     "impute": {"input": ("cells", "table"), "truth": ("cells", "table"), "dictionary": ("table",)},
     "deconvolve": {"input": ("cells", "table"), "reference": ("cells", "table"), "markers": ("table",)},
-    "segment": {"input": ("image",), "truth": ("image",)},
+    "segment": {"input": ("cells", "table", "image"), "truth": ("image",)},
     "hmm": {"input": ("fasta",)},
     "motif": {"input": ("fasta",), "regions": ("bed",), "truth": ("bed",)},
 }
 COLUMNS = {
     "impute": ("id", "columns", "covariates", "batch", "log"),
     "deconvolve": ("id", "columns", "log", "sample", "truth", "labels"),
+    "segment": ("id", "columns", "order_by", "truth"),
 }
 PRODUCTS: dict[str, tuple[Kind, str]] = {
     "impute": ("table", "completed"),
@@ -41,6 +42,7 @@ PRODUCTS: dict[str, tuple[Kind, str]] = {
 }
 BRANCHES = tuple(FILES)
 SCHEMAS = Path("workflow/schemas")
+TABLES = (".csv", ".tsv", ".tab", ".txt", ".parquet", ".pq", ".xlsx", ".xlsm")
 ELSEWHERE = ("seed", "threads")
 NOUNS = {
     "string": "a string",
@@ -102,9 +104,16 @@ class Entry:
     given: frozenset[str] = field(default_factory=frozenset)
 
     @property
+    def tabular(self) -> bool:
+        """Whether the rows of a table are segmented, not an image."""
+        return self.branch == "segment" and kind_by_name(self.files["input"]) != "image"
+
+    @property
     def product(self) -> str:
         """File that other entries take as input."""
         name = "mixtures.h5ad" if "reference" in self.files else PRODUCTS[self.branch][1]
+        if self.tabular:
+            name = "classes.csv" if kind_by_name(self.files["input"]) == "table" else "classes.h5ad"
         return f"{self.out}/{name}{whole_suffix(Path(self.files['input'])) if self.branch == 'impute' else ''}"
 
     @property
@@ -206,7 +215,7 @@ def make_plan(config: Mapping[str, Any], source: str, schemas: Path) -> Plan:
     def entry_of(key: str) -> Entry:
         if key not in known:
             draft = index[key]
-            files = {role: resolve(draft, role) for role in FILES[draft.branch] if role in draft.options}
+            files = {role: resolve(draft, role) for role in roles_of(draft, index) if role in draft.options}
             known[key] = make_entry(draft, files, f"{results}/{draft.branch}/{draft.name}", whole.get("seed", 0))
         return known[key]
 
@@ -414,6 +423,19 @@ def cure(value: Any, kinds: list[str]) -> str:
     return "see config/README.md"
 
 
+def kind_by_name(name: str) -> Kind:
+    """What a file holds by its ending: an AnnData file, a table, else an image."""
+    suffix = bare_suffix(Path(name))
+    return "cells" if suffix in (".h5ad", ".h5") else "table" if suffix in TABLES else "image"
+
+
+def roles_of(draft: Draft, index: Mapping[str, Draft]) -> tuple[str, ...]:
+    """Keys of an analysis that name files; the truth of a segmented table is a column."""
+    if draft.branch == "segment" and reference(draft, "input", draft.options["input"], index)[0] != "image":
+        return ("input",)
+    return tuple(FILES[draft.branch])
+
+
 def reference(draft: Draft, role: str, value: str, index: Mapping[str, Draft]) -> tuple[Kind, str | None]:
     """What a value of a file key stands for.
 
@@ -438,9 +460,12 @@ def reference(draft: Draft, role: str, value: str, index: Mapping[str, Draft]) -
             close = difflib.get_close_matches(value, names, 1) or names[:1]
             raise InputError(where, f"there is no entry {value}", f"entries are {', '.join(names)}", f"try {close[0]}")
         kind, product = PRODUCTS[head][0], value
+        above = index[value]
+        if head == "segment" and reference(above, "input", above.options["input"], index)[0] == "table":
+            kind = "table"
     else:
-        cells = bare_suffix(Path(value)) in (".h5ad", ".h5")
-        return ("cells" if cells and "cells" in accepted else accepted[-1]), None
+        kind = kind_by_name(value)
+        return (kind if kind in accepted else accepted[-1]), None
     if kind not in accepted:
         raise InputError(where, f"{value} is a {kind} file", f"{' or '.join(accepted)} is needed", "give another input")
     return kind, product

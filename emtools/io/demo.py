@@ -87,7 +87,28 @@ def write_diabetes(path: Path, mask: bool = False) -> None:
     table.to_csv(path, sep="\t", index=False)
 
 
+def write_breast_cancer(path: Path) -> None:
+    """Shapes of the nuclei in 569 fine-needle aspirates of breast masses (Street, Wolberg & Mangasarian 1993).
+
+    doi:10.1117/12.148698. 30 features and the `diagnosis`, malignant or benign, as scikit-learn ships them.
+    """
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer(as_frame=True)
+    table = data.data.copy()
+    table.insert(0, "sample", [f"N{row:03d}" for row in range(1, len(table) + 1)])
+    table["diagnosis"] = data.target_names[data.target]
+    table.to_csv(path, sep="\t", index=False)
+
+
+MEASURES = (
+    "radius", "texture", "perimeter", "area", "smoothness", "compactness", "concavity", "concave points", "symmetry",
+    "fractal dimension",
+)  # fmt: skip
+NUCLEI = (*(f"mean {m}" for m in MEASURES), *(f"{m} error" for m in MEASURES), *(f"worst {m}" for m in MEASURES))
+
 DEMOS = {
+    "breast_cancer": Demo(".tsv", ("sample", *NUCLEI, "diagnosis"), write_breast_cancer),
     "pbmc68k_reduced": Demo(".h5ad", (), write_pbmc),
     "diabetes": Demo(".tsv", ("patient", *MARKERS), write_diabetes),
     "diabetes_masked": Demo(".tsv", ("patient", *MARKERS), lambda path: write_diabetes(path, mask=True)),

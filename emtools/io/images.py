@@ -1,4 +1,4 @@
-"""Micrographs: read TIFF, OME-TIFF and PNG with their channels and pixel size; write OME-TIFF with the same bytes each time."""
+"""Micrographs: read TIFF, OME-TIFF, OME-Zarr and PNG with their channels and pixel size; write OME-TIFF, the same bytes each time."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ SMALLEST_SIDE = 16  # pixels
 PRINT_RESOLUTION = 10.0  # µm: an inch-based size above it is a print resolution, not a microscope's
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG_MAGIC = b"\x89PNG"
+STORES = (".zgroup", ".zattrs", "zarr.json")  # files that a folder of zarr has
+KINDS = "TIFF, OME-TIFF, OME-Zarr or PNG"
 MICROMETRES = {
     "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "\\u00B5m": 1.0,
     "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "Å": 1e-4, "pm": 1e-6, "inch": 25400.0, "in": 25400.0,
@@ -105,14 +107,16 @@ def collected_log(name: str) -> Iterator[list[str]]:
 
 
 def kind_of(path: Path) -> str:
-    """``"tiff"`` or ``"png"``, by the first bytes of the file.
+    """``"tiff"`` or ``"png"``, by the first bytes of the file, or ``"zarr"`` for a folder that holds a store.
 
     Raises
     ------
     InputError
-        If it is neither.
+        If it is none of them.
     """
-    require_file(path, "TIFF, OME-TIFF or PNG")
+    if Path(path).is_dir() and any((Path(path) / mark).is_file() for mark in STORES):
+        return "zarr"
+    require_file(path, KINDS)
     with open(path, "rb") as file:
         head = file.read(4)
     if head in TIFF_MAGIC:
@@ -122,7 +126,7 @@ def kind_of(path: Path) -> str:
     raise InputError(
         str(path),
         "not an image that can be read here, whatever its name says",
-        "TIFF, OME-TIFF or PNG",
+        KINDS,
         "save it as TIFF",
     )
 
@@ -146,7 +150,16 @@ def read_stored(path: Path) -> Stored:
     InputError
         If the file is no image, cut off, damaged, compressed in a way that cannot be read, or too large.
     """
-    return read_tiff(path) if kind_of(path) == "tiff" else read_png(path)
+    return {"tiff": read_tiff, "png": read_png, "zarr": read_zarr}[kind_of(path)](path)
+
+
+def read_zarr(path: Path) -> Stored:
+    """The largest resolution of an OME-Zarr image, or of one of its label images (``…/labels/NAME``)."""
+    from emtools.io.ome_zarr import open_image, read_pixels
+
+    array, axes, names, size = open_image(path)
+    require_size(path, array.shape)
+    return Stored(read_pixels(path, array), axes, names, size)
 
 
 def read_tiff(path: Path) -> Stored:
@@ -293,7 +306,7 @@ def read_image(path: Path, pixel_size: float | None = None) -> Image:
     Parameters
     ----------
     path : Path
-        TIFF, OME-TIFF or PNG.
+        TIFF, OME-TIFF, OME-Zarr or PNG.
     pixel_size : float, optional
         Side of a pixel in µm, instead of what the file says.
 
@@ -364,7 +377,7 @@ def read_labels(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.int64]:
     Parameters
     ----------
     path : Path
-        TIFF, OME-TIFF or PNG (the indices of a palette are the labels).
+        TIFF, OME-TIFF, a label image of OME-Zarr (``….zarr/labels/NAME``) or PNG (the indices of a palette are the labels).
     shape : (int, int)
         Rows and columns that it must have.
 

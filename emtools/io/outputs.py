@@ -27,7 +27,7 @@ OWN = re.compile(
     r"|completed(_\d+)?\..+|conditional_sd\.tsv|imputed(_cells)?\.tsv|model\.npz"
     r"|(batch_shifts|diagnostics|dictionary|patterns)\.tsv"
     r"|cells\.(h5ad|zarr)|mixtures\.h5ad|fractions\.csv|proportions(_by_sample)?\.tsv|profiles\.tsv"
-    r"|(labels|posteriors|instances)\.ome\.tif|objects\.(csv|h5ad)"
+    r"|(labels|posteriors|instances)\.ome\.tif|objects\.(csv|h5ad|geojson)|segmentation\.ome\.zarr|classes\.(csv|h5ad)|boundaries\.json"
     r"|segments\.bed|posteriors\.tsv\.gz|motifs\.(meme|jaspar)|sites\.bed",
     re.IGNORECASE,
 )
@@ -52,10 +52,12 @@ def staged(out: Path, seal: str = SEAL) -> Iterator[Path]:
         ) from error
     try:
         yield scratch
-        made = [path.relative_to(scratch) for path in sorted(scratch.rglob("*")) if path.is_file()]
+        stores = [Path(path.name) for path in sorted(scratch.glob("*.zarr"))]  # moved in one step each
+        within = [path.relative_to(scratch) for path in sorted(scratch.rglob("*")) if path.is_file()]
+        made = stores + [path for path in within if Path(path.parts[0]) not in stores]
         stale = [name for name in earlier_outputs(target) if Path(name) not in made] if seal == SEAL else []
         (target / seal).unlink(missing_ok=True)
-        for name in (*stale, *(path.name for path in scratch.glob("*.zarr"))):
+        for name in (*stale, *stores):
             if (target / name).is_dir():
                 shutil.rmtree(target / name)
             (target / name).unlink(missing_ok=True)

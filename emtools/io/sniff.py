@@ -48,6 +48,8 @@ def sniff(path: Path, kind: Kind) -> None:
     InputError
         If the file is absent or empty, or its first bytes belong to another format.
     """
+    if kind == "image" and path.suffix.lower() == ".zarr" and path.is_dir():
+        return
     require_file(path, KINDS[kind])
     head = read_head(path)
     if not head.strip():

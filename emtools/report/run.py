@@ -186,8 +186,8 @@ def read_card(path: Path, out: Path) -> Card:
     record = read_fit(path)
     folder = path.parent
     branch = str(record["branch"])
-    mixtures = (folder / "composition.png").is_file()
-    stems = ("composition" if mixtures else FIGURES.get(branch, "convergence"), "convergence")
+    names = ("composition", FIGURES.get(branch, "convergence"), "boundary", "convergence")
+    stems = (next((name for name in names if (folder / f"{name}.png").is_file()), "convergence"), "convergence")
     figures = [link_of(folder / f"{stem}.png", out) for stem in stems]
     rows = pd.DataFrame(record.get("accuracy") or [], columns=["method", "metric", "value"])
     table = None

@@ -46,7 +46,7 @@ def test_the_howto_runs(tmp_path, monkeypatch):
         sys.modules.pop("lifetimes", None)
 
 
-@pytest.mark.parametrize("name", ["scikit_learn.md", "multiple_imputation.md", "wide_tables.md"])
+@pytest.mark.parametrize("name", ["scikit_learn.md", "multiple_imputation.md", "wide_tables.md", "segment.md"])
 def test_howtos_of_python_run(name):
     assert failures(name) == ""
 

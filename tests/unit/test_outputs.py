@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import re
 from pathlib import Path
 
@@ -49,6 +50,27 @@ def test_an_error_leaves_nothing_and_keeps_what_was_there(tmp_path):
     assert not (tmp_path / "fresh").exists()
     assert [path.name for path in old.iterdir()] == ["fit.json"]
     assert (old / "fit.json").read_text() == "kept"
+
+
+def write_store(out, chunks):
+    """A run that writes a store."""
+    with staged(out) as folder:
+        for chunk in chunks:
+            (folder / "a.zarr" / chunk).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "a.zarr" / chunk).write_text(chunk)
+        (folder / "fit.json").write_text(json.dumps({"outputs": ["fit.json", "a.zarr"]}))
+
+
+def test_a_store_appears_whole_in_place_of_the_one_before(tmp_path, monkeypatch, capsys):
+    write_store(tmp_path, ["0/0", "0/1", ".zgroup"])
+    write_store(tmp_path, ["0/0", ".zattrs"])
+    assert {path.name for path in (tmp_path / "a.zarr").rglob("*") if path.is_file()} == {"0", ".zattrs"}
+    assert capsys.readouterr().err == "", "it was replaced, not removed"
+    moves = []
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda one, two: (moves.append(Path(two).name), replace(one, two)))
+    write_store(tmp_path, ["0/0", "0/1", ".zgroup"])
+    assert moves == ["a.zarr", "fit.json"], "one step for the store, the seal last"
 
 
 def write_run(out, names):

@@ -219,10 +219,31 @@ def test_mixtures_become_a_command_line_and_their_product_an_input(here: Path) -
         build_parser().parse_args([entry.branch, entry.files["input"], "--out", entry.out, *entry.words])
 
 
+def test_tables_are_segmented_and_objects_chained(here: Path) -> None:
+    Path("x.tif").write_bytes(NUCLEI)
+    made = plan(
+        "{segment: {a: {input: x.tif}, b: {input: 'segment:a', order_by: area}, c: {input: markers.csv, truth: id},"
+        " d: {input: 'impute:e', scaling: log-z}, f: {input: 'segment:c', columns: [posterior_1, uncertainty]}},"
+        " impute: {e: {input: markers.csv, id: id}}, deconvolve: {g: {input: 'segment:c', components: 2}}}"
+    )
+    entries = {entry.name: entry for entry in made.entries}
+    assert [entries[name].tabular for name in "abcdf"] == [False, True, True, True, True]
+    assert entries["b"].files["input"] == "results/segment/a/objects.h5ad"
+    assert entries["b"].product == "results/segment/b/classes.h5ad"
+    assert dict(entries["c"].files) == {"input": "markers.csv"}
+    assert entries["c"].words == ("--truth", "id")
+    assert entries["d"].files["input"] == "results/impute/e/completed.csv"
+    assert entries["f"].files["input"] == entries["g"].files["input"] == "results/segment/c/classes.csv"
+    for entry in made.entries:
+        build_parser().parse_args([entry.branch, entry.files["input"], "--out", entry.out, *entry.words])
+    with pytest.raises(InputError, match=r"segment\.c\.truth: markers.csv has no column 'kind'"):
+        plan("{segment: {c: {input: markers.csv, truth: kind}}}")
+
+
 def test_demo_config_is_good(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(ROOT)
     assert main(["check", "config/config.yaml"]) == 0
-    assert "2 impute, 2 deconvolve, 1 segment, 1 hmm, 2 motif" in capsys.readouterr().err
+    assert "2 impute, 2 deconvolve, 2 segment, 1 hmm, 2 motif" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["a: [", "a: b: c", "- a", "\t", "3"])

@@ -22,6 +22,7 @@ DEMO = {
     "impute_pbc",
     "motif_crp",
     "motif_lambda_regions",
+    "segment_breast_cancer",
     "segment_nuclei",
 }
 ODD = "o'ther $(touch pwned) ; x.fa"

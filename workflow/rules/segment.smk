@@ -1,4 +1,4 @@
-for entry in PLAN.branch("segment"):
+for entry in [entry for entry in PLAN.branch("segment") if not entry.tabular]:
 
     rule:
         name:
@@ -45,6 +45,54 @@ for entry in PLAN.branch("segment"):
             version=VERSION,
         message:
             f"segment {entry.name}: classes and objects in {{input.input}}"
+        shell:
+            "emtools segment {input.input:q} --out {params.out:q} --seed {params.seed} --threads {threads}"
+            " {params.options:q} > {log:q} 2>&1 || [ $? -eq 3 -a -s {output.fit:q} ]"
+
+
+for entry in [entry for entry in PLAN.branch("segment") if entry.tabular]:
+
+    rule:
+        name:
+            f"segment_{entry.name}"
+        input:
+            input=entry.files["input"],
+        output:
+            [entry.product] if entry.product.endswith(".h5ad") else [],
+            f"{entry.out}/boundaries.json",
+            figures(
+                entry,
+                boundary="boundaries: K-means and mixtures",
+                convergence="convergence",
+                **(
+                    {"accuracy": "agreement with the known classes"}
+                    if "truth" in entry.given
+                    else {}
+                ),
+            ),
+            shown(entry, f"{entry.out}/classes.csv", "classes"),
+            [shown(entry, f"{entry.out}/accuracy.tsv", "accuracy")]
+            if "truth" in entry.given
+            else [],
+            fit=f"{entry.out}/fit.json",
+            page=shown(entry, f"{entry.out}/report.html", "page of the fit"),
+        log:
+            record(entry, "logs", "log"),
+        benchmark:
+            record(entry, "benchmarks", "tsv")
+        conda:
+            "../envs/emtools.yaml"
+        threads: entry.threads
+        resources:
+            mem_mb=memory(1200, 60),
+            runtime=minutes(10),
+        params:
+            out=subpath(output.fit, parent=True),
+            seed=entry.seed,
+            options=entry.words,
+            version=VERSION,
+        message:
+            f"segment {entry.name}: classes of the rows of {{input.input}}"
         shell:
             "emtools segment {input.input:q} --out {params.out:q} --seed {params.seed} --threads {threads}"
             " {params.options:q} > {log:q} 2>&1 || [ $? -eq 3 -a -s {output.fit:q} ]"

@@ -1,0 +1,176 @@
+"""OME-Zarr: read an image or a label image with its channels and pixel size; write classes, objects and posteriors (0.4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from numcodecs import Zlib
+
+from emtools.errors import InputError
+
+VERSION = "0.4"
+CHUNK = 512  # pixels on a side
+LARGEST_WHOLE = 1024  # pixels on a side above which smaller copies are added
+UNITS = {
+    "micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6, "angstrom": 1e-4,
+    "picometer": 1e-6, "inch": 25400.0,
+}  # fmt: skip
+
+Size = tuple[float, float]
+
+
+def open_image(path: Path) -> tuple[Any, str, tuple[str, ...], Size | None]:
+    """The largest resolution of the first image of a store, its axes, channel names and pixel size in µm.
+
+    Parameters
+    ----------
+    path : Path
+        Group with ``multiscales``: an image, or one of its ``labels/<name>``; OME-Zarr 0.1 to 0.5.
+
+    Returns
+    -------
+    array : zarr.Array
+        Not read yet.
+    axes : str
+        Such as ``"CYX"``.
+    channels : tuple of str
+        May be empty.
+    pixel_size : (float, float) or None
+        Height and width, None where a unit is missing.
+
+    Raises
+    ------
+    InputError
+        If the store is damaged, or no image of OME-Zarr.
+    """
+    try:
+        group = zarr.open_group(path, mode="r")
+        told = dict(group.attrs)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise damaged(path) from error
+    told = told.get("ome", told)
+    if not isinstance(told, Mapping) or not told.get("multiscales"):
+        names = sorted(name for name, _ in group.members())[:6]
+        remedy = f"name one of its groups ({', '.join(names)})" if names else "convert it to OME-Zarr"
+        raise InputError(str(path), "a zarr store, but no image of OME-Zarr (no multiscales)", "OME-Zarr", remedy)
+    try:
+        scales = told["multiscales"][0]
+        first = scales["datasets"][0]
+        array = group[first["path"]]
+        axes = [axis if isinstance(axis, str) else axis["name"] for axis in scales.get("axes", "tczyx"[-array.ndim :])]
+        units = [None if isinstance(axis, str) else axis.get("unit") for axis in scales.get("axes", [])]
+        steps = np.ones(len(axes))
+        for place in (first, scales):
+            for move in place.get("coordinateTransformations", []):
+                if move["type"] == "scale":
+                    steps = steps * np.array(move["scale"], dtype=float)
+        channels = tuple(str(c["label"]) for c in told.get("omero", {}).get("channels", []) if c.get("label"))
+        if len(axes) != array.ndim:
+            raise damaged(path)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise damaged(path) from error
+    size = None
+    sides = [axes.index(name) for name in "yx" if name in axes]
+    if len(sides) == 2 and len(units) == len(axes):
+        height, width = (float(steps[i]) * UNITS.get(str(units[i]), math.nan) for i in sides)
+        size = (height, width) if 0 < height < math.inf and 0 < width < math.inf else None
+    return array, "".join(axes).upper(), channels, size
+
+
+def damaged(path: Path) -> InputError:
+    """The failure of a store that cannot be read."""
+    return InputError(str(path), "the zarr store is damaged or incomplete", "", "copy or export it again")
+
+
+def read_pixels(path: Path, array: Any) -> npt.NDArray[Any]:
+    """All values of an array of a store.
+
+    Raises
+    ------
+    InputError
+        If a chunk is damaged.
+    """
+    try:
+        return np.asarray(array[...])
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise damaged(path) from error
+
+
+def write_ome_zarr(
+    path: Path,
+    posteriors: npt.NDArray[np.float32],
+    labels: Mapping[str, npt.NDArray[np.unsignedinteger[Any]]],
+    pixel_size: Size | None,
+    channels: Sequence[str],
+) -> None:
+    """Write posteriors as an image and label images under ``labels/<name>``; the same values give the same bytes.
+
+    Parameters
+    ----------
+    path : Path
+        Folder, named ``….ome.zarr``.
+    posteriors : ndarray, shape (K, n_rows, n_columns)
+        One channel a class.
+    labels : mapping of str to ndarray of unsigned int, shape (n_rows, n_columns)
+        Label images.
+    pixel_size : (float, float) or None
+        Height and width of a pixel in µm.
+    channels : sequence of str
+        Names of the classes, K of them.
+
+    References
+    ----------
+    Moore et al. (2021) Nat. Methods 18:1496, doi:10.1038/s41592-021-01326-w; the specification, version 0.4.
+    """
+    root = zarr.open_group(path, mode="w", zarr_format=2)
+    window = {"start": 0.0, "end": 1.0, "min": 0.0, "max": 1.0}
+    described = write_scales(root, posteriors, "posteriors", "cyx", pixel_size)
+    colors = ("0072B2", "E69F00", "009E73", "CC79A7", "56B4E9", "D55E00")
+    shown = [
+        {"label": name, "color": colors[k % len(colors)], "window": window, "active": k == len(channels) - 1}
+        for k, name in enumerate(channels)
+    ]
+    root.attrs.put({"multiscales": described, "omero": {"version": VERSION, "name": "posteriors", "channels": shown}})
+    held = root.create_group("labels")
+    held.attrs.put({"labels": list(labels)})
+    for name, values in labels.items():
+        group = held.create_group(name)
+        described = write_scales(group, values, name, "yx", pixel_size)
+        group.attrs.put({"multiscales": described, "image-label": {"version": VERSION, "source": {"image": "../../"}}})
+
+
+def write_scales(group: Any, values: npt.NDArray[Any], name: str, axes: str, pixel_size: Size | None) -> list[Any]:
+    """Arrays "0", "1", … of a group, each with every second pixel of the one before; their description."""
+    height, width = pixel_size or (1.0, 1.0)
+    datasets: list[dict[str, Any]] = []
+    level = values
+    while True:
+        step = 2 ** len(datasets)
+        shape = level.shape
+        array = group.create_array(
+            str(len(datasets)),
+            shape=shape,
+            chunks=(*(1,) * (len(shape) - 2), min(CHUNK, shape[-2]), min(CHUNK, shape[-1])),
+            dtype=level.dtype,
+            compressors=Zlib(level=1),
+            chunk_key_encoding={"name": "v2", "separator": "/"},
+            fill_value=0,
+            config={"write_empty_chunks": True},
+        )
+        array[...] = level
+        # Every second pixel: the corner of the first stays where it is, so its middle moves.
+        scale = [*(1.0,) * (len(shape) - 2), height * step, width * step]
+        datasets.append({"path": str(len(datasets)), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
+        if max(shape[-2:]) <= LARGEST_WHOLE:
+            break
+        level = np.ascontiguousarray(level[..., ::2, ::2])
+    unit = {} if pixel_size is None else {"unit": "micrometer"}
+    kinds = {"c": {"name": "c", "type": "channel"}}
+    listed = [kinds.get(axis, {"name": axis, "type": "space", **unit}) for axis in axes]
+    return [{"version": VERSION, "name": name, "axes": listed, "datasets": datasets}]

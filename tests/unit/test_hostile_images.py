@@ -1,0 +1,120 @@
+"""Images as nobody wants them: each is one clear line, a non-zero exit and nothing written, or the right answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import tifffile
+
+from emtools.cli import main
+
+RNG = np.random.default_rng(8)
+MASK = np.zeros((48, 64), dtype=bool)
+MASK[5:20, 5:22] = MASK[25:41, 30:52] = True
+GREY = RNG.poisson(20 + 100 * MASK).astype(np.uint8)
+
+
+def tiff(values: np.ndarray, **how: object) -> Callable[[Path], None]:
+    return lambda path: tifffile.imwrite(path, values, **how)
+
+
+def cut(path: Path) -> None:
+    tifffile.imwrite(path, GREY, compression="zlib")
+    path.write_bytes(path.read_bytes()[:-400])
+
+
+def palette(path: Path) -> None:
+    picture = PIL.Image.fromarray(MASK.astype(np.uint8)).convert("P")
+    picture.putpalette([10, 10, 40, 200, 180, 190])
+    picture.save(path)
+
+
+REFUSED: dict[str, tuple[str, Callable[[Path], None], tuple[str, ...]]] = {
+    "1 x 1": ("a.tif", tiff(GREY[:1, :1]), ("1 x 1 pixels", "at least 16 on each side")),
+    "one row": ("a.tif", tiff(GREY[:1]), ("1 x 64 pixels", "at least 16")),
+    "constant": ("a.tif", tiff(np.full_like(GREY, 7)), ("every pixel is 7", "check the exposure")),
+    "constant colours": ("a.png", lambda p: PIL.Image.new("RGB", (40, 40), (9, 8, 7)).save(p), ("every pixel is 9",)),
+    "all NaN": ("a.tif", tiff(np.full(GREY.shape, np.nan, np.float32)), ("row 0, column 0", "3072 such values", "crop")),
+    "one infinity": (
+        "a.tif", tiff(np.where(np.arange(3072).reshape(48, 64) == 70, np.inf, GREY).astype(np.float32)),
+        ("row 1, column 6", "1 such values"),
+    ),
+    "complex": ("a.tif", tiff(GREY.astype(np.complex64)), ("complex64", "real numbers")),
+    "channels last": (
+        "a.ome.tif", tiff(np.stack([GREY, GREY.T[:48, :].repeat(2, 1)[:, :64]], -1), metadata={"axes": "ZYX"}),
+        ("z-stack", "48 x 64 x 2", "axes CYX"),
+    ),
+    "z-stack": (
+        "a.ome.tif", tiff(np.stack([GREY] * 3), metadata={"axes": "ZYX"}, photometric="minisblack"),
+        ("a z-stack (axes ZYX, 3 x 48 x 64)", "save one plane or a projection"),
+    ),
+    "time series": (
+        "a.ome.tif", tiff(np.stack([GREY] * 3), metadata={"axes": "TYX"}, photometric="minisblack"), ("a time series",)
+    ),
+    "truncated": ("a.tif", cut, ("cut off or damaged", "copy or export it again")),
+    "text named .tif": ("a.tif", lambda p: p.write_text("no image\n" * 50) and None, ("not an image", "TIFF")),
+    "a page named .png": ("a.png", lambda p: p.write_text("<html></html>") and None, ("not an image",)),
+    "empty": ("a.tif", lambda p: p.write_bytes(b"") and None, ("the file is empty",)),
+    "a folder": ("a.tif", lambda p: p.mkdir(), ("is a folder",)),
+    "absent": ("a.tif", lambda p: None, ("no such file", "check the path")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_in_one_line_with_nothing_written(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stem, write, words = REFUSED[name]
+    path = tmp_path / stem
+    write(path)
+    before = sorted(tmp_path.iterdir())
+    assert main(["segment", str(path), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1, error
+    assert error.startswith(f"emtools: error: {path}"), error
+    for word in words:
+        assert word in error, (word, error)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def rgba(alpha: np.ndarray) -> np.ndarray:
+    planes = [GREY, RNG.poisson(30 + 60 * MASK).clip(0, 255), RNG.poisson(90 - 40 * MASK).clip(0, 255), alpha]
+    return np.stack(planes, axis=-1).astype(np.uint8)
+
+
+ANSWERED: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "plain": ("a.tif", tiff(GREY)),
+    "floats with negatives": ("a.tif", tiff(RNG.normal(-50 + 60 * MASK, 9).astype(np.float32))),
+    "tiny floats": ("a.tif", tiff((1e-6 * RNG.normal(5 + 9 * MASK, 1)).astype(np.float32))),
+    "signed integers": ("a.tif", tiff(RNG.normal(-500 + 600 * MASK, 90).astype(np.int16))),
+    "12 bit in 16": ("a.tif", tiff(RNG.poisson(400 + 2500 * MASK).clip(0, 4095).astype(np.uint16))),
+    "big endian": ("a.tif", tiff(GREY.astype(">u2"), byteorder=">")),
+    "palette": ("a.png", palette),
+    "1 bit": ("a.png", lambda p: PIL.Image.fromarray(MASK).save(p)),
+    "RGBA": ("a.png", lambda p: PIL.Image.fromarray(rgba(np.full_like(GREY, 255))).save(p)),
+    "RGBA, holes": ("a.png", lambda p: PIL.Image.fromarray(rgba(np.where(MASK, 255, 0))).save(p)),
+    "channels last, said so": (
+        "a.ome.tif",
+        tiff(np.stack([GREY, RNG.poisson(30 + 60 * MASK).astype(np.uint8)], -1), metadata={"axes": "YXC"}),
+    ),
+    "a dead channel": (
+        "a.ome.tif", tiff(np.stack([GREY, GREY * 0]), metadata={"axes": "CYX"}, photometric="minisblack")
+    ),
+    "name in the wrong": ("a.png", lambda p: tifffile.imwrite(p.with_suffix(".tif"), GREY)
+                          or (p.write_bytes(p.with_suffix(".tif").read_bytes()) and None)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+def test_answered_rightly(name: str, tmp_path: Path) -> None:
+    stem, write = ANSWERED[name]
+    write(tmp_path / stem)
+    out = tmp_path / "out"
+    assert main(["segment", str(tmp_path / stem), "--out", str(out), "--starts", "2"]) in (0, 3)
+    found = tifffile.imread(out / "labels.ome.tif") == 2
+    assert 2 * (found & MASK).sum() / (found.sum() + MASK.sum()) > 0.95, name
+    assert tifffile.imread(out / "instances.ome.tif").max() == 2
