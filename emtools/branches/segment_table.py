@@ -36,6 +36,7 @@ from emtools.plots.segment_table import Panel, draw_by_scaling, draw_planes
 HARD_STARTS = 10  # of K-means, whose end depends on its start more than that of any mixture
 MOST_CLASSES = 16
 HARD = "K-means"
+GRID = 120
 VIEW = (0.0, 99.0)  # percentiles that a figure shows, with a tenth of that beyond
 
 
@@ -321,7 +322,7 @@ def grid_of(values: Floats, logged: bool) -> Floats:
     rows = np.log(values) if logged else values
     low, high = np.percentile(rows, VIEW)
     edge = 0.1 * (high - low) or 1.0
-    line = np.linspace(low - edge, high + edge, 160)
+    line = np.linspace(low - edge, high + edge, GRID)
     return np.asarray(np.exp(line) if logged else line)
 
 

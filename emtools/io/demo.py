@@ -108,10 +108,10 @@ MEASURES = (
 NUCLEI = (*(f"mean {m}" for m in MEASURES), *(f"{m} error" for m in MEASURES), *(f"worst {m}" for m in MEASURES))
 
 DEMOS = {
-    "breast_cancer": Demo(".tsv", ("sample", *NUCLEI, "diagnosis"), write_breast_cancer),
     "pbmc68k_reduced": Demo(".h5ad", (), write_pbmc),
     "diabetes": Demo(".tsv", ("patient", *MARKERS), write_diabetes),
     "diabetes_masked": Demo(".tsv", ("patient", *MARKERS), lambda path: write_diabetes(path, mask=True)),
+    "breast_cancer": Demo(".tsv", ("sample", *NUCLEI, "diagnosis"), write_breast_cancer),
 }
 
 

@@ -11,15 +11,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.colors import ListedColormap
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from scipy.ndimage import gaussian_filter
 
+from emtools.plots.segment import save_small
 from emtools.plots.style import INK, PALETTE, Picture, color_of, save, styled
 
 Floats = npt.NDArray[np.float64]
 
 MOST_DOTS = 4000
+FEWEST = 100  # rows of which a density is drawn
 CELLS = 64
 MARKERS = ("o", "s", "D", "^", "v")
 
@@ -117,22 +119,24 @@ def draw_planes(
             f"were modelled; the highest hundredth of a feature may lie beyond the frame.{others} K-means (hard EM) cuts half-way between two means, and so depends on the units; a mixture "
             "draws a quadric (an ellipse, parabola or hyperbola) that follows the shape and the abundance of each class."
         )
-        return save(figure, folder, Picture("boundary", "Hyperplane or quadric?", caption))
+        return save_small(figure, folder, Picture("boundary", "Hyperplane or quadric?", caption))
 
 
 def fill_panel(axis: Any, points: Floats, panel: Panel, hard: Panel | None) -> None:
     """One panel: tints, density, rows, boundaries, classes."""
     xs, ys = panel.grids
-    n_classes = len(panel.means)
     for grid, name in ((xs, "x"), (ys, "y")):
         even = np.allclose(np.diff(grid, 2), 0.0, atol=1e-9 * np.ptp(grid))
         if not even:
             getattr(axis, f"set_{name}scale")("log")
-    tint = ListedColormap([color_of(k) for k in range(n_classes)])
-    best = panel.log_joint.argmax(axis=0)
-    axis.pcolormesh(xs, ys, best, cmap=tint, vmin=-0.5, vmax=n_classes - 0.5, alpha=0.16, shading="nearest",
-                    rasterized=True, linewidth=0)  # fmt: skip
-    if len(points) > MOST_DOTS or len(points) >= 100:
+            ticks = getattr(axis, f"{name}axis")
+            ticks.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if grid[-1] < 200.0 * grid[0] else (1.0,)))
+            ticks.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            ticks.set_minor_formatter(NullFormatter())
+    for k, margin in enumerate(margins(panel)):
+        if margin.max() > 0.0:
+            axis.contourf(xs, ys, margin, levels=[0.0, np.inf], colors=[color_of(k)], alpha=0.16)
+    if len(points) >= FEWEST:
         edges = [np.interp(np.linspace(0, 1, CELLS + 1), np.linspace(0, 1, len(grid)), grid) for grid in (xs, ys)]
         counts = gaussian_filter(np.histogram2d(points[:, 0], points[:, 1], bins=edges)[0], 2.0, mode="constant")
         middles = [0.5 * (edge[1:] + edge[:-1]) for edge in edges]
@@ -147,8 +151,7 @@ def fill_panel(axis: Any, points: Floats, panel: Panel, hard: Panel | None) -> N
         axis.scatter(*points[hit].T, s=12, marker="x", c=PALETTE[5], linewidths=0.8, zorder=4)
     for one, style in ((panel, {"linewidths": 1.6}), (hard, {"linewidths": 1.0, "linestyles": [(0, (3, 2))]})):
         if one is not None:
-            for k in range(n_classes - 1):
-                margin = one.log_joint[k] - np.delete(one.log_joint, k, axis=0).max(axis=0)
+            for margin in margins(one)[:-1]:
                 if margin.min() < 0.0 < margin.max():
                     axis.contour(*one.grids, margin, levels=[0.0], colors=INK, zorder=5, **style)
     for k, mean in enumerate(panel.means):
@@ -157,6 +160,12 @@ def fill_panel(axis: Any, points: Floats, panel: Panel, hard: Panel | None) -> N
         axis.plot(*mean, marker="o", ms=6, mec="white", mew=1.0, color=color_of(k), ls="none", zorder=6)
     axis.set_xlim(xs[0], xs[-1])
     axis.set_ylim(ys[0], ys[-1])
+
+
+def margins(panel: Panel) -> list[Floats]:
+    """By how much each class is ahead of the best other, nats."""
+    joint = panel.log_joint
+    return [joint[k] - np.delete(joint, k, axis=0).max(axis=0) for k in range(len(joint))]
 
 
 def draw_by_scaling(accuracy: pd.DataFrame, folder: Path) -> Picture:

@@ -28,6 +28,17 @@ def test_diabetes_is_complete_and_its_masked_twin_lacks_a_fifth(tmp_path: Path) 
     assert (tmp_path / "diabetes_masked.tsv").read_bytes() == first
 
 
+def test_nuclei_are_those_of_scikit_learn(tmp_path: Path) -> None:
+    from sklearn.datasets import load_breast_cancer
+
+    assert main(["demo", "breast_cancer", "--out", str(tmp_path / "n.tsv")]) == 0
+    table = pd.read_csv(tmp_path / "n.tsv", sep="\t")
+    data = load_breast_cancer()
+    assert tuple(table.columns) == DEMOS["breast_cancer"].columns
+    assert (table[list(data.feature_names)].to_numpy() == data.data).all()
+    assert table["diagnosis"].value_counts().to_dict() == {"benign": 357, "malignant": 212}
+
+
 def test_pbmc_is_an_h5ad_with_its_labels(tmp_path: Path) -> None:
     import h5py
 

@@ -28,8 +28,19 @@ def cut(path: Path) -> None:
 
 
 def palette(path: Path) -> None:
+    """A picture of 256 colours that are no straight line from dark to bright."""
+    picture = PIL.Image.fromarray(GREY).convert("P")
+    level = np.arange(256)
+    colours = np.stack([level, 255 * np.sqrt(level / 255), level**2 / 255], axis=1)
+    picture.putpalette(colours.round().astype(int).ravel().tolist())
+    picture.putdata(GREY.ravel().tolist())
+    picture.save(path)
+
+
+def two_colours(path: Path) -> None:
     picture = PIL.Image.fromarray(MASK.astype(np.uint8)).convert("P")
     picture.putpalette([10, 10, 40, 200, 180, 190])
+    picture.putdata(MASK.ravel().astype(int).tolist())
     picture.save(path)
 
 
@@ -38,6 +49,7 @@ REFUSED: dict[str, tuple[str, Callable[[Path], None], tuple[str, ...]]] = {
     "one row": ("a.tif", tiff(GREY[:1]), ("1 x 64 pixels", "at least 16")),
     "constant": ("a.tif", tiff(np.full_like(GREY, 7)), ("every pixel is 7", "check the exposure")),
     "constant colours": ("a.png", lambda p: PIL.Image.new("RGB", (40, 40), (9, 8, 7)).save(p), ("every pixel is 9",)),
+    "two colours": ("a.png", two_colours, ("carry the same information", "save the image without")),
     "all NaN": ("a.tif", tiff(np.full(GREY.shape, np.nan, np.float32)), ("row 0, column 0", "3072 such values", "crop")),
     "one infinity": (
         "a.tif", tiff(np.where(np.arange(3072).reshape(48, 64) == 70, np.inf, GREY).astype(np.float32)),
@@ -97,9 +109,8 @@ ANSWERED: dict[str, tuple[str, Callable[[Path], None]]] = {
     "1 bit": ("a.png", lambda p: PIL.Image.fromarray(MASK).save(p)),
     "RGBA": ("a.png", lambda p: PIL.Image.fromarray(rgba(np.full_like(GREY, 255))).save(p)),
     "RGBA, holes": ("a.png", lambda p: PIL.Image.fromarray(rgba(np.where(MASK, 255, 0))).save(p)),
-    "channels last, said so": (
-        "a.ome.tif",
-        tiff(np.stack([GREY, RNG.poisson(30 + 60 * MASK).astype(np.uint8)], -1), metadata={"axes": "YXC"}),
+    "colours plane by plane": (
+        "a.tif", tiff(np.moveaxis(rgba(GREY)[..., :3], -1, 0), photometric="rgb", planarconfig="separate")
     ),
     "a dead channel": (
         "a.ome.tif", tiff(np.stack([GREY, GREY * 0]), metadata={"axes": "CYX"}, photometric="minisblack")
