@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture as Peer
+from threadpoolctl import threadpool_limits
 
 from emtools.branches.segment_table import Options, boundaries, segmentations
 from emtools.cli import main
@@ -90,6 +92,17 @@ def test_accuracy_depends_on_the_scaling(results: Path) -> None:
     truth = pd.read_csv(results / "classes.csv")
     found = (truth["class"] == truth["known"].map({"benign": 1, "malignant": 2})).mean()
     assert values["GMM full, z-scored", "accuracy"] == pytest.approx(found, rel=1e-12)
+
+
+def test_k_means_is_at_least_as_good_as_that_of_scikit_learn(results: Path, nuclei: Path) -> None:
+    """Inertia of z-scored features; the best of ten starts of scikit-learn has accuracy 0.905, on another top."""
+    table, found = read_features(nuclei, truth="diagnosis"), pd.read_csv(results / "classes.csv")["k-means_z-scored"]
+    rows = feature_scales(table.values)[1].scaled(table.values)
+    ours = sum(((rows[found == k] - rows[found == k].mean(axis=0)) ** 2).sum() for k in (1, 2))
+    with threadpool_limits(1):
+        theirs = KMeans(2, n_init=10, random_state=0, tol=0.0, max_iter=1000).fit(rows).inertia_
+    assert ours <= theirs * (1 + 1e-12)
+    assert ours == pytest.approx(theirs, rel=1e-4)
 
 
 def test_mixtures_are_those_of_scikit_learn(small: Path, tmp_path: Path) -> None:
