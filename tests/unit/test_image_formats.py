@@ -201,7 +201,13 @@ def test_a_store_in_and_all_formats_out_agree(tmp_path: Path) -> None:
     features = json.loads((out / "objects.geojson").read_text())["features"]
     assert len(features) == objects.max() == 2
     adata = anndata.read_h5ad(out / "objects.h5ad")
-    assert list(adata.uns["spatial"]["a.ome"]["metadata"]["channels"]) == ["membrane", "DNA"]
+    (library,) = adata.uns["spatial"].values()  # as squidpy looks it up
+    assert {"images", "scalefactors"} <= set(library)
+    assert library["scalefactors"]["tissue_hires_scalef"] == 1.0
+    assert library["scalefactors"]["spot_diameter_fullres"] > 5
+    assert list(library["metadata"]["channels"]) == ["membrane", "DNA"]
+    middles = [np.argwhere(objects == label).mean(axis=0)[::-1] for label in (1, 2)]
+    np.testing.assert_allclose(adata.obsm["spatial"], middles, rtol=1e-12)
     assert json.loads((out / "fit.json").read_text())["extra"]["pixel_size_um"] == pytest.approx([0.25, 0.5])
     # A label image of the store is a truth.
     words = ["segment", str(path), "--channel", "1", "--starts", "1", "--out", str(tmp_path / "again")]

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from emtools.branches.segment_table import Options, boundaries, segmentations
 from emtools.cli import main
+from emtools.errors import InputError
 from emtools.io.feature_table import read_features
 from emtools.io.outputs import OWN
 from emtools.kernels.telling import telling_pair
@@ -239,6 +240,7 @@ def test_bad_options_leave_nothing(
     [
         ({"a": [1.0, 2.0], "b": [3.0, 4.5]}, "2 rows; at least 3"),
         ({"a": [1.0, 2.0, 1.0, 2.0, 5.0], "b": [3.0, 4.0, 3.0, 4.0, 0.0]}, "3 distinct rows for 3 classes"),
+        ({"a": [1.0, 2.0, 3.0, 4.5], "b": [2.0, 4.0, 6.0, 9.0]}, "columns b are exact functions of the others"),
         ({"a": [1.0, 2.0, np.nan, 5.0], "b": [3.0, 4.0, 1.0, 9.0]}, "missing or infinite"),
     ],
 )
@@ -270,6 +272,28 @@ def test_few_rows_are_held_by_a_prior(tmp_path: Path) -> None:
         if method.name != "K-means":
             assert (method.fit.model.prior is None) == (method.name == "GMM diagonal")
         assert method.classes.tolist() == [0] * 4 + [1] * 4
+
+
+def test_anndata_gives_layer_and_known_classes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    adata = anndata.AnnData(rng.normal(size=(20, 3)), var=pd.DataFrame(index=["a", "b", "c"]))
+    adata.layers["other"] = adata.X[:, ::-1] * 2.0
+    adata.obs["kind"] = pd.Categorical(np.repeat(["x", "y"], 10))
+    path = tmp_path / "t.h5ad"
+    adata.write_h5ad(path)
+    table = read_features(path, columns=["c", "a"], layer="other", truth="kind")
+    assert table.features == ("c", "a")
+    np.testing.assert_array_equal(table.values, 2.0 * adata.X[:, [0, 2]])
+    assert table.truth is not None
+    assert table.truth.codes.tolist() == [0] * 10 + [1] * 10
+    for more, said in (
+        ({"columns": ["d"]}, "no variable d"),
+        ({"layer": "raw"}, "no layer 'raw'; one of: other"),
+        ({"truth": "sort"}, "no column 'sort'"),
+        ({"id_column": "kind"}, "given with an AnnData file"),
+    ):
+        with pytest.raises(InputError, match=said):
+            read_features(path, **more)  # type: ignore[arg-type]
 
 
 def test_quadrics_and_densities_of_scalings() -> None:
