@@ -28,8 +28,8 @@ from emtools.io.feature_table import FeatureTable, read_features, write_classes
 from emtools.io.fitfile import plain
 from emtools.io.outputs import staged
 from emtools.kernels.agreement import adjusted_rand, contingency, matched_accuracy, one_hot
+from emtools.kernels.feature_scale import FeatureScale, feature_scales
 from emtools.kernels.telling import telling_pair
-from emtools.models.feature_scale import FeatureScale, feature_scales
 from emtools.models.mixture import Family, GaussianMixture, MixtureParams, data_prior, kmeans
 from emtools.plots.segment_table import Panel, draw_by_scaling, draw_planes
 

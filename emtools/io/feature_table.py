@@ -27,7 +27,7 @@ from emtools.io.objects import PLACE
 from emtools.io.sheets import read_sheet
 from emtools.io.unit_table import Floats, is_table, read_unit_table
 from emtools.kernels.collinear import dependent_columns
-from emtools.models.feature_scale import feature_scales
+from emtools.kernels.feature_scale import feature_scales
 
 # Columns of a table of objects that say where an object lies, how it is turned and how sure the segmentation was.
 NOT_SHAPE = (*PLACE, "orientation", "mean_posterior")

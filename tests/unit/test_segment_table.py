@@ -20,8 +20,8 @@ from emtools.cli import main
 from emtools.errors import InputError
 from emtools.io.feature_table import read_features
 from emtools.io.outputs import OWN
+from emtools.kernels.feature_scale import feature_scales
 from emtools.kernels.telling import telling_pair
-from emtools.models.feature_scale import feature_scales
 
 RESOURCES = Path(__file__).parents[2] / "resources"
 FILES = {

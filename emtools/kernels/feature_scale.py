@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from emtools.engine.protocol import Floats
+Floats = npt.NDArray[np.float64]
 
 Scaling = Literal["raw", "z-scored", "log-z"]
 
