@@ -16,7 +16,7 @@ from scipy.special import entr
 
 from emtools.branches.finish import finish
 from emtools.branches.options import RunOptions
-from emtools.branches.segment_table_page import describe
+from emtools.branches.segment_table_page import describe, full_name
 from emtools.engine.chunks import ArraySource
 from emtools.engine.protocol import Floats
 from emtools.engine.result import Fit
@@ -165,7 +165,7 @@ def run(options: Options) -> int:
                 "variances": [classes, table.features] if layout == "diagonal" else [classes],
             },
             units={"means": unit, "covariances": f"{unit}²", "variances": f"{unit}²"},
-            accuracy=accuracy,
+            accuracy=None if accuracy is None else answer_first(accuracy, chosen),
             extra={
                 "features": table.features,
                 "scaling": {
@@ -263,9 +263,15 @@ def accuracy_table(methods: Sequence[Method], truth: Labels) -> pd.DataFrame:
     for method in methods:
         k = method.shares.shape[1]
         counts = contingency(truth.codes[known], one_hot(method.classes[known], k))
-        name = f"{method.name}, {method.scale.name}"
+        name = full_name(method)
         rows += [(name, "accuracy", matched_accuracy(counts)), (name, "ARI", adjusted_rand(counts))]
     return pd.DataFrame(rows, columns=["method", "metric", "value"])
+
+
+def answer_first(accuracy: pd.DataFrame, chosen: Method) -> pd.DataFrame:
+    """The table with the rows of the answer before the others: the page of a run quotes the first."""
+    ours = accuracy["method"] == full_name(chosen)
+    return pd.concat([accuracy[ours], accuracy[~ours]], ignore_index=True)
 
 
 def boundaries(methods: Sequence[Method]) -> Iterator[dict[str, Any]]:

@@ -82,6 +82,7 @@ def test_accuracy_depends_on_the_scaling(results: Path) -> None:
     }  # fmt: skip
     for (method, scaling), value in expected.items():
         assert values[f"{method}, {scaling}", "accuracy"] == pytest.approx(value, abs=6e-4), (method, scaling)
+    assert values.index[0][0] == "GMM full, z-scored", "the answer first"
     best = {
         scaling: max(("K-means", "GMM full", "GMM diagonal"), key=lambda m: values[f"{m}, {scaling}", "accuracy"])
         for scaling in SCALINGS
