@@ -15,6 +15,7 @@ from emtools import __version__
 from emtools.branches.pool import add_parser as add_pool
 from emtools.errors import EmtoolsError, InputError
 from emtools.io.outputs import require_target
+from emtools.io.sniff import TABLES, bare_suffix
 
 EXITS = "exit status: 0 converged; 3 finished but not converged; 2 bad input or options; 1 anything else"
 OUT = "folder for the results; those of an earlier fit there are replaced, other files stay"
@@ -578,7 +579,7 @@ def route_deconvolve(chosen: dict[str, Any]) -> dict[str, Any]:
     return kept | ({"module": "emtools.branches.deconvolve_bulk"} if mixtures else {})
 
 
-FEATURES = (".csv", ".tsv", ".tab", ".txt", ".parquet", ".pq", ".xlsx", ".xlsm", ".xls", ".ods", ".h5ad")
+FEATURES = (*TABLES, ".h5ad")
 OF_TABLES = ("columns", "id", "layer", "order_by", "scaling")
 OF_IMAGES = {"weights": "equal", "channel": None, "smooth": 1.0, "smallest": 30, "pixel_size": None}
 
@@ -591,15 +592,14 @@ def route_segment(chosen: dict[str, Any]) -> dict[str, Any]:
     InputError
         If options of the other kind are given.
     """
-    name = chosen["input"].name.lower().removesuffix(".gz")
-    table = name.endswith(FEATURES)
+    table = bare_suffix(chosen["input"]) in FEATURES
     foreign: dict[str, Any] = OF_IMAGES if table else dict.fromkeys(OF_TABLES)
     given = [f"--{key.replace('_', '-')}" for key, default in foreign.items() if chosen[key] != default]
     if given:
         raise InputError(
             ", ".join(given),
             f"given with {'a table' if table else 'an image'}",
-            "an image" if table else f"a table ({', '.join(FEATURES)})",
+            f"it is for {'images' if table else 'tables'}",
             "leave it out or see emtools segment --help",
         )
     kept = {key: value for key, value in chosen.items() if key not in foreign}

@@ -13,7 +13,7 @@ from typing import Any
 
 from emtools.errors import InputError
 from emtools.io.demo import DEMOS
-from emtools.io.sniff import Kind, bare_suffix, sniff, whole_suffix
+from emtools.io.sniff import TABLES, Kind, bare_suffix, sniff, whole_suffix
 
 try:
     import yaml
@@ -42,7 +42,6 @@ PRODUCTS: dict[str, tuple[Kind, str]] = {
 }
 BRANCHES = tuple(FILES)
 SCHEMAS = Path("workflow/schemas")
-TABLES = (".csv", ".tsv", ".tab", ".txt", ".parquet", ".pq", ".xlsx", ".xlsm")
 ELSEWHERE = ("seed", "threads")
 NOUNS = {
     "string": "a string",

@@ -6,9 +6,7 @@ from pathlib import Path
 
 from emtools.io.delimited import SNIFFED_LINES, find_separator, split_cells, unquote
 from emtools.io.olink import is_olink
-from emtools.io.sniff import HEAD, bare_suffix, read_head
-
-TEXT = (".csv", ".tsv", ".tab", ".txt")
+from emtools.io.sniff import HEAD, TEXT, bare_suffix, read_head
 
 
 def table_columns(path: Path) -> tuple[str, ...] | None:

@@ -16,12 +16,11 @@ from emtools.io.cell_text import COMMA_NUMBER, NUMBER, is_missing, number_part
 from emtools.io.delimited import Delimited, read_delimited, unquote
 from emtools.io.outputs import require_file
 from emtools.io.sheets import Columns, Numbered, Numbers
-from emtools.io.sniff import bare_suffix, whole_suffix
+from emtools.io.sniff import TEXT, bare_suffix, whole_suffix
 
 if TYPE_CHECKING:
     import pyarrow
 
-TEXT = (".csv", ".tsv", ".tab", ".txt")
 PARQUET = (".parquet", ".pq")
 EXCEL = (".xlsx", ".xlsm")
 ANNDATA = (".h5ad",)

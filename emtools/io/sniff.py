@@ -16,6 +16,8 @@ KINDS = {"table": "table", "cells": "h5ad", "image": "image", "fasta": "FASTA", 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 GZIP = b"\x1f\x8b"
 TIFF = {b"II*\0": ("<I", 4), b"MM\0*": (">I", 4), b"II+\0": ("<Q", 8), b"MM\0+": (">Q", 8)}
+TEXT = (".csv", ".tsv", ".tab", ".txt")
+TABLES = (*TEXT, ".parquet", ".pq", ".xlsx", ".xlsm", ".xls", ".ods")
 HEAD = 65536
 
 

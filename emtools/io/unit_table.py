@@ -17,9 +17,9 @@ from emtools.io.cells import Cells, make_labels, require_distinct, require_finit
 from emtools.io.delimited import Delimited
 from emtools.io.h5ad import listed
 from emtools.io.markers import find_decimal, marker_values
-from emtools.io.readers import EXCEL, OLD_SHEETS, PARQUET, TEXT, read_sheet
+from emtools.io.readers import EXCEL, OLD_SHEETS, PARQUET, read_sheet
 from emtools.io.sheets import Columns, find_column, row_names
-from emtools.io.sniff import bare_suffix
+from emtools.io.sniff import TEXT, bare_suffix
 
 Floats = npt.NDArray[np.float64]
 RESERVED = ("_index",)
