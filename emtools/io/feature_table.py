@@ -24,7 +24,7 @@ from emtools.io.cells import (
 )
 from emtools.io.h5ad import listed
 from emtools.io.objects import PLACE
-from emtools.io.sheets import read_sheet
+from emtools.io.readers import read_sheet
 from emtools.io.unit_table import Floats, is_table, read_unit_table
 from emtools.kernels.collinear import dependent_columns
 from emtools.kernels.feature_scale import feature_scales
