@@ -35,6 +35,8 @@ _HOME = {
     "PoissonHMM": "emtools.models.poisson_hmm",
     "FactorAnalysis": "emtools.models.factor_analysis",
     "VariationalGaussianMixture": "emtools.models.variational_mixture",
+    "RandomField": "emtools.models.random_field",
+    "segment_planes": "emtools.segmenting.field",
     "check_model": "emtools.testing",
     "write_report": "emtools.report.own",
     "EMGaussianMixture": "emtools.estimators",

@@ -444,19 +444,25 @@ def build_parser() -> argparse.ArgumentParser:
         3,
     )
     segment.add_argument(
+        "--model",
+        choices=("field", "mixture"),
+        default="field",
+        help="what gives the answer: a random field under a smooth illumination (default), or a mixture of single pixels",
+    )
+    segment.add_argument(
         "--components", type=whole(2, 16), default=2, metavar="K", help="number of classes (default 2)"
     )
     segment.add_argument(
         "--family",
         choices=("full", "tied", "diagonal", "spherical"),
         default=None,
-        help="covariances (default: tied for an image, full for a table)",
+        help="covariances of the mixture (default: tied for an image, full for a table)",
     )
     segment.add_argument(
         "--weights",
         choices=("equal", "free"),
         default="equal",
-        help="class weights; free ones follow abundance (default equal)",
+        help="class weights of the mixture; free ones follow abundance (default equal)",
     )
     segment.add_argument(
         "--channel",
@@ -466,7 +472,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="channel that orders the classes and decides which is brightest, from 0 (default: the first)",
     )
     segment.add_argument(
-        "--smooth", type=positive_real, default=1.0, metavar="PIXELS", help="sigma of the blurred feature (default 1)"
+        "--smooth",
+        type=positive_real,
+        default=1.0,
+        metavar="PIXELS",
+        help="sigma of the blurred feature of the mixture (default 1)",
     )
     segment.add_argument(
         "--smallest", type=positive, default=30, metavar="PIXELS", help="smallest object kept (default 30)"
@@ -581,7 +591,7 @@ def route_deconvolve(chosen: dict[str, Any]) -> dict[str, Any]:
 
 FEATURES = (*TABLES, ".h5ad")
 OF_TABLES = ("columns", "id", "layer", "order_by", "scaling")
-OF_IMAGES = {"weights": "equal", "channel": None, "smooth": 1.0, "smallest": 30, "pixel_size": None}
+OF_IMAGES = {"model": "field", "weights": "equal", "channel": None, "smooth": 1.0, "smallest": 30, "pixel_size": None}
 
 
 def route_segment(chosen: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``emtools segment``: classes of pixels and the objects they form, K-means (hard EM) beside Gaussian mixtures (soft EM)."""
+"""``emtools segment``: classes of pixels and the objects they form, a random field beside mixtures, K-means and Otsu."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from skimage.filters import threshold_otsu
 
 from emtools.branches.finish import finish
 from emtools.branches.options import RunOptions
+from emtools.branches.segment_field import field_labels, field_record
 from emtools.branches.segment_page import boundary_note, counted, describe
 from emtools.engine.chunks import ArraySource
 from emtools.engine.protocol import Assign, Floats
@@ -31,6 +32,7 @@ from emtools.kernels.collinear import dependent_columns
 from emtools.kernels.objects import measure_objects
 from emtools.kernels.overlap import dice, match_objects
 from emtools.kernels.pixels import CONNECTED, brightness_partitions, pixel_features, renumber, separate_objects
+from emtools.kernels.reliability import brier_score, error_auroc
 from emtools.models.mixture import Family, GaussianMixture, MixtureParams, data_prior, kmeans
 from emtools.plots.segment import (
     GRID,
@@ -42,10 +44,13 @@ from emtools.plots.segment import (
     draw_overlay,
     draw_posterior,
 )
+from emtools.plots.segment_field import draw_levels, draw_reliability
 from emtools.plots.style import Picture
+from emtools.segmenting.field import Segmented, segment_planes
 
 MOST_CLASSES = 16
 RGB = ("red", "green", "blue")
+FIELD = "random field"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,16 +61,18 @@ class Options(RunOptions):
     ----------
     input : Path
         TIFF, OME-TIFF or PNG with one plane.
+    model : {"field", "mixture"}
+        What gives the answer: a random field, or a mixture of pixels that are independent.
     components : int
         Number of classes K, 2 to 16.
     family : {"full", "tied", "diagonal", "spherical"}
         Covariances of the mixture.
     weights : {"equal", "free"}
-        Whether a class has the same weight however few its pixels are.
+        Whether a class of the mixture has the same weight however few its pixels are.
     channel : int or None
         Channel, from 0, whose mean orders the classes; the first by default.
     smooth : float
-        Sigma in pixels of the blurred feature.
+        Sigma in pixels of the blurred feature of the mixture.
     smallest : int
         Area in pixels of the smallest object kept.
     pixel_size : float or None
@@ -75,6 +82,7 @@ class Options(RunOptions):
     """
 
     input: Path
+    model: Literal["field", "mixture"] = "field"
     components: int = 2
     family: Family = "tied"
     weights: Literal["equal", "free"] = "equal"
@@ -148,14 +156,25 @@ class Method:
     objects : ndarray of int, shape (n_rows, n_columns)
         Separate objects.
     fit : Fit or None
-        The mixture; None for a threshold.
+        The mixture or the random field; None for a threshold.
+    posterior : ndarray, shape (K, n_rows, n_columns), or None
+        Probability of each class, of a soft method.
+    field : Segmented or None
+        What else there is of a random field.
     """
 
     name: str
     boundary: str
     foreground: npt.NDArray[np.bool_]
     objects: npt.NDArray[np.int32]
-    fit: Fit[MixtureParams, Any] | None = None
+    fit: Fit[Any, Any] | None = None
+    posterior: npt.NDArray[np.floating[Any]] | None = None
+    field: Segmented | None = None
+
+    @property
+    def sees_features(self) -> bool:
+        """Whether it divides the space of the features, so that its boundary can be drawn there."""
+        return self.fit is not None and self.field is None
 
 
 def run(options: Options) -> int:
@@ -165,11 +184,10 @@ def run(options: Options) -> int:
     source = ArraySource(pixels.features)
     progress = Progress(f"segment {options.input.name}")
     methods = segmentations(options, pixels, chosen, source, progress)
-    best = methods[0].fit
+    best, posterior = methods[0].fit, methods[0].posterior
     assert best is not None
+    assert posterior is not None
     progress.close(best.summary)
-    shape = (options.components, *pixels.shape)
-    posterior = chosen.responsibilities(best.params, pixels.features).T.reshape(shape)
     columns = measure_objects(methods[0].objects, pixels.image.values, posterior[-1], pixels.image.pixel_size)
     accuracy = None if pixels.truth is None else accuracy_table(methods, pixels.truth)
     with staged(options.out) as folder:
@@ -183,8 +201,7 @@ def run(options: Options) -> int:
         write_viewers(folder, posterior, methods[0].objects, columns, size, names)
         pictures = draw(pixels, methods, posterior, accuracy, folder)
         page = describe(options, pixels, methods, posterior, columns, accuracy, pictures)
-        classes = [f"class {k + 1}" for k in range(options.components)]
-        square = [pixels.names, pixels.names]
+        labels, units = named_parameters(options, pixels)
         return finish(
             folder,
             best,
@@ -192,16 +209,26 @@ def run(options: Options) -> int:
             options,
             branch="segment",
             inputs=[path for path in (options.input, options.truth) if path is not None],
-            labels={
-                "weights": [classes],
-                "means": [classes, pixels.names],
-                "covariances": square if options.family == "tied" else [classes, *square],
-                "variances": [classes, pixels.names] if options.family == "diagonal" else [classes],
-            },
-            units={"means": "√intensity", "covariances": "intensity", "variances": "intensity"},
+            labels=labels,
+            units=units,
             accuracy=accuracy,
             extra=record(pixels, methods),
         )
+
+
+def named_parameters(options: Options, pixels: Pixels) -> tuple[dict[str, list[Sequence[str]]], dict[str, str]]:
+    """Names along the axes of the parameters of the answer, and their units."""
+    classes = [f"class {k + 1}" for k in range(options.components)]
+    if options.model == "field":
+        return field_labels(classes, pixels.image.channels)
+    square = [pixels.names, pixels.names]
+    labels: dict[str, list[Sequence[str]]] = {
+        "weights": [classes],
+        "means": [classes, pixels.names],
+        "covariances": [*square] if options.family == "tied" else [classes, *square],
+        "variances": [classes, pixels.names] if options.family == "diagonal" else [classes],
+    }
+    return labels, {"means": "√intensity", "covariances": "intensity", "variances": "intensity"}
 
 
 def chosen_model(options: Options, pixels: Pixels) -> GaussianMixture:
@@ -284,7 +311,7 @@ def require_distinct_features(options: Options, features: Floats, names: Sequenc
 def segmentations(
     options: Options, pixels: Pixels, chosen: GaussianMixture, source: ArraySource, progress: Progress | None = None
 ) -> list[Method]:
-    """The chosen mixture, K-means, the mixture with nothing held equal where that is not the chosen one, and Otsu's."""
+    """The answer first: the random field and the mixture, K-means, the mixture with nothing held equal, and Otsu's."""
     k, d = chosen.n_components, chosen.n_features
     hard = kmeans(k, d, chosen.order_by, variance=float(pixels.features.var(axis=0).mean()))
     clusters = fitted_or_none(options, hard, source)
@@ -292,8 +319,13 @@ def segmentations(
     n_ranked = options.starts - 1 if labels else options.starts
     labels += brightness_partitions(pixels.features[:, 2 * pixels.channel + 1], k, n_ranked)
     init = [chosen.from_labels(pixels.features, partition) for partition in labels]
-    best = fit(chosen, source, init=init, on_pass=progress, checkpoint=options.checkpoint, **options.climbing)
-    found = [by_fit(options, pixels, best)]
+    if options.model == "field":
+        found = [by_field(options, pixels, progress)]
+        mixture = fitted_or_none(options, chosen, source, init)
+        found += [] if mixture is None else [by_fit(options, pixels, mixture)]
+    else:
+        best = fit(chosen, source, init=init, on_pass=progress, checkpoint=options.checkpoint, **options.climbing)
+        found = [by_fit(options, pixels, best)]
     if clusters is not None:
         found.append(by_fit(options, pixels, clusters))
     if chosen.family != "full" or chosen.equal_weights:
@@ -318,11 +350,28 @@ def fitted_or_none(
         return None
 
 
+def by_field(options: Options, pixels: Pixels, progress: Progress | None = None) -> Method:
+    """Segmentation by a random field."""
+    found = segment_planes(
+        pixels.image.values,
+        options.components,
+        order_by=pixels.channel,
+        on_pass=progress,
+        checkpoint=options.checkpoint,
+        **options.climbing,
+    )
+    foreground = found.posterior.argmax(axis=0) == options.components - 1
+    objects = separate_objects(foreground, options.smallest)
+    return Method(FIELD, "level of its surroundings", foreground, objects, found.fit, found.posterior, found)
+
+
 def by_fit(options: Options, pixels: Pixels, fitted: Fit[MixtureParams, Any]) -> Method:
     """Segmentation by a fitted mixture."""
     model = fitted.model
     hard = model.fixed_variance is not None
-    classes = model.log_joint(fitted.params, pixels.features).argmax(axis=1)
+    joint = model.log_joint(fitted.params, pixels.features)
+    classes = joint.argmax(axis=1)
+    posterior = None if hard else model.responsibilities(fitted.params, pixels.features).T
     weights = "equal" if model.equal_weights else "free"
     return separated(
         options,
@@ -330,6 +379,7 @@ def by_fit(options: Options, pixels: Pixels, fitted: Fit[MixtureParams, Any]) ->
         "hyperplane" if hard or model.family == "tied" else "quadric",
         (classes == model.n_components - 1).reshape(pixels.shape),
         fitted,
+        None if posterior is None else posterior.reshape(-1, *pixels.shape),
     )
 
 
@@ -339,9 +389,10 @@ def separated(
     boundary: str,
     foreground: npt.NDArray[np.bool_],
     fitted: Fit[MixtureParams, Any] | None = None,
+    posterior: Floats | None = None,
 ) -> Method:
     """A method by its foreground; all of them separate touching objects alike."""
-    return Method(name, boundary, foreground, separate_objects(foreground, options.smallest), fitted)
+    return Method(name, boundary, foreground, separate_objects(foreground, options.smallest), fitted, posterior)
 
 
 def accuracy_table(methods: Sequence[Method], truth: npt.NDArray[np.integer[Any]]) -> pd.DataFrame:
@@ -356,10 +407,25 @@ def accuracy_table(methods: Sequence[Method], truth: npt.NDArray[np.integer[Any]
             (method.name, "object recall", found.recall),
             (method.name, "objects found", float(found.n_matched)),
         ]
+        if method.posterior is not None:
+            wrong = method.foreground != (truth > 0)
+            unsure = unsureness(method.posterior)
+            rows += [
+                (method.name, "Brier score", brier_score(method.posterior[-1], truth > 0)),
+                (method.name, "errors found by the uncertainty", error_auroc(unsure, wrong)),
+            ]
     return pd.DataFrame(rows, columns=["method", "metric", "value"])
 
 
-def write_images(folder: Path, posterior: Floats, objects: npt.NDArray[np.int32], image: Image) -> None:
+def unsureness(posterior: npt.NDArray[np.floating[Any]]) -> Floats:
+    """Probability that the likeliest class is the wrong one, exact where it is small, shape (n_rows, n_columns)."""
+    ranked = np.sort(posterior.astype(np.float64), axis=0)
+    return np.asarray(ranked[:-1].sum(axis=0))
+
+
+def write_images(
+    folder: Path, posterior: npt.NDArray[np.floating[Any]], objects: npt.NDArray[np.int32], image: Image
+) -> None:
     """Classes, posteriors and objects as OME-TIFF."""
     k = len(posterior)
     labels = posterior.argmax(axis=0) + 1
@@ -394,6 +460,9 @@ def record(pixels: Pixels, methods: Sequence[Method]) -> dict[str, Any]:
     for method in methods:
         if method.fit is None:
             continue
+        if method.field is not None:
+            boundaries[method.name] = method.fit.model.boundaries(method.fit.params)
+            continue
         pairs = []
         for pair in method.fit.model.boundaries(method.fit.params):
             form: dict[str, Any] = {"first": pair["first"] + 1, "second": pair["second"] + 1}
@@ -414,11 +483,15 @@ def record(pixels: Pixels, methods: Sequence[Method]) -> dict[str, Any]:
         "channels": pixels.image.channels,
         "boundaries": boundaries,
         "rivals": others,
-    }
+    } | ({} if methods[0].field is None else {"scale": field_record(methods[0].field, pixels.image.channels)})
 
 
 def draw(
-    pixels: Pixels, methods: Sequence[Method], posterior: Floats, accuracy: pd.DataFrame | None, folder: Path
+    pixels: Pixels,
+    methods: Sequence[Method],
+    posterior: npt.NDArray[np.floating[Any]],
+    accuracy: pd.DataFrame | None,
+    folder: Path,
 ) -> list[Picture]:
     """The figures of the answer."""
     scores: dict[str, str] = {}
@@ -439,8 +512,10 @@ def draw(
         draw_overlay(
             pixels.plane if pixels.colours is None else pixels.colours, panels, pixels.truth, size, folder, note
         ),
-        draw_posterior(posterior[-1], 1.0 - posterior.max(axis=0), size, folder, pixels.brightest),
+        draw_posterior(posterior[-1], unsureness(posterior), size, folder, pixels.brightest, methods[0].field is None),
     ]
+    if methods[0].field is not None:
+        pictures.append(draw_levels(methods[0].field, pixels.channel, size, folder))
     columns = [2 * pixels.channel, 2 * pixels.channel + 1]
     values = pixels.features[:, columns]
     low, high = np.percentile(values, [0.0, 99.95], axis=0)
@@ -449,7 +524,7 @@ def draw(
         np.linspace(low[0] - edge[0], high[0] + edge[0], GRID),
         np.linspace(low[1] - edge[1], high[1] + edge[1], GRID),
     )
-    mixtures = [m for m in (hard, *(m for m in methods if m is not hard)) if m.fit is not None]
+    mixtures = [m for m in (hard, *(m for m in methods if m is not hard)) if m.sees_features]
     regions = [plane_regions(pixels, method, grid) for method in mixtures]
     names = (f"{pixels.names[columns[0]]} of the pixel", f"{pixels.names[columns[0]]} of its surroundings (blurred)")
     n_others = pixels.features.shape[1] - len(columns)
@@ -460,4 +535,6 @@ def draw(
     if accuracy is not None and pixels.truth is not None:
         n_true = int(pixels.truth.max())
         pictures.append(draw_accuracy(accuracy, ("Dice", "object F1"), n_true, folder))
+        soft = {m.name: m.posterior[-1] for m in methods if m.posterior is not None}
+        pictures.append(draw_reliability(soft, pixels.truth > 0, folder))
     return pictures

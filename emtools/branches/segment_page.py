@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from emtools.engine.protocol import Floats
+from emtools.branches.segment_field import field_note, field_text
 from emtools.kernels.objects import Columns
 from emtools.plots.segment import class_name
 from emtools.plots.style import Picture
@@ -17,6 +18,8 @@ from emtools.report.page import Page, Table
 if TYPE_CHECKING:
     from emtools.branches.segment import Method, Options, Pixels
 
+Reals = npt.NDArray[np.floating[Any]]
+
 DARKEST = 1.0  # per cent of the pixels
 UNSURE = 0.1
 APART = 20.0  # per cent of the pixels
@@ -24,6 +27,8 @@ APART = 20.0  # per cent of the pixels
 REFERENCES = (
     "Dempster, Laird & Rubin (1977) J. R. Stat. Soc. B 39:1, doi:10.1111/j.2517-6161.1977.tb01600.x (EM).",
     "Celeux & Govaert (1992) Comput. Stat. Data Anal. 14:315, doi:10.1016/0167-9473(92)90042-E (K-means as hard EM).",
+    "Zhang, Brady & Smith (2001) IEEE Trans. Med. Imaging 20:45, doi:10.1109/42.906424 (random field and illumination in EM).",
+    "Huber et al. (2002) Bioinformatics 18:S96, doi:10.1093/bioinformatics/18.suppl_1.S96 (the arsinh scale).",
     "Bartlett (1936) Suppl. J. R. Stat. Soc. 3:68, doi:10.2307/2983678 (the square root of counts).",
     "Otsu (1979) IEEE Trans. Syst. Man Cybern. 9:62, doi:10.1109/TSMC.1979.4310076 (threshold).",
     "Meyer (1994) Signal Process. 38:113, doi:10.1016/0165-1684(94)90060-4 (watershed).",
@@ -83,12 +88,12 @@ def comparison(pixels: Pixels, methods: Sequence[Method], accuracy: pd.DataFrame
     )
     if accuracy is not None:
         wide = accuracy.pivot(index="method", columns="metric", values="value").loc[frame["method"]]
-        for metric in ("Dice", "object F1", "object precision", "object recall"):
+        for metric in ("Dice", "object F1", "object precision", "object recall", "Brier score"):
             frame[metric.replace("object p", "p").replace("object r", "r")] = wide[metric].to_numpy()
     return frame
 
 
-def class_table(pixels: Pixels, posterior: Floats) -> pd.DataFrame:
+def class_table(pixels: Pixels, posterior: Reals) -> pd.DataFrame:
     """One row per class."""
     k = len(posterior)
     labels = posterior.argmax(axis=0)
@@ -116,7 +121,7 @@ def describe(
     options: Options,
     pixels: Pixels,
     methods: Sequence[Method],
-    posterior: Floats,
+    posterior: Reals,
     columns: Columns,
     accuracy: pd.DataFrame | None,
     pictures: Sequence[Picture],
@@ -145,6 +150,8 @@ def describe(
             f" Caution: K-means finds {int(hard.objects.max())} and puts {differ:.0f} % of the pixels on the other side; "
             "look at the figure before believing either."
         )
+    if best.field is not None:
+        lead += f" {field_note(best.field)}"
     areas = columns["area"] if size is None else columns["area_um2"]
     unit = "pixels" if size is None else "µm²"
     unsure = 100.0 * float((1.0 - posterior.max(axis=0) > UNSURE).mean())
@@ -178,7 +185,7 @@ def describe(
         facts=facts,
         pictures=pictures,
         tables=tables,
-        methods=methods_text(options, pixels),
+        methods=methods_text(options, pixels, best),
         references=REFERENCES,
         files={
             "labels.ome.tif": "class of each pixel, 1 the darkest",
@@ -194,8 +201,8 @@ def describe(
     )
 
 
-def methods_text(options: Options, pixels: Pixels) -> str:
-    """The paragraph of a methods section."""
+def methods_text(options: Options, pixels: Pixels, best: Method) -> str:
+    """The paragraphs of a methods section."""
     weights = "equal class weights" if options.weights == "equal" else "free class weights"
     covariance = {
         "tied": "one covariance shared by all classes",
@@ -204,13 +211,22 @@ def methods_text(options: Options, pixels: Pixels) -> str:
         "spherical": "a spherical covariance for each class",
     }[options.family]
     notes = "".join(f" Note: {note}." for note in pixels.image.notes)
+    rivals = mixture_text(options, pixels, covariance, weights)
+    if best.field is None:
+        return rivals + notes
+    answer = field_text(best.field, pixels.image.channels, options.components, options.smallest, pixels.brightest)
+    return f"{answer} For comparison: {rivals}{notes}"
+
+
+def mixture_text(options: Options, pixels: Pixels, covariance: str, weights: str) -> str:
+    """How the mixture and K-means were fitted."""
     return (
-        f"Each pixel is described by the square root of its intensity, which evens out the noise of photon counts, and by "
+        f"each pixel is described by the square root of its intensity, which evens out the noise of photon counts, and by "
         f"the same after a Gaussian blur (sigma {options.smooth:g} pixels), per channel. A mixture of {options.components} "
         f"Gaussians with {covariance} and {weights} was fitted by EM from {options.starts} starts (the partition of "
         "K-means, and cuts by brightness), with a weak inverse-Wishart prior on the covariances; classes are "
         f"ordered by the mean of {pixels.names[2 * pixels.channel]}. K-means is the hard-assignment limit with one fixed spherical variance, in the same code. The pixels of the "
         f"{pixels.brightest} form the objects: holes up to {options.smallest} pixels filled, touching objects separated by a "
         f"watershed on the distance to the background, pieces below {options.smallest} pixels removed. Standard errors take "
-        f"pixels for independent, which neighbours are not, and are too small.{notes}"
+        f"pixels for independent, which neighbours are not, and are too small."
     )

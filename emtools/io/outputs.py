@@ -19,7 +19,7 @@ SEAL = "fit.json"
 LONGEST_NAME = 255
 FIGURES = (
     "accuracy|batches|boundary|composition|confusion|convergence|correlations|explained|factors|heatmap|imputed"
-    "|information|logo|missingness|overimputed|overlay|parameters|posterior|profiles|proportions|reference|reliability"
+    "|information|levels|logo|missingness|overimputed|overlay|parameters|posterior|profiles|proportions|reference|reliability"
     "|selection|shrinkage|sites|track|types"
 )
 OWN = re.compile(

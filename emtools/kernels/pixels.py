@@ -98,6 +98,12 @@ def fill_small_holes(foreground: Mask, largest: int) -> Mask:
     return np.asarray(foreground | fill[holes])
 
 
+def typical_radius(areas: npt.NDArray[np.integer[Any]], smallest: int) -> float:
+    """Radius in pixels of a disc as large as the median of the areas from `smallest` on; 0 where there are none."""
+    large = areas[areas >= smallest]
+    return float(np.sqrt(np.median(large) / np.pi)) if len(large) else 0.0
+
+
 def separate_objects(foreground: Mask, smallest: int) -> Objects:
     """Number the objects of a foreground, cutting those that touch by a watershed on the distance to the background.
 
@@ -124,12 +130,11 @@ def separate_objects(foreground: Mask, smallest: int) -> Objects:
     parts, _ = ndimage.label(filled, structure=CONNECTED)
     areas = np.bincount(parts.ravel())
     areas[0] = 0
-    large = areas[areas >= smallest]
-    if not len(large):
+    radius = typical_radius(areas, smallest)
+    if radius == 0.0:
         return np.zeros(foreground.shape, dtype=np.int32)
     filled &= (areas >= smallest)[parts]
     parts[~filled] = 0
-    radius = float(np.sqrt(np.median(large) / np.pi))
     distance = ndimage.gaussian_filter(ndimage.distance_transform_edt(filled), 1.0)
     peaks = peak_local_max(  # type: ignore[no-untyped-call]
         distance, min_distance=max(2, round(radius / 2)), labels=parts, exclude_border=False

@@ -204,6 +204,7 @@ def draw_posterior(
     pixel_size: tuple[float, float] | None,
     folder: Path,
     brightest: str = "brightest class",
+    independent: bool = True,
 ) -> Picture:
     """Probability of the brightest class, and the probability that the label of a pixel is wrong.
 
@@ -217,6 +218,8 @@ def draw_posterior(
         Where the figure goes.
     brightest : str
         What to call that class.
+    independent : bool
+        Whether the model takes pixels for independent.
     """
     n_rows, n_columns = foreground.shape
     step = thinned((n_rows, n_columns))
@@ -240,8 +243,9 @@ def draw_posterior(
             f"Left: posterior probability of each of the {n_rows * n_columns:,} pixels to belong to the {brightest}. "
             f"Right: 1 − the largest posterior, the model's own probability that the label is wrong; it is above 0.1 for "
             f"{unsure:.1f} % of the pixels. Bright rims say where an outline could lie elsewhere; a bright interior says "
-            "that the object itself is in doubt. The model takes pixels for independent, so that it is surer than it "
-            "should be."
+            "that the object itself is in doubt. The model "
+            + ("takes pixels for independent" if independent else "treats its neighbours as if they were known")
+            + ", so that it is surer than it should be."
         )
         return save_small(figure, folder, Picture("posterior", "How sure is each pixel?", caption))
 

@@ -656,3 +656,23 @@ def bulk_mixture() -> Case:
     weighted, replicated = weighted_rows(table, rng.integers(1, 4, size=60))
     model = BulkMixture(4, 3, strengths=(1.0, 8.0), dispersions=(1.0, 4.0))
     return Case(model, lambda n: ArraySource(table, chunk_rows=60 // n), weighted, replicated)
+
+
+@case
+def random_field() -> Case:
+    """An image with its neighbours given, whole and in strips: then the E-step is exact."""
+    from emtools.engine.chunks import ListSource
+    from emtools.kernels.field import grid
+    from emtools.models.random_field import Plane, RandomField
+
+    rng, shape = np.random.default_rng(3), (12, 9)
+    bright = rng.random(shape) < 0.4
+    given = np.stack([~bright, bright]) + rng.normal(0.0, 0.5, (2, *shape))
+    values = (1.0 + 2.0 * bright + rng.normal(0.0, 0.7, shape))[None]
+    rows, columns = grid(*shape)
+
+    def source(n: int) -> ListSource[Plane]:
+        cuts = [slice(i * 12 // n, (i + 1) * 12 // n) for i in range(n)]
+        return ListSource([Plane(values[:, c], i, given[:, c], (rows[c], columns)) for i, c in enumerate(cuts)], 1)
+
+    return Case(RandomField(2, 1), source)

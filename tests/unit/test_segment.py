@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import anndata
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 import tifffile
 
-from emtools.branches.segment import Options, chosen_model, read_pixels, segmentations
+from emtools.branches.segment import Options, by_field, chosen_model, read_pixels, segmentations
 from emtools.cli import main
 from emtools.engine.chunks import ArraySource
 from emtools.io.outputs import OWN
@@ -19,7 +20,8 @@ from emtools.io.outputs import OWN
 RESOURCES = Path(__file__).parents[2] / "resources"
 FILES = {
     "labels.ome.tif", "posteriors.ome.tif", "instances.ome.tif", "objects.csv", "objects.h5ad", "fit.json", "report.html",
-    "objects.geojson", "segmentation.ome.zarr", "accuracy.tsv", *(f"{stem}.{kind}" for stem in ("overlay", "posterior", "boundary", "accuracy", "convergence")
+    "objects.geojson", "segmentation.ome.zarr", "accuracy.tsv",
+    *(f"{stem}.{kind}" for stem in ("overlay", "posterior", "levels", "boundary", "accuracy", "reliability", "convergence")
                       for kind in ("svg", "png")),
 }  # fmt: skip
 
@@ -39,6 +41,15 @@ def crop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def results(crop: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out")
     assert main(["segment", str(crop[0]), "--out", str(out), "--truth", str(crop[1])]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def mixed(crop: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The mixture as the answer, with a tolerance that leaves its starts apart."""
+    out = tmp_path_factory.mktemp("mixed")
+    words = ["segment", str(crop[0]), "--out", str(out), "--model", "mixture", "--tol", "0.5", "--algorithm", "em"]
+    assert main(words) == 0
     return out
 
 
@@ -72,23 +83,35 @@ def test_files_and_formats(results: Path) -> None:
 
 def test_accuracy_of_all_methods_and_their_order(results: Path) -> None:
     table = pd.read_csv(results / "accuracy.tsv", sep="\t").pivot(index="method", columns="metric", values="value")
-    assert {"K-means", "Otsu", "GMM tied, equal weights", "GMM full, free weights"} == set(table.index)
-    assert table.loc["GMM tied, equal weights", "Dice"] > 0.8
-    assert table.loc["GMM tied, equal weights", "object F1"] > 0.6
+    assert {"random field", "K-means", "Otsu", "GMM tied, equal weights", "GMM full, free weights"} == set(table.index)
+    assert table.loc["random field", "Dice"] > 0.85
+    assert table.loc["random field", "object F1"] > 0.7
+    assert table.loc["random field", "Brier score"] < table.loc["GMM full, free weights", "Brier score"] / 3
     assert table["Dice"].between(0, 1).all()
 
 
-def test_boundaries_decide_as_the_labels_do(results: Path, crop: tuple[Path, Path]) -> None:
+def test_scale_is_told_and_the_certificate_holds(results: Path) -> None:
+    record = json.loads((results / "fit.json").read_text())
+    assert record["model"]["name"] == "random_field"
+    assert record["status"] == "converged"
+    assert record["extra"]["scale"]["intensity"]["scale"] > 0.0
+    (pair,) = record["extra"]["boundaries"]["random field"]
+    means = np.ravel(record["parameters"]["means"]["value"])
+    assert pair["b"][0] * means.mean() + pair["c"] == pytest.approx(0.0, abs=1e-9)
+    assert np.min(record["parameters"]["means"]["se"]) > 0.0
+
+
+def test_boundaries_decide_as_the_labels_do(mixed: Path, crop: tuple[Path, Path]) -> None:
     from emtools.io.images import read_image
     from emtools.kernels.pixels import pixel_features
 
     features = pixel_features(read_image(crop[0]).values, 1.0)
-    record = json.loads((results / "fit.json").read_text())
+    record = json.loads((mixed / "fit.json").read_text())
     (pair,) = record["extra"]["boundaries"]["GMM tied, equal weights"]
     assert (pair["first"], pair["second"]) == (1, 2)
     np.testing.assert_allclose(pair["A"], 0.0, atol=1e-12)
     darker = features @ np.array(pair["b"]) + pair["c"] > 0
-    np.testing.assert_array_equal(np.where(darker, 1, 2), tifffile.imread(results / "labels.ome.tif").ravel())
+    np.testing.assert_array_equal(np.where(darker, 1, 2), tifffile.imread(mixed / "labels.ome.tif").ravel())
     (line,) = record["extra"]["boundaries"]["K-means"]
     means = np.array(record["extra"]["rivals"]["K-means"]["parameters"]["means"])
     nearest = ((features[:, None] - means) ** 2).sum(axis=2).argmin(axis=1)
@@ -105,16 +128,23 @@ def test_threads_cannot_change_a_byte(results: Path, crop: tuple[Path, Path], tm
     assert before.keys() == after.keys()
 
 
-@pytest.mark.parametrize("components", [2, 3])
-def test_labels_mean_the_same_for_every_seed(crop: tuple[Path, Path], tmp_path: Path, components: int) -> None:
+@pytest.mark.parametrize(("model", "components"), [("mixture", 2), ("mixture", 3), ("field", 2), ("field", 3)])
+def test_labels_mean_the_same_for_every_seed(
+    crop: tuple[Path, Path], tmp_path: Path, model: Literal["field", "mixture"], components: int
+) -> None:
     seen = []
-    for seed in range(5):
-        options = Options(input=crop[0], out=tmp_path, seed=seed, starts=4 - components, components=components)
+    for seed in range(5 if model == "mixture" else 20):
+        options = Options(
+            input=crop[0], out=tmp_path, model=model, seed=seed, starts=4 - components, components=components
+        )
         pixels = read_pixels(options)
-        model = chosen_model(options, pixels)
-        found = segmentations(options, pixels, model, ArraySource(pixels.features))[0]
-        assert found.fit is not None
-        seen.append(model.log_joint(found.fit.params, pixels.features).argmax(axis=1))
+        if model == "field":
+            posterior = by_field(options, pixels).posterior
+        else:
+            chosen = chosen_model(options, pixels)
+            posterior = segmentations(options, pixels, chosen, ArraySource(pixels.features))[0].posterior
+        assert posterior is not None
+        seen.append(posterior.argmax(axis=0).ravel())
     brightness = tifffile.imread(crop[0]).ravel()
     means = [brightness[seen[0] == k].mean() for k in range(components)]
     assert means == sorted(means)
@@ -205,9 +235,8 @@ def test_colours_are_named(tmp_path: Path) -> None:
     assert "in its colours" in page
 
 
-def test_starts_within_the_tolerance_are_one_optimum(crop: tuple[Path, Path], tmp_path: Path) -> None:
-    assert main(["segment", str(crop[0]), "--out", str(tmp_path / "out"), "--tol", "0.5", "--algorithm", "em"]) == 0
-    record = json.loads((tmp_path / "out" / "fit.json").read_text())
+def test_starts_within_the_tolerance_are_one_optimum(mixed: Path) -> None:
+    record = json.loads((mixed / "fit.json").read_text())
     ends = [start["objective"] for start in record["starts"]]
     assert 1e-3 < max(ends) - min(ends) < 1.0, "apart by more than 1e-3 nats, by less than twice the tolerance"
     assert [start["optimum"] for start in record["starts"]] == [1, 1, 1]

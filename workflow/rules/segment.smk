@@ -17,7 +17,15 @@ for entry in [entry for entry in PLAN.branch("segment") if not entry.tabular]:
                 boundary="boundaries: K-means and mixture",
                 convergence="convergence",
                 **(
-                    {"accuracy": "found and true objects"}
+                    {}
+                    if "mixture" in entry.words
+                    else {"levels": "scale and illumination"}
+                ),
+                **(
+                    {
+                        "accuracy": "found and true objects",
+                        "reliability": "whether probabilities come true",
+                    }
                     if "truth" in entry.given
                     else {}
                 ),

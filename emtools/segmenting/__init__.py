@@ -1,0 +1,1 @@
+"""Classes of the pixels of an image."""

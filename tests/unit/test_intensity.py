@@ -1,0 +1,101 @@
+"""Noise, background and scale of a micrograph, on images where they are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import binary_dilation
+
+from emtools.kernels.intensity import (
+    EVEN,
+    background_of,
+    levels_of,
+    noise_level,
+    rounding_of,
+    separated_means,
+    stabilise,
+    terms,
+)
+from emtools.segmenting.field import segment_planes
+
+
+def discs(shape: tuple[int, int] = (90, 120)) -> np.ndarray:
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    return sum((rows - i) ** 2 + (columns - j) ** 2 < 80 for i in (15, 45, 75) for j in (15, 45, 75, 105)) > 0
+
+
+def test_noise_is_found_beside_objects() -> None:
+    rng = np.random.default_rng(0)
+    for sd in (0.5, 20.0):
+        assert noise_level(50.0 * discs() + rng.normal(100.0, sd, (90, 120))) == pytest.approx(sd, rel=0.2)
+
+
+def test_background_bends_below_the_objects() -> None:
+    wanted = np.array([30.0, 3.0, -2.0, 1.5, 0.5, -2.5])
+    level = (terms(90, 120) @ wanted).reshape(90, 120)
+    image = level + 40.0 * discs() + np.random.default_rng(0).normal(0.0, 1.0, level.shape)
+    found, spread = background_of(image)
+    assert np.abs((terms(90, 120) @ found).reshape(90, 120) - level).max() < 0.6
+    assert spread == pytest.approx(1.0, rel=0.15)
+
+
+def test_scale_is_straight_near_the_background_and_logarithmic_above() -> None:
+    image = np.random.default_rng(0).normal(20.0, 0.5, (90, 120))
+    image[discs()] += 200.0
+    image[:, 60:][discs()[:, 60:]] += 200.0
+    levels = levels_of(image)
+    scaled = stabilise(image, levels)
+    centres = discs() & (stabilise(image, levels) > 0)
+    dim, bright = (np.median(scaled[:, part][centres[:, part]]) for part in (slice(0, 60), slice(60, None)))
+    assert bright - dim == pytest.approx(np.log(2.0), abs=0.03)
+    ground = ~binary_dilation(discs(), iterations=3)
+    assert scaled[ground].std() < 2.0 / EVEN
+    assert np.median(scaled[ground]) == pytest.approx(0.0, abs=0.02)
+
+
+def test_background_cut_at_zero_is_no_noise_at_all() -> None:
+    """Haze of one grey value beside a background that is 0 everywhere is not what is bright."""
+    image = np.round(np.where(discs(), 60.0, 0.0) + (np.random.default_rng(0).random((90, 120)) < 0.3))
+    levels = levels_of(image)
+    assert levels.spread >= rounding_of(image) == pytest.approx(1.0 / np.sqrt(12.0))
+    found = segment_planes(image[None], certificate=False).posterior[1] > 0.5
+    assert 2.0 * (found & discs()).sum() / (found.sum() + discs().sum()) > 0.95
+
+
+def test_blur_grows_with_the_noise_and_not_without_it() -> None:
+    rng = np.random.default_rng(0)
+    blurs = [levels_of(50.0 * discs() + rng.normal(20.0, sd, (90, 120))).blur for sd in (0.5, 10.0, 25.0)]
+    assert blurs[0] == 0.5
+    assert blurs[0] < blurs[1] < blurs[2] <= 3.0
+
+
+def test_means_of_clusters_along_a_line() -> None:
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(m, 0.1, n) for m, n in ((0.0, 5000), (1.0, 400), (3.0, 100))])
+    np.testing.assert_allclose(separated_means(values, 3), [0.0, 1.0, 3.0], atol=0.05)
+
+
+@pytest.mark.parametrize("bright", [10.0, 60.0])
+def test_dim_objects_are_found_beside_bright_ones(bright: float) -> None:
+    """Two mitotic cells, many times brighter than the others, do not become the only objects."""
+    image = np.random.default_rng(0).normal(20.0, 1.0, (90, 120)) + 12.0 * discs()
+    image[10:21, 10:21] += 12.0 * bright
+    found = segment_planes(image[None], certificate=False).posterior[1] > 0.5
+    assert 2.0 * (found & discs()).sum() / (found.sum() + discs().sum()) > 0.85
+
+
+def test_nothing_but_the_image_decides() -> None:
+    image = np.random.default_rng(0).poisson(20.0 + 30.0 * discs())
+    a, b = segment_planes(image[None], seed=0), segment_planes(image[None], seed=7, threads=2)
+    np.testing.assert_array_equal(a.posterior, b.posterior)
+    assert a.fit.certificate is not None
+    assert a.fit.certificate.kind == "maximum"
+    assert a.fit.converged
+
+
+def test_dark_tail_is_not_turned_over() -> None:
+    """The darkest pixels of all are background, whatever lies between."""
+    rng = np.random.default_rng(0)
+    image = rng.normal(100.0, 3.0, (90, 120)) + 60.0 * discs() - 40.0 * (rng.random((90, 120)) < 0.01)
+    found = segment_planes(image[None], certificate=False).posterior[1] > 0.5
+    assert not found[image < 75.0].any()
