@@ -17,6 +17,7 @@ from emtools.errors import InputError
 
 SEAL = "fit.json"
 LONGEST_NAME = 255
+LONGEST_SEAL = 40  # letters of its name that the scratch folder carries
 FIGURES = (
     "accuracy|batches|boundary|composition|confusion|convergence|correlations|explained|factors|heatmap|imputed"
     "|information|levels|logo|missingness|overimputed|overlay|parameters|posterior|profiles|proportions|reference|reliability"
@@ -43,9 +44,11 @@ def staged(out: Path, seal: str = SEAL) -> Iterator[Path]:
     target = Path(out)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        for left in target.glob(".writing-*"):  # by a run that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=target))
+        mine = f".writing-{seal[:LONGEST_SEAL]}"
+        for left in target.iterdir():  # by a run that was killed; others may be writing other files beside this one
+            if left.name.rpartition("-")[0] == mine:
+                shutil.rmtree(left, ignore_errors=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f"{mine}-", dir=target))
     except OSError as error:
         raise InputError(
             str(out), f"cannot be written ({error.strerror})", "", "choose another --out folder"

@@ -40,6 +40,20 @@ def test_files_appear_when_the_block_ends(tmp_path):
     assert sorted(path.name for path in out.iterdir()) == ["fit.json", "table.tsv"]
 
 
+def test_files_of_one_folder_may_be_written_at_once_and_what_a_killed_run_left_goes(tmp_path):
+    names = ("a.tsv", "a.tsv-b", "b.tsv")
+    with staged(tmp_path, names[0]) as first, staged(tmp_path, names[1]) as second, staged(tmp_path, names[2]) as third:
+        for folder, name in zip((first, second, third), names, strict=True):
+            (folder / name).write_text(name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tsv", "a.tsv-b", "b.tsv"]
+    left = tmp_path / first.name
+    left.mkdir()
+    with staged(tmp_path, seal="b.tsv"):
+        assert left.exists()
+    with staged(tmp_path, seal="a.tsv"):
+        assert not left.exists()
+
+
 def test_an_error_leaves_nothing_and_keeps_what_was_there(tmp_path):
     old = tmp_path / "old"
     old.mkdir()
