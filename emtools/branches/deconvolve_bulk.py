@@ -142,7 +142,7 @@ def run(options: Options) -> int:
             draw_reference(reference.profiles, chosen, genes, types, folder),
         ]
         checks = [
-            draw_explained(correlation, off, answer.samples, folder),
+            draw_explained(correlation, off, answer.samples, folder, found.way == "adapted"),
             draw_factors(found.factors, counts[:, found.kept].mean(axis=0), folder),
         ]
         page = describe(options, mixtures, cells, found, genes, answer, pictures, checks, notes, correlation, off)
@@ -355,7 +355,7 @@ def trading(found: Fractions) -> list[str]:
     ]
     return [
         f"{found.reference.types[j]} and {found.reference.types[i]} trade places (their errors correlate {value:.2f}): the sum of "
-        f"both is sure to ±{Z95 * sums[i, j]:.2f}, each alone to ±{Z95 * each[j]:.2f} and ±{Z95 * each[i]:.2f}"
+        f"both is sure to ±{Z95 * sums[i, j]:.2f}, each alone to ±{Z95 * each[j]:.2f} and ±{Z95 * each[i]:.2f}."
         for value, i, j in sorted(pairs)[:MOST_PAIRS]
     ]
 
@@ -371,10 +371,10 @@ def differing(found: Fractions, off: float) -> list[str]:
     if found.way != "steady" or times < least:
         return []
     return [
-        f"Mixtures and reference differ: squared misfit is {times:.3g} times what {unit}, and a typical gene is off by a factor of "
+        f"Mixtures and reference differ: squared misfit is {times:,.0f} times what {unit}, and a typical gene is off by a factor of "
         f"{2.0**off:.2f}. What this does to the fractions is common to all samples, a constant for each type that mixtures cannot "
         "tell, and mostly larger than the intervals, which see how far genes and ways of estimating disagree: trust differences "
-        "between samples more than levels"
+        "between samples more than levels."
     ]
 
 
@@ -448,7 +448,7 @@ def describe(
             "Types": f"{k}",
             "Genes": f"{len(genes)}",
             "Fractions of": of,
-            "Misfit": f"{misfit(found):.3g} × sampling",
+            f"Misfit, times {'sampling' if len(reference.deviations) else 'an error of a tenth'}": f"{misfit(found):,.0f}",
         },
         notices=notes,
         pictures=pictures,
@@ -456,7 +456,7 @@ def describe(
             Table("Fractions", f"Fraction of the {of}, rows sum to 1; intervals are in fractions.csv.", wide),
             Table("Types", "Size is the mean expression of a cell in the genes used.", sizes),
         ],
-        belief=belief + [f"{listed(low)} is explained clearly worse than the others"] * bool(low),
+        belief=belief + [f"{listed(low)} is explained clearly worse than the others."] * bool(low),
         checks=checks,
         methods=methods,
         references=REFERENCES,

@@ -142,7 +142,9 @@ def describe(
             f"{m.name}: Dice {values[m.name, 'Dice']:.3f}, object F1 {values[m.name, 'object F1']:.3f}" for m in methods
         )
         found = int(values[best.name, "objects found"])
-        lead += f" {found} of the {int(pixels.truth.max())} annotated objects are matched. {told[:1].upper()}{told[1:]}."
+        lead += (
+            f" {found} of the {int(pixels.truth.max())} annotated objects are matched. {told[:1].upper()}{told[1:]}."
+        )
     hard = next((m for m in methods if m.name == "K-means"), best)
     differ = 100.0 * float((best.foreground != hard.foreground).mean())
     if differ > APART:

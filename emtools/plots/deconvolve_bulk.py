@@ -83,7 +83,7 @@ def draw_composition(
         return save(figure, folder, Picture("composition", "Composition of the samples", caption))
 
 
-def draw_explained(correlation: Floats, errors: Floats, samples: Sequence[str], folder: Path) -> Picture:
+def draw_explained(correlation: Floats, errors: Floats, samples: Sequence[str], folder: Path, adapted: bool) -> Picture:
     """How well the reference explains each sample.
 
     Parameters
@@ -96,6 +96,8 @@ def draw_explained(correlation: Floats, errors: Floats, samples: Sequence[str], 
         Names.
     folder : Path
         Where the figure goes.
+    adapted : bool
+        Whether factors of genes are in what is expected.
     """
     n = len(correlation)
     order = np.argsort(correlation, kind="stable")[::-1]
@@ -115,7 +117,7 @@ def draw_explained(correlation: Floats, errors: Floats, samples: Sequence[str], 
         left.set_title("How well each sample is explained")
         figure.tight_layout()
         caption = (
-            f"Observed against expected expression of each of {n} samples, gene factors included. A sample far below the "
+            f"Observed against expected expression of each of {n} samples{', factors of genes included' * adapted}. A sample far below the "
             "others has cells that the reference lacks, or is of another quality: mistrust its fractions."
         )
         return save(figure, folder, Picture("explained", "Fit of each sample", caption))
