@@ -14,6 +14,7 @@ from emtools.engine.protocol import Floats
 from emtools.errors import EmtoolsError
 from emtools.kernels.agreement import contingency, matching, one_hot
 from emtools.kernels.logspace import logsumexp_rows
+from emtools.kernels.reliability import reliability as in_bins
 
 Codes = npt.NDArray[np.intp]
 
@@ -64,11 +65,8 @@ def reliability(certainty: Floats, right: Floats) -> Reliability:
     [1.0, 0.5]
     """
     n_bins = BINS if len(certainty) >= MANY else BINS // 2
-    bins = np.minimum((np.asarray(certainty) * n_bins).astype(np.intp), n_bins - 1)
-    n = np.bincount(bins, minlength=n_bins)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = [np.bincount(bins, weights=x, minlength=n_bins) / n for x in (certainty, right)]
-    return Reliability(means[0][n > 0], means[1][n > 0], n[n > 0].astype(np.intp))
+    held = in_bins(np.asarray(certainty), np.asarray(right) > 0.0, n_bins)
+    return Reliability(held.told, held.seen, held.counts.astype(np.intp))
 
 
 @dataclass(frozen=True)
