@@ -17,7 +17,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 export MPLCONFIGDIR := $(CURDIR)/.snakemake/matplotlib
 endif
 
-.PHONY: help env run test slow lint bench lock clean
+.PHONY: help env run test slow cluster lint bench lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -51,6 +51,10 @@ test: $(READY)  ## quick tests
 
 slow: $(READY)  ## long tests
 	$(BIN)/python -m pytest -q -m slow -n auto
+
+cluster: $(READY)  ## the workflow on a SLURM started here (Debian or Ubuntu, root; installs what it needs)
+	@tests/cluster/slurm.sh install
+	$(BIN)/python -m pytest -q -m cluster tests/cluster
 
 lint: $(READY)  ## formatting, types, arrows between the rooms, workflow
 	$(BIN)/ruff check .

@@ -138,11 +138,19 @@ def add_helpers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     summary.add_argument("--multiqc", metavar="FILE", help="MultiQC report to link to, seen from DIR")
     summary.add_argument("--snakemake", metavar="FILE", help="Snakemake report to link to, seen from DIR")
 
+    show = commands.add_parser("show", help="show fits in the terminal: verdict, climb, estimates")
+    show.set_defaults(module="emtools.report.show")
+    show.add_argument("fits", metavar="FIT", nargs="+", type=Path, help="fit.json, or the folder that holds it")
+    show.add_argument("--all", action="store_true", help="every estimate, however many there are")
+
+    doctor = commands.add_parser("doctor", help="what is installed here, and which optional parts are there")
+    doctor.set_defaults(module="emtools.doctor")
+
     check = commands.add_parser("check", help="check a workflow config without running anything")
     check.set_defaults(module="emtools.io.config")
     check.add_argument("config", metavar="CONFIG", type=Path, help="YAML file")
     check.add_argument("--schemas", metavar="DIR", type=Path, help="default: workflow/schemas of the repository")
-    for parser in (demo, summary, check):
+    for parser in (demo, summary, show, doctor, check):
         parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
 
 

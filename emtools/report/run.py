@@ -14,14 +14,12 @@ from urllib.parse import quote
 import pandas as pd
 
 from emtools.errors import InputError
-from emtools.io.outputs import require_file, staged
+from emtools.io.outputs import staged
+from emtools.report.glance import Light, curve, describe_model, judge, read_fit
 from emtools.report.page import show_value, templates
 
 FIGURES = {"impute": "imputed", "deconvolve": "types", "segment": "overlay", "hmm": "track", "motif": "logo"}
-NEEDED = ("branch", "model", "status", "verdict", "loglik", "objective", "gap", "rate", "passes", "starts", "trace")
 TELLING = ("ARI", "Dice", "nucleotide_f1", "NRMSE")
-FLOOR = 1e-10
-LONGEST_CURVE = 400
 FIELDS = (
     ("verdict", "Verdict", "converged, converged but look twice, or not converged"),
     ("branch", "Branch", "Command that made the fit"),
@@ -57,15 +55,6 @@ class Options:
     multiqc: str | None = None
     snakemake: str | None = None
     command: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Light:
-    """Verdict at a glance: `color` is good, warn or bad; `sign` and `words` say the same without colour."""
-
-    color: str
-    sign: str
-    words: str
 
 
 @dataclass(frozen=True)
@@ -134,48 +123,6 @@ class Card:
         }
 
 
-def read_fit(path: Path) -> dict[str, Any]:
-    """Content of a fit.json.
-
-    Raises
-    ------
-    InputError
-        If it is not one.
-    """
-    require_file(path, "fit.json")
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(str(path), f"not JSON ({error})", "the fit.json of a fit", "run the fit again") from error
-    missing = [key for key in NEEDED if key not in record] if isinstance(record, dict) else list(NEEDED)
-    if missing:
-        raise InputError(str(path), f"lacks {', '.join(missing)}", "the fit.json of a fit", "run the fit again")
-    return dict(record)
-
-
-def judge(record: Mapping[str, Any]) -> Light:
-    """Green, amber or red, and why."""
-    starts = record["starts"]
-    hits = sum(start["optimum"] == 1 for start in starts)
-    if record["status"] != "converged":
-        words = {"budget": "not converged: out of passes"}.get(record["status"], f"not converged: {record['status']}")
-        return Light("bad", "✗", words)
-    if (record.get("certificate") or {}).get("kind") == "flat":
-        return Light("warn", "!", "converged; not all identified")
-    if len(starts) > 1 and hits == 1:
-        return Light("warn", "!", f"converged; found by 1 of {len(starts)} starts")
-    return Light("good", "✓", "converged")
-
-
-def describe_model(model: Mapping[str, Any]) -> str:
-    """Name of the model with its size."""
-    words = [str(model["name"]).replace("_", " ")]
-    for key, unit in (("n_components", "components"), ("n_states", "states"), ("width", "wide"), ("family", "")):
-        if key in model:
-            words.append(f"{model[key]} {unit}".strip())
-    return " · ".join(words)
-
-
 def link_of(path: Path, out: Path) -> str | None:
     """Link to `path` from the page in `out`; None where there is no such file."""
     return quote(Path(os.path.relpath(path, out)).as_posix()) if path.is_file() else None
@@ -206,19 +153,6 @@ def read_card(path: Path, out: Path) -> Card:
         next((figure for figure in figures if figure), None),
         table,
     )
-
-
-def curve(record: Mapping[str, Any]) -> list[list[float]]:
-    """Pass and nats below the top, of the start that was kept; thinned to `LONGEST_CURVE` points."""
-    top_starts = [s for s in record["starts"] if s["objective"] == record["objective"]]
-    best = [s["restart"] for s in sorted(top_starts, key=lambda s: s["optimum"] != 1)]
-    heights = [row["objective"] for row in record["trace"] if best and row["restart"] == best[0]]
-    gap = record["gap"] or 0.0
-    floor = max(FLOOR, gap, 4e-16 * abs(record["objective"]))
-    top = record["objective"] + gap
-    points = [[i + 1, max(top - height, floor)] for i, height in enumerate(heights) if height is not None]
-    step = -(-len(points) // LONGEST_CURVE) or 1
-    return points[::step] if (len(points) - 1) % step == 0 else [*points[::step], points[-1]]
 
 
 def multiqc_tables(cards: Sequence[Card]) -> dict[str, dict[str, Any]]:

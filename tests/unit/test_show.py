@@ -1,0 +1,121 @@
+"""``emtools show``: a fit.json in the terminal, in the numbers of the file and with the exit status of the fit."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from emtools.cli import main
+from emtools.report.show import BARS, climb_of, estimates_of, number
+
+HEAVY = ("numpy", "pandas", "matplotlib", "jinja2", "scipy")
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A real fit of two states."""
+    folder = tmp_path_factory.mktemp("show")
+    (folder / "a.fa").write_text(">a\n" + "AATATTA" * 30 + "GCCGGCG" * 30 + "ATTATAT" * 30 + "\n")
+    assert main(["hmm", str(folder / "a.fa"), "--states", "2", "--starts", "3", "--out", str(folder / "fit")]) == 0
+    return folder / "fit"
+
+
+def test_a_fit_is_shown_with_its_verdict_and_every_number(fitted, capsys):
+    assert main(["show", str(fitted)]) == 0
+    text = capsys.readouterr().out
+    record = json.loads((fitted / "fit.json").read_text())
+    assert text.startswith("✓ hmm: categorical hmm · 2 states, fitted to ")
+    assert " ".join(text.split()).count(" ".join(record["verdict"].split())) == 1
+    assert f"{record['loglik']:,.4f} nats" in text
+    rows = list(estimates_of(record))
+    assert len(rows) == 2 + 4 + 8
+    for row in rows:
+        assert sum(line.startswith(f"  {row[0]}  ") for line in text.splitlines()) == 1
+    value, se = record["parameters"]["emission"]["value"][1][2], record["parameters"]["emission"]["se"][1][2]
+    shown = next(row for row in rows if row[0] == "emission [S2, G]")
+    assert abs(float(shown[1]) - value) <= 0.05 * se
+    assert float(shown[2]) == pytest.approx(se, rel=0.05)
+
+
+def test_a_folder_and_its_file_are_the_same(fitted, capsys):
+    main(["show", str(fitted)])
+    folder = capsys.readouterr().out
+    main(["show", str(fitted / "fit.json")])
+    assert capsys.readouterr().out == folder
+
+
+def test_the_exit_status_is_that_of_the_fit(fitted, tmp_path, capsys):
+    record = json.loads((fitted / "fit.json").read_text()) | {"status": "budget"}
+    (tmp_path / "fit.json").write_text(json.dumps(record))
+    assert main(["show", str(fitted), str(tmp_path)]) == 3
+    text = capsys.readouterr().out
+    assert "\n\n✗ hmm" in text
+
+
+def test_many_estimates_are_cut_and_said(fitted, tmp_path, capsys):
+    record = json.loads((fitted / "fit.json").read_text())
+    record["parameters"]["many"] = {"value": list(range(100)), "se": None, "shape": [100]}
+    (tmp_path / "fit.json").write_text(json.dumps(record))
+    main(["show", str(tmp_path)])
+    short = capsys.readouterr().out
+    assert f"… and {114 - 24} more: emtools show --all" in short
+    assert "many [11]" not in short
+    main(["show", "--all", str(tmp_path)])
+    assert "many [100]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("value", "se", "text"),
+    [
+        (0.9997741609, 0.0001316, "0.99977"),
+        (256.93, 4.9, "256.9"),
+        (7277.3, 693.0, "7,277"),
+        (1.0, None, "1"),
+        (1.0, 0.0, "1"),
+        (None, None, ""),
+        (3.2559e-14, 1e-14, "3.256e-14"),
+        (12, None, "12"),
+    ],
+)
+def test_digits_follow_the_standard_error(value, se, text):
+    assert number(value, se) == text
+
+
+def test_the_climb_falls_from_left_to_right():
+    heights = [-(10.0**-i) for i in range(9)]
+    record = {
+        "objective": heights[-1],
+        "gap": 0.0,
+        "starts": [{"restart": 0, "objective": heights[-1], "optimum": 1}],
+        "trace": [{"restart": 0, "objective": height} for height in heights],
+    }
+    bars = [BARS.index(bar) for bar in climb_of(record).split()[0]]
+    assert bars[0] == len(BARS) - 1
+    assert bars[-1] == 0
+    assert bars == sorted(bars, reverse=True)
+    assert climb_of(record | {"trace": record["trace"][-1:]}) == ""
+
+
+def test_what_is_no_fit_is_refused_in_one_line(tmp_path, capsys):
+    (tmp_path / "fit.json").write_text("{")
+    assert main(["show", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith(f"emtools: error: {tmp_path / 'fit.json'}: not JSON")
+
+
+def test_a_terminal_without_unicode_still_shows(fitted):
+    done = subprocess.run(
+        [sys.executable, "-m", "emtools.cli", "show", str(fitted)],
+        capture_output=True,
+        env={"PYTHONIOENCODING": "ascii", "PATH": ""},
+        check=True,
+    )
+    assert b"log-likelihood" in done.stdout
+
+
+def test_nothing_heavy_is_imported(fitted):
+    probe = f"import sys; from emtools.cli import main; main(['show', {str(fitted)!r}]); print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
