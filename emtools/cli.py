@@ -146,11 +146,21 @@ def add_helpers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     doctor = commands.add_parser("doctor", help="what is installed here, and which optional parts are there")
     doctor.set_defaults(module="emtools.doctor")
 
+    init = commands.add_parser(
+        "init",
+        help="write a commented config of the workflow for data of your own",
+        epilog="example:\n  emtools init data --out mine.yaml\n  snakemake --cores all --configfile mine.yaml",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    init.set_defaults(module="emtools.io.proposal")
+    init.add_argument("data", metavar="DATA", nargs="+", type=Path, help="tables, h5ad, images, FASTA; or their folder")
+    init.add_argument("--out", metavar="FILE", type=target, required=True, help="config to write; none is replaced")
+
     check = commands.add_parser("check", help="check a workflow config without running anything")
     check.set_defaults(module="emtools.io.config")
     check.add_argument("config", metavar="CONFIG", type=Path, help="YAML file")
     check.add_argument("--schemas", metavar="DIR", type=Path, help="default: workflow/schemas of the repository")
-    for parser in (demo, summary, show, doctor, check):
+    for parser in (demo, summary, show, doctor, init, check):
         parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from unit.test_proposal import write_inputs
 
 ROOT = Path(__file__).parents[2]
 HOME = ("Snakefile", "workflow", "config", "resources")
@@ -208,3 +209,14 @@ def test_demo_runs_whole_and_then_rests(clone: Path) -> None:
     assert "Nothing to be done" in again.stdout + again.stderr
     pages = [path for path in results.rglob("report.html") if path.stat().st_size > 1_400_000]
     assert pages == []
+
+
+@pytest.mark.slow
+def test_a_proposed_config_runs_at_once(clone: Path, tmp_path: Path) -> None:
+    data = write_inputs(tmp_path / "my data")
+    config = tmp_path / "mine.yaml"
+    subprocess.run([sys.executable, "-m", "emtools.cli", "init", data, "--out", config], check=True)
+    run = snakemake(clone, "--cores", "2", "--configfile", str(config), "--directory", str(tmp_path / "run"))
+    assert run.returncode == 0, run.stdout + run.stderr
+    fits = {path.parent.name for path in (tmp_path / "run" / "results").glob("*/*/fit.json")}
+    assert fits == {"lab_results_2024", "cells", "whole", "peaks", "protein", "dots"}

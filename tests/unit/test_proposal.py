@@ -1,0 +1,121 @@
+"""``emtools init`` looks into files of your own and writes a config that is good as it stands."""
+
+from __future__ import annotations
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import yaml
+
+from emtools.cli import main
+from emtools.io.proposal import scalar, skewness, unique
+
+
+def write_inputs(folder):
+    """Six files of six shapes, small enough to be fitted in seconds."""
+    rng = np.random.default_rng(3)
+    folder.mkdir()
+    values = np.exp(rng.normal(size=(60, 1)) + 0.5 * rng.normal(size=(60, 3)))
+    text = [[f"{v:.3f}".replace(".", ",") for v in row] for row in values]
+    for row in range(0, 60, 7):
+        text[row][1] = ""
+    lines = [f"P{i};{'ab'[i % 2]};{';'.join(row)}" for i, row in enumerate(text)]
+    (folder / "lab results (2024).csv").write_text("patient;arm;CRP (mg/L);IL6;TNF\n" + "\n".join(lines) + "\n")
+    groups = rng.normal(size=(80, 2)) + np.repeat([[0, 0], [8, 8]], 40, axis=0)
+    frame = pd.DataFrame(groups, columns=["height", "weight"]).assign(subject_id=np.arange(80) + 100)
+    frame.to_excel(folder / "whole.xlsx", index=False)
+    letters = ["".join(rng.choice(list("ACGT"), 60)) for _ in range(24)]
+    planted = [s[:20] + "TGACGTCA" + s[28:] for s in letters]
+    (folder / "peaks.fa").write_text("".join(f">p{i}\n{s}\n" for i, s in enumerate(planted)))
+    protein = "".join(rng.choice(list("LLLLIVFWDEKR"), 300)) + "".join(rng.choice(list("DEKRDEKRLQN"), 300))
+    (folder / "protein.faa").write_text(f">one\n{protein}\n")
+    image = rng.poisson(20, size=(48, 48)).astype(np.uint16)
+    image[8:20, 8:20] += 200
+    image[28:40, 26:40] += 200
+    tifffile.imwrite(folder / "dots.tif", image)
+    cells = rng.normal(size=(90, 6)).astype(np.float32) + np.repeat(np.eye(3, 6) * 9, 30, axis=0).astype(np.float32)
+    adata = anndata.AnnData(cells, obs=pd.DataFrame({"kind": list("xyz") * 30}, index=[f"c{i}" for i in range(90)]))
+    adata.obsm["X_pca"] = cells[:, :3]
+    adata.write_h5ad(folder / "cells.h5ad")
+    (folder / "notes.docx").write_text("nothing")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_inputs(tmp_path_factory.mktemp("own") / "my data")
+
+
+def test_every_shape_finds_its_branch(data, tmp_path, capsys):
+    out = tmp_path / "mine.yaml"
+    assert main(["init", str(data), "--out", str(out)]) == 0
+    config = yaml.safe_load(out.read_text())
+    assert config["impute"] == {"lab_results_2024": {"input": str(data / "lab results (2024).csv"), "id": "patient"}}
+    assert config["deconvolve"] == {
+        "cells": {"input": str(data / "cells.h5ad"), "components": "auto"},
+        "whole": {"input": str(data / "whole.xlsx"), "id": "subject_id", "components": "1-5"},
+    }
+    assert config["motif"]["peaks"]["width"] == 12
+    assert config["hmm"]["protein"] == {"input": str(data / "protein.faa"), "states": 2, "alphabet": "protein"}
+    assert config["segment"] == {"dots": {"input": str(data / "dots.tif")}}
+    text = out.read_text()
+    assert '# columns: ["CRP (mg/L)", IL6, TNF]' in text
+    assert "# covariates: [arm]" in text
+    assert "# labels: kind" in text
+    assert f"# not used: {data / 'notes.docx'}" in text
+    assert "snakemake --cores all --configfile" in capsys.readouterr().out
+
+
+def test_proposals_are_keys_that_the_config_knows(data, tmp_path):
+    out = tmp_path / "mine.yaml"
+    main(["init", str(data), "--out", str(out)])
+    keys = ("columns", "log", "covariates", "draws", "truth", "sample", "pixel_size", "strands", "pseudocount")
+    taken = [
+        line.replace("# ", "", 1) if line.strip(" #").startswith(keys) else line
+        for line in out.read_text().splitlines()
+    ]
+    bold = tmp_path / "bold.yaml"
+    bold.write_text("\n".join(taken) + "\n")
+    assert yaml.safe_load(bold.read_text())["impute"]["lab_results_2024"]["covariates"] == ["arm"]
+    assert main(["check", str(bold)]) == 0
+
+
+def test_a_config_is_not_replaced(data, tmp_path, capsys):
+    out = tmp_path / "mine.yaml"
+    out.write_text("seed: 7\n")
+    assert main(["init", str(data), "--out", str(out)]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert out.read_text() == "seed: 7\n"
+
+
+@pytest.mark.parametrize("what", ["nothing", "unknown", "broken"])
+def test_what_cannot_be_used_is_said_and_nothing_is_written(what, tmp_path, capsys):
+    folder = tmp_path / "d"
+    folder.mkdir()
+    path = {"nothing": folder, "unknown": folder / "a.docx", "broken": folder / "a.csv"}[what]
+    if what != "nothing":
+        path.write_text("a,b\n1,2\n1,2,3\n")
+    assert main(["init", str(path), "--out", str(tmp_path / "o.yaml")]) == 2
+    assert str(path) in capsys.readouterr().err
+    assert not (tmp_path / "o.yaml").exists()
+
+
+def test_names_are_those_that_the_config_allows(tmp_path):
+    taken = set()
+    names = [unique(tmp_path / name, taken) for name in ("a b.csv", "a_b.tsv", "2024.csv", "µ.csv", "-.csv", "x.fa.gz")]
+    assert names == ["a_b", "a_b_2", "data_2024", "data", "data_2", "x"]
+
+
+@pytest.mark.parametrize(
+    "text", ["yes", "1e5", "a: b", "# x", 'say "hi"', "naïve", "{x}", "0.5", "./a/b.csv", "../x", "/a", "~"]
+)
+def test_a_scalar_reads_back_as_the_same_text(text):
+    assert yaml.safe_load(f"key: {scalar(text)}") == {"key": text}
+
+
+def test_skewness_of_known_values():
+    assert skewness(np.array([1.0, 2.0, 3.0, np.nan])) == 0.0
+    assert skewness(np.array([1.0, 1.0, 4.0])) == pytest.approx(2**-0.5)
+    assert skewness(np.array([-1.0, 1.0, 4.0])) == 0.0
