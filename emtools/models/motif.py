@@ -1,4 +1,4 @@
-"""One motif in a set of sequences: OOPS and ZOOPS on one or both strands over a Markov background."""
+"""One motif in a set of sequences: OOPS, ZOOPS and any number of sites, one or both strands, Markov background."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from emtools.engine.protocol import Assign, Floats, Source, Stats
 from emtools.errors import InputError
 from emtools.kernels.logspace import log_or_minus_infinity
 from emtools.kernels.motif import Hits, background_letters, count_words, expected_sites, log_mean_ratios
+from emtools.kernels.placements import any_number, context_table, one_site
 
-Occurrence = Literal["oops", "zoops"]
+Occurrence = Literal["oops", "zoops", "anr"]
 Strands = Literal["both", "one"]
 
 DNA = 4
@@ -27,6 +28,9 @@ WORDS = 64
 SCORED_LETTERS = 100_000
 WORD_MATCH = 0.55
 OCCURRENCES = np.array([0.1, 0.3, 0.6, 0.9])
+LONG_WORD, SHORT_WORD = 6, 3  # letters of a word of the fast E-step
+FEW_LETTERS = 30_000  # in a chunk: up to here tables of long words cost more than they save
+WIDEST_FAST = 64  # bp; the product of more ratios may leave the range of numbers
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,8 @@ class MotifParams:
     Parameters
     ----------
     occurrence : float
-        Probability that a sequence has a site, 0 to 1; 1.0 under OOPS.
+        Probability that a sequence has a site, 0 to 1; 1.0 under OOPS. Under ANR, that a site starts at a place where
+        it could.
     matrix : ndarray, shape (width, n_letters)
         Letter probabilities at each position of a site; rows sum to 1.
     """
@@ -132,7 +137,7 @@ class MotifStats(Stats):
     Parameters
     ----------
     n_rooms : float
-        Sequences with a window in which a site can lie.
+        Sequences with a window in which a site can lie; under ANR, expected places at which a site could have started.
     n_sites : float
         Expected number of sites.
     counts : ndarray, shape (width, n_letters)
@@ -172,7 +177,7 @@ class Sites:
 
 @dataclass(frozen=True)
 class Motif:
-    """A motif of fixed width with one site a sequence (OOPS), or zero or one (ZOOPS).
+    """A motif of fixed width with one site a sequence (OOPS), zero or one (ZOOPS), or any number (ANR).
 
     The log-likelihood is absolute: it includes the background, so that subtracting that of the
     background alone gives the log-likelihood ratio that MEME reports.
@@ -185,13 +190,15 @@ class Motif:
         Model of everything outside the sites.
     n_letters : int
         Size of the alphabet.
-    occurrence : {"zoops", "oops"}
-        Zero or one site a sequence, or one.
+    occurrence : {"zoops", "oops", "anr"}
+        Zero or one site a sequence, one, or any number that do not overlap (DNA and RNA).
     strands : {"both", "one"}
         Whether a site can lie on the reverse complement; both needs DNA or RNA.
     pseudocount : float
         Sites' worth of background letters that the Dirichlet prior adds at each position, above 0. Under
         ZOOPS, half of it is also added to the sequences with and to those without a site (Beta prior).
+    rate : float, optional
+        Occurrence that is held fixed. By default it is fitted, except under OOPS, where it is 1.
 
     References
     ----------
@@ -206,6 +213,7 @@ class Motif:
     occurrence: Occurrence = "zoops"
     strands: Strands = "both"
     pseudocount: float = 0.5
+    rate: float | None = None
 
     name = "motif"
     strategies = ("words", "random")
@@ -217,6 +225,10 @@ class Motif:
             raise InputError("pseudocount", str(self.pseudocount), "above 0, so that no letter is ruled out")
         if self.strands == "both" and self.n_letters != DNA:
             raise InputError("strands", f"both, with {self.n_letters} letters", "DNA or RNA for both strands")
+        if self.occurrence == "anr" and (self.n_letters != DNA or self.width > WIDEST_FAST):
+            raise InputError("occurrence", "anr", f"DNA or RNA and a width of at most {WIDEST_FAST}")
+        if self.rate is not None and not 0.0 < self.rate < 1.0:
+            raise InputError("rate", str(self.rate), "between 0 and 1")
 
     @property
     def hyperparameters(self) -> Mapping[str, Any]:
@@ -227,7 +239,18 @@ class Motif:
             "pseudocount": self.pseudocount,
             "background_order": self.background.order,
             "background_frequencies": self.background.frequencies,
+            **({} if self.rate is None else {"occurrence_held": self.rate}),
         }
+
+    @property
+    def held(self) -> float | None:
+        """Occurrence that is not fitted."""
+        return 1.0 if self.occurrence == "oops" else self.rate
+
+    @property
+    def fast(self) -> bool:
+        """Whether the E-step goes by words."""
+        return self.n_letters == DNA and self.width <= WIDEST_FAST
 
     @property
     def both(self) -> bool:
@@ -248,7 +271,7 @@ class Motif:
         """
         if strategy == "random":
             matrix = rng.dirichlet(np.full(self.n_letters, 1.0), size=self.width)
-            return MotifParams(1.0 if self.occurrence == "oops" else 0.5, self.softened(matrix))
+            return MotifParams(self.first_rate(data, 0.5), self.softened(matrix))
         sample = draw_sequences(data, rng)
         words = draw_words(sample, self.width, self.n_letters, rng)
         if not len(words):
@@ -261,13 +284,22 @@ class Motif:
                 sample.codes, sample.offsets, log_background, np.log(matrix), self.both
             )
             log_means = log_means[n_windows > 0]
-            for rate in OCCURRENCES if self.occurrence == "zoops" else (1.0,):
+            for rate in (1.0,) if self.occurrence == "oops" else OCCURRENCES:
                 gain = float(
                     np.logaddexp(log_or_minus_infinity(np.array(1.0 - rate)), math.log(rate) + log_means).sum()
                 )
                 if gain > best_gain:
                     best, best_gain = MotifParams(float(rate), matrix), gain
-        return best
+        return MotifParams(self.first_rate(data, best.occurrence), best.matrix)
+
+    def first_rate(self, data: Source[Sequences], share: float) -> float:
+        """Occurrence to start from where a `share` of the sequences has a site."""
+        if self.held is not None:
+            return self.held
+        if self.occurrence == "zoops":
+            return share
+        n_places = sum(data.chunk(i).codes.size for i in range(data.n_chunks))
+        return min(0.5, share * data.n_units / max(1, n_places))
 
     def word_matrix(self, word: npt.NDArray[np.uint8]) -> Floats:
         """Matrix that prefers the letters of `word`, shape (width, n_letters)."""
@@ -312,47 +344,75 @@ class Motif:
         return totals, counts, best, posterior
 
     def e_step(self, params: MotifParams, chunk: Sequences, assign: Assign = "soft") -> MotifStats:
-        totals, counts, _, _ = self.run_e_step(params, chunk, hard=assign == "hard")
+        if assign == "hard" or not self.fast:
+            totals, counts, _, _ = self.run_e_step(params, chunk, hard=assign == "hard")
+        elif self.occurrence == "anr":
+            totals, counts = self.place_sites(params, chunk, np.empty((2, 0)))
+        else:
+            totals, counts, failed = one_site(*self.by_words(params, chunk))
+            for i in failed:
+                low, high = chunk.offsets[i : i + 2]
+                alone = Sequences(chunk.codes[low:high], np.array([0, high - low]), chunk.weights[i : i + 1])
+                more, letters, _, _ = self.run_e_step(params, alone)
+                totals, counts = totals + more, counts + letters
         n, loglik, entropy, n_rooms, n_sites, constant = totals.tolist()
         return MotifStats(n, loglik, entropy, n_rooms, n_sites, counts, constant)
+
+    @property
+    def assigns(self) -> tuple[str, ...]:
+        """Kinds of assignment that the E-step offers."""
+        return ("soft",) if self.occurrence == "anr" else ("soft", "hard")
+
+    def by_words(self, params: MotifParams, chunk: Sequences) -> tuple[Any, ...]:
+        """Arguments of the kernels that go by words."""
+        word = SHORT_WORD if chunk.codes.size <= FEW_LETTERS else LONG_WORD
+        order = self.background.order
+        table = context_table(self.background.log_table, order)
+        return (
+            *(chunk.codes, chunk.offsets, chunk.weights, table, order),
+            *(params.matrix, params.occurrence, self.both, word),
+        )
+
+    def place_sites(self, params: MotifParams, chunk: Sequences, posterior: Floats) -> tuple[Floats, Floats]:
+        """Totals and letters under ANR; `posterior` is filled where it has room."""
+        totals, counts = any_number(*self.by_words(params, chunk), posterior)
+        return totals, counts
 
     def m_step(self, stats: MotifStats, params: MotifParams) -> MotifParams:
         counts = stats.counts + self.prior_counts
         matrix = counts / counts.sum(axis=1, keepdims=True)
-        if self.occurrence == "oops":
-            return MotifParams(1.0, matrix)
+        if self.held is not None:
+            return MotifParams(self.held, matrix)
         return MotifParams((stats.n_sites + self.pseudocount / 2) / (stats.n_rooms + self.pseudocount), matrix)
 
     def expected_loglik(self, stats: MotifStats, params: MotifParams) -> float:
         value = stats.constant + float((stats.counts * np.log(params.matrix)).sum())
-        if self.occurrence == "oops":
-            return value
         return value + binomial_log(stats.n_sites, stats.n_rooms - stats.n_sites, params.occurrence)
 
     def log_prior(self, params: MotifParams) -> float:
         value = float((self.prior_counts * np.log(params.matrix)).sum())
-        if self.occurrence == "oops":
+        if self.held is not None:
             return value
         return value + binomial_log(self.pseudocount / 2, self.pseudocount / 2, params.occurrence)
 
     def pack(self, params: MotifParams) -> Floats:
-        """Log-ratios of the letters to the last one, row by row; before them, under ZOOPS, the logit of the rate."""
+        """Log-ratios of the letters to the last one, row by row; before them the logit of the rate, if it is fitted."""
         log_matrix = np.log(params.matrix)
         ratios = (log_matrix[:, :-1] - log_matrix[:, -1:]).ravel()
-        if self.occurrence == "oops":
+        if self.held is not None:
             return ratios
         return np.concatenate([[logit(params.occurrence)], ratios])
 
     def unpack(self, vector: Floats) -> MotifParams:
-        zoops = self.occurrence == "zoops"
-        rate = float(expit(vector[0])) if zoops else 1.0
-        ratios = vector[int(zoops) :].reshape(self.width, self.n_letters - 1)
+        fitted = self.held is None
+        rate = float(expit(vector[0])) if self.held is None else self.held
+        ratios = vector[int(fitted) :].reshape(self.width, self.n_letters - 1)
         logs = np.concatenate([ratios, np.zeros((self.width, 1))], axis=1)
         powers = np.exp(logs - logs.max(axis=1, keepdims=True))
         return MotifParams(rate, powers / powers.sum(axis=1, keepdims=True))
 
     def natural(self, params: MotifParams) -> dict[str, Floats]:
-        rate = {} if self.occurrence == "oops" else {"occurrence": np.array(params.occurrence)}
+        rate = {} if self.held is not None else {"occurrence": np.array(params.occurrence)}
         return {**rate, "matrix": params.matrix}
 
     def information(self, params: MotifParams) -> Floats:

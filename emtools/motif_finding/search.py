@@ -1,0 +1,146 @@
+"""Search for one motif: starts from enriched words, short climbs, sites and columns by evidence, again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from emtools.engine.chunks import SequenceSource
+from emtools.engine.loop import climb
+from emtools.motif_finding.evidence import Choice, Scene
+from emtools.motif_finding.seeds import enriched_pairs, pair_matrix
+from emtools.models.motif import Background, Motif, MotifParams
+
+SEEDS = 60  # pairs of words that are tried
+FEW_PASSES, MORE_PASSES = 3, 12
+FINALISTS = 6
+ROUNDS = 6
+SAMPLE_LETTERS = 200_000  # that a seed is tried on
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A motif on the way.
+
+    Parameters
+    ----------
+    params : MotifParams
+        Matrix, and the occurrence that its sites give.
+    choice : Choice
+        Its sites and columns by evidence.
+    """
+
+    params: MotifParams
+    choice: Choice
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What is searched for.
+
+    Parameters
+    ----------
+    widths : (int, int)
+        Narrowest and widest motif.
+    occurrence : {"zoops", "oops", "anr"}
+        Sites a sequence.
+    both : bool
+        Both strands.
+    pseudocount : float
+        Of the model.
+    """
+
+    widths: tuple[int, int]
+    occurrence: str = "zoops"
+    both: bool = True
+    pseudocount: float = 0.5
+
+    def model(self, width: int, background: Background, rate: float | None) -> Motif:
+        """The model at one width; one site at most where the occurrence is held."""
+        return Motif(
+            width, background, occurrence=self.occurrence, strands="both" if self.both else "one",
+            pseudocount=self.pseudocount, rate=None if self.occurrence == "oops" else rate,
+        )  # fmt: skip
+
+
+def occurrence_of(n_sites: int, scene: Scene, width: int, occurrence: str) -> float:
+    """The occurrence that gives `n_sites` sites."""
+    if occurrence == "oops":
+        return 1.0
+    starts = np.maximum(np.diff(scene.source.offsets) - width + 1, 0)
+    rooms = float(starts.sum() if occurrence == "anr" else np.count_nonzero(starts))
+    return float(np.clip(n_sites / (rooms + 1.0), 1e-9, 1.0 - 0.5 / (rooms + 1.0)))
+
+
+def fewest_sites(n_sequences: int) -> int:
+    """Sites at least: the root of the number of sequences, 2 to 20."""
+    return int(np.clip(round(np.sqrt(n_sequences)), 2, 20))
+
+
+def improve(scene: Scene, params: MotifParams, terms: Terms, passes: int, rounds: int) -> Candidate:
+    """Climb for some passes at held occurrence, choose sites and columns, and again until nothing changes."""
+    best: Candidate | None = None
+    fewest = fewest_sites(scene.source.n_units)
+    for _ in range(rounds):
+        width = len(params.matrix)
+        model = terms.model(width, scene.background, params.occurrence)
+        climbed = climb(model, scene.source, params, max_passes=passes, accelerate=False, look=False)
+        placed = scene.place(climbed.params.matrix)
+        if len(placed.start) == 0:
+            break
+        choice = scene.choose(placed, width, terms.widths, fewest)
+        rate = occurrence_of(choice.n_sites, scene, choice.width, terms.occurrence)
+        counts = choice.counts + terms.pseudocount * scene.background.frequencies
+        same = (choice.first, choice.width) == (0, width)
+        matrix = climbed.params.matrix if same else counts / counts.sum(axis=1, keepdims=True)
+        candidate = Candidate(MotifParams(rate, matrix), choice)
+        if best is not None and choice.evidence <= best.choice.evidence + 0.01:
+            break
+        best, params = candidate, candidate.params
+    if best is None:
+        return Candidate(params, Choice(0, 0, len(params.matrix), -np.inf, np.zeros_like(params.matrix)))
+    return best
+
+
+def search(source: SequenceSource, background: Background, terms: Terms, seed: int = 0, seeds: int = SEEDS) -> list[Candidate]:
+    """Candidates, the one with the highest evidence first."""
+    scene = Scene.of(source, background, terms.both, terms.occurrence == "anr")
+    small = scene
+    sample = sample_sequences(source, seed)
+    if sample is not source:
+        small = Scene.of(sample, background, terms.both, scene.many)
+    narrow, wide = terms.widths
+    middle = round((narrow * wide) ** 0.5)
+    pairs = enriched_pairs(source, background, terms.both, wide, seeds)
+    first = []
+    for word, gap, _ in pairs:
+        width = int(np.clip(max(6 + gap, middle), narrow, wide))
+        rate = occurrence_of(max(2, round(0.25 * sample.n_units)), small, width, terms.occurrence)
+        start = MotifParams(rate, pair_matrix(word, gap, width, background))
+        first.append(improve(small, start, terms, FEW_PASSES, 2))
+    first.sort(key=lambda c: -c.choice.evidence)
+    last = []
+    for candidate in distinct(first)[:FINALISTS]:
+        last.append(improve(scene, candidate.params, terms, MORE_PASSES, ROUNDS))
+    last.sort(key=lambda c: -c.choice.evidence)
+    return last
+
+
+def distinct(candidates: list[Candidate]) -> list[Candidate]:
+    """Without those whose evidence equals that of a better one."""
+    kept: list[Candidate] = []
+    for candidate in candidates:
+        if all(abs(candidate.choice.evidence - k.choice.evidence) > 0.5 for k in kept):
+            kept.append(candidate)
+    return kept
+
+
+def sample_sequences(source: SequenceSource, seed: int) -> SequenceSource:
+    """The source itself, or random sequences of it with about `SAMPLE_LETTERS` letters."""
+    if source.codes.size <= SAMPLE_LETTERS:
+        return source
+    rng = np.random.default_rng(np.random.SeedSequence([seed, source.n_units]))
+    n = max(2, round(source.n_units * SAMPLE_LETTERS / source.codes.size))
+    chosen = np.sort(rng.choice(source.n_units, size=min(n, source.n_units), replace=False))
+    return SequenceSource([source.codes[source.offsets[i] : source.offsets[i + 1]] for i in chosen])
