@@ -53,6 +53,16 @@ def whole(low: int, high: int | None = None) -> Callable[[str], int]:
 positive = whole(1)
 
 
+def width_range(text: str) -> tuple[int, int]:
+    """A width, or the fewest and the most positions with a hyphen between."""
+    first, hyphen, last = text.partition("-")
+    narrow = whole(2)(first)
+    wide = whole(2)(last) if hyphen else narrow
+    if wide < narrow:
+        raise argparse.ArgumentTypeError(f"{text}: the smaller number comes first")
+    return narrow, wide
+
+
 def real(low: float, inclusive: bool = False) -> Callable[[str], float]:
     """Reader of finite numbers above `low`, or at least `low`."""
 
@@ -535,25 +545,40 @@ def build_parser() -> argparse.ArgumentParser:
         branches,
         "motif",
         "FASTA",
-        "find a sequence motif and its sites (OOPS or ZOOPS)",
+        "find a sequence motif and its sites (OOPS, ZOOPS or any number a sequence)",
         "emtools motif peaks.fa --out results/peaks --width 12",
         50,
     )
-    motif.add_argument("--width", type=whole(2), required=True, metavar="W", help="width of the motif")
+    motif.add_argument(
+        "--width",
+        type=width_range,
+        default=(6, 20),
+        metavar="W|A-B",
+        help="width of the motif, bp, or a range (default 6-20)",
+    )
     motif.add_argument(
         "--occurrence",
-        choices=("oops", "zoops"),
+        choices=("oops", "zoops", "anr"),
         default="zoops",
-        help="one, or zero or one site a sequence (default zoops)",
+        help="one site a sequence, zero or one (default), or any number",
     )
     motif.add_argument("--strands", choices=("both", "one"), default="both", help="strands searched (default both)")
     motif.add_argument(
         "--background-order",
         type=int,
         choices=range(6),
-        default=0,
+        default=None,
         metavar="M",
-        help="order of the Markov background (default 0)",
+        help="order of the Markov background, 0 to 5 (default: by the number of letters)",
+    )
+    motif.add_argument(
+        "--background",
+        type=Path,
+        metavar="FASTA",
+        help="learn the background from these sequences, not the searched ones",
+    )
+    motif.add_argument(
+        "--no-significance", dest="significance", action="store_false", help="leave out the test on held-out sequences"
     )
     motif.add_argument("--name", default="motif", help="name of the motif in the files (default motif)")
     motif.add_argument("--regions", type=Path, metavar="BED", help="search these regions of the FASTA")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from emtools.errors import InputError
 from emtools.io.fasta import read_bytes
 
 SKIPPED = ("#", "track", "browser")
 FULL_SCORE = 1000
+SAFE = "".join(map(chr, [32, *(c for c in range(33, 127) if chr(c) not in "%;=&,")]))
+SAFE_NAME = "".join(c for c in SAFE if c.isalnum() or c in ".:^*$@!+_?-|")
 
 
 @dataclass(frozen=True)
@@ -112,3 +115,31 @@ def write_bed(path: Path, intervals: Iterable[Interval]) -> None:
             if i.color is not None:
                 row += [i.start, i.end, ",".join(str(c) for c in i.color)]
             file.write("\t".join(str(field) for field in row) + "\n")
+
+
+def write_gff3(path: Path, intervals: Sequence[Interval], notes: Sequence[Mapping[str, str]]) -> None:
+    """Write sites as GFF3: 1-based, inclusive, one ``TF_binding_site`` a line.
+
+    Parameters
+    ----------
+    path : Path
+        File.
+    intervals : sequence of Interval
+        Sites; the score column is ``score / 1000``.
+    notes : sequence of mapping
+        Further attributes of each site.
+
+    References
+    ----------
+    Generic Feature Format version 3, Sequence Ontology Project: reserved characters are percent-encoded.
+    """
+    lines = ["##gff-version 3"]
+    for number, (site, note) in enumerate(zip(intervals, notes, strict=True), start=1):
+        pairs = {"ID": f"{site.name}-{number}", "Name": site.name, **note}
+        attributes = ";".join(f"{key}={quote(value, safe=SAFE)}" for key, value in pairs.items())
+        columns = (
+            *(quote(site.record, safe=SAFE_NAME), "emtools", "TF_binding_site", site.start + 1, site.end),
+            *(f"{site.score / FULL_SCORE:.3f}", site.strand, ".", attributes),
+        )
+        lines.append("\t".join(map(str, columns)))
+    path.write_text("\n".join([*lines, ""]), encoding="utf-8", newline="\n")

@@ -1,4 +1,4 @@
-"""Motifs out: MEME minimal format and JASPAR."""
+"""Motifs out: MEME minimal format, JASPAR and TRANSFAC."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from Bio import motifs
-from Bio.motifs import jaspar
+from Bio.motifs import jaspar, transfac
 
 from emtools.errors import InputError
 
@@ -30,10 +30,10 @@ def motif_name(name: str) -> str:
     return name
 
 
-def write_meme(path: Path, name: str, matrix: Floats, frequencies: Floats, n_sites: int, both: bool) -> None:
+def write_meme(
+    path: Path, name: str, matrix: Floats, frequencies: Floats, n_sites: int, both: bool, e_value: float | None = None
+) -> None:
     """Write one DNA motif in MEME minimal format, version 5.
-
-    No E-value is stated: none is computed here, and the format makes it optional.
 
     Parameters
     ----------
@@ -49,6 +49,8 @@ def write_meme(path: Path, name: str, matrix: Floats, frequencies: Floats, n_sit
         Sites that it was made of.
     both : bool
         Whether both strands were searched.
+    e_value : float, optional
+        Of the motif.
 
     References
     ----------
@@ -67,7 +69,8 @@ def write_meme(path: Path, name: str, matrix: Floats, frequencies: Floats, n_sit
         shares,
         "",
         f"MOTIF {name}",
-        f"letter-probability matrix: alength= {len(LETTERS)} w= {len(matrix)} nsites= {n_sites}",
+        f"letter-probability matrix: alength= {len(LETTERS)} w= {len(matrix)} nsites= {n_sites}"
+        + ("" if e_value is None else f" E= {e_value:.3g}"),
         *rows,
         "",
     ]
@@ -89,6 +92,14 @@ def write_jaspar(path: Path, name: str, counts: Floats) -> None:
     columns = {letter: counts[:, i].tolist() for i, letter in enumerate(LETTERS)}
     motif = jaspar.Motif(name, name, alphabet=LETTERS, counts=columns)
     path.write_text(motifs.write([motif], "jaspar"), encoding="ascii", newline="\n")
+
+
+def write_transfac(path: Path, name: str, counts: Floats) -> None:
+    """Write one DNA motif in TRANSFAC format; as `write_jaspar`."""
+    columns = {letter: counts[:, i].tolist() for i, letter in enumerate(LETTERS)}
+    motif = transfac.Motif(alphabet=LETTERS, counts=columns)
+    motif["ID"] = motif["AC"] = name
+    path.write_text(transfac.write([motif]), encoding="ascii", newline="\n")
 
 
 def consensus(matrix: Floats) -> str:

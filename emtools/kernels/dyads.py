@@ -39,10 +39,10 @@ def count_pairs(codes: Codes, offsets: Offsets, gap: int, both: bool) -> tuple[O
     n_windows = 0
     for i in range(offsets.size - 1):
         for j in range(offsets[i], offsets[i + 1] - span + 1):
-            forward, reverse, known = 0, 0, True
+            forward, reverse, known = np.int64(0), np.int64(0), True
             for k in range(2 * HALF):
                 letter = np.int64(codes[j + k if k < HALF else j + k + gap])
-                known = known and letter < 4
+                known = known and bool(letter < 4)
                 forward = forward * 4 + letter
                 reverse += (3 - letter) << (2 * k)
             if not known:

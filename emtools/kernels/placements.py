@@ -8,6 +8,7 @@ same in log space, letter by letter: the oracle of this one, and what is used fo
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -278,9 +279,7 @@ def one_site(
         weight = weights[i]
         spell(codes, low, high, table, order, word, words, background)
         outside = background[2, high - low]
-        n_windows = rate_windows(
-            codes, low, high, width, word, tables, both, words, background, inverse, ratios
-        )
+        n_windows = rate_windows(codes, low, high, width, word, tables, both, words, background, inverse, ratios)
         if n_windows == 0:
             totals[0] += weight
             totals[1] += weight * outside
@@ -327,6 +326,12 @@ def one_site(
 
 
 @njit(cache=True, nogil=True)
+def scaled(value: float, power: Any) -> float:
+    """``value * 2**power``."""
+    return math.ldexp(value, np.int64(power))  # type: ignore[arg-type]
+
+
+@njit(cache=True, nogil=True)
 def sweep(n: int, width: int, rate: float, free: Floats, ratios: Floats, ahead: Floats, powers: Powers) -> None:
     """Likelihood ratio of the letters from each place on, summed over all placements of sites that do not overlap.
 
@@ -356,7 +361,7 @@ def sweep(n: int, width: int, rate: float, free: Floats, ratios: Floats, ahead: 
         if free[j] > 0.0:
             jump = ahead[j + width]
             if powers[j + width] != power:
-                jump = math.ldexp(jump, np.int64(powers[j + width] - power))
+                jump = scaled(jump, powers[j + width] - power)
             value = (1.0 - rate) * value + rate * ratios[j] * jump
         if value > HUGE:
             value *= TINY
@@ -421,9 +426,7 @@ def any_number(
         n, weight = high - low, weights[i]
         spell(codes, low, high, table, order, word, words, background)
         outside = background[2, high - low]
-        n_windows = rate_windows(
-            codes, low, high, width, word, tables, both, words, background, inverse, ratios
-        )
+        n_windows = rate_windows(codes, low, high, width, word, tables, both, words, background, inverse, ratios)
         totals[0] += weight
         if n_windows == 0:
             totals[1] += weight * outside
@@ -447,7 +450,7 @@ def any_number(
             n_places += here
             jump = ahead[j + width] / ahead[j]
             if powers[j + width] != powers[j]:
-                jump = math.ldexp(jump, np.int64(powers[j + width] - powers[j]))
+                jump = scaled(jump, powers[j + width] - powers[j])
             starts = 0.0
             for s in range(n_strands):
                 chosen = rate / n_strands * ratios[s, j] * jump
@@ -464,7 +467,7 @@ def any_number(
                     posterior[s, low + j] = z
             onward = ahead[j + 1] / ahead[j] * (1.0 - rate)
             if powers[j + 1] != powers[j]:
-                onward = math.ldexp(onward, np.int64(powers[j + 1] - powers[j]))
+                onward = scaled(onward, powers[j + 1] - powers[j])
             if onward > 0.0 and starts > 0.0:
                 entropy -= here * onward * math.log(onward)
             reach[j + 1] += here * onward
@@ -524,10 +527,7 @@ def best_placements(
         if rate_windows(codes, low, high, width, word, tables, both, words, background, inverse, ratios) == 0:
             continue
         n_starts = high - low - width + 1
-        if both:
-            best = np.maximum(ratios[0, :n_starts], ratios[1, :n_starts])
-        else:
-            best = ratios[0, :n_starts].copy()
+        best = np.maximum(ratios[0, :n_starts], ratios[1, :n_starts]) if both else ratios[0, :n_starts].copy()
         places = np.array([np.argmax(best)]) if most == 1 else np.flatnonzero(best > threshold)
         if most > 1:
             places = places[np.argsort(-best[places], kind="mergesort")]

@@ -375,7 +375,8 @@ class Motif:
 
     def place_sites(self, params: MotifParams, chunk: Sequences, posterior: Floats) -> tuple[Floats, Floats]:
         """Totals and letters under ANR; `posterior` is filled where it has room."""
-        totals, counts = any_number(*self.by_words(params, chunk), posterior)
+        arguments: tuple[Any, ...] = (*self.by_words(params, chunk), posterior)
+        totals, counts = any_number(*arguments)
         return totals, counts
 
     def m_step(self, stats: MotifStats, params: MotifParams) -> MotifParams:

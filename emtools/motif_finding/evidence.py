@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaln, gammaln
+from scipy.special import betaln
 
 from emtools.engine.chunks import SequenceSource
 from emtools.engine.protocol import Floats
@@ -106,12 +106,12 @@ class Scene:
         codes = self.source.codes
         word = SHORT_WORD if codes.size <= FEW_LETTERS else LONG_WORD
         most = codes.size if self.many else 1
+        order, offsets = self.background.order, self.source.offsets
         sequence, start, strand, logs = best_placements(
-            *(codes, self.source.offsets, self.table, self.background.order),
-            *(np.ascontiguousarray(matrix), self.both, word, most, 0.0),
+            codes, offsets, self.table, order, np.ascontiguousarray(matrix), self.both, word, most, 0.0
         )
-        order = np.argsort(-logs, kind="stable")
-        return Placed(sequence[order], start[order], strand[order], logs[order])
+        best = np.argsort(-logs, kind="stable")
+        return Placed(sequence[best], start[best], strand[best], logs[best])
 
     def letters(self, placed: Placed, width: int, reach: int) -> tuple[npt.NDArray[np.uint8], Floats]:
         """Letters of the windows and of `reach` more on either side, on the strand of the site, and their background.

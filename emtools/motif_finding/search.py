@@ -8,14 +8,16 @@ import numpy as np
 
 from emtools.engine.chunks import SequenceSource
 from emtools.engine.loop import climb
+from emtools.models.motif import Background, Motif, MotifParams, Occurrence
 from emtools.motif_finding.evidence import Choice, Scene
 from emtools.motif_finding.seeds import enriched_pairs, pair_matrix
-from emtools.models.motif import Background, Motif, MotifParams
 
 SEEDS = 60  # pairs of words that are tried
 FEW_PASSES, MORE_PASSES = 3, 12
 FINALISTS = 6
 ROUNDS = 6
+RELEASE_PASSES = 100
+GIVEN_UP = 0.1  # of the evidence, at most, when the occurrence is set free
 SAMPLE_LETTERS = 200_000  # that a seed is tried on
 
 
@@ -52,7 +54,7 @@ class Terms:
     """
 
     widths: tuple[int, int]
-    occurrence: str = "zoops"
+    occurrence: Occurrence = "zoops"
     both: bool = True
     pseudocount: float = 0.5
 
@@ -81,10 +83,10 @@ def fewest_sites(n_sequences: int) -> int:
 def improve(scene: Scene, params: MotifParams, terms: Terms, passes: int, rounds: int) -> Candidate:
     """Climb for some passes at held occurrence, choose sites and columns, and again until nothing changes."""
     best: Candidate | None = None
-    fewest = fewest_sites(scene.source.n_units)
+    fewest = scene.source.n_units if terms.occurrence == "oops" else fewest_sites(scene.source.n_units)
     for _ in range(rounds):
         width = len(params.matrix)
-        model = terms.model(width, scene.background, params.occurrence)
+        model = terms.model(width, scene.background, float(np.clip(params.occurrence, 1e-9, 1.0 - 1e-9)))
         climbed = climb(model, scene.source, params, max_passes=passes, accelerate=False, look=False)
         placed = scene.place(climbed.params.matrix)
         if len(placed.start) == 0:
@@ -103,7 +105,31 @@ def improve(scene: Scene, params: MotifParams, terms: Terms, passes: int, rounds
     return best
 
 
-def search(source: SequenceSource, background: Background, terms: Terms, seed: int = 0, seeds: int = SEEDS) -> list[Candidate]:
+def release(source: SequenceSource, background: Background, terms: Terms, found: Candidate) -> Motif:
+    """The model of the last climb: occurrence fitted, or held where fitting it would blur the motif.
+
+    At the number of sites that the evidence chooses weak sites are left out, and the occurrence is too low; fitting it finds them
+    again, but may also run away to a motif that is in every sequence a little. The two are told apart by the evidence of the
+    sites at the top: it must not fall by more than `GIVEN_UP` of what it was.
+    """
+    width = len(found.params.matrix)
+    held = terms.model(width, background, found.params.occurrence)
+    if terms.occurrence == "oops":
+        return held
+    free = replace(held, rate=None)
+    climbed = climb(free, source, found.params, max_passes=RELEASE_PASSES)
+    scene = Scene.of(source, background, terms.both, terms.occurrence == "anr")
+    placed = scene.place(climbed.params.matrix)
+    if not len(placed.start) or climbed.params.occurrence > 1.0 - 1e-12:
+        return held
+    after = scene.choose(placed, width, (width, width), fewest_sites(source.n_units))
+    least = found.choice.evidence - GIVEN_UP * abs(found.choice.evidence) - 1.0
+    return free if after.evidence >= least else held
+
+
+def search(
+    source: SequenceSource, background: Background, terms: Terms, seed: int = 0, seeds: int = SEEDS
+) -> list[Candidate]:
     """Candidates, the one with the highest evidence first."""
     scene = Scene.of(source, background, terms.both, terms.occurrence == "anr")
     small = scene
@@ -118,6 +144,11 @@ def search(source: SequenceSource, background: Background, terms: Terms, seed: i
         width = int(np.clip(max(6 + gap, middle), narrow, wide))
         rate = occurrence_of(max(2, round(0.25 * sample.n_units)), small, width, terms.occurrence)
         start = MotifParams(rate, pair_matrix(word, gap, width, background))
+        first.append(improve(small, start, terms, FEW_PASSES, 2))
+    if not first:
+        model = terms.model(middle, background, None)
+        rng = np.random.default_rng(np.random.SeedSequence([seed]))
+        start = model.initial_params(source, rng, "words")
         first.append(improve(small, start, terms, FEW_PASSES, 2))
     first.sort(key=lambda c: -c.choice.evidence)
     last = []

@@ -31,6 +31,25 @@ KNOWN = "#F4C77B"
 
 
 @dataclass(frozen=True)
+class Site:
+    """A site among the results.
+
+    Parameters
+    ----------
+    start : int
+        Start in its stretch, 0-based.
+    strand : {"+", "-"}
+        Strand.
+    posterior : float
+        Probability that a site starts there, on either strand.
+    """
+
+    start: int
+    strand: str
+    posterior: float
+
+
+@dataclass(frozen=True)
 class Row:
     """A stretch that was searched, and what was found in it.
 
@@ -40,14 +59,8 @@ class Row:
         What to call it; the record that it lies on.
     offset, length : int
         Where it starts in the record; its length in bp.
-    start : int
-        Start of the likeliest site in the stretch, 0-based; -1 where there is none.
-    strand : {"+", "-"}
-        Strand of the site.
-    posterior : float
-        Probability that the site starts there, on either strand.
-    called : bool
-        Whether the site is among the results.
+    sites : sequence of Site
+        Its sites.
     known : sequence of (int, int)
         Known sites in the stretch, 0-based, half-open.
     """
@@ -56,22 +69,43 @@ class Row:
     record: str
     offset: int
     length: int
-    start: int
-    strand: str
-    posterior: float
-    called: bool
+    sites: Sequence[Site]
     known: Sequence[tuple[int, int]] = ()
 
 
-def draw_logo(matrix: Floats, bits: Floats, consensus: str, n_sites: int, both: bool, folder: Path) -> Picture:
+def information_errors(matrix: Floats, errors: Floats, frequencies: Floats) -> Floats:
+    """Standard error of the information content of each position, bits, shape (width,).
+
+    The number of sites that each position is worth is read from its standard errors, ``n = sum p (1 - p) / sum se**2``, which counts
+    what the unknown places cost; then ``se**2 = sum p (log2(p / q) - I)**2 / n`` (delta method).
+
+    Parameters
+    ----------
+    matrix, errors : ndarray, shape (width, 4)
+        Letter probabilities and their standard errors.
+    frequencies : ndarray, shape (4,)
+        Background letter frequencies q.
+    """
+    n = (matrix * (1.0 - matrix)).sum(axis=1) / np.maximum((errors**2).sum(axis=1), 1e-300)
+    logs = np.log2(matrix / frequencies)
+    bits = (matrix * logs).sum(axis=1)
+    found: Floats = np.sqrt((matrix * (logs - bits[:, None]) ** 2).sum(axis=1) / n)
+    return found
+
+
+def draw_logo(
+    matrix: Floats, frequencies: Floats, errors: Floats | None, consensus: str, n_sites: int, both: bool, folder: Path
+) -> Picture:
     """Sequence logo; with both strands also of the reverse complement.
 
     Parameters
     ----------
     matrix : ndarray, shape (width, 4)
         Probabilities of A, C, G, T.
-    bits : ndarray, shape (width,)
-        Information content of each position relative to the background, bits.
+    frequencies : ndarray, shape (4,)
+        Background letter frequencies.
+    errors : ndarray, shape (width, 4), or None
+        Standard errors of `matrix`.
     consensus : str
         IUPAC consensus.
     n_sites : int
@@ -81,15 +115,22 @@ def draw_logo(matrix: Floats, bits: Floats, consensus: str, n_sites: int, both: 
     folder : Path
         Where the figure goes.
     """
+    bits = (matrix * np.log2(matrix / frequencies)).sum(axis=1)
+    spread = None if errors is None else information_errors(matrix, errors, frequencies)
     heights = matrix * bits[:, None]
     views = [("as found", heights), ("reverse complement", heights[::-1, ::-1])] if both else [("as found", heights)]
     width = len(matrix)
     with styled():
         size = (float(np.clip(1.2 + 0.27 * width, 3.5, 7.2)), 1.55 * len(views) + 0.2)
         figure, axes = plt.subplots(len(views), 1, figsize=size, squeeze=False, sharey=True)
-        for axis, (title, view) in zip(axes[:, 0], views, strict=True):
+        for turn, (axis, (title, view)) in enumerate(zip(axes[:, 0], views, strict=True)):
             frame = pd.DataFrame(np.ascontiguousarray(view), columns=list("ACGT"), index=np.arange(1, width + 1))
             logomaker.Logo(frame, ax=axis, color_scheme=LETTER_COLORS)
+            if spread is not None:
+                places, step = np.arange(1, width + 1), (-1 if turn else 1)
+                axis.errorbar(
+                    places, bits[::step], yerr=spread[::step], fmt="none", ecolor=INK, elinewidth=0.7, capsize=1.5
+                )
             axis.set_ylim(0.0, max(2.0, float(bits.max())))
             axis.set_xlim(0.4, width + 0.6)
             step = 1 if width <= 30 else 5
@@ -101,11 +142,16 @@ def draw_logo(matrix: Floats, bits: Floats, consensus: str, n_sites: int, both: 
         turned = (
             " Below, the same motif read on the other strand: both were searched and are one result." if both else ""
         )
+        bars = (
+            " Bars: one standard error of the height, from the curvature of the likelihood."
+            if spread is not None
+            else ""
+        )
         caption = (
             f"Sequence logo of {n_sites} sites ({width} bp, consensus {consensus}). The height of a stack is the information "
             "content of the position relative to the background letters (a letter that is always the same has about 2 bits), "
             f"shared among the letters by their probability; {bits.sum():.1f} bits in all. Tall stacks are "
-            f"the positions that matter.{turned}"
+            f"the positions that matter.{bars}{turned}"
         )
         return save(figure, folder, Picture("logo", "The motif", caption))
 
@@ -137,7 +183,7 @@ def draw_sites(rows: Sequence[Row], width: int, truth: bool, folder: Path) -> Pi
 
 def line_by_line(rows: Sequence[Row], width: int) -> tuple[Any, str]:
     """One line a sequence, the most certain ones where there are many."""
-    order = sorted(range(len(rows)), key=lambda i: (-rows[i].called, -rows[i].posterior))[:MOST_ROWS]
+    order = sorted(range(len(rows)), key=lambda i: -max([s.posterior for s in rows[i].sites], default=0.0))[:MOST_ROWS]
     shown = [rows[i] for i in sorted(order)]
     figure, axis = plt.subplots(figsize=(7.2, 0.9 + 0.19 * max(4, len(shown))))
     longest = max(row.length for row in shown)
@@ -145,8 +191,8 @@ def line_by_line(rows: Sequence[Row], width: int) -> tuple[Any, str]:
         axis.plot([0, row.length], [y, y], color=FAINT, lw=1.0, zorder=1, solid_capstyle="butt")
         for low, high in row.known:
             axis.add_patch(Rectangle((low, y - 0.42), high - low, 0.84, color=KNOWN, lw=0, zorder=2))
-        if row.called:
-            axis.add_patch(arrow(row.start, width, y, row.strand, CERTAINTY(row.posterior)))
+        for site in row.sites:
+            axis.add_patch(arrow(site.start, width, y, site.strand, CERTAINTY(site.posterior)))
     axis.set_yticks(range(len(shown)), [short(row.label) for row in shown])
     axis.set_ylim(len(shown) - 0.4, -0.6)
     axis.set_xlim(-0.01 * longest, 1.01 * longest)
@@ -154,7 +200,7 @@ def line_by_line(rows: Sequence[Row], width: int) -> tuple[Any, str]:
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.spines["left"].set_visible(False)
     axis.tick_params(axis="y", length=0)
-    n_called = sum(row.called for row in rows)
+    n_called = sum(bool(row.sites) for row in rows)
     drawn = f"; the {len(shown)} most certain are drawn" if len(shown) < len(rows) else ""
     axis.set_title(f"Sites in {n_called} of {len(rows)} sequences{drawn}")
     bar = figure.colorbar(ScalarMappable(Normalize(0, 1), CERTAINTY), ax=axis, fraction=0.025, pad=0.02, aspect=30)
@@ -166,7 +212,7 @@ def line_by_line(rows: Sequence[Row], width: int) -> tuple[Any, str]:
     figure.legend(handles=handles, loc="upper center", ncols=3, bbox_to_anchor=(0.5, 0.0))
     part = f"the {len(shown)} most certain of " if len(shown) < len(rows) else ""
     caption = (
-        f"One line is a sequence ({part}{len(rows)}); an arrow is its most probable site of {width} bp and points along the "
+        f"One line is a sequence ({part}{len(rows)}); an arrow is a site of {width} bp and points along the "
         "strand on which it reads as in the logo. Darker is more certain: the posterior probability that the site starts there."
     )
     return figure, caption
@@ -190,7 +236,7 @@ def arrow(start: int, width: int, y: float, strand: str, color: Any) -> Any:
 def along_records(rows: Sequence[Row], records: Sequence[str], width: int) -> tuple[Any, str]:
     """Sites as stems along each record, up on the forward and down on the reverse strand."""
     figure, axes = plt.subplots(len(records), 1, figsize=(7.2, 0.6 + 1.5 * len(records)), squeeze=False)
-    n_called = sum(row.called for row in rows)
+    n_called = sum(len(row.sites) for row in rows)
     for axis, record in zip(axes[:, 0], records, strict=True):
         here = [row for row in rows if row.record == record]
         axis.axhline(0.0, color=INK, lw=0.7)
@@ -198,10 +244,10 @@ def along_records(rows: Sequence[Row], records: Sequence[str], width: int) -> tu
             axis.axvspan(row.offset / 1000, (row.offset + row.length) / 1000, color="#E9EDF1", lw=0, zorder=0)
             for low, high in row.known:
                 axis.axvspan((row.offset + low) / 1000, (row.offset + high) / 1000, color=KNOWN, lw=0, zorder=1)
-            if row.called:
-                height = row.posterior if row.strand == "+" else -row.posterior
-                middle = (row.offset + row.start + width / 2) / 1000
-                color = PALETTE[0] if row.strand == "+" else PALETTE[5]
+            for site in row.sites:
+                height = site.posterior if site.strand == "+" else -site.posterior
+                middle = (row.offset + site.start + width / 2) / 1000
+                color = PALETTE[0] if site.strand == "+" else PALETTE[5]
                 axis.plot([middle, middle], [0.0, height], color=color, lw=1.0, zorder=3)
                 axis.plot([middle], [height], marker="o", ms=2.6, color=color, zorder=3)
         axis.set_ylim(-1.12, 1.12)

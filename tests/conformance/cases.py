@@ -270,6 +270,11 @@ def motif_zoops_one_strand() -> Case:
     return motif_case("zoops", "one", 0)
 
 
+@case
+def motif_any_number_both_strands() -> Case:
+    return motif_case("anr", "both", 1)
+
+
 def series_case(model: Any, counts: bool) -> Case:
     """Series of very different lengths in two regimes, rows and cells not observed; gaps too wide to gain density."""
     from emtools.engine.series import SeriesSource

@@ -1,0 +1,84 @@
+"""CPU seconds of a search and of one E-step: ``python -m benchmarks.motif_speed [--largest N]``.
+
+The CTCF matrix of JASPAR is planted in 70 % of random sequences of 100 bp; both strands, every sequence used, background of order 2,
+one thread. "pass" is one E-step in ns per position, both strands, beside the letter-by-letter one in log space on the same parameters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.motif_accuracy import matrices, nucleotide_f1, plant
+from emtools.engine.chunks import SequenceSource
+from emtools.engine.loop import climb
+from emtools.models.motif import estimate_background
+from emtools.motif_finding.calling import call_sites
+from emtools.motif_finding.search import Terms, release, search
+
+STORED = Path(__file__).with_name("motif_speed.tsv")
+RUNS = (
+    (1_000, (15, 15)),
+    (1_000, (8, 20)),
+    (10_000, (8, 20)),
+    (50_000, (8, 20)),
+    (200_000, (8, 20)),
+    (1_000_000, (8, 20)),
+)
+LENGTH = 100
+
+
+def measured(n: int, widths: tuple[int, int]) -> dict[str, Any]:
+    """One run."""
+    rng = np.random.default_rng(n)
+    genome = rng.integers(4, size=n * LENGTH).astype(np.uint8)
+    sequences, known = plant(matrices("judged")["CTCF"], 0.7, n, LENGTH, genome, rng)
+    source = SequenceSource(sequences)
+    began = process_time()
+    background = estimate_background(source, 2)
+    terms = Terms(widths)
+    best = search(source, background, terms)[0]
+    model = release(source, background, terms, best)
+    fitted = climb(model, source, best.params)
+    calls = call_sites(model, fitted.params, source)
+    seconds = process_time() - began
+    found = [(int(i), int(s), int(s) + model.width) for i, s in zip(calls.sequence, calls.start, strict=True)]
+    chunk = source.chunk(0)
+    fast = min(timed(lambda: model.e_step(fitted.params, chunk)) for _ in range(5))
+    slow = timed(lambda: model.run_e_step(fitted.params, chunk))
+    return {
+        "sequences": n, "widths": f"{widths[0]}-{widths[1]}", "cpu_s": round(seconds, 2), "us_per_sequence": round(1e6 * seconds / n, 1),
+        "width": model.width, "f1": round(nucleotide_f1(found, known), 3), "pass_ns": round(1e9 * fast / chunk.codes.size, 2),
+        "by_letter_ns": round(1e9 * slow / chunk.codes.size, 1),
+        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }  # fmt: skip
+
+
+def timed(run: Any) -> float:
+    """CPU seconds of one call."""
+    began = process_time()
+    run()
+    return process_time() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--largest", type=int, default=1_000_000)
+    largest = parser.parse_args().largest
+    measured(200, (8, 20))  # compiles
+    rows = []
+    for n, widths in RUNS:
+        if n <= largest:
+            rows.append(measured(n, widths))
+            print(rows[-1], flush=True)
+            pd.DataFrame(rows).to_csv(STORED, sep="\t", index=False)
+
+
+if __name__ == "__main__":
+    main()
