@@ -24,7 +24,7 @@ from emtools.io.motifs import consensus, motif_name, write_jaspar, write_meme, w
 from emtools.io.outputs import staged
 from emtools.io.regions import Piece, cut, read_regions
 from emtools.kernels.spans import matches, n_positions, n_shared_positions
-from emtools.models.motif import Background, Occurrence, Strands, estimate_background, has_room
+from emtools.models.motif import WIDEST_FAST, Background, Occurrence, Strands, estimate_background, has_room
 from emtools.motif_finding.background import choose_order
 from emtools.motif_finding.calling import call_sites
 from emtools.motif_finding.search import Terms, release, search
@@ -90,6 +90,7 @@ def run(options: Options) -> int:
     everything = cut(records, regions, options.window)
     pieces = [piece for piece in everything if has_room(piece.codes, options.width[0])]
     require_enough(pieces, everything, options)
+    require_width(options)
     known = read_known(options, records, pieces)
 
     source = SequenceSource([piece.codes for piece in pieces])
@@ -234,6 +235,12 @@ def require_enough(pieces: Sequence[Piece], everything: Sequence[Piece], options
         "at least 2",
         "cut the long one with --window" if pieces and longest >= 2 * options.width[0] else "use a smaller --width",
     )
+
+
+def require_width(options: Options) -> None:
+    """Refuse a motif so wide that products of its ratios leave the range of numbers."""
+    if options.width[1] > WIDEST_FAST:
+        raise InputError("--width", f"{options.width[1]} bp", f"at most {WIDEST_FAST} bp", "use a smaller --width")
 
 
 def require_background(source: SequenceSource, order: int, options: Options) -> None:

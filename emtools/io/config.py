@@ -26,7 +26,7 @@ FILES: dict[str, dict[str, tuple[Kind, ...]]] = {
     "deconvolve": {"input": ("cells", "table"), "reference": ("cells", "table"), "markers": ("table",)},
     "segment": {"input": ("cells", "table", "image"), "truth": ("image",)},
     "hmm": {"input": ("fasta",)},
-    "motif": {"input": ("fasta",), "regions": ("bed",), "truth": ("bed",)},
+    "motif": {"input": ("fasta",), "regions": ("bed",), "truth": ("bed",), "background": ("fasta",)},
 }
 COLUMNS = {
     "impute": ("id", "columns", "covariates", "batch", "log"),

@@ -8,6 +8,8 @@ for entry in PLAN.branch("motif"):
         output:
             f"{entry.out}/motifs.meme",
             f"{entry.out}/motifs.jaspar",
+            f"{entry.out}/motifs.transfac",
+            f"{entry.out}/sites.gff3",
             figures(entry, logo="motif", sites="sites", convergence="convergence"),
             shown(entry, entry.product, "sites"),
             [shown(entry, f"{entry.out}/accuracy.tsv", "accuracy")]
