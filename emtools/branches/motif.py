@@ -130,7 +130,7 @@ def find(
 ) -> Fit[Any, Any]:
     """Search, then full EM from the best candidate."""
     best, *_ = search(source, background, terms, options.seed, options.starts)
-    model = release(source, background, terms, best)
+    model = release(source, background, terms, best, options.seed)
     init = [best.params]
     return fit(model, source, init=init, **options.climbing, checkpoint=options.checkpoint, on_pass=progress)
 

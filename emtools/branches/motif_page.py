@@ -41,6 +41,7 @@ FILES = {
     "logo.svg": "logo",
     "sites.svg": "sites",
 }
+MOST_ROWS = 500  # sites on the page
 OCCURRENCES = {
     "oops": "one site a sequence",
     "zoops": "zero or one site a sequence",
@@ -174,8 +175,8 @@ def methods(options: Any, fitted: Fit[Any, Any], finding: Finding) -> str:
     )  # fmt: skip
     columns = "" if narrow == wide else " The same evidence chose the columns."
     tested = (
-        f" For the E-value the search is repeated on a random half; originals of the other half that have a site are counted against "
-        f"{SHUFFLES} shuffles of each that keep pairs of neighbouring letters (exact Poisson-binomial tail)."
+        f" For the E-value the search is repeated on a random half; the best windows of the other half are scored beside those of "
+        f"{SHUFFLES} shuffles of each sequence that keep pairs of neighbouring letters (exact tail of the sum of scores)."
         if finding.significance is not None
         else ""
     )
@@ -208,12 +209,15 @@ def site_table(finding: Finding, intervals: Sequence[Interval]) -> Table:
             "letters on that strand": words_of(finding, intervals),
         }
     ).sort_values("posterior", ascending=False, kind="stable")
+    most = (
+        f" The first {MOST_ROWS} of {len(frame):,} are shown; all are in sites.gff3." if len(frame) > MOST_ROWS else ""
+    )
     caption = (
         "The most probable first. Start and end are 0-based, half-open, as in sites.bed. “posterior” is the probability that the site starts there (on "
         "either strand), “any site” that the sequence (with any number of sites: this place) has one at all: a low first and a high second number "
         "mean that the exact place is in doubt, not the site. “p-value”: a random window fits as well."
     )
-    return Table("Sites", caption, frame)
+    return Table("Sites", caption + most, frame.head(MOST_ROWS))
 
 
 def matrix_table(matrix: Any, bits: Any) -> Table:

@@ -19,6 +19,7 @@ ROUNDS = 6
 RELEASE_PASSES = 100
 GIVEN_UP = 0.1  # of the evidence, at most, when the occurrence is set free
 SAMPLE_LETTERS = 200_000  # that a seed is tried on
+FINAL_LETTERS = 1_000_000  # that finalists are compared on
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def improve(scene: Scene, params: MotifParams, terms: Terms, passes: int, rounds
     return best
 
 
-def release(source: SequenceSource, background: Background, terms: Terms, found: Candidate) -> Motif:
+def release(source: SequenceSource, background: Background, terms: Terms, found: Candidate, seed: int = 0) -> Motif:
     """The model of the last climb: occurrence fitted, or held where fitting it would blur the motif.
 
     At the number of sites that the evidence chooses weak sites are left out, and the occurrence is too low; fitting it finds them
@@ -117,12 +118,13 @@ def release(source: SequenceSource, background: Background, terms: Terms, found:
     if terms.occurrence == "oops":
         return held
     free = replace(held, rate=None)
-    climbed = climb(free, source, found.params, max_passes=RELEASE_PASSES)
-    scene = Scene.of(source, background, terms.both, terms.occurrence == "anr")
+    sample = sample_sequences(source, FINAL_LETTERS, seed)
+    climbed = climb(free, sample, found.params, max_passes=RELEASE_PASSES)
+    scene = Scene.of(sample, background, terms.both, terms.occurrence == "anr")
     placed = scene.place(climbed.params.matrix)
     if not len(placed.start) or climbed.params.occurrence > 1.0 - 1e-12:
         return held
-    after = scene.choose(placed, width, (width, width), fewest_sites(source.n_units))
+    after = scene.choose(placed, width, (width, width), fewest_sites(sample.n_units))
     least = found.choice.evidence - GIVEN_UP * abs(found.choice.evidence) - 1.0
     return free if after.evidence >= least else held
 
@@ -131,11 +133,10 @@ def search(
     source: SequenceSource, background: Background, terms: Terms, seed: int = 0, seeds: int = SEEDS
 ) -> list[Candidate]:
     """Candidates, the one with the highest evidence first."""
-    scene = Scene.of(source, background, terms.both, terms.occurrence == "anr")
-    small = scene
-    sample = sample_sequences(source, seed)
-    if sample is not source:
-        small = Scene.of(sample, background, terms.both, scene.many)
+    sample = sample_sequences(source, SAMPLE_LETTERS, seed)
+    small = Scene.of(sample, background, terms.both, terms.occurrence == "anr")
+    larger = sample_sequences(source, FINAL_LETTERS, seed)
+    scene = small if larger is sample else Scene.of(larger, background, terms.both, small.many)
     narrow, wide = terms.widths
     middle = round((narrow * wide) ** 0.5)
     pairs = enriched_pairs(source, background, terms.both, wide, seeds)
@@ -167,11 +168,11 @@ def distinct(candidates: list[Candidate]) -> list[Candidate]:
     return kept
 
 
-def sample_sequences(source: SequenceSource, seed: int) -> SequenceSource:
-    """The source itself, or random sequences of it with about `SAMPLE_LETTERS` letters."""
-    if source.codes.size <= SAMPLE_LETTERS:
+def sample_sequences(source: SequenceSource, n_letters: int, seed: int) -> SequenceSource:
+    """The source itself, or random sequences of it with about `n_letters` letters."""
+    if source.codes.size <= n_letters:
         return source
     rng = np.random.default_rng(np.random.SeedSequence([seed, source.n_units]))
-    n = max(2, round(source.n_units * SAMPLE_LETTERS / source.codes.size))
+    n = max(2, round(source.n_units * n_letters / source.codes.size))
     chosen = np.sort(rng.choice(source.n_units, size=min(n, source.n_units), replace=False))
     return SequenceSource([source.codes[source.offsets[i] : source.offsets[i + 1]] for i in chosen])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +11,14 @@ import numpy.typing as npt
 from emtools.engine.chunks import SequenceSource
 from emtools.engine.loop import climb
 from emtools.engine.protocol import Floats
+from emtools.kernels.placements import best_placements, context_table
 from emtools.kernels.shuffles import shuffle_pairs
-from emtools.models.motif import DNA, Background, Motif, MotifParams
-from emtools.motif_finding.calling import call_sites
+from emtools.models.motif import DNA, LONG_WORD, Background, Motif, MotifParams
 from emtools.motif_finding.search import RELEASE_PASSES, Terms, release, search
 
 SHUFFLES = 9  # of each sequence
 MOST_TESTED = 2000  # sequences held out at most
+LOWEST, HIGHEST, LEVEL = -4.0, 8.0, 0.5  # nats; range and steps of the score of a sequence
 STEP = 0.01  # nats; grid of scores of a site
 
 
@@ -27,11 +29,11 @@ class Significance:
     Parameters
     ----------
     p : float
-        Probability of as many sequences with a site or more, were originals and shuffles alike.
+        Probability of scores as high as those of the originals, were originals and shuffles alike.
     n_tested, n_with : int
-        Held-out sequences; those with a site.
+        Held-out sequences; those with a window more probably a site than not.
     share_shuffled : float
-        Share of their shuffles with a site.
+        Share of their shuffles with one.
     """
 
     p: float
@@ -53,9 +55,9 @@ def shuffled_pieces(codes: npt.NDArray[np.uint8], rng: np.random.Generator) -> n
 def held_out_test(source: SequenceSource, background: Background, terms: Terms, seed: int, seeds: int) -> Significance:
     """Find a motif in a random half of the sequences and count the others, and shuffles of each, that have a site.
 
-    Were the sequences of the held-out half no more than shuffles of themselves, each would be any of the `SHUFFLES` + 1
-    versions with equal probability, whatever the motif: the number of originals with a site is then a sum of independent
-    indicators of known probability (Poisson-binomial), and its upper tail is exact. Versions are counted with the motif as found.
+    The score of a sequence is the log posterior odds of its best window, from `LOWEST` to `HIGHEST` nats in steps of `LEVEL`. Were the sequences of
+    the held-out half no more than shuffles of themselves, each of the `SHUFFLES` + 1 versions would be the original with equal
+    probability, whatever the motif: the sum of scores is then a sum of independent draws, and its upper tail is exact.
 
     Parameters
     ----------
@@ -75,43 +77,59 @@ def held_out_test(source: SequenceSource, background: Background, terms: Terms, 
     learn, tested = ([source.codes[source.offsets[i] : source.offsets[i + 1]] for i in part] for part in parts)
     if not tested:
         return Significance(1.0, 0, 0, 0.0)
-    found = search(SequenceSource(learn), background, terms, seed, seeds)
+    half_source = SequenceSource(learn)
+    found = search(half_source, background, terms, seed, seeds)
     if not found:
         return Significance(1.0, len(tested), 0, 0.0)
     params = found[0].params
-    model = release(SequenceSource(learn), background, terms, found[0])
-    params = climb(model, SequenceSource(learn), params, max_passes=RELEASE_PASSES).params
-    versions = [has_site(model, params, tested)]
+    model = release(half_source, background, terms, found[0], seed)
+    params = climb(model, half_source, params, max_passes=RELEASE_PASSES).params
+    versions = [best_odds(model, params, background, tested)]
     for _ in range(SHUFFLES):
-        versions.append(has_site(model, params, [shuffled_pieces(codes, rng) for codes in tested]))
-    hits = np.array(versions)
-    n_with = int(hits[0].sum())
-    return Significance(upper_tail(hits.mean(axis=0), n_with), len(tested), n_with, float(hits[1:].mean()))
+        versions.append(best_odds(model, params, background, [shuffled_pieces(codes, rng) for codes in tested]))
+    odds = np.array(versions)
+    levels = np.round((np.clip(odds, LOWEST, HIGHEST) - LOWEST) / LEVEL).astype(np.int64)
+    return Significance(upper_tail(levels), len(tested), int((odds[0] >= 0.0).sum()), float((odds[1:] >= 0.0).mean()))
 
 
-def has_site(model: Motif, params: MotifParams, sequences: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.bool_]:
-    """Which sequences have a site, shape (n_sequences,)."""
-    present = np.zeros(len(sequences), dtype=bool)
-    present[call_sites(model, params, SequenceSource(sequences)).sequence] = True
-    return present
+def best_odds(
+    model: Motif, params: MotifParams, background: Background, sequences: list[npt.NDArray[np.uint8]]
+) -> Floats:
+    """Log posterior odds of the best window of each sequence against no site, nats; minus infinity without a window."""
+    source = SequenceSource(sequences)
+    table = context_table(background.log_table, background.order)
+    found, _, _, logs = best_placements(
+        source.codes, source.offsets, table, background.order, params.matrix, model.both, LONG_WORD, 1, -math.inf
+    )
+    starts = np.diff(source.offsets)[found] - model.width + 1
+    places = (2 if model.both else 1) * (np.ones(len(found)) if model.occurrence == "anr" else starts)
+    rate = min(params.occurrence, 0.9)
+    odds = np.full(len(sequences), -math.inf)
+    odds[found] = logs + math.log(rate / (1.0 - rate)) - np.log(places)
+    return odds
 
 
-def upper_tail(probabilities: Floats, at_least: int) -> float:
-    """Probability that at least so many of independent events with these probabilities occur.
+def upper_tail(levels: npt.NDArray[np.int64]) -> float:
+    """Probability that one level of each column, drawn at random, sum up to at least the sum of the first row.
+
+    Parameters
+    ----------
+    levels : ndarray of int64, shape (n_versions, n_sequences)
+        Scores in steps, 0 or more.
 
     Examples
     --------
-    >>> round(upper_tail(np.array([0.5, 0.5, 0.5]), 2), 12)
+    >>> upper_tail(np.array([[2, 1], [0, 1]]))
     0.5
     """
-    uncertain = probabilities[(probabilities > 0.0) & (probabilities < 1.0)]
-    needed = at_least - int(np.count_nonzero(probabilities >= 1.0))
-    mass = np.zeros(len(uncertain) + 1)
-    mass[0] = 1.0
-    for i, p in enumerate(uncertain):
-        mass[1 : i + 2] = mass[1 : i + 2] * (1.0 - p) + mass[: i + 1] * p
-        mass[0] *= 1.0 - p
-    return float(min(1.0, mass[max(0, needed) :].sum()))
+    n_versions = len(levels)
+    mass = np.ones(1)
+    for column in levels.T:
+        wider = np.zeros(mass.size + int(column.max()))
+        for level, n in zip(*np.unique(column, return_counts=True), strict=True):
+            wider[level : level + mass.size] += n / n_versions * mass
+        mass = wider
+    return float(min(1.0, mass[int(levels[0].sum()) :].sum()))
 
 
 def site_p_values(matrix: Floats, frequencies: Floats, scores: Floats) -> Floats:

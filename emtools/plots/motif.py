@@ -131,7 +131,7 @@ def draw_logo(
                 axis.errorbar(
                     places, bits[::step], yerr=spread[::step], fmt="none", ecolor=INK, elinewidth=0.7, capsize=1.5
                 )
-            axis.set_ylim(0.0, max(2.0, float(bits.max())))
+            axis.set_ylim(0.0, max(2.0, float((bits if spread is None else bits + spread).max())))
             axis.set_xlim(0.4, width + 0.6)
             step = 1 if width <= 30 else 5
             axis.set_xticks(np.arange(1, width + 1, step))

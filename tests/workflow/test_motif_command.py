@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import itertools
 import json
 from pathlib import Path
@@ -140,7 +141,18 @@ def test_gff_has_the_sites_of_the_bed_file_with_their_letters(crp):
 
 def test_any_number_finds_more_than_one_site_a_sequence(tmp_path):
     """The issue: at least 20 of the 24 known sites; MEME finds 20."""
-    words = ["motif", str(CRP), "--width", "22", "--occurrence", "anr", "--truth", str(SITES), "--out", str(tmp_path / "out")]
+    words = [
+        "motif",
+        str(CRP),
+        "--width",
+        "22",
+        "--occurrence",
+        "anr",
+        "--truth",
+        str(SITES),
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert main(words) == 0
     lines = (tmp_path / "out" / "accuracy.tsv").read_text().splitlines()
     rows = {r["metric"]: float(r["value"]) for r in csv.DictReader(lines, delimiter="\t")}
@@ -228,6 +240,15 @@ BAD = {
     "all shorter than the motif": (">a\nACGT\n>b\nACG\n", None, [], "--width"),
     "one long enough": (">a\nACGTACGTACGT\n>b\nACG\n", None, [], "at least 2"),
     "protein": (PROTEIN, None, [], "DNA only"),
+    "sign only": (">", None, [], "a header without a name"),
+    "same name twice": (">a\nACGTACGT\n>a\nACGTACGA\n", None, [], "rename"),
+    "one record": (">a\n" + "ACGTTGCA" * 20 + "\n", None, [], "cut the long one with --window"),
+    "a line of ten million letters": (
+        ">a\n" + "ACGTTGCAAT" * 1_000_000 + "\n",
+        None,
+        [],
+        "cut the long one with --window",
+    ),
     "all unknown": (">a\nNNNNNNNNNNNN\n>b\nNNNNNNNNNNNNNN\n", None, [], "observed"),
     "unknown in every window": (">a\nACGNACGNACGN\n>b\nACGTNACG\n", None, [], "known letters"),
     "region beyond the end": (GOOD, "a\t0\t99\tr\n", [], "beyond"),
@@ -242,7 +263,12 @@ BAD = {
         ["--width", "1000"],
         "(the longest has 12 letters); at least 2; use a smaller --width",
     ),
-    "too wide to multiply": (">a\n" + "ACGT" * 30 + "\n>b\n" + "ACTT" * 30 + "\n", None, ["--width", "70"], "at most 64"),
+    "too wide to multiply": (
+        ">a\n" + "ACGT" * 30 + "\n>b\n" + "ACTT" * 30 + "\n",
+        None,
+        ["--width", "70"],
+        "at most 64",
+    ),
     "no background file": (GOOD, None, ["--background", "absent.fa"], "absent.fa"),
     "background of too high an order": (GOOD, None, ["--background-order", "5"], "in.fa: 14 letters to count"),
     "no truth file": (GOOD, None, ["--truth", "absent.bed"], "absent.bed"),
@@ -265,6 +291,24 @@ def test_bad_input_is_one_line_and_nothing_is_left(text, regions, words, message
     assert error.count("\n") == 0
     assert message in error
     assert not out.exists()
+
+
+def test_damaged_gzip_is_one_line(tmp_path, capsys):
+    path = tmp_path / "in.fa.gz"
+    path.write_bytes(gzip.compress(CRP.read_bytes())[:-30])
+    assert main(["motif", str(path), "--width", "8", "--out", str(tmp_path / "out")]) == 2
+    assert "damaged gzip" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_windows_line_ends_lower_case_and_a_long_stretch_of_n_change_nothing(crp, tmp_path):
+    """The CRP regions as a Windows editor would leave them, gzipped, with 432,770 N behind the last one."""
+    text = CRP.read_text().lower().rstrip("\n") + "\n" + "n" * 432_770 + "\n"
+    path = tmp_path / "in.fa.gz"
+    path.write_bytes(gzip.compress(text.replace("\n", "\r\n").encode()))
+    words = ["--width", "22", "--name", "CRP", "--starts", "20", "--no-significance", "--out", str(tmp_path / "out")]
+    assert main(["motif", str(path), *words]) == 0
+    assert read_sites(tmp_path / "out" / "sites.bed") == read_sites(crp / "sites.bed")
 
 
 def test_truth_outside_the_regions_is_refused(tmp_path, capsys, monkeypatch):
