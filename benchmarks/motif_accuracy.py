@@ -27,13 +27,13 @@ from emtools.io.fasta import decode, read_fasta
 from emtools.kernels.spans import n_positions, n_shared_positions
 from emtools.models.motif import MotifParams, estimate_background
 from emtools.motif_finding.calling import call_sites
-from emtools.motif_finding.search import Terms, release, search
+from emtools.motif_finding.search import Terms, search, settle
 
 HERE = Path(__file__).parent
 STORED = HERE / "motif_accuracy.tsv"
 MATRICES = HERE / "motif_matrices.tsv"
 WIDTHS = (6, 20)
-N, LENGTH = 200, 100
+N, LENGTH = 150, 100
 OCCURRENCES = (0.3, 0.7, 1.0)
 FLATTENED = (0.0, 0.2)
 
@@ -80,9 +80,8 @@ def by_us(sequences: list[np.ndarray], matrix: np.ndarray, occurrence: float) ->
     began = process_time()
     background = estimate_background(source, 2)
     terms = Terms(WIDTHS)
-    best = search(source, background, terms)[0]
-    model = release(source, background, terms, best)
-    params = climb(model, source, best.params).params
+    model, start = settle(source, background, terms, search(source, background, terms))
+    params = climb(model, source, start).params
     seconds = process_time() - began
     oracle = terms.model(len(matrix), background, min(occurrence, 0.995))
     true = MotifParams(min(occurrence, 0.995), 0.999 * matrix + 0.00025)
@@ -116,13 +115,17 @@ def main() -> None:
     parser.add_argument("--meme", default=None)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--role", default="judged", choices=("judged", "chosen on"))
+    parser.add_argument("--only", nargs="*", default=None, help="motifs")
+    parser.add_argument("--flattened", nargs="*", type=float, default=FLATTENED)
     parser.add_argument("--store", default=str(STORED))
     chosen = parser.parse_args()
     genome = read_fasta(HERE.parent / "resources" / "lambda.fa")[0].codes
     rows: list[dict[str, Any]] = []
     for number, (name, matrix) in enumerate(matrices(chosen.role).items()):
+        if chosen.only and name not in chosen.only:
+            continue
         for occurrence in OCCURRENCES:
-            for flattened in FLATTENED:
+            for flattened in chosen.flattened:
                 rng = np.random.default_rng([chosen.seed, number, int(10 * occurrence), int(10 * flattened)])
                 mixed = (1.0 - flattened) * matrix + flattened / 4.0
                 sequences, known = plant(mixed, occurrence, N, LENGTH, genome, rng)

@@ -20,7 +20,7 @@ from emtools.engine.chunks import SequenceSource
 from emtools.engine.loop import climb
 from emtools.models.motif import estimate_background
 from emtools.motif_finding.calling import call_sites
-from emtools.motif_finding.search import Terms, release, search
+from emtools.motif_finding.search import Terms, search, settle
 
 STORED = Path(__file__).with_name("motif_speed.tsv")
 RUNS = (
@@ -43,9 +43,8 @@ def measured(n: int, widths: tuple[int, int]) -> dict[str, Any]:
     began = process_time()
     background = estimate_background(source, 2)
     terms = Terms(widths)
-    best = search(source, background, terms)[0]
-    model = release(source, background, terms, best)
-    fitted = climb(model, source, best.params)
+    model, start = settle(source, background, terms, search(source, background, terms))
+    fitted = climb(model, source, start)
     calls = call_sites(model, fitted.params, source)
     seconds = process_time() - began
     found = [(int(i), int(s), int(s) + model.width) for i, s in zip(calls.sequence, calls.start, strict=True)]

@@ -27,7 +27,7 @@ from emtools.kernels.spans import matches, n_positions, n_shared_positions
 from emtools.models.motif import WIDEST_FAST, Background, Occurrence, Strands, estimate_background, has_room
 from emtools.motif_finding.background import choose_order
 from emtools.motif_finding.calling import call_sites
-from emtools.motif_finding.search import Terms, release, search
+from emtools.motif_finding.search import Candidate, Terms, search, settle
 from emtools.motif_finding.significance import held_out_test, site_p_values
 from emtools.plots.motif import Row, Site, draw_logo, draw_sites
 
@@ -98,7 +98,7 @@ def run(options: Options) -> int:
     terms = Terms(options.width, options.occurrence, options.strands == "both")
     progress = Progress(f"motif {options.input.name}")
     try:
-        fitted = find(source, background, terms, options, progress)
+        fitted, found = find(source, background, terms, options, progress)
     except FitError as error:
         raise InputError(
             str(options.input), error.got, "", "use more sequences, a smaller --width, or a lower --background-order"
@@ -109,7 +109,8 @@ def run(options: Options) -> int:
     finding = Finding(pieces, len(everything) - len(pieces), calls, np.empty(0), known, seen, note)
     intervals = site_intervals(finding, fitted.model.width, options)
     p_values = p_values_of(words_of(finding, intervals), fitted)
-    return write(options, source, fitted, replace(finding, p_values=p_values), intervals)
+    candidates = [{"evidence": c.choice.evidence, "width": c.choice.width, "n_sites": c.choice.n_sites} for c in found]
+    return write(options, source, fitted, replace(finding, p_values=p_values), intervals, candidates)
 
 
 def learn_background(source: SequenceSource, options: Options) -> tuple[Background, str]:
@@ -127,12 +128,13 @@ def learn_background(source: SequenceSource, options: Options) -> tuple[Backgrou
 
 def find(
     source: SequenceSource, background: Background, terms: Terms, options: Options, progress: Progress
-) -> Fit[Any, Any]:
-    """Search, then full EM from the best candidate."""
-    best, *_ = search(source, background, terms, options.seed, options.starts)
-    model = release(source, background, terms, best, options.seed)
-    init = [best.params]
-    return fit(model, source, init=init, **options.climbing, checkpoint=options.checkpoint, on_pass=progress)
+) -> tuple[Fit[Any, Any], list[Candidate]]:
+    """Search, then full EM from the best candidate; the candidates too."""
+    found = search(source, background, terms, options.seed, options.starts)
+    model, start = settle(source, background, terms, found, options.seed)
+    init = [start]
+    fitted = fit(model, source, init=init, **options.climbing, checkpoint=options.checkpoint, on_pass=progress)
+    return fitted, found
 
 
 def p_values_of(words: Sequence[str], fitted: Fit[Any, Any]) -> Any:
@@ -151,7 +153,12 @@ def errors_of(fitted: Fit[Any, Any]) -> Any:
 
 
 def write(
-    options: Options, source: SequenceSource, fitted: Fit[Any, Any], finding: Finding, intervals: list[Interval]
+    options: Options,
+    source: SequenceSource,
+    fitted: Fit[Any, Any],
+    finding: Finding,
+    intervals: list[Interval],
+    candidates: list[dict[str, Any]],
 ) -> int:
     """All files; the exit code."""
     model, matrix = fitted.model, fitted.params.matrix
@@ -194,6 +201,7 @@ def write(
                 "n_sequences": len(finding.pieces),
                 "n_left_out": finding.n_left_out,
                 "n_sites": len(intervals),
+                "candidates": candidates,
                 "significance": None if seen is None else asdict(seen),
             },
         )

@@ -171,7 +171,7 @@ def methods(options: Any, fitted: Fit[Any, Any], finding: Finding) -> str:
         " The number of sites in the search is the one with the highest evidence of the placed sites, letter probabilities and "
         "occurrence integrated out: likelihood alone drifts towards a blurred motif in every sequence. "
         + ("The occurrence was fitted in the last climb, which kept that evidence." if model.rate is None else
-           "The occurrence is held at that number, because fitting it would blur the motif.")
+           "The occurrence is held at that number in the last climb.")
     )  # fmt: skip
     columns = "" if narrow == wide else " The same evidence chose the columns."
     tested = (

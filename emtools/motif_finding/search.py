@@ -16,7 +16,8 @@ SEEDS = 60  # pairs of words that are tried
 FEW_PASSES, MORE_PASSES = 3, 12
 FINALISTS = 6
 ROUNDS = 6
-RELEASE_PASSES = 100
+SETTLE_PASSES = 50
+NEAR = 5.0  # nats of evidence by which a candidate may be behind
 GIVEN_UP = 0.1  # of the evidence, at most, when the occurrence is set free
 SAMPLE_LETTERS = 200_000  # that a seed is tried on
 FINAL_LETTERS = 1_000_000  # that finalists are compared on
@@ -106,27 +107,42 @@ def improve(scene: Scene, params: MotifParams, terms: Terms, passes: int, rounds
     return best
 
 
-def release(source: SequenceSource, background: Background, terms: Terms, found: Candidate, seed: int = 0) -> Motif:
-    """The model of the last climb: occurrence fitted, or held where fitting it would blur the motif.
+def settle(
+    source: SequenceSource, background: Background, terms: Terms, found: list[Candidate], seed: int = 0
+) -> tuple[Motif, MotifParams]:
+    """The model of the last climb, occurrence fitted or held, and where it starts: the near-best candidate whose top has the most evidence.
 
-    At the number of sites that the evidence chooses weak sites are left out, and the occurrence is too low; fitting it finds them
-    again, but may also run away to a motif that is in every sequence a little. The two are told apart by the evidence of the
-    sites at the top: it must not fall by more than `GIVEN_UP` of what it was.
+    At the number of sites that the evidence chooses weak sites are left out, and the occurrence is too low. Under ZOOPS fitting it
+    finds them again, but may also run away to a motif that is in every sequence a little. The two are told apart by
+    the evidence of the sites at the top: it must not fall by more than `GIVEN_UP` of what it was. Under ANR there is no
+    ceiling to the number of sites, and the occurrence stays held.
     """
-    width = len(found.params.matrix)
-    held = terms.model(width, background, found.params.occurrence)
-    if terms.occurrence == "oops":
-        return held
-    free = replace(held, rate=None)
-    sample = sample_sequences(source, FINAL_LETTERS, seed)
-    climbed = climb(free, sample, found.params, max_passes=RELEASE_PASSES)
-    scene = Scene.of(sample, background, terms.both, terms.occurrence == "anr")
-    placed = scene.place(climbed.params.matrix)
-    if not len(placed.start) or climbed.params.occurrence > 1.0 - 1e-12:
-        return held
-    after = scene.choose(placed, width, (width, width), fewest_sites(sample.n_units))
-    least = found.choice.evidence - GIVEN_UP * abs(found.choice.evidence) - 1.0
-    return free if after.evidence >= least else held
+    scene = Scene.of(sample_sequences(source, FINAL_LETTERS, seed), background, terms.both, terms.occurrence == "anr")
+    best = found[0].choice.evidence
+    near = [c for c in found if c.choice.evidence >= best - max(NEAR, GIVEN_UP * abs(best))]
+    tops: list[tuple[float, int, Motif, MotifParams]] = []
+    for candidate in near:
+        held = terms.model(len(candidate.params.matrix), background, candidate.params.occurrence)
+        params, evidence = top_of(held, scene, candidate.params)
+        model = held
+        if terms.occurrence == "zoops":
+            free = replace(held, rate=None)
+            freed, after = top_of(free, scene, candidate.params)
+            if after >= evidence - GIVEN_UP * abs(evidence) - 1.0:
+                model, params, evidence = free, freed, after
+        tops.append((evidence, -len(tops), model, params))
+    _, _, model, params = max(tops, key=lambda top: top[:2])
+    return model, params
+
+
+def top_of(model: Motif, scene: Scene, params: MotifParams) -> tuple[MotifParams, float]:
+    """Where `model` climbs to from `params`, and the evidence of the sites there; minus infinity where there is none."""
+    climbed = climb(model, scene.source, params, max_passes=SETTLE_PASSES).params
+    placed = scene.place(climbed.matrix)
+    if not len(placed.start) or not 0.0 < climbed.occurrence <= 1.0:
+        return params, -np.inf
+    fewest = scene.source.n_units if model.occurrence == "oops" else fewest_sites(scene.source.n_units)
+    return climbed, scene.choose(placed, model.width, (model.width, model.width), fewest).evidence
 
 
 def search(

@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from emtools.engine.chunks import SequenceSource
-from emtools.engine.loop import climb
 from emtools.engine.protocol import Floats
 from emtools.kernels.placements import best_placements, context_table
 from emtools.kernels.shuffles import shuffle_pairs
 from emtools.models.motif import DNA, LONG_WORD, Background, Motif, MotifParams
-from emtools.motif_finding.search import RELEASE_PASSES, Terms, release, search
+from emtools.motif_finding.search import Terms, search, settle
 
 SHUFFLES = 9  # of each sequence
 MOST_TESTED = 2000  # sequences held out at most
@@ -79,11 +78,7 @@ def held_out_test(source: SequenceSource, background: Background, terms: Terms, 
         return Significance(1.0, 0, 0, 0.0)
     half_source = SequenceSource(learn)
     found = search(half_source, background, terms, seed, seeds)
-    if not found:
-        return Significance(1.0, len(tested), 0, 0.0)
-    params = found[0].params
-    model = release(half_source, background, terms, found[0], seed)
-    params = climb(model, half_source, params, max_passes=RELEASE_PASSES).params
+    model, params = settle(half_source, background, terms, found, seed)
     versions = [best_odds(model, params, background, tested)]
     for _ in range(SHUFFLES):
         versions.append(best_odds(model, params, background, [shuffled_pieces(codes, rng) for codes in tested]))
