@@ -109,7 +109,11 @@ def run(options: Options) -> int:
     finding = Finding(pieces, len(everything) - len(pieces), calls, np.empty(0), known, seen, note)
     intervals = site_intervals(finding, fitted.model.width, options)
     p_values = p_values_of(words_of(finding, intervals), fitted)
-    candidates = [{"evidence": c.choice.evidence, "width": c.choice.width, "n_sites": c.choice.n_sites} for c in found]
+    candidates = [
+        {"evidence": c.choice.evidence, "width": c.choice.width, "n_sites": c.choice.n_sites}
+        for c in found
+        if np.isfinite(c.choice.evidence)
+    ]
     return write(options, source, fitted, replace(finding, p_values=p_values), intervals, candidates)
 
 

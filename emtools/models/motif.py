@@ -456,7 +456,8 @@ class Motif:
     def degenerate(self, stats: MotifStats, params: MotifParams) -> str | None:
         """The prior keeps the objective finite; a motif without sites is not one."""
         if stats.n_sites < 1.0 <= stats.n_rooms:
-            return f"the motif has {stats.n_sites:.2g} sites in {stats.n_rooms:g} sequences"
+            where = "places" if self.occurrence == "anr" else "sequences"
+            return f"the motif has {stats.n_sites:.2g} sites in {stats.n_rooms:.6g} {where}"
         return None
 
     def shifted(self, params: MotifParams, by: int) -> MotifParams:
