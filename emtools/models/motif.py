@@ -388,6 +388,8 @@ class Motif:
 
     def expected_loglik(self, stats: MotifStats, params: MotifParams) -> float:
         value = stats.constant + float((stats.counts * np.log(params.matrix)).sum())
+        if self.occurrence == "oops":
+            return value
         return value + binomial_log(stats.n_sites, stats.n_rooms - stats.n_sites, params.occurrence)
 
     def log_prior(self, params: MotifParams) -> float:

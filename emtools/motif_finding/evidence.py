@@ -93,13 +93,24 @@ class Scene:
     many: bool
     table: Floats
     log_background: Floats
+    n_windows: dict[int, Ints]
 
     @classmethod
     def of(cls, source: SequenceSource, background: Background, both: bool, many: bool) -> Scene:
         """Prepare."""
         table = context_table(background.log_table, background.order)
         logs = background_letters(source.codes, source.offsets, background.log_table, background.order, DNA)
-        return cls(source, background, both, many, table, logs)
+        return cls(source, background, both, many, table, logs, {})
+
+    def windows(self, width: int) -> Ints:
+        """Windows of each sequence in which every letter was observed, shape (n_sequences,)."""
+        if width not in self.n_windows:
+            codes, offsets = self.source.codes, self.source.offsets
+            places = np.arange(codes.size)
+            unknown = np.concatenate([[-1], np.where(codes < DNA, -1, places)])
+            latest = np.maximum(np.maximum.accumulate(unknown)[1:], np.repeat(offsets[:-1], np.diff(offsets)) - 1)
+            self.n_windows[width] = np.add.reduceat((places - latest >= width).astype(np.int64), offsets[:-1])
+        return self.n_windows[width]
 
     def place(self, matrix: Floats) -> Placed:
         """The best windows of each sequence under `matrix`, the likeliest first; windows less likely than background are left out."""
@@ -170,8 +181,7 @@ class Scene:
 
     def placing(self, placed: Placed, width: int) -> Floats:
         """Log prior probability of the first 1, 2, … placements: which sequences or places, where, on which strand; nats."""
-        lengths = np.diff(self.source.offsets)
-        starts = np.maximum(lengths - width + 1, 0)
+        starts = self.windows(width)
         strands = 2 if self.both else 1
         n = np.arange(1, len(placed.start) + 1)
         rooms = float(starts.sum()) if self.many else float(np.count_nonzero(starts))

@@ -8,7 +8,7 @@ import numpy as np
 
 from emtools.engine.chunks import SequenceSource
 from emtools.engine.loop import climb
-from emtools.models.motif import Background, Motif, MotifParams, Occurrence
+from emtools.models.motif import DNA, Background, Motif, MotifParams, Occurrence
 from emtools.motif_finding.evidence import Choice, Scene
 from emtools.motif_finding.seeds import enriched_pairs, pair_matrix
 
@@ -72,7 +72,7 @@ def occurrence_of(n_sites: int, scene: Scene, width: int, occurrence: str) -> fl
     """The occurrence that gives `n_sites` sites."""
     if occurrence == "oops":
         return 1.0
-    starts = np.maximum(np.diff(scene.source.offsets) - width + 1, 0)
+    starts = scene.windows(width)
     rooms = float(starts.sum() if occurrence == "anr" else np.count_nonzero(starts))
     return float(np.clip(n_sites / (rooms + 1.0), 1e-9, 1.0 - 0.5 / (rooms + 1.0)))
 
@@ -185,10 +185,11 @@ def distinct(candidates: list[Candidate]) -> list[Candidate]:
 
 
 def sample_sequences(source: SequenceSource, n_letters: int, seed: int) -> SequenceSource:
-    """The source itself, or random sequences of it with about `n_letters` letters."""
-    if source.codes.size <= n_letters:
+    """The source itself, or random sequences of it with about `n_letters` known letters."""
+    n_known = int(np.count_nonzero(source.codes < DNA))
+    if n_known <= n_letters:
         return source
     rng = np.random.default_rng(np.random.SeedSequence([seed, source.n_units]))
-    n = max(2, round(source.n_units * n_letters / source.codes.size))
+    n = max(2, round(source.n_units * n_letters / n_known))
     chosen = np.sort(rng.choice(source.n_units, size=min(n, source.n_units), replace=False))
     return SequenceSource([source.codes[source.offsets[i] : source.offsets[i + 1]] for i in chosen])

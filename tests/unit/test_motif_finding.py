@@ -204,6 +204,15 @@ def test_evidence_is_the_dirichlet_multinomial_and_the_beta_binomial():
     np.testing.assert_allclose(scene.placing(placed, 3), prior, rtol=1e-12)
 
 
+def test_windows_are_those_without_unknown_letters():
+    texts = ["ACGTNACG", "AC", "ACGTACG", "NNNN"]
+    source = source_of(texts)
+    scene = Scene.of(source, estimate_background(source, 0), both=True, many=False)
+    for width in (1, 3, 4):
+        exact = [sum("N" not in t[j : j + width] for j in range(len(t) - width + 1)) for t in texts]
+        assert scene.windows(width).tolist() == exact
+
+
 def test_the_best_columns_are_contiguous_and_in_range():
     columns = np.array([-1.0, 2.0, -0.5, 3.0, -4.0, 1.0])
     assert best_span(columns, 1, 6) == (1, 4)
