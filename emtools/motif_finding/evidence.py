@@ -21,6 +21,7 @@ from emtools.kernels.placements import best_placements, context_table
 from emtools.models.motif import DNA, FEW_LETTERS, LONG_WORD, SHORT_WORD, Background
 
 STRENGTH = 2.0  # letters' worth of background in the Dirichlet prior of a column
+TOLL = 0.02  # nats a site that a column must be worth: a background that has learnt the motif is wrong beside it
 HALF_A_SITE = 0.5  # of the beta prior of the occurrence, on both sides
 
 Ints = npt.NDArray[np.int64]
@@ -172,7 +173,7 @@ class Scene:
             path = np.cumsum(gains[:, first:last].sum(axis=1)) + prior
             low = min(max(fewest, 1), len(path)) - 1
             n = low + 1 + int(np.argmax(path[low:]))
-            columns = gains[:n].sum(axis=0)
+            columns = gains[:n].sum(axis=0) - TOLL * n
             first, last = best_span(columns, *widths)
         evidence = float(gains[:n, first:last].sum() + prior[n - 1])
         kept = letters[:n, first:last]
