@@ -578,7 +578,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="learn the background from these sequences, not the searched ones",
     )
     motif.add_argument(
-        "--no-significance", dest="significance", action="store_false", help="leave out the test on held-out sequences"
+        "--untested", action="store_true", help="leave out the E-value, which takes as long as the search"
     )
     motif.add_argument("--name", default="motif", help="name of the motif in the files (default motif)")
     motif.add_argument("--regions", type=Path, metavar="BED", help="search these regions of the FASTA")

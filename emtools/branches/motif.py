@@ -53,8 +53,8 @@ class Options(RunOptions):
         Order of the Markov background; None to choose it by the number of letters.
     background : Path or None
         FASTA file that the background is learnt from; None for what is searched.
-    significance : bool
-        Whether the motif is tested on held-out sequences.
+    untested : bool
+        Leave out the test on held-out sequences.
     name : str
         Name of the motif in the files.
     regions : Path or None
@@ -73,7 +73,7 @@ class Options(RunOptions):
     strands: Strands = "both"
     background_order: int | None = None
     background: Path | None = None
-    significance: bool = True
+    untested: bool = False
     name: str = "motif"
     regions: Path | None = None
     region_name: str | None = None
@@ -105,7 +105,7 @@ def run(options: Options) -> int:
         ) from error
     progress.close(fitted.summary)
     calls = call_sites(fitted.model, fitted.params, source)
-    seen = held_out_test(source, background, terms, options.seed, options.starts) if options.significance else None
+    seen = None if options.untested else held_out_test(source, background, terms, options.seed, options.starts)
     finding = Finding(pieces, len(everything) - len(pieces), calls, np.empty(0), known, seen, note)
     intervals = site_intervals(finding, fitted.model.width, options)
     p_values = p_values_of(words_of(finding, intervals), fitted)

@@ -310,14 +310,14 @@ def masked_crp(path, n):
 def test_windows_line_ends_lower_case_and_n_change_nothing(crp, tmp_path):
     """As many N as leave the length of the words of the E-step alone: it decides ties between the strands by rounding."""
     masked_crp(tmp_path / "in.fa.gz", 20_000)
-    words = ["--width", "22", "--name", "CRP", "--starts", "20", "--no-significance", "--out", str(tmp_path / "out")]
+    words = ["--width", "22", "--name", "CRP", "--starts", "20", "--untested", "--out", str(tmp_path / "out")]
     assert main(["motif", str(tmp_path / "in.fa.gz"), *words]) == 0
     assert read_sites(tmp_path / "out" / "sites.bed") == read_sites(crp / "sites.bed")
 
 
 def test_half_a_million_unknown_letters_hold_no_site(tmp_path):
     masked_crp(tmp_path / "in.fa.gz", 432_770)
-    words = ["--width", "22", "--starts", "20", "--no-significance", "--out", str(tmp_path / "out")]
+    words = ["--width", "22", "--starts", "20", "--untested", "--out", str(tmp_path / "out")]
     assert main(["motif", str(tmp_path / "in.fa.gz"), *words]) == 0
     sites = read_sites(tmp_path / "out" / "sites.bed")
     assert len(sites) >= 14
