@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Semaphore
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -335,15 +336,72 @@ class InTurn:
 in_turn = InTurn()
 
 
+class Turns(Generic[T, R]):
+    """Jobs that threads take in turn, the thread that wants their results among them.
+
+    A thread that waits for others and is woken by each of their results costs more than a short job, so the caller works
+    too and waits only for what another thread has begun.
+
+    Parameters
+    ----------
+    job : callable
+        What is done with an item.
+    items : sequence
+        Items.
+    limit : int
+        Results that may wait for their turn, at least 1.
+    """
+
+    def __init__(self, job: Callable[[T], R], items: Sequence[T], limit: int) -> None:
+        self.job = job
+        self.items = items
+        self.futures: dict[int, Future[R]] = {number: Future() for number in range(len(items))}
+        self.left = iter(range(len(items)))
+        self.room = Semaphore(limit)
+
+    def take(self) -> bool:
+        """Do the next item, there being room for its result; False where none is left."""
+        number = next(self.left, None)
+        if number is None:
+            return False
+        future = self.futures[number]
+        try:
+            future.set_result(self.job(self.items[number]))
+        except BaseException as error:  # raised where the result is taken
+            future.set_exception(error)
+        return True
+
+    def help(self) -> None:
+        """Take turns until none is left: what each further thread runs."""
+        while self.room.acquire() and self.take():
+            pass
+        self.room.release()
+
+    def results(self, pool: ThreadPoolExecutor, helpers: int) -> Iterator[R]:
+        """Results in the order of the items."""
+        helping = [pool.submit(self.help) for _ in range(min(helpers, len(self.items) - 1))]
+        try:
+            for number in range(len(self.items)):
+                while not self.futures[number].done() and self.room.acquire(blocking=False) and self.take():
+                    pass
+                yield self.futures.pop(number).result()
+                self.room.release()
+        finally:
+            self.left = iter(())
+            self.room.release(helpers + 1)
+            for helper in helping:
+                helper.cancel()
+
+
 class Threads:
     """Work in threads; one more reads ahead where chunks come from a file.
 
     Parameters
     ----------
     pool : ThreadPoolExecutor
-        The threads.
+        The threads, as many; where the calling one works too, one of them rests.
     threads : int
-        Their number.
+        Their number, the calling one counted.
     """
 
     def __init__(self, pool: ThreadPoolExecutor, threads: int) -> None:
@@ -351,19 +409,21 @@ class Threads:
         self.threads = threads
 
     def __call__(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        return list(self.pool.map(function, items))
+        return list(Turns(function, items, max(1, len(items))).results(self.pool, self.threads - 1))
 
     def sums(self, step: ChunkStep[P, S, C], indices: Sequence[int]) -> Iterator[S]:
         """Statistics of each chunk, in order; at most `AHEAD` chunks a thread are read or summed before their turn."""
-        with ThreadPoolExecutor(1) if is_read(step.source) else nullcontext() as reader:
+        limit = AHEAD * self.threads
+        if not is_read(step.source):
+            yield from Turns(step, indices, limit).results(self.pool, self.threads - 1)
+            return
+        with ThreadPoolExecutor(1) as reader:
 
             def submit(index: int) -> Future[S]:
-                if reader is None:
-                    return self.pool.submit(step, index)
                 read: Future[C] = reader.submit(step.source.chunk, index)
                 return self.pool.submit(lambda: step.on(read.result()))
 
-            yield from in_window(submit, indices, AHEAD * self.threads)
+            yield from in_window(submit, indices, limit)
 
 
 @contextmanager

@@ -104,6 +104,41 @@ def test_the_statistics_of_all_chunks_are_never_held_at_once(threads):
     assert Counting.most <= 10 + 3 + 2 * AHEAD * threads
 
 
+@pytest.mark.parametrize("threads", [2, 3])
+def test_the_calling_thread_works_too_and_results_keep_their_order(threads):
+    def job(item):
+        time.sleep(0.002 * (item % 3))
+        return item, threading.current_thread() is threading.main_thread()
+
+    with workers(threads) as pool:
+        done = pool(job, range(30))
+        assert pool(job, []) == []
+        assert pool(job, [7]) == [(7, True)]
+    assert [item for item, _ in done] == list(range(30))
+    assert {here for _, here in done} == {True, False}
+
+
+def test_a_failure_of_any_thread_is_raised_by_the_caller_and_ends_the_others():
+    begun = []
+
+    def job(item):
+        begun.append(item)
+        time.sleep(0.001)
+        if item == 5:
+            raise ValueError("five")
+        return item
+
+    with workers(2) as pool, pytest.raises(ValueError, match="five"):
+        pool(job, range(1000))
+    assert len(begun) < 50
+
+
+def test_work_within_work_ends_where_all_threads_are_taken():
+    with workers(2) as pool:
+        got = pool(lambda i: sum(pool(lambda j: 10 * i + j, range(5))), range(8))
+    assert got == [50 * i + 10 for i in range(8)]
+
+
 def test_jobs_wait_in_a_window_and_are_cancelled_after_a_failure():
     class Job:
         def __init__(self, item):
