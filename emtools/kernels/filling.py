@@ -8,7 +8,7 @@ import numpy as np
 
 from emtools.kernels import missing
 from emtools.kernels.missing import LOG_2PI
-from emtools.kernels.patterns import Floats, Integers, PatternRows, rows_by_pattern
+from emtools.kernels.patterns import Floats, Integers, PatternRows, sorted_rows
 from emtools.kernels.precision import NONE, Precision, complete, invert
 
 BLOCK = 2**17  # values
@@ -16,12 +16,12 @@ BLOCK = 2**17  # values
 
 def blocks_of(values: Floats, mean: Floats) -> Iterator[tuple[PatternRows, Integers]]:
     """Rows with any value from the mean, sorted by pattern, with their numbers, in blocks of about `BLOCK` values."""
-    rows, order = rows_by_pattern(values, np.ones(len(values)), mean)
+    rows, order = sorted_rows(values, np.ones(len(values)), mean)
     begin = 0
     while begin < len(rows.cuts) - 1:
         target = rows.cuts[begin] + BLOCK // len(mean)
         end = max(begin + 1, int(np.searchsorted(rows.cuts, target, side="right")) - 1)
-        yield rows.take(begin, end), order[rows.cuts[begin] : rows.cuts[end]]
+        yield rows.part(begin, end), order[rows.cuts[begin] : rows.cuts[end]]
         begin = end
 
 

@@ -13,8 +13,8 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import lapack
 
+from emtools.kernels.lapack import factorise_columns, lower_columns, solve_columns
 from emtools.kernels.patterns import PatternRows, mean_and_root, sort_patterns
 
 Floats = npt.NDArray[np.float64]
@@ -87,14 +87,15 @@ def pattern_list(rows: PatternRows) -> list[Pattern]:
 
 def factorise(matrix: Floats) -> Floats | None:
     """Lower Cholesky factor, or None where `matrix` is not positive definite."""
-    factor, info = lapack.dpotrf(matrix, lower=1, clean=1)
-    return None if info else np.asarray(factor)
+    turned = lower_columns(np.ascontiguousarray(matrix, dtype=np.float64))
+    return turned.T if factorise_columns(turned) else None
 
 
-def solve_lower(factor: Floats, right: Floats) -> Floats:
-    """``factor⁻¹ right`` for a lower triangular `factor`."""
-    solution, _ = lapack.dtrtrs(factor, right, lower=1)
-    return np.asarray(solution)
+def solve_lower(factor: Floats, right: Floats, transposed: bool = False) -> Floats:
+    """``factor⁻¹ right``, or ``factor⁻ᵀ right``, for a lower triangular `factor`."""
+    columns = np.array(right.T, dtype=np.float64, order="C", ndmin=2)
+    solve_columns(np.ascontiguousarray(factor.T), columns, transposed)
+    return columns.T if right.ndim == 2 else columns[0]
 
 
 def condition(covariance: Floats, observed: Integers, missing: Integers) -> tuple[Floats, Floats, Floats] | None:
@@ -130,8 +131,8 @@ def condition(covariance: Floats, observed: Integers, missing: Integers) -> tupl
     if not missing.size:
         return factor, np.zeros((observed.size, 0)), np.zeros((0, 0))
     half = solve_lower(factor, covariance[np.ix_(observed, missing)])
-    slopes, _ = lapack.dtrtrs(factor, half, lower=1, trans=1)
-    return factor, np.asarray(slopes), covariance[np.ix_(missing, missing)] - half.T @ half
+    slopes = solve_lower(factor, half, transposed=True)
+    return factor, slopes, covariance[np.ix_(missing, missing)] - half.T @ half
 
 
 def log_determinant(factor: Floats) -> float:

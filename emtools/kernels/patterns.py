@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 from emtools.kernels.lanes import LANES
 
@@ -67,13 +68,6 @@ class PatternRows:
         """Whether any cell is missing."""
         return bool(self.alone.size or self.together.size or self.wide.size)
 
-    def take(self, begin: int, end: int) -> PatternRows:
-        """Patterns `begin` to `end`, without the last."""
-        rows = slice(self.cuts[begin], self.cuts[end])
-        cuts = self.cuts[begin : end + 1] - self.cuts[begin]
-        of = slice(begin, end)
-        return arrange(self.values[rows], self.scale[rows], self.keep[rows], cuts, self.observed[of], self.n_units[of])
-
 
 def arrange(
     values: Floats, scale: Floats, keep: Floats, cuts: Integers, observed: Booleans, n_units: Integers
@@ -119,9 +113,62 @@ def sort_patterns(observed: Booleans) -> tuple[Integers, Integers]:
     return order, np.concatenate([[0], new, [n]]) if n else np.zeros(1, dtype=np.intp)
 
 
-def rows_by_pattern(
+@dataclass(frozen=True)
+class SortedRows:
+    """Rows sorted by pattern, before the way of working on each is chosen; fields as in `PatternRows`."""
+
+    values: Floats
+    scale: Floats
+    keep: Floats
+    cuts: Integers
+    observed: Booleans
+    n_units: Integers
+
+    def part(self, begin: int, end: int) -> PatternRows:
+        """Patterns `begin` to `end`, without the last, arranged."""
+        rows, of = slice(self.cuts[begin], self.cuts[end]), slice(begin, end)
+        cuts = self.cuts[begin : end + 1] - self.cuts[begin]
+        return arrange(self.values[rows], self.scale[rows], self.keep[rows], cuts, self.observed[of], self.n_units[of])
+
+
+@njit(cache=True, nogil=True)
+def column_sums(values: Floats, weights: Floats) -> tuple[Floats, Floats, int]:
+    """Weight and weighted sum of what is observed of each column, shapes (d,), and the number of rows without any value.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, d)
+        NaN where missing.
+    weights : ndarray, shape (n,)
+    """
+    n, d = values.shape
+    weight, total, empty = np.zeros(d), np.zeros(d), 0
+    for i in range(n):  # loops without a branch, which become vectors
+        row, w, found = values[i], weights[i], 0.0
+        for j in range(d):
+            weight[j] += w if row[j] == row[j] else 0.0
+        for j in range(d):
+            total[j] += w * row[j] if row[j] == row[j] else 0.0
+        for j in range(d):
+            found = max(found, 1.0 if row[j] == row[j] else 0.0)
+        empty += found == 0.0
+    return weight, total, empty
+
+
+@njit(cache=True, nogil=True)
+def taken(values: Floats, order: Integers, origin: Floats) -> Floats:
+    """``values[order] - origin``, without a copy between."""
+    n, d = len(order), values.shape[1]
+    rows = np.empty((n, d))
+    for i in range(n):
+        for j in range(d):
+            rows[i, j] = values[order[i], j] - origin[j]
+    return rows
+
+
+def sorted_rows(
     values: Floats, weights: Floats, origin: Floats | None = None, reduce: bool = False
-) -> tuple[PatternRows, Integers]:
+) -> tuple[SortedRows, Integers]:
     """Rows sorted by pattern, without those of weight 0 or without any value.
 
     Parameters
@@ -138,23 +185,32 @@ def rows_by_pattern(
 
     Returns
     -------
-    rows : PatternRows
+    rows : SortedRows
     order : ndarray of int
         Number of each row in the table, before anything is replaced.
     """
     seen = ~np.isnan(values)
-    order, cuts = sort_patterns(seen & (weights > 0.0)[:, None])
-    if len(order) and not (seen[order[0]].any() and weights[order[0]] > 0.0):
+    used = weights > 0.0
+    order, cuts = sort_patterns(seen if used.all() else seen & used[:, None])
+    if len(order) and not (seen[order[0]].any() and used[order[0]]):
         order, cuts = order[cuts[1] :], cuts[1:] - cuts[1]
-    held = values[order] if origin is None else values[order] - origin
+    held = values[order] if origin is None else taken(values, order, origin)
     observed, sizes = seen[order[cuts[:-1]]], np.diff(cuts)
     scale, keep = np.sqrt(weights[order]), np.ones(len(order))
     if reduce:
         stand_ins = observed.sum(axis=1) + 1
         many = np.flatnonzero(sizes >= REDUCED * stand_ins)
         if many.size:
-            return arrange(*replaced(held, scale, cuts, observed, many), observed, sizes), order
-    return arrange(held, scale, keep, cuts, observed, sizes), order
+            return SortedRows(*replaced(held, scale, cuts, observed, many), observed, sizes), order
+    return SortedRows(held, scale, keep, cuts, observed, sizes), order
+
+
+def rows_by_pattern(
+    values: Floats, weights: Floats, origin: Floats | None = None, reduce: bool = False
+) -> tuple[PatternRows, Integers]:
+    """As `sorted_rows`, with the way of working on each row chosen."""
+    rows, order = sorted_rows(values, weights, origin, reduce)
+    return rows.part(0, len(rows.observed)), order
 
 
 def replaced(
@@ -203,11 +259,32 @@ def mean_and_root(values: Floats, weights: Floats) -> tuple[float, Floats, Float
     return weight, mean, root
 
 
+@njit(cache=True, nogil=True)
+def moments_of_columns(
+    values: Floats, scale: Floats, keep: Floats, weights: Floats, pattern: Integers, observed: Booleans
+) -> tuple[Floats, Floats, Floats]:
+    """What `column_moments` gives, of the fields of `PatternRows`."""
+    n, d = values.shape
+    weight, mean, scatter = np.zeros(d), np.zeros(d), np.zeros(d)
+    for i in range(n):  # loops without a branch, which become vectors
+        row, seen, w = values[i], observed[pattern[i]], weights[i]
+        for j in range(d):
+            weight[j] += w if seen[j] else 0.0
+        for j in range(d):
+            mean[j] += w * row[j] if seen[j] else 0.0
+    for j in range(d):
+        mean[j] = mean[j] / weight[j] if weight[j] > 0.0 else 0.0
+    for i in range(n):
+        row, seen = values[i], observed[pattern[i]]
+        for j in range(d):
+            away = scale[i] * (row[j] - keep[i] * mean[j])
+            scatter[j] += away * away if seen[j] else 0.0
+    return weight, mean, scatter
+
+
 def column_moments(rows: PatternRows) -> tuple[Floats, Floats, Floats]:
     """Weight, weighted mean and scatter about it of what is observed of each column, shapes (d,), from the origin."""
-    seen = rows.observed[rows.pattern]
-    weight = rows.weights @ seen
-    values = np.where(seen, rows.values, 0.0)
-    mean = np.divide(rows.weights @ values, weight, out=np.zeros(len(weight)), where=weight > 0.0)
-    away = np.where(seen, values - rows.keep[:, None] * mean, 0.0)
-    return weight, mean, np.square(rows.scale) @ np.square(away)
+    found: tuple[Floats, Floats, Floats] = moments_of_columns(
+        rows.values, rows.scale, rows.keep, rows.weights, rows.pattern, rows.observed
+    )
+    return found

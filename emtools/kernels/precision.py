@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from numba import njit
-from scipy.linalg import lapack
 
 from emtools.kernels.lanes import LANES, settle
+from emtools.kernels.lapack import factorise_columns, invert_factor, invert_from_factor, solve_columns
 from emtools.kernels.missing import LOG_2PI, factorise, log_determinant
 from emtools.kernels.patterns import PatternRows
 
@@ -76,10 +76,10 @@ def invert(covariance: Floats) -> Precision | None:
     factor = factorise(covariance)
     if factor is None:
         return None
-    lower, info = lapack.dtrtri(factor, lower=1)
-    if info:
+    turned = factor.T.copy()
+    if not invert_factor(turned):
         return None
-    whitener = np.ascontiguousarray(lower)
+    whitener = np.ascontiguousarray(turned.T)
     matrix = whitener.T @ whitener
     padded = np.zeros((len(matrix) + 1, len(matrix) + 1))
     padded[:-1, :-1], padded[-1, -1] = matrix, 1.0
@@ -402,18 +402,19 @@ def wide_patterns(
         m, of = np.flatnonzero(~rows.observed[g]), slice(rows.cuts[g], rows.cuts[g + 1])
         block, diagonal = np.empty((len(m), len(m))), np.empty(len(m))
         gathered(precision.padded, d + 1, m, block)
-        factor, info = lapack.dpotrf(block.T, lower=1, clean=0, overwrite_a=1)
-        if info:
+        if not factorise_columns(block):
             return False
-        log_dets[of] = log_determinant(factor)
-        whitened, _ = lapack.dtrtrs(factor, products[of][:, m].T, lower=1)
+        log_dets[of] = log_determinant(block)
+        whitened = np.ascontiguousarray(products[of][:, m])
+        solve_columns(block, whitened)
         if noise.size:
-            whitened = whitened - noise[of][:, m].T
-        completed[of, m] = -lapack.dtrtrs(factor, whitened, lower=1, trans=1)[0].T
+            whitened -= noise[of][:, m]
+        solve_columns(block, whitened, transposed=True)
+        completed[of, m] = -whitened
         if not spreads:
             continue
-        inverse, _ = lapack.dpotri(factor, lower=1, overwrite_c=1)
-        scattered(inverse.T, float(rows.weights[of].sum()), d + 1, m, spread, diagonal)
+        invert_from_factor(block)
+        scattered(block, float(rows.weights[of].sum()), d + 1, m, spread, diagonal)
         if variances.size:
             variances[of, m] = diagonal
     return True

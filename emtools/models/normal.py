@@ -11,13 +11,13 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import lapack
 
 from emtools.engine.chunks import Rows
 from emtools.engine.protocol import Assign, Floats, Source, Stats
 from emtools.errors import InputError
 from emtools.kernels.filling import draw_gaps, fill_gaps, log_density_rows
 from emtools.kernels.gaussian import cholesky_units, log_cholesky_factor, pack_cholesky, unpack_cholesky
+from emtools.kernels.lapack import solve_columns
 from emtools.kernels.missing import (
     LOG_2PI,
     Pattern,
@@ -26,7 +26,7 @@ from emtools.kernels.missing import (
     factorise,
     pattern_list,
 )
-from emtools.kernels.patterns import PatternRows, column_moments, rows_by_pattern
+from emtools.kernels.patterns import PatternRows, column_moments, column_sums, rows_by_pattern, sorted_rows
 from emtools.kernels.precision import Precision, expected_deviations, invert
 from emtools.kernels.readings import Readings
 from emtools.models.mixture import CovariancePrior
@@ -154,15 +154,12 @@ class PatternSource:
 
     def __init__(self, values: Floats, weights: Floats | None = None, chunk_patterns: int | None = None) -> None:
         table, w = checked_table(values, weights)
-        n, d = table.shape
-        seen = ~np.isnan(table)
-        weight = w @ seen
-        self.n_empty = n - int(seen.any(axis=1).sum())
-        self.origin: Floats = (w @ np.where(seen, table, 0.0)) / weight
-        rows, _ = rows_by_pattern(table, w, self.origin, reduce=True)
-        cuts = cut_patterns(rows.cuts, d, chunk_patterns)
+        weight, total, self.n_empty = column_sums(np.ascontiguousarray(table), w)
+        self.origin: Floats = total / weight
+        rows, _ = sorted_rows(table, w, self.origin, reduce=True)
+        cuts = cut_patterns(rows.cuts, table.shape[1], chunk_patterns)
         self.n_units = int(rows.n_units.sum())
-        self.chunks = [PatternChunk(rows.take(begin, end), self.origin) for begin, end in pairwise(cuts)]
+        self.chunks = [PatternChunk(rows.part(begin, end), self.origin) for begin, end in pairwise(cuts)]
 
     @property
     def patterns(self) -> list[Pattern]:
@@ -385,12 +382,10 @@ class MultivariateNormal:
         diagonal, constant = d + np.cumsum(np.arange(1, d + 1)) - 1, stats.n * d * LOG_2PI
 
         def objective(packed: Floats) -> float:
-            upper = log_cholesky_factor(packed[d:]).T
             away = math.sqrt(stats.n) * (packed[:d] - stats.origin - mean)
-            square = 0.0
-            for right in (root, away):
-                white, info = lapack.dtrtrs(upper, right, lower=0, trans=1)
-                square += float(np.vdot(white, white)) if not info else math.nan
+            white = np.vstack([root.T, away])
+            sound = solve_columns(log_cholesky_factor(packed[d:]), white, by_row=True)
+            square = float(np.vdot(white, white)) if sound else math.nan
             return -0.5 * (constant + 2.0 * weight * float(packed[diagonal].sum()) + square)
 
         return objective

@@ -13,7 +13,7 @@ from emtools.engine.starts import fit
 from emtools.errors import FitError, InputError
 from emtools.kernels.filling import fill_gaps, log_density_rows
 from emtools.kernels.missing import expected_moments, fill_conditional, group_rows, log_density_observed
-from emtools.kernels.patterns import FEW, WIDE, rows_by_pattern
+from emtools.kernels.patterns import FEW, WIDE, column_moments, column_sums, rows_by_pattern
 from emtools.kernels.precision import INFLATED, MILD, expected_deviations, invert
 from emtools.kernels.readings import Readings
 from emtools.models import normal
@@ -367,6 +367,25 @@ def test_a_strong_prior_rules_out_a_degenerate_end_as_the_covariance_does():
         assert model.prior_bound == normal.BOUND
         start = model.initial_params(source, np.random.default_rng(0), "moments")
         assert (model.degenerate(total_stats(model, source, start), start) is not None) == named
+
+
+def test_columns_are_summed_row_by_row_as_by_numpy():
+    table, mean, _ = correlated(200, 5, 0.4)
+    table[7] = np.nan
+    weights = np.random.default_rng(1).uniform(0.0, 2.0, size=200)
+    seen = ~np.isnan(table)
+    weight, total, empty = column_sums(table, weights)
+    np.testing.assert_allclose(weight, weights @ seen, rtol=1e-13)
+    np.testing.assert_allclose(total, weights @ np.where(seen, table, 0.0), rtol=1e-12)
+    assert empty == (~seen.any(axis=1)).sum() > 0
+    average = total / weight
+    for reduce in (False, True):
+        rows, _ = rows_by_pattern(table, weights, mean, reduce)
+        found, centre, scatter = column_moments(rows)
+        np.testing.assert_allclose(found, weight, rtol=1e-12)
+        np.testing.assert_allclose(mean + centre, average, rtol=1e-12)
+        away = np.where(seen, table - average, 0.0)
+        np.testing.assert_allclose(scatter, weights @ away**2, rtol=1e-11)
 
 
 def test_many_rows_of_a_pattern_become_few():
