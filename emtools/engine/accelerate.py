@@ -119,14 +119,16 @@ class Accelerator:
         if not self.moves:
             return None
         unit = self.unit if self.unit is not None else np.ones_like(x)
-        changes, moves = np.column_stack(self.changes), np.column_stack(self.moves)
-        scaled = changes / unit[:, None]
-        lengths = np.linalg.norm(scaled, axis=0)
+        changes, moves = np.array(self.changes), np.array(self.moves)
+        scaled = changes / unit
+        lengths = np.linalg.norm(scaled, axis=1)
         used = lengths > 0.0
         if not used.any():
             return None
-        weights = damped(scaled[:, used] / lengths[used], residual / unit, kept) / lengths[used]
-        mixed: Floats = x + residual - (moves + changes)[:, used] @ weights
+        scaled = scaled[used] / lengths[used, None]
+        weights = np.zeros(len(lengths))
+        weights[used] = damped(scaled, residual / unit, kept) / lengths[used]
+        mixed: Floats = x + residual - weights @ moves - weights @ changes
         return mixed
 
     def rate(self) -> float:
@@ -165,13 +167,13 @@ class Accelerator:
         self.trust = 0
 
 
-def damped(matrix: Floats, target: Floats, kept: float) -> Floats:
-    """Ridge solution of ``matrix @ w = target`` whose squared length is `kept` of that of least squares.
+def damped(rows: Floats, target: Floats, kept: float) -> Floats:
+    """Ridge solution of ``w @ rows = target`` whose squared length is `kept` of that of least squares.
 
     Parameters
     ----------
-    matrix : ndarray, shape (p, m)
-        Columns of length one.
+    rows : ndarray, shape (m, p)
+        Of length one; m <= p.
     target : ndarray, shape (p,)
         Right-hand side.
     kept : float
@@ -181,10 +183,11 @@ def damped(matrix: Floats, target: Floats, kept: float) -> Floats:
     -------
     ndarray, shape (m,)
     """
-    left, values, right = np.linalg.svd(matrix, full_matrices=False)
+    triangle = np.asarray(np.linalg.qr(np.vstack([rows, target]).T, mode="r"))
+    left, values, right = np.linalg.svd(triangle[:, :-1], full_matrices=False)
     seen = values > RANK * values[0]
     left, values, right = left[:, seen], values[seen], right[seen]
-    projected = left.T @ target
+    projected = left.T @ triangle[:, -1]
     weights = projected / values
     wanted = kept * float(weights @ weights)
     if kept < 1.0 and wanted > 0.0:

@@ -17,6 +17,8 @@ Objective = Callable[[Sequence[Floats]], list[float]]  # Q plus log prior in nat
 STEP = 1e-4  # of differences of the EM map, in complete-data standard errors
 PROBE = 1e-2  # second difference of Q, in nats, over which the length of a direction is measured
 PROBES = 40
+FIRST = 0.1  # length that is tried first
+FARTHEST = 4  # times eight that a step grows or shrinks at once
 SLOPE_STEP = 2e-2  # of differences of Q, in complete-data standard errors
 SETTLED = 0.05  # relative change of the gap that ends the look
 LEVEL = 1e-3  # distance from 1 within which a rate may be 1
@@ -98,29 +100,35 @@ def objective_of(model: Model[P, S, C], stats: S, size: int, chunk_map: Map) -> 
     return lambda places: spread(value, places)
 
 
-def length_of(objective: Objective, here: float, packed: Floats, direction: Floats) -> float:
-    """Factor that makes `direction` one complete-data standard error long; 0.0 where Q, `here` at its place, is level or
-    walled off."""
-    step = 1e-2
+def length_of(objective: Objective, here: float, packed: Floats, direction: Floats, guess: float = FIRST) -> float:
+    """Factor that makes `direction` one complete-data standard error long, `guess` perhaps; 0.0 where Q, `here` at its
+    place, is level or walled off."""
+    step = guess * math.sqrt(PROBE)
     for _ in range(PROBES):
         up, down = objective([packed + step * direction, packed - step * direction])
         drop = 2.0 * here - up - down
-        if math.isnan(drop) or drop > 100.0 * PROBE:
-            step /= 8.0
-        elif drop < PROBE / 100.0:
-            step *= 8.0
-        else:
+        if PROBE / 100.0 <= drop <= 100.0 * PROBE:
             return step / math.sqrt(drop)
+        step *= 8.0 ** leap(drop)
     return 0.0
 
 
-def slope_along(objective: Objective, here: float, packed: Floats, way: Floats) -> float:
+def leap(drop: float) -> int:
+    """How many times the step of a second difference `drop` is to grow eightfold, so that it comes near `PROBE`; below 0
+    to shrink. What lies far off is not trusted: Q is no parabola there, or rounding is all of it."""
+    if not math.isfinite(drop) or drop <= 0.0:
+        return 1 if drop <= 0.0 else -1
+    times = round(math.log(PROBE / drop) / (2.0 * math.log(8.0)))
+    return max(-FARTHEST, min(FARTHEST, times)) or (1 if drop < PROBE else -1)
+
+
+def slope_along(objective: Objective, here: float, packed: Floats, way: Floats, guess: float = FIRST) -> float:
     """Derivative of the objective, `here` at its place, along `way` in nats, by differences of Q at its own point (Fisher's
     identity).
 
     Near an edge of the space, Q is level on one side and a wall on the other: the step then ends before the wall.
     """
-    step = SLOPE_STEP * length_of(objective, here, packed, way)
+    step = SLOPE_STEP * length_of(objective, here, packed, way, guess)
     if step == 0.0:
         step = 1.0
         for _ in range(PROBES):
@@ -211,7 +219,7 @@ def look(
     basis = np.zeros((p, 0))
     products = np.zeros((p, 0))
     queue = [residual, rng.standard_normal(p) * free]
-    passes, gap, settled = 0, math.inf if n_free else 0.0, 0
+    passes, gap, settled, length = 0, math.inf if n_free else 0.0, 0, 0.0
     objective = objective_of(model, stats, p, chunk_map)
     (here,) = objective([packed])
     edge_gain, edge_way = beyond_the_edge(objective, here, packed, ~free & np.isfinite(packed))
@@ -227,7 +235,7 @@ def look(
                 queue.append(rng.standard_normal(p) * free)
             continue
         direction = fresh / new
-        length = length_of(objective, here, packed, direction * unit)
+        length = length_of(objective, here, packed, direction * unit, length or FIRST)
         step = STEP * (length or 1.0)
         moved = em_map(packed + step * direction * unit)
         passes += 1
@@ -246,7 +254,8 @@ def look(
             continue
         small = np.linalg.solve(np.eye(basis.shape[1]) - basis.T @ products, basis.T @ residual)
         way = (basis @ small) * unit
-        slope = slope_along(objective, here, packed, way) if way.any() else 0.0
+        guess = (length or FIRST) / max(float(np.linalg.norm(small)), DEPENDENT)
+        slope = slope_along(objective, here, packed, way, guess) if way.any() else 0.0
         before, gap = gap, math.inf if math.isnan(slope) else max(0.0, 0.5 * slope)
         steady = not rates[0] - before_rate > rate_change * (1.0 - rates[0])
         settled = settled + 1 if abs(gap - before) <= SETTLED * gap and steady else 0
@@ -257,5 +266,5 @@ def look(
         _, singular, right = np.linalg.svd(basis.T @ products - np.eye(basis.shape[1]))
         level = (basis @ right[singular < LEVEL].T) * unit[:, None]
     for part in (directions, level):
-        part *= [length_of(objective, here, packed, part[:, i]) for i in range(part.shape[1])]
+        part *= [length_of(objective, here, packed, part[:, i], length or FIRST) for i in range(part.shape[1])]
     return Look(rates, directions, level, way + edge_way, gap + edge_gain, passes, basis.shape[1] == n_free)

@@ -11,6 +11,7 @@ import pytest
 
 from emtools.engine.certificate import Entry, Move, certify, judge
 from emtools.engine.chunks import ArraySource, SequenceSource, total_stats
+from emtools.engine.spectrum import length_of
 from emtools.engine.starts import fit
 from emtools.engine.stopping import Status
 from emtools.io.fitfile import fit_record
@@ -347,3 +348,19 @@ def test_numbers_near_one_are_shown_apart():
     assert show_interval(row) == "0.99963 to 0.99996"
     assert show_beside(row.value, row.se) == "0.999884"
     assert show_interval(Estimate("p", 1.0, None, "probability")) == ""
+
+
+@pytest.mark.parametrize("guess", [0.1, 1e-6, 1e5])
+@pytest.mark.parametrize("length", [1e-9, 0.1, 3.0, 1e9])
+def test_the_length_of_a_direction_is_found_in_a_few_values_of_q(length, guess):
+    """Q is a parabola of that width, with rounding like that of a sum of 1e5 nats, and a wall far out."""
+    asked = []
+
+    def objective(places):
+        asked.extend(places)
+        return [-1e5 - 0.5 * float(x[0] / length) ** 2 if abs(x[0]) < 1e3 * length else math.nan for x in places]
+
+    found = length_of(objective, -1e5, np.zeros(2), np.array([1.0, 0.0]), guess)
+    assert found == pytest.approx(length, rel=1e-4)
+    assert len(asked) <= 2 * (1 if abs(math.log10(length / guess)) <= 0.5 else 14)
+    assert length_of(lambda places: [-1e5 for _ in places], -1e5, np.zeros(2), np.ones(2), guess) == 0.0
