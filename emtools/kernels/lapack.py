@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 from numba.extending import get_cython_function_address
+from scipy.linalg import lapack
 
 Floats = npt.NDArray[np.float64]
 
+SMALL = 64  # rows of a matrix below which scipy's wrappers, which are quicker to call, hold the lock for a moment only
 TILE = 32  # rows and columns of a matrix that are turned over together
 # PLAIN: not transposed, and no diagonal of ones.
 LOWER, UPPER, PLAIN, TURNED = c_char(b"L"), c_char(b"U"), c_char(b"N"), c_char(b"T")
@@ -56,7 +58,9 @@ def factorise_columns(turned: Floats) -> bool:
     bool
         False where the matrix is not positive definite.
     """
-    n, stride = c_int(len(turned)), c_int(max(1, len(turned)))
+    if len(turned) < SMALL:
+        return lapack.dpotrf(turned.T, lower=1, clean=0, overwrite_a=1)[1] == 0
+    n, stride = c_int(len(turned)), c_int(len(turned))
     return call(dpotrf, LOWER, n, turned, stride)
 
 
@@ -75,18 +79,24 @@ def solve_columns(factor: Floats, right: Floats, transposed: bool = False, by_ro
     bool
         False where L is singular.
     """
-    n, stride, columns = c_int(len(factor)), c_int(max(1, len(factor))), c_int(len(right))
+    if len(factor) < SMALL:
+        return lapack.dtrtrs(factor.T, right.T, not by_row, transposed is not by_row, overwrite_b=1)[1] == 0
+    n, stride, columns = c_int(len(factor)), c_int(len(factor)), c_int(len(right))
     triangle, way = UPPER if by_row else LOWER, PLAIN if transposed is by_row else TURNED
     return call(dtrtrs, triangle, way, PLAIN, n, columns, factor, stride, right, stride)
 
 
 def invert_factor(turned: Floats) -> bool:
     """Put L⁻¹ in the place of L, for ``turned.T`` = L; False where L is singular."""
-    n, stride = c_int(len(turned)), c_int(max(1, len(turned)))
+    if len(turned) < SMALL:
+        return lapack.dtrtri(turned.T, lower=1, overwrite_c=1)[1] == 0
+    n, stride = c_int(len(turned)), c_int(len(turned))
     return call(dtrtri, LOWER, PLAIN, n, turned, stride)
 
 
 def invert_from_factor(turned: Floats) -> bool:
     """Put the lower triangle of ``(L Lᵀ)⁻¹`` in the place of L, for ``turned.T`` = L; False where L is singular."""
-    n, stride = c_int(len(turned)), c_int(max(1, len(turned)))
+    if len(turned) < SMALL:
+        return lapack.dpotri(turned.T, lower=1, overwrite_c=1)[1] == 0
+    n, stride = c_int(len(turned)), c_int(len(turned))
     return call(dpotri, LOWER, n, turned, stride)

@@ -13,7 +13,6 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import lapack
 
 from emtools.kernels.lapack import factorise_columns, lower_columns, solve_columns
 from emtools.kernels.patterns import PatternRows, mean_and_root, sort_patterns
@@ -22,7 +21,6 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
 Booleans = npt.NDArray[np.bool_]
 
-UNLOCKED = 64  # rows of a matrix below which a call without Python's lock takes longer than the work
 LOG_2PI = math.log(2.0 * math.pi)
 
 
@@ -89,17 +87,12 @@ def pattern_list(rows: PatternRows) -> list[Pattern]:
 
 def factorise(matrix: Floats) -> Floats | None:
     """Lower Cholesky factor, or None where `matrix` is not positive definite."""
-    if len(matrix) < UNLOCKED:
-        factor, info = lapack.dpotrf(matrix, lower=1, clean=1)
-        return None if info else np.asarray(factor)
     turned = lower_columns(np.ascontiguousarray(matrix, dtype=np.float64))
     return turned.T if factorise_columns(turned) else None
 
 
 def solve_lower(factor: Floats, right: Floats, transposed: bool = False) -> Floats:
     """``factor⁻¹ right``, or ``factor⁻ᵀ right``, for a lower triangular `factor`."""
-    if len(factor) < UNLOCKED:
-        return np.asarray(lapack.dtrtrs(factor, right, lower=1, trans=int(transposed))[0])
     columns = np.array(right.T, dtype=np.float64, order="C", ndmin=2)
     solve_columns(np.ascontiguousarray(factor.T), columns, transposed)
     return columns.T if right.ndim == 2 else columns[0]
