@@ -59,7 +59,7 @@ def factorise_columns(turned: Floats) -> bool:
         False where the matrix is not positive definite.
     """
     if len(turned) < SMALL:
-        return lapack.dpotrf(turned.T, lower=1, clean=0, overwrite_a=1)[1] == 0
+        return not int(lapack.dpotrf(turned.T, lower=1, clean=0, overwrite_a=1)[1])
     n, stride = c_int(len(turned)), c_int(len(turned))
     return call(dpotrf, LOWER, n, turned, stride)
 
@@ -80,7 +80,7 @@ def solve_columns(factor: Floats, right: Floats, transposed: bool = False, by_ro
         False where L is singular.
     """
     if len(factor) < SMALL:
-        return lapack.dtrtrs(factor.T, right.T, not by_row, transposed is not by_row, overwrite_b=1)[1] == 0
+        return not int(lapack.dtrtrs(factor.T, right.T, not by_row, transposed is not by_row, overwrite_b=1)[1])
     n, stride, columns = c_int(len(factor)), c_int(len(factor)), c_int(len(right))
     triangle, way = UPPER if by_row else LOWER, PLAIN if transposed is by_row else TURNED
     return call(dtrtrs, triangle, way, PLAIN, n, columns, factor, stride, right, stride)
@@ -89,7 +89,7 @@ def solve_columns(factor: Floats, right: Floats, transposed: bool = False, by_ro
 def invert_factor(turned: Floats) -> bool:
     """Put L⁻¹ in the place of L, for ``turned.T`` = L; False where L is singular."""
     if len(turned) < SMALL:
-        return lapack.dtrtri(turned.T, lower=1, overwrite_c=1)[1] == 0
+        return not int(lapack.dtrtri(turned.T, lower=1, overwrite_c=1)[1])
     n, stride = c_int(len(turned)), c_int(len(turned))
     return call(dtrtri, LOWER, PLAIN, n, turned, stride)
 
@@ -97,6 +97,6 @@ def invert_factor(turned: Floats) -> bool:
 def invert_from_factor(turned: Floats) -> bool:
     """Put the lower triangle of ``(L Lᵀ)⁻¹`` in the place of L, for ``turned.T`` = L; False where L is singular."""
     if len(turned) < SMALL:
-        return lapack.dpotri(turned.T, lower=1, overwrite_c=1)[1] == 0
+        return not int(lapack.dpotri(turned.T, lower=1, overwrite_c=1)[1])
     n, stride = c_int(len(turned)), c_int(len(turned))
     return call(dpotri, LOWER, n, turned, stride)
