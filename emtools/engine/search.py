@@ -1,9 +1,10 @@
-"""Search for a high hill: short runs from many starts, then moves that the model offers, kept where they climb.
+"""Search for a high hill: short runs from many starts, crossed with each other, then moves, kept where they climb.
 
-One start is a lottery. A model that has ``moves(params, source, rng)`` says how its parameters may be rearranged (a
-mixture: merge two components and split a third) and what each rearrangement promises. The search tries the most
-promising, keeps what climbs, and from a place that no move betters it takes a step down and climbs again elsewhere:
-an iterated local search. It knows nothing else of the model.
+One start is a lottery. A model that has ``crossed(one, two, source, rng)`` makes one place of the better parts of two,
+and one that has ``moves(params, source, rng)`` says how its parameters may be rearranged (a mixture: merge two
+components and split a third) and what each rearrangement promises. The search crosses the ends of its short runs, tries
+the most promising moves from the best, keeps what climbs, and from a place that no move betters it takes a step down and
+climbs again elsewhere: an iterated local search. It knows nothing else of the model.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ TRIALS, PER_TARGET = 12, 2  # moves tried from one place, and of them with the s
 SETTLED = 0.5  # gain to come, in nats, at which a trial ends; what climbs by less has not climbed
 SAME = 0.7  # nats within which two places are the same hill
 POOR, SHORT, BEHIND = 80.0, 30.0, 30.0  # nats: promise not worth a trial; short of the place to beat; after a look
+BRED = 0.5  # share of the budget in which places are crossed, before the first move
 LOWEST = 5.0  # nats below the present hill of the next one
 WARMTH, CHOICES = 15.0, 40  # a step down is drawn among so many, with chances that fall by e in so many nats
 STALE = 0.3  # share of the budget without a gain after which another short run is taken up
@@ -62,6 +64,14 @@ class Moves(Generic[P]):
     passes: float
 
 
+@dataclass(frozen=True)
+class Crossed(Generic[P]):
+    """Parameters made from those of two places, and the passes over the data that it took to make them."""
+
+    params: P
+    passes: float
+
+
 class Movable(Protocol[P, Chunk]):
     """A model that offers moves."""
 
@@ -69,10 +79,14 @@ class Movable(Protocol[P, Chunk]):
         """Moves from `params`."""
         ...
 
+    def crossed(self, one: P, two: P, source: Source[Chunk], rng: np.random.Generator) -> Crossed[P]:
+        """Parameters that have the better parts of `one` and of `two`."""
+        ...
+
 
 def offers_moves(model: Any) -> bool:
-    """Whether a model has the method ``moves``."""
-    return hasattr(model, "moves")
+    """Whether a model has the methods ``moves`` and ``crossed``."""
+    return hasattr(model, "moves") and hasattr(model, "crossed")
 
 
 @dataclass
@@ -140,6 +154,27 @@ class Searcher(Generic[P, S, C]):
             return None
         return ended
 
+    def cross(self, one: Climb[P, S], two: Climb[P, S]) -> Climb[P, S] | None:
+        """A few passes from what two places make together; None where they make nothing."""
+        try:
+            made = cast("Movable[P, C]", self.model).crossed(one.params, two.params, self.source, self.rng)
+        except EmtoolsError:
+            return None
+        self.spent += made.passes
+        return self.run(made.params, TRIAL_PASSES, SETTLED)
+
+    def breed(self, places: list[Climb[P, S]], budget: float) -> list[Climb[P, S]]:
+        """Cross places, drawn at random, while passes are left; what is higher than the lower parent takes its place."""
+        places = list(places)
+        while len(places) > 1 and self.spent < budget:
+            i, j = (int(x) for x in self.rng.choice(len(places), 2, replace=False))
+            low, child = min(i, j, key=lambda x: places[x].objective), self.cross(places[i], places[j])
+            if child is None or any(abs(child.objective - other.objective) < SAME for other in places):
+                places.pop(low)
+            elif child.objective > places[low].objective:
+                places[low] = child
+        return sorted(places, key=lambda place: -place.objective)
+
     def ascend(self, place: Climb[P, S], floor: float = -np.inf) -> tuple[Climb[P, S], Moves[P] | None]:
         """Take moves that climb until none does; the place, and the moves from there, None where the budget ended."""
         while not self.done:
@@ -204,6 +239,7 @@ def search(
     left = sorted((run for run in runs if run is not None), key=lambda run: -run.objective)
     if not left:
         return model.initial_params(source, s.rng, names[0]), int(s.spent)
+    left = s.breed(left, BRED * budget)
     here, around = s.ascend(left.pop(0))
     best, refused, gained = here, set[tuple[int, int]](), s.spent
     s.known.append(here.objective)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from emtools.engine.chunks import Rows
 from emtools.engine.protocol import Assign, Floats, Source
-from emtools.engine.search import Moves
+from emtools.engine.search import Crossed, Moves
 from emtools.errors import InputError
 from emtools.kernels import covariance_families as families
 from emtools.kernels import gaussian
@@ -24,6 +24,7 @@ from emtools.kernels.mixture import soft_diagonal, soft_moments
 from emtools.kernels.triangular import lower_inverses
 from emtools.models.assignment import EVERY_KIND, shared_rows
 from emtools.models.covariance_prior import CovariancePrior, data_prior
+from emtools.models.mixture_crossing import crossed
 from emtools.models.mixture_starts import draw_seeds, group_moments, sample_rows, swap_moves, ward_groups
 from emtools.models.mixture_values import MixtureParams, MixtureStats, Origin
 
@@ -201,6 +202,12 @@ class GaussianMixture:
     def moves(self, params: MixtureParams, source: Source[Rows], rng: np.random.Generator) -> Moves[MixtureParams]:
         """Moves for `emtools.engine.search.search`: two components are merged and a third is split."""
         return swap_moves(self, params, source, rng)
+
+    def crossed(
+        self, one: MixtureParams, two: MixtureParams, source: Source[Rows], rng: np.random.Generator
+    ) -> Crossed[MixtureParams]:
+        """For the same search: the components of both, merged until K are left."""
+        return crossed(self, one, two, source, rng)
 
     def with_prior(self, covariance: Floats) -> Floats:
         """A covariance for a start, moved a little towards the prior where there is one, shape (d, d)."""
