@@ -131,6 +131,14 @@ def test_crossing_raises_the_best_of_short_runs_within_its_budget():
     assert heights[0] > max(run.objective for run in runs) + 10.0
 
 
+def test_threads_do_not_change_a_search():
+    values = np.random.default_rng(8).normal(size=(300, 2))  # no groups, many hills
+    model, source = GaussianMixture(5, 2), ArraySource(values, chunk_rows=100)
+    one, two = (fit(model, source, search=500, starts=2, threads=n, certificate=False) for n in (1, 2))
+    np.testing.assert_array_equal(model.pack(one.params), model.pack(two.params))
+    assert [row.objective for row in one.trace] == [row.objective for row in two.trace]
+
+
 def test_a_model_without_moves_is_refused():
     with pytest.raises(InputError, match="offers moves"):
         fit(Linkage(), ArraySource(np.array([COUNTS])), search=10)
