@@ -56,7 +56,7 @@ class Defect:
     new: str
 
 
-MIXTURE, VALUES, LOGSPACE, NORMAL, PRECISION, HMM, MARKOV = (
+MIXTURE, VALUES, LOGSPACE, NORMAL, PRECISION, HMM, MARKOV, WORDS = (
     "models.mixture",
     "models.mixture_values",
     "kernels.logspace",
@@ -64,6 +64,7 @@ MIXTURE, VALUES, LOGSPACE, NORMAL, PRECISION, HMM, MARKOV = (
     "kernels.precision",
     "models.hmm",
     "kernels.markov",
+    "kernels.words",
 )
 
 DEFECTS = (
@@ -294,24 +295,24 @@ DEFECTS = (
         "pseudo = self.prior.degrees",
     ),
     Defect(
-        "first step of each chain not counted",
+        "first words of each block not counted",
         "hmm",
-        MARKOV,
-        "for t in range(last - 1, -1, -1):",
-        "for t in range(last - 1, 0, -1):",
+        WORDS,
+        "for group in range((size - 1) // often, -1, -1):",
+        "for group in range((size - 1) // often, 0, -1):",
     ),
     Defect(
         "transition counts without the transition",
         "hmm",
-        MARKOV,
-        "n_transition[i, j] = n_transition[i, j] * transition[i, j] if",
-        "n_transition[i, j] = n_transition[i, j] if",
+        WORDS,
+        "uses = gradient[: n_letters + 1, :, :k] * tables[: n_letters + 1, :, :k]",
+        "uses = gradient[: n_letters + 1, :, :k]",
     ),
     Defect(
         "weight of a sequence missing from its counts",
         "hmm_with_prior",
-        MARKOV,
-        "share = weight / evidence if",
+        WORDS,
+        "share = weights[s] / evidence if",
         "share = 1.0 / evidence if",
     ),
     Defect(

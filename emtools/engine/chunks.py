@@ -278,9 +278,16 @@ class ChunkStep(Generic[P, S, C]):
     def __call__(self, index: int) -> S:
         return self.on(self.source.chunk(index))
 
-    def on(self, chunk: C) -> S:
-        """The E-step of a chunk that was read already."""
-        return self.model.e_step(self.params, chunk, self.assign)
+    def on(self, chunk: C, parts: Map | None = None) -> S:
+        """The E-step of a chunk that was read already; over a map of its parts where the model offers that.
+
+        Such a model has a method ``e_step_in_parts(params, chunk, assign, parts)`` whose result does not depend on `parts`.
+        """
+        inside = getattr(self.model, "e_step_in_parts", None) if parts is not None else None
+        if inside is None:
+            return self.model.e_step(self.params, chunk, self.assign)
+        stats: S = inside(self.params, chunk, self.assign, parts)
+        return stats
 
 
 def is_read(source: Source[C]) -> bool:
@@ -412,8 +419,14 @@ class Threads:
         return list(Turns(function, items, max(1, len(items))).results(self.pool, self.threads - 1))
 
     def sums(self, step: ChunkStep[P, S, C], indices: Sequence[int]) -> Iterator[S]:
-        """Statistics of each chunk, in order; at most `AHEAD` chunks a thread are read or summed before their turn."""
+        """Statistics of each chunk, in order; at most `AHEAD` chunks a thread are read or summed before their turn.
+
+        Where there are fewer chunks than threads and the model can sum a chunk in parts, these are shared instead.
+        """
         limit = AHEAD * self.threads
+        if len(indices) < self.threads and hasattr(step.model, "e_step_in_parts"):
+            yield from (step.on(chunk, self) for chunk in read_ahead(step.source, indices))
+            return
         if not is_read(step.source):
             yield from Turns(step, indices, limit).results(self.pool, self.threads - 1)
             return

@@ -129,7 +129,8 @@ def fit(
     seed : int
         Start `i` draws from ``SeedSequence([seed, i])``, so its result does not depend on the others.
     threads : int
-        Workers over chunks, or over starts where there is one chunk; cannot change the result.
+        Workers over chunks, or over starts where there is one chunk, or within that chunk where there is one start; cannot
+        change the result.
     on_pass : callable, optional
         Called with each `Pass`, from the thread that made it.
     accelerate : bool
@@ -189,7 +190,7 @@ def fit(
     limits |= {"look": look, "order": order}
 
     with make_executor(executor, threads) as pool:
-        wide = source.n_chunks > 1
+        wide = source.n_chunks > 1 or count == 1
         chunk_map: Map = pool if wide or executor != "threads" else in_turn
         start_map: Map = in_turn if chunk_map is pool else pool
         run: Callable[..., Climb[P, S]] = partial(
@@ -247,6 +248,7 @@ def fit(
             )
         best = max(usable, key=lambda c: (c.objective, -c.restart))
         seen = None
+        chunk_map, run = pool, partial(run, chunk_map=pool)
         if certificate and assign == "soft" and is_smooth(model) and has_errors(model):
             best, seen = certified(model, source, best, run, chunk_map, tol, seed, max_passes)
             climbs = [best if c.restart == best.restart else c for c in climbs]
@@ -385,8 +387,7 @@ def with_certificate(fitted: Fit[P, S], source: Source[C], threads: int = 1, err
     if fitted.assign != "soft" or not (is_smooth(model) and has_errors(model)):
         return fitted
     with make_executor("threads", threads) as pool:
-        chunk_map = pool if source.n_chunks > 1 else in_turn
-        seen = certify(model, source, fitted.params, chunk_map, seed=fitted.seed, errors=errors)
+        seen = certify(model, source, fitted.params, pool, seed=fitted.seed, errors=errors)
     return judge(replace(fitted, certificate=seen), seen)
 
 

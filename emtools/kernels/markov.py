@@ -22,6 +22,19 @@ BLOCK = 256
 
 
 @njit(cache=True, nogil=True)
+def counts_in_windows(codes: Codes, offsets: Offsets, n_windows: Offsets, n_letters: int) -> Offsets:
+    """Letters of each kind, shape (windows in all, L + 1), where each sequence is cut into ``n_windows`` equal pieces."""
+    counts = np.zeros((n_windows.sum(), n_letters + 1), dtype=np.int64)
+    before = 0
+    for s in range(n_windows.size):
+        length = offsets[s + 1] - offsets[s]
+        for t in range(length):
+            counts[before + t * n_windows[s] // length, codes[offsets[s] + t]] += 1
+        before += n_windows[s]
+    return counts
+
+
+@njit(cache=True, nogil=True)
 def log_table(table: Floats) -> Floats:
     """Logarithm of a table of probabilities; minus infinity for zero."""
     logs = np.full(table.shape, -np.inf)

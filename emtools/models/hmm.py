@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, xlogy
 
-from emtools.engine.chunks import Sequences, weighted_sequences
+from emtools.engine.chunks import Map, Sequences, in_turn, weighted_sequences
 from emtools.engine.protocol import Assign, Floats, Source, Stats
 from emtools.errors import InputError
-from emtools.kernels.markov import POSSIBLE, best_counts, best_path, expected_counts, log_table, posterior
+from emtools.kernels.markov import POSSIBLE, best_counts, best_path, counts_in_windows, log_table, posterior
+from emtools.kernels.words import expected_counts_by_words
 
 Codes = npt.NDArray[np.uint8]
 Path = npt.NDArray[np.uint8]
@@ -135,6 +136,8 @@ class CategoricalHMM:
         emissions and transitions from that. ``"random"`` draws emissions and the expected length of a stay.
         """
         k = self.n_states
+        for chunk in weighted_sequences(data):
+            self.check_codes(chunk.codes)
         counts, lengths, first, n_total = window_counts(data, self.n_letters, rng)
         overall = (counts.sum(axis=0) + 1.0) / (counts.sum() + self.n_letters)
         shape = 1.0 + 20.0 * self.n_letters * overall
@@ -171,12 +174,16 @@ class CategoricalHMM:
         InputError
             If a code is too large, or a sequence has probability zero.
         """
+        return self.e_step_in_parts(params, chunk, assign, in_turn)
+
+    def e_step_in_parts(self, params: HMMParams, chunk: Sequences, assign: Assign, parts: Map) -> HMMStats:
+        """`e_step`, the two halves of each sequence by a map, which cannot change a bit of the result."""
         self.check_codes(chunk.codes)
         arguments = (chunk.codes, chunk.offsets, chunk.weights, params.start, params.transition)
         entropy = 0.0
         if assign == "soft":
-            n_start, n_transition, n_emission, loglik, entropy, sequence, position = expected_counts(
-                *arguments, self.extended_emission(params)
+            n_start, n_transition, n_emission, loglik, entropy, sequence, position = expected_counts_by_words(
+                *arguments, self.extended_emission(params), parts
             )
         else:
             n_start, n_transition, n_emission, loglik, sequence, position = best_counts(
@@ -362,16 +369,11 @@ def window_counts(
     for chunk in chunks:
         lengths = np.diff(chunk.offsets)
         n_windows = np.maximum(1, np.round(lengths / width)).astype(np.int64)
-        begins = np.cumsum(n_windows) - n_windows
-        place = np.arange(chunk.codes.size) - np.repeat(chunk.offsets[:-1], lengths)
-        window = np.repeat(begins, lengths) + place * np.repeat(n_windows, lengths) // np.repeat(lengths, lengths)
-        total = int(n_windows.sum())
-        table = np.bincount(window * (n_letters + 1) + chunk.codes, minlength=total * (n_letters + 1))
-        table = table.reshape(total, n_letters + 1)
+        table = counts_in_windows(chunk.codes, chunk.offsets, n_windows, n_letters)
         tables.append(table[:, :n_letters].astype(np.float64))
         sizes.append(table.sum(axis=1).astype(np.float64))
-        is_first = np.zeros(total, dtype=np.bool_)
-        is_first[begins] = True
+        is_first = np.zeros(len(table), dtype=np.bool_)
+        is_first[np.cumsum(n_windows) - n_windows] = True
         firsts.append(is_first)
     return np.concatenate(tables), np.concatenate(sizes), np.concatenate(firsts), n_total
 

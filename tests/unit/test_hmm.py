@@ -149,8 +149,50 @@ def test_scaled_recursions_equal_log_space(k, n_letters, length):
     loglik, entropy, posterior, n_transition = log_space(params, sequence)
     assert stats.loglik == pytest.approx(loglik, rel=1e-12)
     assert stats.entropy == pytest.approx(entropy, rel=1e-10, abs=1e-10)
+    n_emission = np.array([posterior[sequence == letter].sum(axis=0) for letter in range(n_letters)]).T
     np.testing.assert_allclose(stats.n_transition, n_transition, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(stats.n_emission, n_emission, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(stats.n_start, posterior[0], rtol=1e-9, atol=1e-14)
     np.testing.assert_allclose(model.posterior(params, sequence), posterior, rtol=1e-9, atol=1e-14)
+
+
+def log_space_path(params, sequence):
+    """Log-probability of the best path, by logarithms and whole arrays."""
+    with np.errstate(divide="ignore"):
+        log_start, log_transition = np.log(params.start), np.log(params.transition)
+        log_emission = np.log(np.column_stack([params.emission, np.ones(len(params.start))]))[:, sequence].T
+    best = log_start + log_emission[0]
+    for row in log_emission[1:]:
+        best = (best[:, None] + log_transition).max(axis=0) + row
+    return best.max()
+
+
+def test_best_path_and_gradient_equal_log_space():
+    """The best path has the best log-probability; differences of the naive log-likelihood are the counts (Fisher)."""
+    rng = np.random.default_rng(8)
+    params = HMMParams(
+        rng.dirichlet(np.ones(3)),
+        0.9 * np.eye(3) + 0.1 * rng.dirichlet(np.ones(3), size=3),
+        rng.dirichlet(np.ones(4), 3),
+    )
+    sequence, model = codes(rng.integers(5, size=600)), CategoricalHMM(3, 4)
+    stats = total_stats(model, SequenceSource([sequence]), params)
+    path = model.viterbi(params, sequence)
+    with np.errstate(divide="ignore"):
+        log_emission = np.log(np.column_stack([params.emission, np.ones(3)]))
+    found = math.log(params.start[path[0]]) + log_emission[path, sequence].sum()
+    found += np.log(params.transition[path[:-1], path[1:]]).sum()
+    assert found == pytest.approx(log_space_path(params, sequence), rel=1e-13)
+    step = 1e-5
+    for name, counts in (("transition", stats.n_transition), ("emission", stats.n_emission)):
+        table = getattr(params, name)
+        for i, j in np.ndindex(table.shape):
+            values = []
+            for sign in (1, -1):
+                moved = table.copy()
+                moved[i, j] *= math.exp(sign * step)
+                values.append(log_space(replace(params, **{name: moved}), sequence)[0])
+            assert (values[0] - values[1]) / (2 * step) == pytest.approx(counts[i, j], rel=1e-6, abs=1e-5)
 
 
 def test_unequal_scales_stay_finite():
