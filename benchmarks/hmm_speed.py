@@ -67,7 +67,7 @@ def peak() -> float:
 
 
 def run_ours(sequences: list[np.ndarray], k: int, threads: int, passes: int) -> dict[str, Any]:
-    """Passes from the second on; the first compiles."""
+    """Our passes; the first compiles and is not counted."""
     model, params = CategoricalHMM(k, 4), make_params(k, 2)
     total_stats(model, SequenceSource([sequences[0][:20_000]]), params)
     source = SequenceSource(sequences)
@@ -82,7 +82,7 @@ def run_ours(sequences: list[np.ndarray], k: int, threads: int, passes: int) -> 
             logliks.append(stats.loglik)
     digest = float(np.sum(model.pack(params)))
     return {
-        "cpu": float(np.mean(used)),
+        "cpu": float(np.mean(used[1:] or used)),  # the first pass compiles
         "wall": min(walls),
         "logliks": logliks,
         "memory": peak() - before,
@@ -132,7 +132,7 @@ def run_plain(sequences: list[np.ndarray], k: int) -> dict[str, Any]:
 def worker(task: str, size: str, k: int, threads: int) -> None:
     """One task; its figures to stdout."""
     sequences = make_letters(*(SIZES | LONG)[size], k)
-    passes = 1 if size in LONG else PASSES
+    passes = 2 if size in LONG else PASSES
     told = {"ours": lambda: run_ours(sequences, k, threads, passes), "plain": lambda: run_plain(sequences, k)}
     print(json.dumps(told[task]() if task in told else run_peer(sequences, k)))
 

@@ -19,7 +19,7 @@ from emtools.engine.starts import fit
 from emtools.errors import InputError
 from emtools.io.console import Progress
 from emtools.io.fasta import ALPHABETS, Record, read_fasta
-from emtools.io.intervals import FULL_SCORE, Interval, write_bed
+from emtools.io.intervals import FULL_SCORE, Interval, write_bed, write_bedgraph
 from emtools.io.outputs import staged
 from emtools.models.hmm import CategoricalHMM, HMMParams
 from emtools.plots.hmm import Decoded, draw_parameters, draw_track, rgb_of
@@ -95,6 +95,9 @@ def run(options: Options) -> int:
     with staged(options.out) as folder:
         write_bed(folder / "segments.bed", segments)
         write_posteriors(folder / "posteriors.tsv.gz", decoded, names)
+        for k, name in enumerate(names):
+            tracks = ((item.name, item.posterior[:, k]) for item in decoded)
+            write_bedgraph(folder / f"posterior_{name}.bedgraph.gz", tracks, f"P({name})", rgb_of(k))
         parameter_table(params, names, letters).to_csv(folder / "parameters.tsv", sep="\t", index=False)
         pictures = [
             draw_track(decoded, params, names, letters, folder),
@@ -121,6 +124,8 @@ def run(options: Options) -> int:
             files={
                 "segments.bed": "most probable segments, BED9: the score is 1000 × the mean posterior, colours as here",
                 "posteriors.tsv.gz": "probability of each state at each letter (position 0-based)",
+                f"posterior_{names[0]}.bedgraph.gz": "probability of a state along the records, to three decimals, as a track "
+                "for a genome browser; one file a state",
                 "parameters.tsv": "start, transition and emission probabilities of each state",
             },
         )

@@ -1,11 +1,16 @@
-"""BED in and out: 0-based half-open intervals, checked against the records they lie on."""
+"""BED in and out, bedGraph and GFF3 out: intervals, checked against the records they lie on."""
 
 from __future__ import annotations
 
+import gzip
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
+
+import numpy as np
+import numpy.typing as npt
 
 from emtools.errors import InputError
 from emtools.io.fasta import read_bytes
@@ -143,3 +148,40 @@ def write_gff3(path: Path, intervals: Sequence[Interval], notes: Sequence[Mappin
         )
         lines.append("\t".join(map(str, columns)))
     path.write_text("\n".join([*lines, ""]), encoding="utf-8", newline="\n")
+
+
+def write_bedgraph(
+    path: Path,
+    values: Iterable[tuple[str, npt.NDArray[np.float64]]],
+    title: str,
+    color: tuple[int, int, int],
+    decimals: int = 3,
+) -> None:
+    """Write a gzipped bedGraph track: one line a run of equal rounded values, the same bytes for the same numbers.
+
+    Parameters
+    ----------
+    path : Path
+        File.
+    values : iterable of (str, ndarray)
+        Each record and its value at each letter, between 0 and 1.
+    title : str
+        What the track is called; no quotation mark.
+    color : tuple of int
+        Red, green, blue, 0 to 255.
+    decimals : int
+        Places that are kept.
+    """
+    with open(path, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as zipped:
+        text = io.TextIOWrapper(zipped, encoding="utf-8", newline="\n")
+        shade = ",".join(str(c) for c in color)
+        text.write(f'track type=bedGraph name="{title}" color={shade} viewLimits=0:1 autoScale=off\n')
+        for record, row in values:
+            rounded = np.round(row, decimals)
+            begins = np.concatenate([[0], np.flatnonzero(np.diff(rounded)) + 1])
+            ends = np.append(begins[1:], len(rounded))
+            heights = rounded[begins].tolist()
+            runs = zip(begins.tolist(), ends.tolist(), heights, strict=True)
+            text.writelines(f"{record}\t{begin}\t{end}\t{height:g}\n" for begin, end, height in runs)
+        text.flush()
+        text.detach()

@@ -29,7 +29,7 @@ OWN = re.compile(
     r"|(batch_shifts|diagnostics|dictionary|patterns)\.tsv"
     r"|cells\.(h5ad|zarr)|mixtures\.h5ad|fractions\.csv|proportions(_by_sample)?\.tsv|profiles\.tsv"
     r"|(labels|posteriors|instances)\.ome\.tif|objects\.(csv|h5ad|geojson)|segmentation\.ome\.zarr|classes\.(csv|h5ad)|boundaries\.json"
-    r"|segments\.bed|posteriors\.tsv\.gz|motifs\.(meme|jaspar|transfac)|sites\.(bed|gff3)",
+    r"|segments\.bed|posteriors\.tsv\.gz|posterior_S\d+\.bedgraph\.gz|motifs\.(meme|jaspar|transfac)|sites\.(bed|gff3)",
     re.IGNORECASE,
 )
 

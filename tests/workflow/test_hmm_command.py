@@ -34,7 +34,9 @@ def results(tmp_path_factory):
 def test_outputs_are_whole(results):
     names = {path.name for path in results.iterdir()}
     figures = {f"{stem}.{kind}" for stem in ("track", "parameters", "convergence") for kind in ("svg", "png")}
-    assert names == figures | {"fit.json", "report.html", "segments.bed", "posteriors.tsv.gz", "parameters.tsv"}
+    tracks = {f"posterior_S{k}.bedgraph.gz" for k in (1, 2)}
+    tables = {"segments.bed", "posteriors.tsv.gz", "parameters.tsv"}
+    assert names == figures | tracks | tables | {"fit.json", "report.html"}
     record = json.loads((results / "fit.json").read_text())
     assert set(record["outputs"]) == names
     assert all(OWN.fullmatch(name) for name in names)
@@ -79,6 +81,23 @@ def test_posteriors_are_rows_of_the_genome(results):
     for segment in read_bed(results / "segments.bed"):
         mean = table[segment.start : segment.end, int(segment.name[1:])].mean()
         assert segment.score == pytest.approx(1000 * mean, abs=1)
+
+
+def test_tracks_are_the_posteriors(results):
+    lines = gzip.decompress((results / "posteriors.tsv.gz").read_bytes()).decode().splitlines()[1:]
+    table = np.array([line.split("\t")[2:] for line in lines], dtype=float)
+    for k in (1, 2):
+        raw = (results / f"posterior_S{k}.bedgraph.gz").read_bytes()
+        assert raw[4:8] == bytes(4), "a time stamp would change the bytes"
+        track, *rows = gzip.decompress(raw).decode().splitlines()
+        assert track.startswith(f'track type=bedGraph name="P(S{k})"')
+        end = 0
+        for row in rows:
+            record, first, last, value = row.split("\t")
+            assert (record, int(first)) == ("NC_001416.1", end)
+            end = int(last)
+            np.testing.assert_allclose(table[int(first) : end, k - 1], float(value), atol=5.2e-4, rtol=0)
+        assert end == LENGTH
 
 
 def test_same_seed_same_bytes(results, tmp_path):
