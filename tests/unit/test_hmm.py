@@ -8,6 +8,7 @@ from itertools import pairwise, permutations, product
 import numpy as np
 import pytest
 
+from emtools.engine.certificate import certify
 from emtools.engine.chunks import ListSource, SequenceSource, total_stats
 from emtools.engine.loop import climb
 from emtools.engine.starts import fit
@@ -386,3 +387,45 @@ def test_states_that_tie_are_ordered_by_what_is_left(n_letters, start, transitio
         order = list(labels)
         relabelled = HMMParams(start[order], transition[np.ix_(order, order)], emission[order])
         np.testing.assert_array_equal(model.pack(model.canonical(relabelled)), model.pack(first))
+
+
+def second_differences(function, at, units, step):
+    """Hessian in `units` by central differences, extrapolated from two steps."""
+    p = len(at)
+
+    def once(h):
+        table = np.empty((p, p))
+        for i in range(p):
+            for j in range(i, p):
+                corners = [
+                    function(at + a * h * units * np.eye(p)[i] + b * h * units * np.eye(p)[j])
+                    for a, b in ((1, 1), (1, -1), (-1, 1), (-1, -1))
+                ]
+                table[i, j] = table[j, i] = (corners[0] - corners[1] - corners[2] + corners[3]) / (4.0 * h * h)
+        return table
+
+    return (4.0 * once(step) - once(2.0 * step)) / 3.0
+
+
+def test_standard_errors_equal_the_numerical_hessian():
+    truth = HMMParams(
+        np.array([0.6, 0.4]),
+        np.array([[0.9, 0.1], [0.2, 0.8]]),
+        np.array([[0.45, 0.1, 0.1, 0.35], [0.1, 0.4, 0.4, 0.1]]),
+    )
+    rng = np.random.default_rng(3)
+    model, source = CategoricalHMM(2, 4), SequenceSource([simulate(truth, 50, rng)[1] for _ in range(60)])
+    top = climb(model, source, truth, tol=1e-11)
+    seen = certify(model, source, top.params)
+    assert seen.kind == "maximum"
+
+    def natural(packed):
+        return np.concatenate([v.ravel() for v in model.natural(model.unpack(packed)).values()])
+
+    at, step = model.pack(top.params), 1e-5
+    slopes = np.array([(natural(at + step * e) - natural(at - step * e)) / (2 * step) for e in np.eye(len(at))]).T
+    units = np.full(len(at), 0.1)
+    curved = second_differences(lambda v: total_stats(model, source, model.unpack(v)).loglik, at, units, 0.3)
+    covariance = slopes @ np.linalg.inv(-curved / np.outer(units, units)) @ slopes.T
+    found = np.concatenate([seen.standard_errors[name].ravel() for name in ("start", "transition", "emission")])
+    np.testing.assert_allclose(found, np.sqrt(np.diag(covariance)), rtol=1e-4)
