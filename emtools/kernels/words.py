@@ -5,7 +5,7 @@ table, and both sweeps go over words. The gradient of each word's matrix is summ
 which the expected uses of each ``T_x`` are had by going back through the products. Each sequence is cut in the middle: one
 half is swept forward and the other backward until they meet, then each is swept out again with what the other brought, so
 that the halves may run at once. Nothing is approximate. What `emtools.kernels.markov` does letter by letter is the oracle, and
-does the work where this one meets a number too small to go on with.
+does the work where this one meets a number too small to go on with, and `emtools.kernels.chain` where that one does.
 
 Of a half, only the vector before every `BLOCK`-th word is kept; those between are computed again.
 """
@@ -23,7 +23,8 @@ from numba import njit, types
 from numba.extending import intrinsic
 from scipy.special import xlogy
 
-from emtools.kernels.markov import POSSIBLE, expected_counts
+from emtools.kernels.chain import expected_states
+from emtools.kernels.markov import POSSIBLE, expected_counts, log_table
 from emtools.kernels.vectors import Emit, cg, plain
 
 Floats = npt.NDArray[np.float64]
@@ -469,7 +470,8 @@ def expected_counts_by_words(
     arguments = (codes, offsets, weights, start, transition, emission)
     counts = try_words(*arguments, both) if start.size <= MOST_STATES else None
     if counts is None:
-        return expected_counts(*arguments)
+        plainly = expected_counts(*arguments)
+        return plainly if plainly[-1] == POSSIBLE else expected_counts_in_logs(*arguments)[1:]
     n_start, n_transition, n_emission, loglik = counts
     expected = sum(
         float(xlogy(count, table).sum())
@@ -478,6 +480,21 @@ def expected_counts_by_words(
     entropy = loglik - expected
     seen = entropy > ROUNDING * abs(loglik)
     return n_start, n_transition, n_emission, loglik, entropy if seen else 0.0, POSSIBLE, POSSIBLE
+
+
+def expected_counts_in_logs(
+    codes: Codes, offsets: Offsets, weights: Floats, start: Floats, transition: Floats, emission: Floats
+) -> tuple[Floats, Floats, Floats, Floats, float, float, int, int]:
+    """Posterior, shape (n_total, K), and expected counts with logarithms throughout: slow, and no path is too improbable.
+
+    For what underflows in `emtools.kernels.markov`; what is impossible here is impossible.
+    """
+    shares, n_start, n_transition, loglik, entropy, sequence, position = expected_states(
+        log_table(emission).T[codes], offsets, weights, start, transition
+    )
+    weighed = shares * np.repeat(weights, np.diff(offsets))[:, None]
+    n_emission = np.array([weighed[codes == letter].sum(axis=0) for letter in range(emission.shape[1])]).T.copy()
+    return shares, n_start, n_transition, n_emission, loglik, entropy, sequence, position
 
 
 def try_words(

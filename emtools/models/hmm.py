@@ -15,7 +15,7 @@ from emtools.engine.chunks import Map, Sequences, in_turn, weighted_sequences
 from emtools.engine.protocol import Assign, Floats, Source, Stats
 from emtools.errors import InputError
 from emtools.kernels.markov import POSSIBLE, best_counts, best_path, counts_in_windows, log_table, posterior
-from emtools.kernels.words import expected_counts_by_words
+from emtools.kernels.words import expected_counts_by_words, expected_counts_in_logs
 
 Codes = npt.NDArray[np.uint8]
 Path = npt.NDArray[np.uint8]
@@ -273,7 +273,10 @@ class CategoricalHMM:
             If the sequence is empty, a code is too large, or it has probability zero.
         """
         self.check_codes(codes)
-        shares, position = posterior(np.array(codes), params.start, params.transition, self.extended_emission(params))
+        arguments = (params.start, params.transition, self.extended_emission(params))
+        shares, position = posterior(np.array(codes), *arguments)
+        if position != POSSIBLE:
+            shares, *_, position = expected_counts_in_logs(codes, np.array([0, codes.size]), np.ones(1), *arguments)
         if position != POSSIBLE:
             raise impossible("sequence", position)
         return shares

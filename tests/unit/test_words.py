@@ -104,6 +104,19 @@ def test_improbable_letters_are_not_lost():
     np.testing.assert_allclose(counts[2][0], [500, 500, 0], rtol=1e-12)
 
 
+def test_the_only_path_is_found_however_improbable():
+    """A state that cannot be reached emits 500 letters 1e100 times better each: letter by letter that underflows."""
+    emission = np.array([[1.0 - 1e-100, 1e-100, 1.0], [0.5, 0.5, 1.0]])
+    codes = np.array([0] * 500 + [1] * 500, dtype=np.uint8)
+    case = codes, np.array([0, 1000]), np.full(1, 2.0), np.array([1.0, 0.0]), np.eye(2), emission
+    assert expected_counts(*case)[-1] != words.POSSIBLE
+    counts = expected_counts_by_words(*case)
+    assert counts[3] == pytest.approx(2 * 500 * math.log(1e-100), rel=1e-12)
+    np.testing.assert_allclose(counts[2], [[1000, 1000, 0], [0, 0, 0]], rtol=1e-12)
+    params = HMMParams(case[3], case[4], emission[:, :2])
+    np.testing.assert_array_equal(CategoricalHMM(2, 2).posterior(params, codes), np.tile([1.0, 0.0], (1000, 1)))
+
+
 def test_halves_that_disagree_go_letter_by_letter():
     """State 1 is forced at the end and all but ruled out before: no number may be trusted, nothing may be NaN."""
     emission = np.array([[1.0, 0.0, 1.0], [1e-12, 1.0 - 1e-12, 1.0]])
