@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy import ndimage
-from skimage.filters import threshold_otsu
 
 from emtools.branches.finish import finish
-from emtools.branches.options import RunOptions
 from emtools.branches.segment_field import field_labels, field_record
+from emtools.branches.segment_methods import chosen_model, segmentations
 from emtools.branches.segment_page import boundary_note, counted, describe
+from emtools.branches.segment_types import Method, Options, Pixels
 from emtools.engine.chunks import ArraySource
-from emtools.engine.protocol import Assign, Floats
-from emtools.engine.result import Fit
-from emtools.engine.starts import fit
-from emtools.errors import FitError, InputError
+from emtools.engine.protocol import Floats
+from emtools.errors import InputError
 from emtools.io.console import Progress
 from emtools.io.images import Image, label_type, read_image, read_labels, write_ome
 from emtools.io.objects import write_object_anndata, write_object_table
@@ -31,9 +28,9 @@ from emtools.io.viewers import write_viewers
 from emtools.kernels.collinear import dependent_columns
 from emtools.kernels.objects import measure_objects
 from emtools.kernels.overlap import dice, match_objects
-from emtools.kernels.pixels import CONNECTED, brightness_partitions, pixel_features, renumber, separate_objects
+from emtools.kernels.pixels import CONNECTED, pixel_features, renumber
 from emtools.kernels.reliability import brier_score, error_auroc
-from emtools.models.mixture import Family, GaussianMixture, MixtureParams, data_prior, kmeans
+from emtools.models.mixture import GaussianMixture, MixtureParams
 from emtools.plots.segment import (
     GRID,
     Outlined,
@@ -46,135 +43,8 @@ from emtools.plots.segment import (
 )
 from emtools.plots.segment_field import draw_levels, draw_reliability
 from emtools.plots.style import Picture
-from emtools.segmenting.field import Segmented, segment_planes
 
 MOST_CLASSES = 16
-RGB = ("red", "green", "blue")
-FIELD = "random field"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options(RunOptions):
-    """Options of ``emtools segment``; the fields are those of the command line.
-
-    Parameters
-    ----------
-    input : Path
-        TIFF, OME-TIFF or PNG with one plane.
-    model : {"field", "mixture"}
-        What gives the answer: a random field, or a mixture of pixels that are independent.
-    components : int
-        Number of classes K, 2 to 16.
-    family : {"full", "tied", "diagonal", "spherical"}
-        Covariances of the mixture.
-    weights : {"equal", "free"}
-        Whether a class of the mixture has the same weight however few its pixels are.
-    channel : int or None
-        Channel, from 0, whose mean orders the classes; the first by default.
-    smooth : float
-        Sigma in pixels of the blurred feature of the mixture.
-    smallest : int
-        Area in pixels of the smallest object kept.
-    pixel_size : float or None
-        Side of a pixel in µm; from the file by default.
-    truth : Path or None
-        Label image with the true objects.
-    """
-
-    input: Path
-    model: Literal["field", "mixture"] = "field"
-    components: int = 2
-    family: Family = "tied"
-    weights: Literal["equal", "free"] = "equal"
-    channel: int | None = None
-    smooth: float = 1.0
-    smallest: int = 30
-    pixel_size: float | None = None
-    truth: Path | None = None
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """What is modelled.
-
-    Parameters
-    ----------
-    image : Image
-        The image.
-    channel : int
-        Position in ``image.values`` of the channel that orders the classes.
-    features : ndarray, shape (n_pixels, d)
-        One row per pixel.
-    names : tuple of str
-        Names of the features, d of them.
-    truth : ndarray of int, shape (n_rows, n_columns), or None
-        True objects.
-    """
-
-    image: Image
-    channel: int
-    features: Floats
-    names: tuple[str, ...]
-    truth: npt.NDArray[np.integer[Any]] | None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-        n_rows, n_columns = self.image.values.shape[1:]
-        return n_rows, n_columns
-
-    @property
-    def plane(self) -> npt.NDArray[Any]:
-        """Intensities of the channel that orders the classes."""
-        return np.asarray(self.image.values[self.channel])
-
-    @property
-    def brightest(self) -> str:
-        """What the last class is called: with several channels, by the one that decides."""
-        if len(self.image.channels) == 1:
-            return "brightest class"
-        return f"class brightest in {self.image.channels[self.channel]}"
-
-    @property
-    def colours(self) -> npt.NDArray[Any] | None:
-        """Red, green and blue where these are the channels, shape (n_rows, n_columns, 3)."""
-        return np.moveaxis(self.image.values, 0, -1) if self.image.channels == RGB else None
-
-
-@dataclass(frozen=True)
-class Method:
-    """A segmentation by one method.
-
-    Parameters
-    ----------
-    name : str
-        For tables and figures.
-    boundary : str
-        Shape of its boundary in feature space.
-    foreground : ndarray of bool, shape (n_rows, n_columns)
-        Pixels of the brightest class.
-    objects : ndarray of int, shape (n_rows, n_columns)
-        Separate objects.
-    fit : Fit or None
-        The mixture or the random field; None for a threshold.
-    posterior : ndarray, shape (K, n_rows, n_columns), or None
-        Probability of each class, of a soft method.
-    field : Segmented or None
-        What else there is of a random field.
-    """
-
-    name: str
-    boundary: str
-    foreground: npt.NDArray[np.bool_]
-    objects: npt.NDArray[np.int32]
-    fit: Fit[Any, Any] | None = None
-    posterior: npt.NDArray[np.floating[Any]] | None = None
-    field: Segmented | None = None
-
-    @property
-    def sees_features(self) -> bool:
-        """Whether it divides the space of the features, so that its boundary can be drawn there."""
-        return self.fit is not None and self.field is None
 
 
 def run(options: Options) -> int:
@@ -229,18 +99,6 @@ def named_parameters(options: Options, pixels: Pixels) -> tuple[dict[str, list[S
         "variances": [classes, pixels.names] if options.family == "diagonal" else [classes],
     }
     return labels, {"means": "√intensity", "covariances": "intensity", "variances": "intensity"}
-
-
-def chosen_model(options: Options, pixels: Pixels) -> GaussianMixture:
-    """The mixture that the options ask for."""
-    return GaussianMixture(
-        options.components,
-        pixels.features.shape[1],
-        options.family,
-        prior=data_prior(pixels.features, options.components, options.family),
-        equal_weights=options.weights == "equal",
-        order_by=2 * pixels.channel,
-    )
 
 
 def read_pixels(options: Options) -> Pixels:
@@ -306,93 +164,6 @@ def require_distinct_features(options: Options, features: Floats, names: Sequenc
         "channels that differ",
         f"save the image without {channels[-1]}",
     )
-
-
-def segmentations(
-    options: Options, pixels: Pixels, chosen: GaussianMixture, source: ArraySource, progress: Progress | None = None
-) -> list[Method]:
-    """The answer first: the random field and the mixture, K-means, the mixture with nothing held equal, and Otsu's."""
-    k, d = chosen.n_components, chosen.n_features
-    hard = kmeans(k, d, chosen.order_by, variance=float(pixels.features.var(axis=0).mean()))
-    clusters = fitted_or_none(options, hard, source)
-    labels = [] if clusters is None else [hard.log_joint(clusters.params, pixels.features).argmax(axis=1)]
-    n_ranked = options.starts - 1 if labels else options.starts
-    labels += brightness_partitions(pixels.features[:, 2 * pixels.channel + 1], k, n_ranked)
-    init = [chosen.from_labels(pixels.features, partition) for partition in labels]
-    if options.model == "field":
-        found = [by_field(options, pixels, progress)]
-        mixture = fitted_or_none(options, chosen, source, init)
-        found += [] if mixture is None else [by_fit(options, pixels, mixture)]
-    else:
-        best = fit(chosen, source, init=init, on_pass=progress, checkpoint=options.checkpoint, **options.climbing)
-        found = [by_fit(options, pixels, best)]
-    if clusters is not None:
-        found.append(by_fit(options, pixels, clusters))
-    if chosen.family != "full" or chosen.equal_weights:
-        free = GaussianMixture(k, d, "full", prior=data_prior(pixels.features, k, "full"), order_by=chosen.order_by)
-        rival = fitted_or_none(options, free, source, [free.from_labels(pixels.features, labels[0])])
-        if rival is not None:
-            found.append(by_fit(options, pixels, rival))
-    level = threshold_otsu(pixels.plane)
-    return [*found, separated(options, "Otsu", "threshold", np.asarray(pixels.plane > level))]
-
-
-def fitted_or_none(
-    options: Options, model: GaussianMixture, source: ArraySource, init: Sequence[MixtureParams] = ()
-) -> Fit[MixtureParams, Any] | None:
-    """A rival for the comparison; None where none of its starts is usable."""
-    try:
-        assign: Assign = "soft" if model.fixed_variance is None else "hard"
-        more: dict[str, Any] = {"assign": assign, "certificate": False, **options.climbing}
-        return fit(model, source, init=init, starts=options.starts, **more)
-    except FitError as error:
-        print(f"segment: left out of the comparison: {error}", file=sys.stderr)
-        return None
-
-
-def by_field(options: Options, pixels: Pixels, progress: Progress | None = None) -> Method:
-    """Segmentation by a random field."""
-    found = segment_planes(
-        pixels.image.values,
-        options.components,
-        order_by=pixels.channel,
-        on_pass=progress,
-        checkpoint=options.checkpoint,
-        **options.climbing,
-    )
-    foreground = found.posterior.argmax(axis=0) == options.components - 1
-    objects = separate_objects(foreground, options.smallest)
-    return Method(FIELD, "level of its surroundings", foreground, objects, found.fit, found.posterior, found)
-
-
-def by_fit(options: Options, pixels: Pixels, fitted: Fit[MixtureParams, Any]) -> Method:
-    """Segmentation by a fitted mixture."""
-    model = fitted.model
-    hard = model.fixed_variance is not None
-    joint = model.log_joint(fitted.params, pixels.features)
-    classes = joint.argmax(axis=1)
-    posterior = None if hard else model.responsibilities(fitted.params, pixels.features).T
-    weights = "equal" if model.equal_weights else "free"
-    return separated(
-        options,
-        "K-means" if hard else f"GMM {model.family}, {weights} weights",
-        "hyperplane" if hard or model.family == "tied" else "quadric",
-        (classes == model.n_components - 1).reshape(pixels.shape),
-        fitted,
-        None if posterior is None else posterior.reshape(-1, *pixels.shape),
-    )
-
-
-def separated(
-    options: Options,
-    name: str,
-    boundary: str,
-    foreground: npt.NDArray[np.bool_],
-    fitted: Fit[MixtureParams, Any] | None = None,
-    posterior: Floats | None = None,
-) -> Method:
-    """A method by its foreground; all of them separate touching objects alike."""
-    return Method(name, boundary, foreground, separate_objects(foreground, options.smallest), fitted, posterior)
 
 
 def accuracy_table(methods: Sequence[Method], truth: npt.NDArray[np.integer[Any]]) -> pd.DataFrame:

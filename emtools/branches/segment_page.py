@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from emtools.branches.segment_field import field_note, field_text
+from emtools.branches.segment_types import Method, Options, Pixels
 from emtools.kernels.objects import Columns
 from emtools.plots.segment import class_name
 from emtools.plots.style import Picture
 from emtools.report.page import Page, Table
-
-if TYPE_CHECKING:
-    from emtools.branches.segment import Method, Options, Pixels
 
 Reals = npt.NDArray[np.floating[Any]]
 

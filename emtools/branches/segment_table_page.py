@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from emtools.branches.segment_table_types import Method, Options
 from emtools.io.cells import Labels
 from emtools.io.feature_table import FeatureTable
 from emtools.kernels.agreement import adjusted_rand, contingency, one_hot
 from emtools.plots.style import Picture
 from emtools.report.page import Page, Table
-
-if TYPE_CHECKING:
-    from emtools.branches.segment_table import Method, Options
 
 UNSURE = 0.1
 SAME_HILL = 1.0  # nats

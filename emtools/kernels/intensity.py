@@ -107,7 +107,12 @@ def commonest(values: Floats) -> float:
 def terms(n_rows: int, n_columns: int, step: int = 1) -> Floats:
     """Terms of a polynomial of degree 2 at every `step`-th pixel, shape (n_pixels, 6)."""
     rows, columns = grid(n_rows, n_columns)
-    rows, columns = np.meshgrid(rows[::step], columns[::step], indexing="ij")
+    return terms_at(rows[::step], columns[::step])
+
+
+def terms_at(rows: Floats, columns: Floats) -> Floats:
+    """Terms of a polynomial of degree 2 at these places, shape (r * c, 6)."""
+    rows, columns = np.meshgrid(rows, columns, indexing="ij")
     return np.stack([(rows**a * columns**b).ravel() for a, b in POWERS], axis=1)
 
 
@@ -141,7 +146,11 @@ def background_of(plane: Floats) -> tuple[Floats, float]:
         Root mean square of the distances below it.
     """
     step = max(1, min(plane.shape) // SIDE)
-    design, values = terms(plane.shape[0], plane.shape[1], step), plane[::step, ::step].ravel()
+    return smooth_below(terms(plane.shape[0], plane.shape[1], step), plane[::step, ::step].ravel())
+
+
+def smooth_below(design: Floats, values: Floats) -> tuple[Floats, float]:
+    """As `background_of`, from values (n,) and the terms of the polynomial at their places (n, 6)."""
     background = np.zeros(len(POWERS))
     background[0] = commonest(values)
     spread = spread_below(values - background[0])
@@ -158,7 +167,11 @@ def background_of(plane: Floats) -> tuple[Floats, float]:
 
 def surface(background: Floats, shape: tuple[int, ...]) -> Floats:
     """Level of the background at each pixel, shape (R, C)."""
-    rows, columns = grid(shape[0], shape[1])
+    return surface_at(background, *grid(shape[0], shape[1]))
+
+
+def surface_at(background: Floats, rows: Floats, columns: Floats) -> Floats:
+    """Level of the background at these places of rows (r,) and columns (c,), as `grid` gives them; shape (r, c)."""
     across = background[0] + background[2] * columns + background[5] * columns**2
     down = background[1] * rows + background[3] * rows**2
     return np.asarray((down[:, None] + across) + background[4] * rows[:, None] * columns)

@@ -112,13 +112,20 @@ def segment_planes(
         fitted = replace(fitted, certificate=seen)
     shares = whole(fitted.params.memory.shares[0], plane.shape[1])
     parts, _ = ndimage.label(shares.argmax(axis=0) == n_classes - 1, structure=CONNECTED)
-    jitter = float(np.clip(JITTER * typical_radius(np.bincount(parts.ravel())[1:], SPECK), LEAST, MOST))
+    jitter = jitter_of(np.bincount(parts.ravel())[1:])
     posterior = ndimage.gaussian_filter(shares, (0.0, jitter, jitter), mode="reflect")
     return Segmented(fitted, levels, values, posterior, jitter)
 
 
+def jitter_of(areas: npt.NDArray[np.integer[Any]]) -> float:
+    """Sigma in pixels over which shares are averaged, from the areas of the parts of the brightest class."""
+    return float(np.clip(JITTER * typical_radius(areas, SPECK), LEAST, MOST))
+
+
 def first_params(model: RandomField, values: Floats, levels: tuple[Levels, ...]) -> FieldParams:
     """Means and variances of the clusters of K-means in the channel that orders the classes, on the scale of the start.
+
+    `values` are (d, R, C).
 
     Raises
     ------
