@@ -10,11 +10,16 @@ from scipy import ndimage
 from skimage.feature import peak_local_max
 from skimage.segmentation import watershed
 
+from emtools.kernels.object_windows import SIDE, areas_of, bands, kept, windows
+
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Objects = npt.NDArray[np.int32]
 
 CONNECTED = np.ones((3, 3), dtype=bool)
+BLUNT = 1.0  # sigma in pixels by which distances to the background are smoothed
+# Pixels around a component that have a say in how it is cut: four sigma, and the distances there, which are as small.
+APART = 16
 
 
 def root_intensity(plane: npt.NDArray[Any]) -> Floats:
@@ -89,13 +94,15 @@ def brightness_partitions(brightness: Floats, n_classes: int, n_partitions: int)
 
 def fill_small_holes(foreground: Mask, largest: int) -> Mask:
     """Foreground with its enclosed holes of at most `largest` pixels filled."""
-    holes, _ = ndimage.label(~foreground)
-    areas = np.bincount(holes.ravel())
-    edge = np.unique(np.concatenate([holes[0], holes[-1], holes[:, 0], holes[:, -1]]))
-    fill = areas <= largest
-    fill[edge] = False
+    holes, n_holes = ndimage.label(~foreground)
+    fill = areas_of(holes, n_holes) <= largest
+    for edge in (holes[0], holes[-1], holes[:, 0], holes[:, -1]):
+        fill[edge] = False
     fill[0] = False
-    return np.asarray(foreground | fill[holes])
+    filled = foreground.copy()
+    for rows in bands(holes.shape):
+        filled[rows] |= fill[holes[rows]]
+    return filled
 
 
 def typical_radius(areas: npt.NDArray[np.integer[Any]], smallest: int) -> float:
@@ -104,11 +111,11 @@ def typical_radius(areas: npt.NDArray[np.integer[Any]], smallest: int) -> float:
     return float(np.sqrt(np.median(large) / np.pi)) if len(large) else 0.0
 
 
-def separate_objects(foreground: Mask, smallest: int) -> Objects:
+def separate_objects(foreground: Mask, smallest: int, side: int = SIDE) -> Objects:
     """Number the objects of a foreground, cutting those that touch by a watershed on the distance to the background.
 
     Peaks of the distance that are closer than half the typical radius count as one object; the typical radius is
-    that of the median connected component.
+    that of the median connected component. Components are cut a window at a time, which changes nothing.
 
     Parameters
     ----------
@@ -116,6 +123,8 @@ def separate_objects(foreground: Mask, smallest: int) -> Objects:
         Pixels of the objects.
     smallest : int
         Area in pixels, at least 1; smaller components, pieces and holes are removed.
+    side : int
+        Components that begin in the same square of this many pixels are cut together.
 
     Returns
     -------
@@ -127,24 +136,56 @@ def separate_objects(foreground: Mask, smallest: int) -> Objects:
     Meyer (1994), Signal Process. 38, 113-125, doi:10.1016/0165-1684(94)90060-4.
     """
     filled = fill_small_holes(foreground, smallest)
-    parts, _ = ndimage.label(filled, structure=CONNECTED)
-    areas = np.bincount(parts.ravel())
+    parts, n_parts = ndimage.label(filled, structure=CONNECTED)
+    areas = areas_of(parts, n_parts)
     areas[0] = 0
     radius = typical_radius(areas, smallest)
+    objects = np.zeros(foreground.shape, dtype=np.int32)
     if radius == 0.0:
-        return np.zeros(foreground.shape, dtype=np.int32)
-    filled &= (areas >= smallest)[parts]
-    parts[~filled] = 0
-    distance = ndimage.gaussian_filter(ndimage.distance_transform_edt(filled), 1.0)
+        return objects
+    large = areas >= smallest
+    for rows in bands(parts.shape):
+        filled[rows] &= large[parts[rows]]
+        parts[rows][~filled[rows]] = 0
+    first: list[npt.NDArray[np.int64]] = []
+    n_objects = 0
+    for window, numbers in windows(parts, APART, side):
+        pieces = cut_parts(filled[window], kept(parts[window], numbers), radius)
+        sizes = np.bincount(pieces.ravel())
+        sizes[0] = 0
+        own = np.flatnonzero((sizes >= smallest)[pieces])
+        _, places, numbered = np.unique(pieces.ravel()[own], return_index=True, return_inverse=True)
+        rows, columns = np.divmod(own, pieces.shape[1])
+        rows, columns = rows + window[0].start, columns + window[1].start
+        objects[rows, columns] = n_objects + 1 + numbered
+        first.append(rows[places].astype(np.int64) * foreground.shape[1] + columns[places])
+        n_objects += len(places)
+    number = np.zeros(n_objects + 1, dtype=np.int32)
+    number[1 + np.argsort(np.concatenate(first), kind="stable")] = np.arange(1, n_objects + 1)
+    for rows in bands(objects.shape):
+        objects[rows] = number[objects[rows]]
+    return objects
+
+
+def cut_parts(filled: Mask, parts: Objects, radius: float) -> Objects:
+    """Pieces of connected components: a watershed on the smoothed distance to the background.
+
+    Parameters
+    ----------
+    filled : ndarray of bool, shape (n_rows, n_columns)
+        Foreground, `APART` pixels around the components included.
+    parts : ndarray of int32, same shape
+        The components to cut, numbered from 1.
+    radius : float
+        Typical radius in pixels.
+    """
+    distance = ndimage.gaussian_filter(ndimage.distance_transform_edt(filled), BLUNT)
     peaks = peak_local_max(  # type: ignore[no-untyped-call]
-        distance, min_distance=max(2, round(radius / 2)), labels=parts, exclude_border=False
+        distance, min_distance=max(2, round(radius / 2)), threshold_abs=0.0, labels=parts, exclude_border=False
     )
-    markers = np.zeros(foreground.shape, dtype=np.int32)
+    markers = np.zeros(parts.shape, dtype=np.int32)
     markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
-    pieces = watershed(-distance, markers, mask=filled)  # type: ignore[no-untyped-call]
-    sizes = np.bincount(pieces.ravel())
-    sizes[0] = 0
-    return renumber(np.where((sizes >= smallest)[pieces], pieces, 0))
+    return np.asarray(watershed(-distance, markers, mask=parts > 0))  # type: ignore[no-untyped-call]
 
 
 def renumber(objects: npt.NDArray[np.integer[Any]]) -> Objects:
