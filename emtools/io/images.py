@@ -22,7 +22,9 @@ import tifffile
 from emtools.errors import InputError
 from emtools.io.outputs import require_file
 
-LARGEST = 2**25  # values, all channels together
+LARGEST = 2**30  # values, all channels together
+LARGEST_TIFF = 2**31  # bytes of a file that is not a BigTIFF
+TILE = 512  # pixels on a side of a tile of a TIFF
 SMALLEST_SIDE = 16  # pixels
 PRINT_RESOLUTION = 10.0  # µm: an inch-based size above it is a print resolution, not a microscope's
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -298,7 +300,7 @@ def channel_first(path: Path, stored: Stored) -> npt.NDArray[Any]:
     )
 
 
-def read_image(path: Path, pixel_size: float | None = None) -> Image:
+def read_image(path: Path, pixel_size: float | None = None, flat: bool = False) -> Image:
     """Read a two-dimensional image.
 
     An alpha channel is dropped, equal colour channels become one, and channels that do not vary are dropped.
@@ -309,6 +311,8 @@ def read_image(path: Path, pixel_size: float | None = None) -> Image:
         TIFF, OME-TIFF, OME-Zarr or PNG.
     pixel_size : float, optional
         Side of a pixel in µm, instead of what the file says.
+    flat : bool
+        Whether channels that do not vary, and colours that are all equal, are kept as they are: in a batch others may vary.
 
     Returns
     -------
@@ -332,7 +336,7 @@ def read_image(path: Path, pixel_size: float | None = None) -> Image:
         values = values[:-1]
         notes.append("the alpha channel is not used")
     names = stored.channels if len(stored.channels) == len(values) else channel_names(len(values), colour)
-    if colour and len(values) == 3 and (values == values[0]).all():
+    if colour and not flat and len(values) == 3 and (values == values[0]).all():
         values, names = values[:1], ("grey",)
     n_rows, n_columns = values.shape[1:]
     if min(n_rows, n_columns) < SMALLEST_SIDE:
@@ -340,7 +344,7 @@ def read_image(path: Path, pixel_size: float | None = None) -> Image:
             str(path), f"{n_rows} x {n_columns} pixels", f"at least {SMALLEST_SIDE} on each side", "use a larger image"
         )
     require_finite(path, values, names)
-    varied = [i for i, plane in enumerate(values) if plane.min() < plane.max()]
+    varied = [i for i, plane in enumerate(values) if flat or plane.min() < plane.max()]
     if not varied:
         raise InputError(str(path), f"every pixel is {values.flat[0]}", "an image that varies", "check the exposure")
     if len(varied) < len(values):
@@ -360,6 +364,8 @@ def channel_names(n_channels: int, colour: bool) -> tuple[str, ...]:
 
 def require_finite(path: Path, values: npt.NDArray[Any], names: Sequence[str]) -> None:
     """Refuse NaN and infinities, and say where the first is."""
+    if values.dtype.kind != "f":
+        return
     bad = ~np.isfinite(values)
     if bad.any():
         channel, row, column = np.unravel_index(int(bad.argmax()), values.shape)
@@ -436,6 +442,54 @@ def write_ome(
     channels : sequence of str
         Names of the channels.
     """
+    seed = f"{name} {values.dtype} {values.shape} {zlib.crc32(np.ascontiguousarray(values).data)}"
+    tifffile.imwrite(
+        path,
+        values,
+        predictor=2 if values.dtype.kind == "u" else None,
+        rowsperstrip=min(values.shape[-2], 256),
+        **ome_options(seed, axes, name, pixel_size, channels),
+    )
+
+
+def write_ome_in_tiles(path: Path, values: Any, name: str, pixel_size: Size | None, channels: Sequence[str]) -> None:
+    """As `write_ome`, of a zarr array with axes CYX that need not fit in memory; the file is tiled.
+
+    Parameters
+    ----------
+    path, name, pixel_size, channels
+        As of `write_ome`.
+    values : zarr.Array, shape (n_channels, n_rows, n_columns)
+        Read a row of tiles at a time, twice.
+    """
+    shape, checksum = values.shape, 0
+
+    def tiles() -> Iterator[npt.NDArray[Any]]:
+        for channel in range(shape[0]):
+            for row in range(0, shape[1], TILE):
+                strip = values[channel, row : row + TILE]
+                for column in range(0, shape[2], TILE):
+                    tile = strip[:, column : column + TILE]
+                    edge = [(0, TILE - n) for n in tile.shape]
+                    yield np.ascontiguousarray(np.pad(tile, edge, mode="edge"))
+
+    for tile in tiles():
+        checksum = zlib.crc32(tile.data, checksum)
+    tifffile.imwrite(
+        path,
+        tiles(),
+        shape=shape,
+        dtype=values.dtype,
+        tile=(TILE, TILE),
+        bigtiff=math.prod(shape) * values.dtype.itemsize > LARGEST_TIFF,
+        **ome_options(f"{name} {values.dtype} {shape} {checksum}", "CYX", name, pixel_size, channels),
+    )
+
+
+def ome_options(
+    seed: str, axes: str, name: str, pixel_size: Size | None, channels: Sequence[str]
+) -> dict[str, Any]:
+    """Arguments of tifffile that all our files share; the identifier of the image is made from `seed`."""
     metadata: dict[str, Any] = {"axes": axes, "Name": name, "Creator": "emtools"}
     resolution: dict[str, Any] = {}
     if pixel_size is not None:
@@ -446,21 +500,15 @@ def write_ome(
         resolution = {"resolution": (1e4 / width, 1e4 / height), "resolutionunit": "CENTIMETER"}
     if channels:
         metadata["Channel"] = {"Name": list(channels)}
-    seed = f"{name} {values.dtype} {values.shape} {zlib.crc32(np.ascontiguousarray(values).tobytes())}"
     metadata["UUID"] = f"urn:uuid:{uuid.uuid5(NAMESPACE, seed)}"
-    tifffile.imwrite(
-        path,
-        values,
-        ome=True,
-        photometric="minisblack",
-        compression="zlib",
-        predictor=2 if values.dtype.kind == "u" else None,
-        rowsperstrip=min(values.shape[-2], 256),
-        software=False,
-        datetime=None,
-        metadata=metadata,
-        **resolution,
-    )
+    fixed = {"ome": True, "photometric": "minisblack", "compression": "zlib", "software": False, "datetime": None}
+    return fixed | {"metadata": metadata} | resolution
+
+
+def as_labels(objects: npt.NDArray[np.int32], least: int = 0) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """Object numbers in the smallest unsigned integers that hold them and `least`."""
+    kind = label_type(max(int(objects.max()), least))
+    return objects.view(np.uint32) if kind is np.uint32 else objects.astype(kind)
 
 
 def label_type(largest: int) -> type[np.unsignedinteger[Any]]:

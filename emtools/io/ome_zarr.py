@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -128,49 +129,76 @@ def write_ome_zarr(
     ----------
     Moore et al. (2021) Nat. Methods 18:1496, doi:10.1038/s41592-021-01326-w; the specification, version 0.4.
     """
+    levels = create_posteriors(path, posteriors.shape, pixel_size, channels)
+    levels[0][...] = posteriors
+    write_smaller(levels)
+    write_labels(path, labels, pixel_size)
+
+
+def create_posteriors(path: Path, shape: Sequence[int], pixel_size: Size | None, channels: Sequence[str]) -> list[Any]:
+    """A store with an image of posteriors, shape (K, n_rows, n_columns), to be filled; its arrays, the largest first."""
     root = zarr.open_group(path, mode="w", zarr_format=2)
     window = {"start": 0.0, "end": 1.0, "min": 0.0, "max": 1.0}
-    described = write_scales(root, posteriors, "posteriors", "cyx", pixel_size)
+    levels, described = create_scales(root, shape, np.float32, "posteriors", "cyx", pixel_size)
     colors = ("0072B2", "E69F00", "009E73", "CC79A7", "56B4E9", "D55E00")
     shown = [
         {"label": name, "color": colors[k % len(colors)], "window": window, "active": k == len(channels) - 1}
         for k, name in enumerate(channels)
     ]
     root.attrs.put({"multiscales": described, "omero": {"version": VERSION, "name": "posteriors", "channels": shown}})
-    held = root.create_group("labels")
+    return levels
+
+
+def write_labels(
+    path: Path, labels: Mapping[str, npt.NDArray[np.unsignedinteger[Any]]], pixel_size: Size | None
+) -> None:
+    """Write label images into a store that has its image."""
+    held = zarr.open_group(path, mode="r+").create_group("labels")
     held.attrs.put({"labels": list(labels)})
     for name, values in labels.items():
         group = held.create_group(name)
-        described = write_scales(group, values, name, "yx", pixel_size)
+        levels, described = create_scales(group, values.shape, values.dtype, name, "yx", pixel_size)
+        levels[0][...] = values
+        write_smaller(levels)
         group.attrs.put({"multiscales": described, "image-label": {"version": VERSION, "source": {"image": "../../"}}})
 
 
-def write_scales(group: Any, values: npt.NDArray[Any], name: str, axes: str, pixel_size: Size | None) -> list[Any]:
-    """Arrays "0", "1", … of a group, each with every second pixel of the one before; their description."""
+def create_scales(
+    group: Any, shape: Sequence[int], dtype: npt.DTypeLike, name: str, axes: str, pixel_size: Size | None
+) -> tuple[list[Any], list[Any]]:
+    """Arrays "0", "1", … of a group, each for every second pixel of the one before, to be filled; their description."""
     height, width = pixel_size or (1.0, 1.0)
     datasets: list[dict[str, Any]] = []
-    level = values
+    levels: list[Any] = []
+    held = tuple(shape)
     while True:
         step = 2 ** len(datasets)
-        shape = level.shape
         array = group.create_array(
             str(len(datasets)),
-            shape=shape,
-            chunks=(*(1,) * (len(shape) - 2), min(CHUNK, shape[-2]), min(CHUNK, shape[-1])),
-            dtype=level.dtype,
+            shape=held,
+            chunks=(*(1,) * (len(held) - 2), min(CHUNK, held[-2]), min(CHUNK, held[-1])),
+            dtype=dtype,
             compressors=Zlib(level=1),
             chunk_key_encoding={"name": "v2", "separator": "/"},
             fill_value=0,
             config={"write_empty_chunks": True},
         )
-        array[...] = level
+        levels.append(array)
         # Every second pixel: the corner of the first stays where it is, so its middle moves.
-        scale = [*(1.0,) * (len(shape) - 2), height * step, width * step]
+        scale = [*(1.0,) * (len(held) - 2), height * step, width * step]
         datasets.append({"path": str(len(datasets)), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
-        if max(shape[-2:]) <= LARGEST_WHOLE:
+        if max(held[-2:]) <= LARGEST_WHOLE:
             break
-        level = np.ascontiguousarray(level[..., ::2, ::2])
+        held = (*held[:-2], -(-held[-2] // 2), -(-held[-1] // 2))
     unit = {} if pixel_size is None else {"unit": "micrometer"}
     kinds = {"c": {"name": "c", "type": "channel"}}
     listed = [kinds.get(axis, {"name": axis, "type": "space", **unit}) for axis in axes]
-    return [{"version": VERSION, "name": name, "axes": listed, "datasets": datasets}]
+    return levels, [{"version": VERSION, "name": name, "axes": listed, "datasets": datasets}]
+
+
+def write_smaller(levels: Sequence[Any]) -> None:
+    """Fill all arrays but the first with every second pixel of the one before, some rows of chunks at a time."""
+    for larger, smaller in pairwise(levels):
+        for row in range(0, smaller.shape[-2], CHUNK):
+            end = min(row + CHUNK, smaller.shape[-2])
+            smaller[..., row:end, :] = larger[..., 2 * row : 2 * end, :][..., ::2, ::2]
