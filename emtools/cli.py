@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from emtools import __version__
 from emtools.branches.pool import add_parser as add_pool
 from emtools.errors import EmtoolsError, InputError
+from emtools.io.image_folder import is_batch
 from emtools.io.outputs import require_target
 from emtools.io.sniff import TABLES, bare_suffix
 
@@ -108,7 +109,8 @@ def branch_parser(
         allow_abbrev=False,  # one spelling of an option, so that fit.json has one command
     )
     parser.set_defaults(module=f"emtools.branches.{name}")
-    parser.add_argument("input", metavar=source, type=Path)
+    several = {"nargs": "+"} if source.endswith("…") else {}
+    parser.add_argument("input", metavar=source.rstrip("…"), type=Path, **several)
     parser.add_argument("--out", metavar="DIR", type=target, required=True, help=OUT)
     common = parser.add_argument_group("fit")
     common.add_argument("--seed", type=whole(0), default=0, help="root of all random numbers (default 0)")
@@ -465,9 +467,10 @@ def build_parser() -> argparse.ArgumentParser:
     segment = branch_parser(
         branches,
         "segment",
-        "INPUT",
-        "segment an image, or a table of features, K-means beside Gaussian mixture",
+        "INPUT…",
+        "segment an image, many images or a folder of them with one model, or a table of features",
         "emtools segment nuclei.tif --out results/nuclei --components 2\n"
+        "  emtools segment plate/ --out results/plate\n"
         "  emtools segment nuclei.csv --out results/nuclei --truth diagnosis",
         3,
     )
@@ -645,7 +648,11 @@ def route_segment(chosen: dict[str, Any]) -> dict[str, Any]:
     InputError
         If options of the other kind are given.
     """
-    table = bare_suffix(chosen["input"]) in FEATURES
+    paths = chosen["input"]
+    chosen = chosen | {"input": paths[0]}
+    if is_batch(paths):
+        return route_batch(chosen, tuple(paths))
+    table = bare_suffix(paths[0]) in FEATURES
     foreign: dict[str, Any] = OF_IMAGES if table else dict.fromkeys(OF_TABLES)
     given = [f"--{key.replace('_', '-')}" for key, default in foreign.items() if chosen[key] != default]
     if given:
@@ -661,6 +668,28 @@ def route_segment(chosen: dict[str, Any]) -> dict[str, Any]:
         return kept | ours | {"module": "emtools.branches.segment_table"}
     truth = kept["truth"]
     return kept | {"family": kept["family"] or "tied", "truth": None if truth is None else Path(truth)}
+
+
+def route_batch(chosen: dict[str, Any], paths: tuple[Path, ...]) -> dict[str, Any]:
+    """Options of `segment` for many images.
+
+    Raises
+    ------
+    InputError
+        If an option is given that a batch does not have.
+    """
+    alone: dict[str, Any] = {**dict.fromkeys(OF_TABLES), **OF_IMAGES, "family": None, "truth": None}
+    of_batch = ("channel", "smallest", "pixel_size")
+    given = [
+        f"--{key.replace('_', '-')}" for key, default in alone.items() if key not in of_batch and chosen[key] != default
+    ]
+    if given:
+        raise InputError(
+            ", ".join(given), "given with several images", "it is for one image or a table", "leave it out"
+        )
+    kept = {key: value for key, value in chosen.items() if key not in alone or key in of_batch}
+    kept.pop("input")
+    return kept | {"inputs": paths, "module": "emtools.branches.segment_batch"}
 
 
 def pin_threads() -> None:
@@ -690,6 +719,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name = chosen.pop("module")
         if name.startswith("emtools.branches."):
             given = [value for key, value in chosen.items() if key != "out" and isinstance(value, Path)]
+            given += chosen.get("inputs", ())
             require_target(chosen["out"], given)
         module = import_module(name)
         return int(module.run(module.Options(**chosen, command=("emtools", *words))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from emtools.engine.chunks import ArraySource
 from emtools.engine.protocol import Floats
 from emtools.errors import InputError
 from emtools.io.console import Progress
-from emtools.io.images import Image, label_type, read_image, read_labels, write_ome
+from emtools.io.images import Image, is_large, label_type, read_image, read_labels, write_ome
 from emtools.io.objects import write_object_anndata, write_object_table
 from emtools.io.outputs import staged
 from emtools.io.viewers import write_viewers
@@ -49,6 +50,8 @@ MOST_CLASSES = 16
 
 def run(options: Options) -> int:
     """Read, fit, write; the exit code."""
+    if options.model == "field" and options.truth is None and is_large(options.input):
+        return run_large(options)
     pixels = read_pixels(options)
     chosen = chosen_model(options, pixels)
     source = ArraySource(pixels.features)
@@ -84,6 +87,15 @@ def run(options: Options) -> int:
             accuracy=accuracy,
             extra=record(pixels, methods),
         )
+
+
+def run_large(options: Options) -> int:
+    """A large image: fitted on squares of it, predicted part by part."""
+    from emtools.branches import segment_batch
+
+    ours = {field.name for field in fields(segment_batch.Options)}
+    kept = {field.name: getattr(options, field.name) for field in fields(options) if field.name in ours}
+    return segment_batch.run(segment_batch.Options(inputs=(options.input,), **kept))
 
 
 def named_parameters(options: Options, pixels: Pixels) -> tuple[dict[str, list[Sequence[str]]], dict[str, str]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from emtools.kernels.intensity import Levels
 from emtools.models.random_field import Plane
 from emtools.segmenting.field import Segmented
 
@@ -23,6 +24,11 @@ def field_labels(
 
 def field_record(found: Segmented, channels: Sequence[str]) -> dict[str, Any]:
     """How the intensities were scaled: ``asinh((blurred - background) / scale)``, channel by channel."""
+    return level_record(found.levels, channels)
+
+
+def level_record(levels: Sequence[Levels], channels: Sequence[str]) -> dict[str, Any]:
+    """Levels of the channels of an image, for fit.json."""
     return {
         name: {
             "noise": level.noise,
@@ -33,7 +39,7 @@ def field_record(found: Segmented, channels: Sequence[str]) -> dict[str, Any]:
             "typical": level.typical,
             "scale": level.scale,
         }
-        for name, level in zip(channels, found.levels, strict=True)
+        for name, level in zip(channels, levels, strict=True)
     }
 
 

@@ -20,6 +20,7 @@ import PIL.Image
 import tifffile
 
 from emtools.errors import InputError
+from emtools.io.image_folder import is_store
 from emtools.io.outputs import require_file
 
 LARGEST = 2**30  # values, all channels together
@@ -29,7 +30,7 @@ SMALLEST_SIDE = 16  # pixels
 PRINT_RESOLUTION = 10.0  # µm: an inch-based size above it is a print resolution, not a microscope's
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG_MAGIC = b"\x89PNG"
-STORES = (".zgroup", ".zattrs", "zarr.json")  # files that a folder of zarr has
+WHOLE = 2**24  # values of an image that is worked on as a whole; a larger one is taken part by part
 KINDS = "TIFF, OME-TIFF, OME-Zarr or PNG"
 MICROMETRES = {
     "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "\\u00B5m": 1.0,
@@ -116,7 +117,7 @@ def kind_of(path: Path) -> str:
     InputError
         If it is none of them.
     """
-    if Path(path).is_dir() and any((Path(path) / mark).is_file() for mark in STORES):
+    if is_store(Path(path)):
         return "zarr"
     require_file(path, KINDS)
     with open(path, "rb") as file:
@@ -142,6 +143,24 @@ def require_size(path: Path, shape: Sequence[int]) -> None:
             f"at most {LARGEST:,}, all channels together",
             "crop it or scale it down",
         )
+
+
+def is_large(path: Path) -> bool:
+    """Whether an image has more than `WHOLE` values, from its head; false for what cannot be read."""
+    try:
+        match kind_of(path):
+            case "tiff":
+                with collected_log("tifffile"), tifffile.TiffFile(path) as file:
+                    return math.prod(file.series[0].shape) > WHOLE
+            case "png":
+                with PIL.Image.open(path) as picture:
+                    return picture.height * picture.width * len(picture.getbands()) > WHOLE
+            case _:
+                from emtools.io.ome_zarr import open_image
+
+                return math.prod(open_image(path)[0].shape) > WHOLE
+    except (InputError, *DAMAGE, SyntaxError, PIL.Image.DecompressionBombError):
+        return False
 
 
 def read_stored(path: Path) -> Stored:
@@ -486,9 +505,7 @@ def write_ome_in_tiles(path: Path, values: Any, name: str, pixel_size: Size | No
     )
 
 
-def ome_options(
-    seed: str, axes: str, name: str, pixel_size: Size | None, channels: Sequence[str]
-) -> dict[str, Any]:
+def ome_options(seed: str, axes: str, name: str, pixel_size: Size | None, channels: Sequence[str]) -> dict[str, Any]:
     """Arguments of tifffile that all our files share; the identifier of the image is made from `seed`."""
     metadata: dict[str, Any] = {"axes": axes, "Name": name, "Creator": "emtools"}
     resolution: dict[str, Any] = {}

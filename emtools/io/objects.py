@@ -39,23 +39,68 @@ def write_object_anndata(
     scale : float or None
         µm per pixel.
     """
-    measured = [name for name in columns if name not in PLACE]
-    n_objects = len(columns["label"])
-    values = np.stack([np.asarray(columns[name], dtype=np.float64) for name in measured], axis=1)
+    write_library(pd.DataFrame(dict(columns)).assign(image=image), path, {image: scale}, channels)
+
+
+def write_library(frame: pd.DataFrame, path: Path, scales: Mapping[str, float | None], channels: Sequence[str]) -> None:
+    """Write the objects of one image or several as AnnData; squidpy knows an image by ``library_key="image"``.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns as of `measure_objects`, and ``image``.
+    path : Path
+        File (.h5ad).
+    scales : mapping of str to (float or None)
+        µm per pixel of each image.
+    channels : sequence of str
+        Names of the channels, in the order of the intensity columns.
+    """
+    measured = [name for name in frame.columns if name not in (*PLACE, "image")]
+    several = len(scales) > 1
+    names = [
+        f"{image}_{label}" if several else f"object_{label}"
+        for image, label in zip(frame["image"], frame["label"], strict=True)
+    ]
     obs = pd.DataFrame(
         {
-            "label": np.asarray(columns["label"], dtype=np.int64),
-            "image": pd.Categorical([image] * n_objects, categories=[image]),
+            "label": frame["label"].to_numpy(dtype=np.int64),
+            "image": pd.Categorical(frame["image"], categories=list(scales)),
         },
-        index=pd.Index([f"object_{label}" for label in columns["label"]], dtype=object),
+        index=pd.Index(names, dtype=object),
     )
+    values = frame[measured].to_numpy(dtype=np.float64)
     adata = anndata.AnnData(X=values, obs=obs, var=pd.DataFrame(index=pd.Index(measured, dtype=object)))
-    adata.obsm["spatial"] = np.stack([columns["centroid-1"], columns["centroid-0"]], axis=1).astype(np.float64)
-    factors: dict[str, Any] = {"tissue_hires_scalef": 1.0, "spot_diameter_fullres": 1.0}
-    if n_objects:
-        factors["spot_diameter_fullres"] = float(np.median(columns["equivalent_diameter_area"]))
-    metadata: dict[str, Any] = {"unit": "pixel", "channels": np.array(channels, dtype=object)}
-    if scale is not None:
-        metadata["micrometres_per_pixel"] = scale
-    adata.uns["spatial"] = {image: {"images": {}, "scalefactors": factors, "metadata": metadata}}
+    adata.obsm["spatial"] = frame[["centroid-1", "centroid-0"]].to_numpy(dtype=np.float64)
+    adata.uns["spatial"] = {}
+    for image, scale in scales.items():
+        own = frame["equivalent_diameter_area"][(frame["image"] == image).to_numpy()]
+        diameter = float(np.median(own)) if len(own) else 1.0
+        metadata: dict[str, Any] = {"unit": "pixel", "channels": np.array(channels, dtype=object)}
+        if scale is not None:
+            metadata["micrometres_per_pixel"] = scale
+        factors = {"tissue_hires_scalef": 1.0, "spot_diameter_fullres": diameter}
+        adata.uns["spatial"][image] = {"images": {}, "scalefactors": factors, "metadata": metadata}
     write_anndata(adata, path)
+
+
+def write_objects_of_images(
+    folder: Path, tables: Mapping[str, Path], scales: Mapping[str, float | None], channels: Sequence[str]
+) -> None:
+    """Write objects.csv and objects.h5ad of a batch from the objects.csv of its images, with a column ``image`` first.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to.
+    tables : mapping of str to Path
+        objects.csv by image.
+    scales, channels : see `write_library`
+    """
+    # Digits as they are in the files, so that the number of an object is the same in both.
+    frames = [pd.read_csv(path, float_precision="round_trip").assign(image=name) for name, path in tables.items()]
+    common = [c for c in frames[0].columns if all(c in frame.columns for frame in frames)]
+    frame = pd.concat([f[common] for f in frames if len(f)] or [frames[0][common]], ignore_index=True)
+    frame.insert(0, "image", frame.pop("image"))
+    frame.to_csv(folder / "objects.csv", index=False)
+    write_library(frame, folder / "objects.h5ad", scales, channels)

@@ -21,12 +21,12 @@ LONGEST_SEAL = 40  # letters of its name that the scratch folder carries
 FIGURES = (
     "accuracy|batches|boundary|composition|confusion|convergence|correlations|explained|factors|heatmap|imputed"
     "|information|levels|logo|missingness|overimputed|overlay|parameters|posterior|profiles|proportions|reference|reliability"
-    "|selection|shrinkage|sites|track|types"
+    "|selection|sheet|shrinkage|sites|track|types"
 )
 OWN = re.compile(
     rf"fit\.json|report\.html|({FIGURES})\.(svg|png)|accuracy\.tsv|parameters\.tsv"
     r"|completed(_\d+)?\..+|conditional_sd\.tsv|imputed(_cells)?\.tsv|model\.npz"
-    r"|(batch_shifts|diagnostics|dictionary|patterns)\.tsv"
+    r"|(batch_shifts|diagnostics|dictionary|images|patterns)\.tsv"
     r"|cells\.(h5ad|zarr)|mixtures\.h5ad|fractions\.csv|proportions(_by_sample)?\.tsv|profiles\.tsv"
     r"|(labels|posteriors|instances)\.ome\.tif|objects\.(csv|h5ad|geojson)|segmentation\.ome\.zarr|classes\.(csv|h5ad)|boundaries\.json"
     r"|segments\.bed|posteriors\.tsv\.gz|posterior_S\d+\.bedgraph\.gz|motifs\.(meme|jaspar|transfac)|sites\.(bed|gff3)",

@@ -89,8 +89,8 @@ def measure_in_windows(
         0 is background; numbers without a gap.
     planes : ndarray, shape (d, n_rows, n_columns)
         Intensities.
-    posterior : array, shape (n_rows, n_columns)
-        Probability of each pixel to be foreground; anything that gives an ndarray for a window.
+    posterior : array, shape (K, n_rows, n_columns)
+        Probability of each class, of which the last is foreground; anything that gives an ndarray for a window.
     pixel_size : (float, float), optional
         Height and width of a pixel in µm.
     side : int
@@ -99,7 +99,10 @@ def measure_in_windows(
     tables, order = [], []
     for window, numbers in windows(objects, 0, side):
         table = measure_objects(
-            kept(objects[window], numbers), planes[:, window[0], window[1]], posterior[window], pixel_size
+            kept(objects[window], numbers),
+            planes[:, window[0], window[1]],
+            posterior[-1, window[0], window[1]],
+            pixel_size,
         )
         area = table["area"]
         for axis, start in enumerate((window[0].start, window[1].start)):

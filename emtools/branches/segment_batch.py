@@ -1,0 +1,304 @@
+"""``emtools segment`` for many images, or for a large one: one random field for all of them, each predicted part by part."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emtools.branches.finish import finish
+from emtools.branches.options import RunOptions
+from emtools.branches.segment_batch_page import describe, image_table
+from emtools.branches.segment_field import field_labels, level_record
+from emtools.branches.segment_image import SEAL, Segmented, kept, key_of, seal, write_segmented
+from emtools.branches.segment_types import RGB
+from emtools.errors import InputError
+from emtools.io.console import Progress
+from emtools.io.image_folder import is_batch, list_images
+from emtools.io.images import Image, read_image
+from emtools.io.objects import write_objects_of_images
+from emtools.io.outputs import sha256, staged
+from emtools.plots.segment_batch import draw_shares, draw_sheet
+from emtools.segmenting.batch import FittedBatch, fit_batch
+from emtools.segmenting.sampling import part_of, sampled_spans, shares_of
+
+IMAGES = "images"  # folder of the folders of the images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(RunOptions):
+    """Options of ``emtools segment`` for a batch; the fields are those of the command line.
+
+    Parameters
+    ----------
+    inputs : tuple of Path
+        Images, and folders of images; or one large image.
+    components : int
+        Number of classes K, 2 to 16.
+    channel : int or None
+        Channel, from 0, whose mean orders the classes; the first by default.
+    smallest : int
+        Area in pixels of the smallest object kept.
+    pixel_size : float or None
+        Side of a pixel in µm; from the files by default.
+    """
+
+    inputs: tuple[Path, ...]
+    components: int = 2
+    channel: int | None = None
+    smallest: int = 30
+    pixel_size: float | None = None
+
+
+@dataclass(frozen=True)
+class Member:
+    """An image of the batch, without its pixels: name, file, hash, and which channels vary."""
+
+    name: str
+    image: Image
+    sha: str
+    varied: tuple[bool, ...]
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    grey: bool
+
+
+class Batch:
+    """The images of a batch, read one at a time; the last one is held.
+
+    Parameters
+    ----------
+    found : mapping of str to Path
+        Files by name.
+    pixel_size : float or None
+        Instead of what the files say.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or does not match the others.
+    """
+
+    def __init__(self, found: Mapping[str, Path], pixel_size: float | None) -> None:
+        self.pixel_size = pixel_size
+        self.held: tuple[str, Image] | None = None
+        self.members: list[Member] = []
+        for name, path in found.items():
+            image = self.read(name, path)
+            values = image.values
+            varied = tuple(bool(plane.min() < plane.max()) for plane in values)
+            grey = image.channels == RGB and bool((values == values[:1]).all())
+            n_rows, n_columns = values.shape[1:]
+            bare = replace(image, values=values[:, :0, :0].copy())
+            self.members.append(Member(name, bare, sha256(path), varied, (n_rows, n_columns), values.dtype, grey))
+            require_alike(self.members[0], self.members[-1])
+        grey = all(member.grey for member in self.members)
+        any_varied = np.array([member.varied for member in self.members]).any(axis=0)
+        self.kept = [0] if grey else np.flatnonzero(any_varied).tolist()
+        if not any_varied.any():
+            raise InputError(str(path), "no image of the batch varies", "images that vary", "check the exposure")
+        first = self.members[0].image.channels
+        self.channels = ("grey",) if grey else tuple(first[i] for i in self.kept)
+        dropped = [first[i] for i in range(len(first)) if not any_varied[i]]
+        self.notes = [f"channels that vary in no image are not used: {', '.join(dropped)}"] if dropped else []
+
+    def read(self, name: str, path: Path) -> Image:
+        """An image as it is in its file."""
+        if self.held is None or self.held[0] != name:
+            self.held = None
+            self.held = (name, read_image(path, self.pixel_size, flat=True))
+        return self.held[1]
+
+    def load(self, number: int) -> Image:
+        """An image with the channels that are used."""
+        member = self.members[number]
+        image = self.read(member.name, member.image.path)
+        if image.values.dtype != member.dtype or image.values.shape[1:] != member.shape:
+            raise InputError(str(member.image.path), "was changed while it was worked on", "", "run it again")
+        values = image.values if len(self.kept) == len(image.values) else image.values[self.kept]
+        return replace(image, values=values, channels=self.channels, positions=tuple(self.kept))
+
+
+def require_alike(first: Member, other: Member) -> None:
+    """Refuse an image that cannot share a model with the first of its batch.
+
+    Raises
+    ------
+    InputError
+        If their channels or the types of their values differ.
+    """
+    told = [
+        f"{len(m.varied)} channel{'s' * (len(m.varied) > 1)} ({', '.join(m.image.channels)})" for m in (first, other)
+    ]
+    if first.image.channels != other.image.channels:
+        raise InputError(
+            str(other.image.path), told[1], f"{told[0]}, as in {first.image.path}", "give one batch images of one kind"
+        )
+    if first.dtype != other.dtype:
+        raise InputError(
+            str(other.image.path), f"values of type {other.dtype}", f"{first.dtype}, as in {first.image.path}",
+            "save them alike, or segment them one by one",
+        )  # fmt: skip
+
+
+def run(options: Options) -> int:
+    """Read, fit, write; the exit code. Images whose outputs are there already, of this fit, are kept."""
+    found = list_images(options.inputs)
+    single = len(found) == 1 and not is_batch(options.inputs)
+    for path in options.inputs:
+        if path.is_dir() and options.out.resolve() in (path.resolve(), path.resolve().parent):
+            raise InputError(str(options.out), "results would lie among the images", "", "choose another --out folder")
+    batch = Batch(found, options.pixel_size)
+    channel = 0 if options.channel is None else options.channel
+    if channel not in batch.kept:
+        raise InputError(
+            "--channel", f"{channel}",
+            f"a channel that varies: {', '.join(f'{i} ({n})' for i, n in zip(batch.kept, batch.channels, strict=True))}",
+            "count from 0",
+        )  # fmt: skip
+    channel = batch.kept.index(channel)
+    fitted = fit_all(options, batch, channel)
+    scratch = options.out / IMAGES
+    if single:
+        with staged(options.out) as folder:
+            image = batch.load(0)
+            told = [write_segmented(folder, batch.members[0].name, image, fitted.predictor(0), channel,
+                                    options.smallest, options.threads)]  # fmt: skip
+            batch.held = None
+            return conclude(options, batch, fitted, told, folder, channel, folder / "overlay.png")
+    told = []
+    for number, member in enumerate(batch.members):
+        told.append(segment_one(options, batch, fitted, number, scratch / member.name, channel))
+    batch.held = None
+    with staged(options.out) as folder:
+        tables = {member.name: scratch / member.name / "objects.csv" for member in batch.members}
+        scales = {t.image: t.pixel_size_um and t.pixel_size_um[1] for t in told}
+        write_objects_of_images(folder, tables, scales, batch.channels)
+        image_table(told).to_csv(folder / "images.tsv", sep="\t", index=False)
+        code = conclude(options, batch, fitted, told, folder, channel)
+    remove_others(scratch, {member.name for member in batch.members})
+    return code
+
+
+def fit_all(options: Options, batch: Batch, channel: int) -> FittedBatch:
+    """Fit the model to parts of all images."""
+    progress = Progress(f"segment {options.inputs[0].name}")
+    shares = shares_of([member.shape for member in batch.members])
+    samples = []
+    for number, (member, share) in enumerate(zip(batch.members, shares, strict=True)):
+        image = batch.load(number)
+        samples.append([part_of(image.values, span) for span in sampled_spans(member.shape, share)])
+    del image
+    if len(batch.members) > 1:
+        batch.held = None
+    fitted = fit_batch(
+        samples,
+        options.components,
+        order_by=channel,
+        on_pass=progress,
+        checkpoint=options.checkpoint,
+        **options.climbing,
+    )
+    progress.close(fitted.fit.summary)
+    return fitted
+
+
+def segment_one(options: Options, batch: Batch, fitted: FittedBatch, number: int, out: Path, channel: int) -> Segmented:
+    """Outputs of one image in a folder of its own, or those that are there."""
+    member, predictor = batch.members[number], fitted.predictor(number)
+    key = key_of(predictor, member.sha, [member.name, batch.channels, channel, options.smallest, options.pixel_size])
+    earlier = kept(out, key)
+    progress = f"segment {member.name} ({number + 1} of {len(batch.members)})"
+    if earlier is not None:
+        print(f"{progress}: kept", file=sys.stderr)
+        return earlier
+    with staged(out, SEAL) as folder:
+        told = write_segmented(
+            folder, member.name, batch.load(number), predictor, channel, options.smallest, options.threads
+        )
+        seal(folder, told, key)
+    print(f"{progress}: {told.objects} objects", file=sys.stderr)
+    return told
+
+
+def remove_others(folder: Path, names: set[str]) -> None:
+    """Remove what an earlier batch wrote of images that are in this one no more; other files stay."""
+    for out in sorted(path for path in folder.iterdir() if path.is_dir() and path.name not in names):
+        try:
+            listed = [*json.loads((out / SEAL).read_text(encoding="utf-8"))["outputs"], SEAL]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        for name in listed:
+            if Path(name).name == name and (out / name).is_dir():
+                shutil.rmtree(out / name)
+            elif Path(name).name == name:
+                (out / name).unlink(missing_ok=True)
+        if not any(out.iterdir()):
+            out.rmdir()
+        print(f"emtools: removed {out}, of the earlier batch", file=sys.stderr)
+
+
+def conclude(
+    options: Options,
+    batch: Batch,
+    fitted: FittedBatch,
+    told: Sequence[Segmented],
+    folder: Path,
+    channel: int,
+    overlay: Path | None = None,
+) -> int:
+    """Figures, page and fit.json; the exit code."""
+    places = [options.out / IMAGES / t.image / "overlay.png" for t in told] if overlay is None else [overlay]
+    titles = [f"{t.image[:40]}: {t.objects} object{'s' * (t.objects != 1)}" for t in told]
+    pictures = [draw_sheet(places, titles, folder, "overlay" if overlay is None else "sheet")]
+    if overlay is None:
+        shares = np.array([t.classes for t in told], dtype=np.float64)
+        pictures.append(draw_shares([t.image for t in told], shares / shares.sum(axis=1, keepdims=True), folder))
+    page = describe(fitted, told, batch.channels, channel, options.smallest, notes_of(batch, fitted), pictures)
+    classes = [f"class {k + 1}" for k in range(options.components)]
+    labels, units = field_labels(classes, batch.channels)
+    return finish(
+        folder,
+        fitted.fit,
+        page,
+        options,
+        branch="segment",
+        inputs=[member.image.path for member in batch.members],
+        labels=labels,
+        units=units,
+        extra=record(batch, fitted),
+    )
+
+
+def notes_of(batch: Batch, fitted: FittedBatch) -> list[str]:
+    """What a reader should know of the images."""
+    notes = list(batch.notes)
+    sizes = {member.image.pixel_size for member in batch.members}
+    if len(sizes) > 1:
+        notes.append("the images do not have one pixel size; blur and smallest object are in pixels")
+    full = [batch.members[i].name for i in fitted.full]
+    if full:
+        notes.append(f"full of objects, so that the background of the other images was taken: {', '.join(full)}")
+    flat = [m.name for m in batch.members if not all(m.varied[i] for i in batch.kept)]
+    if flat:
+        notes.append(f"without variation in a channel: {', '.join(flat)}")
+    return notes
+
+
+def record(batch: Batch, fitted: FittedBatch) -> dict[str, Any]:
+    """What only this branch has to say in fit.json."""
+    return {
+        "channels": batch.channels,
+        "boundaries": {"random field": fitted.fit.model.boundaries(fitted.fit.params)},
+        "n_pixels": fitted.n_pixels,
+        "images": [
+            {"image": m.name, "pixel_size_um": m.image.pixel_size, "scale": level_record(levels, batch.channels)}
+            for m, levels in zip(batch.members, fitted.levels, strict=True)
+        ],
+    }

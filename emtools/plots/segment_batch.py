@@ -1,0 +1,134 @@
+"""Pictures of a batch: outlines over each image, and a sheet of them all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+
+from emtools.kernels.field import grid
+from emtools.kernels.intensity import Levels, surface_at
+from emtools.plots.segment import FOUND, GREYS, save_small, thinned
+from emtools.plots.style import FAINT, Picture, color_of, styled
+
+Labels = npt.NDArray[np.integer[Any]]
+
+BRIGHTEST_SHOWN = 2.0  # distance of the typical object from the background that is white
+THUMBNAIL = 320  # pixels on a side
+MOST_SHOWN = 24
+ACROSS = 6
+
+
+def write_overlay(path: Path, plane: npt.NDArray[Any], levels: Levels, objects: Labels) -> None:
+    """Outlines of the objects over an image, one grey scale for all images of a batch; large ones by every n-th pixel.
+
+    Parameters
+    ----------
+    path : Path
+        PNG file.
+    plane : ndarray, shape (n_rows, n_columns)
+        Intensities.
+    levels : Levels
+        Of the image: its background is black, twice the typical object of the batch is white.
+    objects : ndarray of int, same shape
+        0 is background.
+    """
+    n_rows, n_columns = plane.shape
+    step = thinned((n_rows, n_columns))
+    rows, columns = grid(n_rows, n_columns)
+    apart = plane[::step, ::step] - surface_at(levels.background, rows[::step], columns[::step])
+    top = np.arcsinh(BRIGHTEST_SHOWN * max(levels.typical, levels.spread) / levels.scale)
+    grey = np.round(np.clip(np.arcsinh(apart / levels.scale) / top, 0.0, 1.0) * GREYS) / GREYS
+    shown = np.repeat(np.uint8(255 * grey)[:, :, None], 3, axis=2)
+    shown[rims(objects[::step, ::step])] = [int(FOUND[i : i + 2], 16) for i in (1, 3, 5)]
+    PIL.Image.fromarray(shown).save(path, optimize=True)
+
+
+def rims(objects: Labels) -> npt.NDArray[np.bool_]:
+    """Pixels of objects that have another object or the background above, below or beside them."""
+    rim = np.zeros(objects.shape, dtype=bool)
+    down, right = objects[1:] != objects[:-1], objects[:, 1:] != objects[:, :-1]
+    rim[1:] |= down
+    rim[:-1] |= down
+    rim[:, 1:] |= right
+    rim[:, :-1] |= right
+    return rim & (objects > 0)
+
+
+def shown_of(n: int) -> list[int]:
+    """Numbers of the images on the sheet: all, or as many as fit, spread evenly."""
+    return sorted(set(np.linspace(0, n - 1, min(n, MOST_SHOWN)).round().astype(int).tolist()))
+
+
+def draw_sheet(overlays: Sequence[Path], titles: Sequence[str], folder: Path, stem: str = "overlay") -> Picture:
+    """Overlays of the images side by side.
+
+    Parameters
+    ----------
+    overlays : sequence of Path
+        PNG files, as `write_overlay` makes them.
+    titles : sequence of str
+        What to write above each.
+    folder : Path
+        Where the figure goes.
+    stem : str
+        Its name.
+    """
+    chosen = shown_of(len(overlays))
+    across = min(ACROSS, len(chosen))
+    down = math.ceil(len(chosen) / across)
+    width = min(10.6, 2.6 * across)
+    with styled():
+        figure, axes = plt.subplots(down, across, figsize=(width, (width / across + 0.35) * down), squeeze=False)
+        for axis in axes.flat:
+            axis.axis("off")
+        for axis, number in zip(axes.flat, chosen, strict=False):
+            with PIL.Image.open(overlays[number]) as opened:
+                small = opened.convert("RGB")
+                small.thumbnail((THUMBNAIL, THUMBNAIL), PIL.Image.Resampling.BOX)
+            axis.imshow(np.asarray(small), interpolation="none")
+            axis.set_title(titles[number], fontsize=6, fontweight="normal", wrap=True)
+        figure.tight_layout(pad=0.4)
+        some = "" if len(chosen) == len(overlays) else f"{len(chosen)} of the {len(overlays)} images, spread evenly. "
+        caption = (
+            f"{some}Outlines of the objects (blue) over each image. Black is the background of the image, white twice the "
+            "typical object of the batch, on one scale for all images: what is dim here is dim beside the others."
+        )
+        return save_small(figure, folder, Picture(stem, "What was found in each image", caption))
+
+
+def draw_shares(names: Sequence[str], shares: npt.NDArray[np.float64], folder: Path) -> Picture:
+    """Share of each class but the darkest in each image.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the images.
+    shares : ndarray, shape (n_images, K)
+        Of the pixels.
+    folder : Path
+        Where the figure goes.
+    """
+    n, k = shares.shape
+    with styled():
+        figure, axis = plt.subplots(figsize=(7.8, 2.6))
+        left = np.zeros(n)
+        for c in range(1, k):
+            axis.bar(range(n), 100.0 * shares[:, c], bottom=left, color=color_of(c), width=0.8, label=f"class {c + 1}")
+            left += 100.0 * shares[:, c]
+        axis.axhline(float(np.median(left)), color=FAINT, lw=0.8, ls="--", label="median")
+        axis.set_ylabel("share of the image, %")
+        if n <= 40:
+            axis.set_xticks(range(n), [name[:24] for name in names], rotation=60, ha="right", fontsize=6)
+        else:
+            axis.set_xlabel("image, in the order of the table")
+        axis.legend(fontsize=7, ncols=k)
+        figure.tight_layout()
+        caption = "Share of each image that each class but the darkest covers; a class is the same in all images."
+        return save_small(figure, folder, Picture("composition", "How much of each class?", caption))
