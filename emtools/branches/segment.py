@@ -22,8 +22,9 @@ from emtools.engine.chunks import ArraySource
 from emtools.engine.protocol import Floats
 from emtools.errors import InputError
 from emtools.io.console import Progress
+from emtools.io.image_folder import stem_of
 from emtools.io.images import Image, is_large, label_type, read_image, read_labels, write_ome
-from emtools.io.objects import write_object_anndata, write_object_table
+from emtools.io.objects import Thumbnail, write_object_anndata, write_object_table
 from emtools.io.outputs import staged
 from emtools.io.viewers import write_viewers
 from emtools.kernels.collinear import dependent_columns
@@ -41,6 +42,8 @@ from emtools.plots.segment import (
     draw_boundary,
     draw_overlay,
     draw_posterior,
+    shown_grey,
+    thinned,
 )
 from emtools.plots.segment_field import draw_levels, draw_reliability
 from emtools.plots.style import Picture
@@ -67,8 +70,11 @@ def run(options: Options) -> int:
         write_images(folder, posterior, methods[0].objects, pixels.image)
         write_object_table(columns, folder / "objects.csv")
         size = pixels.image.pixel_size
+        step = thinned(pixels.shape)
+        grey = np.uint8(255 * shown_grey(pixels.plane[::step, ::step]))
+        small = Thumbnail(step, np.repeat(grey[:, :, None], 3, axis=2), methods[0].objects[::step, ::step])
         write_object_anndata(
-            columns, folder / "objects.h5ad", options.input.stem, pixels.image.channels, size and size[1]
+            columns, folder / "objects.h5ad", stem_of(options.input), pixels.image.channels, size and size[1], small
         )
         names = [class_name(k, options.components) for k in range(options.components)]
         write_viewers(folder, posterior, methods[0].objects, columns, size, names)

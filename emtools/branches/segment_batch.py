@@ -26,7 +26,7 @@ from emtools.io.objects import write_objects_of_images
 from emtools.io.outputs import sha256, staged
 from emtools.plots.segment_batch import draw_shares, draw_sheet
 from emtools.segmenting.batch import FittedBatch, fit_batch
-from emtools.segmenting.sampling import part_of, sampled_spans, shares_of
+from emtools.segmenting.sampling import FIT_PIXELS, part_of, sampled_spans, shares_of
 
 IMAGES = "images"  # folder of the folders of the images
 
@@ -189,7 +189,7 @@ def run(options: Options) -> int:
 def fit_all(options: Options, batch: Batch, channel: int) -> FittedBatch:
     """Fit the model to parts of all images."""
     progress = Progress(f"segment {options.inputs[0].name}")
-    shares = shares_of([member.shape for member in batch.members])
+    shares = shares_of([member.shape for member in batch.members], FIT_PIXELS)
     samples = []
     for number, (member, share) in enumerate(zip(batch.members, shares, strict=True)):
         image = batch.load(number)

@@ -15,13 +15,13 @@ import numpy as np
 from emtools import __version__
 from emtools.io.geojson import write_geojson
 from emtools.io.images import Image, as_labels, label_type, write_ome, write_ome_in_tiles
-from emtools.io.objects import write_object_anndata, write_object_table
+from emtools.io.objects import Thumbnail, write_object_anndata, write_object_table
 from emtools.io.ome_zarr import create_posteriors, write_labels, write_smaller
 from emtools.io.outputs import files_in, sha256
 from emtools.kernels.object_windows import measure_in_windows
 from emtools.kernels.pixels import separate_objects
-from emtools.plots.segment import class_name
-from emtools.plots.segment_batch import write_overlay
+from emtools.plots.segment import class_name, thinned
+from emtools.plots.segment_batch import small_grey, write_overlay
 from emtools.segmenting.predicting import Predictor
 
 SEAL = "image.json"  # written last: where it stands, the outputs beside it are whole
@@ -61,7 +61,7 @@ class Segmented:
     notes: list[str]
 
 
-def parts_of(shape: tuple[int, int], side: int = SIDE) -> list[tuple[slice, slice]]:
+def parts_of(shape: tuple[int, int], side: int) -> list[tuple[slice, slice]]:
     """Squares that cover an image."""
     n_rows, n_columns = shape
     return [
@@ -108,7 +108,7 @@ def write_segmented(
         return counts, float((1.0 - posterior.max(axis=0)).sum(dtype=np.float64))
 
     with ThreadPoolExecutor(threads) as pool:
-        counts, unsure = zip(*pool.map(predict, parts_of((n_rows, n_columns))), strict=True)
+        counts, unsure = zip(*pool.map(predict, parts_of((n_rows, n_columns), SIDE)), strict=True)
     write_smaller(levels)
     objects = separate_objects(labels == k, smallest)
     columns = measure_in_windows(objects, image.values, levels[0], size)
@@ -117,9 +117,11 @@ def write_segmented(
     write_ome(folder / "instances.ome.tif", as_labels(objects, 2**8), "YX", "objects", size, ["object"])
     write_labels(store, {"classes": labels, "objects": as_labels(objects, 2**8)}, size)
     write_object_table(columns, folder / "objects.csv")
-    write_object_anndata(columns, folder / "objects.h5ad", name, image.channels, size and size[1])
+    step = thinned((n_rows, n_columns))
+    small = Thumbnail(step, small_grey(image.values[channel], predictor.levels[channel]), objects[::step, ::step])
+    write_object_anndata(columns, folder / "objects.h5ad", name, image.channels, size and size[1], small)
     write_geojson(folder / "objects.geojson", objects, columns, names[-1])
-    write_overlay(folder / "overlay.png", image.values[channel], predictor.levels[channel], objects)
+    write_overlay(folder / "overlay.png", small.hires, small.segmentation)
     return Segmented(
         name,
         image.path.name,

@@ -13,6 +13,7 @@ from typing import Any
 
 from emtools.errors import InputError
 from emtools.io.demo import DEMOS
+from emtools.io.image_folder import is_batch, list_images
 from emtools.io.sniff import TABLES, Kind, bare_suffix, sniff, whole_suffix
 
 try:
@@ -41,6 +42,9 @@ PRODUCTS: dict[str, tuple[Kind, str]] = {
     "motif": ("bed", "sites.bed"),
 }
 BRANCHES = tuple(FILES)
+OF_BATCHES = (
+    "input", "components", "channel", "smallest", "pixel_size", "seed", "threads", "starts", "tol", "max_passes", "algorithm",
+)  # fmt: skip
 SCHEMAS = Path("workflow/schemas")
 ELSEWHERE = ("seed", "threads")
 NOUNS = {
@@ -106,6 +110,14 @@ class Entry:
     def tabular(self) -> bool:
         """Whether the rows of a table are segmented, not an image."""
         return self.branch == "segment" and kind_by_name(self.files["input"]) != "image"
+
+    @property
+    def images(self) -> list[str]:
+        """Images of a folder that is one batch; none where the input is a single file."""
+        folder = Path(self.files["input"])
+        if self.branch != "segment" or self.tabular or not (folder.is_dir() and is_batch([folder])):
+            return []
+        return [str(path) for path in list_images([folder]).values()]
 
     @property
     def product(self) -> str:
@@ -224,7 +236,10 @@ def make_plan(config: Mapping[str, Any], source: str, schemas: Path) -> Plan:
         if product is None:
             path = Path(value)
             try:
-                sniff(path, kind)
+                if kind == "image" and role == "input" and path.is_dir() and is_batch([path]):
+                    check_batch(draft, path)
+                else:
+                    sniff(path, kind)
             except InputError as error:
                 remedy = error.remedy or "give another file"
                 raise InputError(draft.at(role), f"{error.where}: {error.got}", error.expected, remedy) from error
@@ -235,6 +250,15 @@ def make_plan(config: Mapping[str, Any], source: str, schemas: Path) -> Plan:
     for draft in drafts:
         check_columns(draft, index)
     return plan
+
+
+def check_batch(draft: Draft, folder: Path) -> None:
+    """Raise where the images of a folder, or an option, cannot be those of a batch."""
+    for path in list_images([folder]).values():
+        sniff(path, "image")
+    for key in draft.options:
+        if key not in OF_BATCHES:
+            raise InputError(draft.at(key), "given with a folder of images", "it is for one image", "leave it out")
 
 
 def make_entry(draft: Draft, files: Mapping[str, str], out: str, seed: int) -> Entry:

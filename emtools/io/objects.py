@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,27 @@ import pandas as pd
 
 from emtools.io.cells import write_anndata
 
+SHOWN = {"hires": "tissue_hires_scalef", "segmentation": "tissue_segmentation_scalef"}
 PLACE = ("label", "centroid-0", "centroid-1", "bbox-0", "bbox-1", "bbox-2", "bbox-3")
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """What squidpy draws under the objects: every n-th pixel of the image and of its objects.
+
+    Parameters
+    ----------
+    step : int
+        The n.
+    hires : ndarray of uint8, shape (n_rows, n_columns, 3)
+        Red, green and blue.
+    segmentation : ndarray of int, shape (n_rows, n_columns)
+        Number of the object of each pixel, 0 none.
+    """
+
+    step: int
+    hires: npt.NDArray[np.uint8]
+    segmentation: npt.NDArray[np.integer[Any]]
 
 
 def write_object_table(columns: Mapping[str, npt.NDArray[Any]], path: Path) -> None:
@@ -22,7 +43,12 @@ def write_object_table(columns: Mapping[str, npt.NDArray[Any]], path: Path) -> N
 
 
 def write_object_anndata(
-    columns: Mapping[str, npt.NDArray[Any]], path: Path, image: str, channels: Sequence[str], scale: float | None
+    columns: Mapping[str, npt.NDArray[Any]],
+    path: Path,
+    image: str,
+    channels: Sequence[str],
+    scale: float | None,
+    thumbnail: Thumbnail,
 ) -> None:
     """Write objects as AnnData: measurements in X, centroids as (x, y) in pixels in ``obsm['spatial']``.
 
@@ -38,11 +64,19 @@ def write_object_anndata(
         Names of the channels, in the order of the intensity columns.
     scale : float or None
         µm per pixel.
+    thumbnail : Thumbnail
+        ``images['hires']`` and ``images['segmentation']`` of the library, with their scale factors.
     """
-    write_library(pd.DataFrame(dict(columns)).assign(image=image), path, {image: scale}, channels)
+    write_library(pd.DataFrame(dict(columns)).assign(image=image), path, {image: scale}, channels, thumbnail)
 
 
-def write_library(frame: pd.DataFrame, path: Path, scales: Mapping[str, float | None], channels: Sequence[str]) -> None:
+def write_library(
+    frame: pd.DataFrame,
+    path: Path,
+    scales: Mapping[str, float | None],
+    channels: Sequence[str],
+    thumbnail: Thumbnail | None = None,
+) -> None:
     """Write the objects of one image or several as AnnData; squidpy knows an image by ``library_key="image"``.
 
     Parameters
@@ -55,6 +89,8 @@ def write_library(frame: pd.DataFrame, path: Path, scales: Mapping[str, float | 
         µm per pixel of each image.
     channels : sequence of str
         Names of the channels, in the order of the intensity columns.
+    thumbnail : Thumbnail, optional
+        Of the only image.
     """
     measured = [name for name in frame.columns if name not in (*PLACE, "image")]
     several = len(scales) > 1
@@ -79,8 +115,10 @@ def write_library(frame: pd.DataFrame, path: Path, scales: Mapping[str, float | 
         metadata: dict[str, Any] = {"unit": "pixel", "channels": np.array(channels, dtype=object)}
         if scale is not None:
             metadata["micrometres_per_pixel"] = scale
-        factors = {"tissue_hires_scalef": 1.0, "spot_diameter_fullres": diameter}
-        adata.uns["spatial"][image] = {"images": {}, "scalefactors": factors, "metadata": metadata}
+        step = 1 if thumbnail is None else thumbnail.step
+        factors = {"spot_diameter_fullres": diameter} | dict.fromkeys(SHOWN.values(), 1.0 / step)
+        images = {} if thumbnail is None else {name: getattr(thumbnail, name) for name in SHOWN}
+        adata.uns["spatial"][image] = {"images": images, "scalefactors": factors, "metadata": metadata}
     write_anndata(adata, path)
 
 

@@ -155,10 +155,10 @@ def separate_objects(foreground: Mask, smallest: int, side: int = SIDE) -> Objec
         sizes[0] = 0
         own = np.flatnonzero((sizes >= smallest)[pieces])
         _, places, numbered = np.unique(pieces.ravel()[own], return_index=True, return_inverse=True)
-        rows, columns = np.divmod(own, pieces.shape[1])
-        rows, columns = rows + window[0].start, columns + window[1].start
-        objects[rows, columns] = n_objects + 1 + numbered
-        first.append(rows[places].astype(np.int64) * foreground.shape[1] + columns[places])
+        down, across = np.divmod(own, pieces.shape[1])
+        down, across = down + window[0].start, across + window[1].start
+        objects[down, across] = n_objects + 1 + numbered
+        first.append(down[places].astype(np.int64) * foreground.shape[1] + across[places])
         n_objects += len(places)
     number = np.zeros(n_objects + 1, dtype=np.int32)
     number[1 + np.argsort(np.concatenate(first), kind="stable")] = np.arange(1, n_objects + 1)

@@ -25,28 +25,28 @@ MOST_SHOWN = 24
 ACROSS = 6
 
 
-def write_overlay(path: Path, plane: npt.NDArray[Any], levels: Levels, objects: Labels) -> None:
-    """Outlines of the objects over an image, one grey scale for all images of a batch; large ones by every n-th pixel.
+def small_grey(plane: npt.NDArray[Any], levels: Levels) -> npt.NDArray[np.uint8]:
+    """Every n-th pixel of an image on the grey scale of its batch, shape (n_rows, n_columns, 3).
 
     Parameters
     ----------
-    path : Path
-        PNG file.
-    plane : ndarray, shape (n_rows, n_columns)
+    plane : ndarray, shape (R, C)
         Intensities.
     levels : Levels
         Of the image: its background is black, twice the typical object of the batch is white.
-    objects : ndarray of int, same shape
-        0 is background.
     """
-    n_rows, n_columns = plane.shape
-    step = thinned((n_rows, n_columns))
-    rows, columns = grid(n_rows, n_columns)
+    step = thinned(plane.shape)
+    rows, columns = grid(*plane.shape)
     apart = plane[::step, ::step] - surface_at(levels.background, rows[::step], columns[::step])
     top = np.arcsinh(BRIGHTEST_SHOWN * max(levels.typical, levels.spread) / levels.scale)
     grey = np.round(np.clip(np.arcsinh(apart / levels.scale) / top, 0.0, 1.0) * GREYS) / GREYS
-    shown = np.repeat(np.uint8(255 * grey)[:, :, None], 3, axis=2)
-    shown[rims(objects[::step, ::step])] = [int(FOUND[i : i + 2], 16) for i in (1, 3, 5)]
+    return np.repeat(np.uint8(255 * grey)[:, :, None], 3, axis=2)
+
+
+def write_overlay(path: Path, grey: npt.NDArray[np.uint8], objects: Labels) -> None:
+    """Outlines of the objects over an image, shapes (n_rows, n_columns, 3) and (n_rows, n_columns), as a PNG file."""
+    shown = grey.copy()
+    shown[rims(objects)] = [int(FOUND[i : i + 2], 16) for i in (1, 3, 5)]
     PIL.Image.fromarray(shown).save(path, optimize=True)
 
 
@@ -92,6 +92,7 @@ def draw_sheet(overlays: Sequence[Path], titles: Sequence[str], folder: Path, st
             with PIL.Image.open(overlays[number]) as opened:
                 small = opened.convert("RGB")
                 small.thumbnail((THUMBNAIL, THUMBNAIL), PIL.Image.Resampling.BOX)
+            axis.set_anchor("NW")
             axis.imshow(np.asarray(small), interpolation="none")
             axis.set_title(titles[number], fontsize=6, fontweight="normal", wrap=True)
         figure.tight_layout(pad=0.4)

@@ -76,7 +76,7 @@ def sampled_spans(shape: tuple[int, int], n_pixels: int) -> list[Span]:
     return [(slice(*rows), slice(*columns)) for rows in starts[0] for columns in starts[1]]
 
 
-def shares_of(shapes: list[tuple[int, int]], most: int = FIT_PIXELS) -> list[int]:
+def shares_of(shapes: list[tuple[int, int]], most: int) -> list[int]:
     """Pixels of each image that are fitted: all of them where they are at most `most` together, else in proportion."""
     counts = [n_rows * n_columns for n_rows, n_columns in shapes]
     total = sum(counts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import uuid
 from collections import Counter
 from pathlib import Path
 
@@ -183,6 +184,13 @@ def test_geojson_is_what_qupath_reads(tmp_path: Path) -> None:
     assert first["properties"]["measurements"]["area"] == 45.0
     assert first["properties"]["measurements"]["area_um2"] == 45.0 / 4
     assert first["id"] != second["id"]
+    for feature in told["features"]:  # as QuPath's PathObjectTypeAdapters reads it: else an annotation without an identity
+        assert set(feature) == {"type", "id", "geometry", "properties"}
+        assert str(uuid.UUID(feature["id"])) == feature["id"]
+        told_of = feature["properties"]
+        assert set(told_of) == {"objectType", "name", "classification", "measurements"}
+        assert [type(part) for part in told_of["classification"]["color"]] == [int] * 3
+        assert {type(value) for value in told_of["measurements"].values()} == {float}
     write_geojson(tmp_path / "none.geojson", objects * 0, {k: v[:0] for k, v in columns.items()}, "nuclei")
     assert json.loads((tmp_path / "none.geojson").read_text()) == {"type": "FeatureCollection", "features": []}
 
@@ -205,6 +213,8 @@ def test_a_store_in_and_all_formats_out_agree(tmp_path: Path) -> None:
     assert {"images", "scalefactors"} <= set(library)
     assert library["scalefactors"]["tissue_hires_scalef"] == 1.0
     assert library["scalefactors"]["spot_diameter_fullres"] > 5
+    np.testing.assert_array_equal(library["images"]["segmentation"], objects)
+    assert library["images"]["hires"].shape == (48, 64, 3)
     assert list(library["metadata"]["channels"]) == ["membrane", "DNA"]
     middles = [np.argwhere(objects == label).mean(axis=0)[::-1] for label in (1, 2)]
     np.testing.assert_allclose(adata.obsm["spatial"], middles, rtol=1e-12)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
+from emtools.kernels import object_windows
+from emtools.kernels.object_windows import measure_in_windows
 from emtools.kernels.objects import measure_objects
 from emtools.kernels.pixels import (
     brightness_partitions,
@@ -85,3 +88,32 @@ def test_measurements_by_hand() -> None:
     assert table["mean_posterior"][0] == pytest.approx(0.75, rel=1e-15)
     assert table["area_um2"][0] == pytest.approx(10.0, rel=1e-15)
     assert len(measure_objects(objects * 0, plane, plane[0])["label"]) == 0
+
+
+@pytest.fixture
+def blobs() -> np.ndarray:
+    """Objects that touch, nest, reach the edge and cross every seam."""
+    noise = ndimage.gaussian_filter(np.random.default_rng(3).normal(size=(150, 190)), 3)
+    return np.asarray(noise > np.quantile(noise, 0.5))
+
+
+@pytest.mark.parametrize("side", [17, 40, 64])
+def test_objects_are_the_same_in_windows(blobs: np.ndarray, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_windows, "BAND", 1000)
+    whole = separate_objects(blobs, 12, side=1000)
+    assert whole.max() > 60
+    np.testing.assert_array_equal(separate_objects(blobs, 12, side=side), whole)
+
+
+@pytest.mark.parametrize("side", [17, 64])
+def test_measurements_are_the_same_in_windows(blobs: np.ndarray, side: int) -> None:
+    objects = separate_objects(blobs, 12)
+    rng = np.random.default_rng(4)
+    planes, posterior = rng.integers(0, 60_000, (2, *blobs.shape)).astype(np.uint16), rng.random((3, *blobs.shape))
+    whole = measure_objects(objects, planes, posterior[-1], (0.5, 0.5))
+    parts = measure_in_windows(objects, planes, posterior, (0.5, 0.5), side)
+    assert list(parts) == list(whole)
+    for name, values in whole.items():
+        np.testing.assert_array_equal(parts[name], values, err_msg=name)
+    nothing = measure_in_windows(objects * 0, planes, posterior)
+    assert len(nothing["label"]) == 0

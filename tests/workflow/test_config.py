@@ -240,6 +240,26 @@ def test_tables_are_segmented_and_objects_chained(here: Path) -> None:
         plan("{segment: {c: {input: markers.csv, truth: kind}}}")
 
 
+def test_a_folder_of_images_is_one_entry(here: Path) -> None:
+    Path("plate").mkdir()
+    for name in ("plate/b.tif", "plate/a.tif"):
+        Path(name).write_bytes(NUCLEI)
+    Path("x.tif").write_bytes(NUCLEI)
+    made = plan("{segment: {p: {input: plate, components: 3}, x: {input: x.tif}, q: {input: 'segment:p'}}}")
+    entries = {entry.name: entry for entry in made.entries}
+    assert entries["p"].images == ["plate/a.tif", "plate/b.tif"]
+    assert (entries["x"].images, entries["q"].images) == ([], [])
+    assert entries["q"].files["input"] == entries["p"].product == "results/segment/p/objects.h5ad"
+    with pytest.raises(InputError, match=r"segment\.p\.truth: given with a folder of images"):
+        plan("{segment: {p: {input: plate, truth: x.tif}}}")
+    Path("plate/b.tif").write_bytes(NUCLEI[:-9])
+    with pytest.raises(InputError, match=r"segment\.p\.input: plate/b\.tif: is cut short"):
+        plan("{segment: {p: {input: plate}}}")
+    Path("none").mkdir()
+    with pytest.raises(InputError, match=r"segment\.p\.input: none: holds no image"):
+        plan("{segment: {p: {input: none}}}")
+
+
 def test_demo_config_is_good(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(ROOT)
     assert main(["check", "config/config.yaml"]) == 0

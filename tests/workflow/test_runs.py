@@ -107,6 +107,16 @@ def finished(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_folder_of_images_is_one_job(clone: Path, tmp_path: Path) -> None:
+    (tmp_path / "plate").mkdir()
+    for name in "ab":
+        shutil.copy(ROOT / "resources/nuclei.tif", tmp_path / "plate" / f"{name}.tif")
+    (tmp_path / "config.yaml").write_text("segment: {plate: {input: plate, smallest: 40}}")
+    assert planned(tmp_path, *where(clone)) >= {"segment_plate", "summary"}
+    told = snakemake(tmp_path, *where(clone), "--dry-run", "--printshellcmds").stdout
+    assert "emtools segment plate --out results/segment/plate --seed 0 --threads 1 --smallest 40" in told
+
+
 def where(clone: Path) -> tuple[str, ...]:
     return ("--snakefile", str(clone / "Snakefile"), "--configfile", "config.yaml")
 

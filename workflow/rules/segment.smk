@@ -1,4 +1,6 @@
-for entry in [entry for entry in PLAN.branch("segment") if not entry.tabular]:
+for entry in [
+    entry for entry in PLAN.branch("segment") if not (entry.tabular or entry.images)
+]:
 
     rule:
         name:
@@ -55,6 +57,48 @@ for entry in [entry for entry in PLAN.branch("segment") if not entry.tabular]:
             f"segment {entry.name}: classes and objects in {{input.input}}"
         shell:
             "emtools segment {input.input:q} --out {params.out:q} --seed {params.seed} --threads {threads}"
+            " {params.options:q} > {log:q} 2>&1 || [ $? -eq 3 -a -s {output.fit:q} ]"
+
+
+for entry in [entry for entry in PLAN.branch("segment") if entry.images]:
+
+    rule:
+        name:
+            f"segment_{entry.name}"
+        input:
+            entry.images,
+        output:
+            entry.product,
+            f"{entry.out}/objects.csv",
+            figures(
+                entry,
+                overlay="objects on the images",
+                composition="share of each class in each image",
+                convergence="convergence",
+            ),
+            shown(entry, f"{entry.out}/images.tsv", "images"),
+            fit=f"{entry.out}/fit.json",
+            page=shown(entry, f"{entry.out}/report.html", "page of the fit"),
+        log:
+            record(entry, "logs", "log"),
+        benchmark:
+            record(entry, "benchmarks", "tsv")
+        conda:
+            "../envs/emtools.yaml"
+        threads: entry.threads
+        resources:
+            mem_mb=memory(2000, 20),
+            runtime=minutes(30),
+        params:
+            folder=entry.files["input"],
+            out=subpath(output.fit, parent=True),
+            seed=entry.seed,
+            options=entry.words,
+            version=VERSION,
+        message:
+            f"segment {entry.name}: classes and objects in the images of {{params.folder}}"
+        shell:
+            "emtools segment {params.folder:q} --out {params.out:q} --seed {params.seed} --threads {threads}"
             " {params.options:q} > {log:q} 2>&1 || [ $? -eq 3 -a -s {output.fit:q} ]"
 
 
