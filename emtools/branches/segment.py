@@ -21,9 +21,10 @@ from emtools.branches.segment_types import Method, Options, Pixels
 from emtools.engine.chunks import ArraySource
 from emtools.engine.protocol import Floats
 from emtools.errors import InputError
+from emtools.io import images
 from emtools.io.console import Progress
 from emtools.io.image_folder import stem_of
-from emtools.io.images import Image, is_large, label_type, read_image, read_labels, write_ome
+from emtools.io.images import Image, label_type, n_values, read_image, read_labels, write_ome
 from emtools.io.objects import Thumbnail, write_object_anndata, write_object_table
 from emtools.io.outputs import staged
 from emtools.io.viewers import write_viewers
@@ -53,8 +54,17 @@ MOST_CLASSES = 16
 
 def run(options: Options) -> int:
     """Read, fit, write; the exit code."""
-    if options.model == "field" and options.truth is None and is_large(options.input):
+    n = n_values(options.input)
+    if n > images.WHOLE and options.model == "field" and options.truth is None:
         return run_large(options)
+    if n > images.LARGEST_WHOLE:
+        option = "--truth" if options.model == "field" else "--model mixture"
+        raise InputError(
+            str(options.input),
+            f"{n:,} values",
+            f"at most {images.LARGEST_WHOLE:,} with {option}",
+            "crop it, or leave that out",
+        )
     pixels = read_pixels(options)
     chosen = chosen_model(options, pixels)
     source = ArraySource(pixels.features)

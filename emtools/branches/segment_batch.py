@@ -102,7 +102,7 @@ class Batch:
         any_varied = np.array([member.varied for member in self.members]).any(axis=0)
         self.kept = [0] if grey else np.flatnonzero(any_varied).tolist()
         if not any_varied.any():
-            raise InputError(str(path), "no image of the batch varies", "images that vary", "check the exposure")
+            raise InputError(str(path.parent), "no image of the batch varies", "images that vary", "check the exposure")
         first = self.members[0].image.channels
         self.channels = ("grey",) if grey else tuple(first[i] for i in self.kept)
         dropped = [first[i] for i in range(len(first)) if not any_varied[i]]
@@ -152,7 +152,7 @@ def run(options: Options) -> int:
     found = list_images(options.inputs)
     single = len(found) == 1 and not is_batch(options.inputs)
     for path in options.inputs:
-        if path.is_dir() and options.out.resolve() in (path.resolve(), path.resolve().parent):
+        if path.is_dir() and path.resolve() in (options.out.resolve(), (options.out / IMAGES).resolve()):
             raise InputError(str(options.out), "results would lie among the images", "", "choose another --out folder")
     batch = Batch(found, options.pixel_size)
     channel = 0 if options.channel is None else options.channel

@@ -30,7 +30,8 @@ SMALLEST_SIDE = 16  # pixels
 PRINT_RESOLUTION = 10.0  # µm: an inch-based size above it is a print resolution, not a microscope's
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG_MAGIC = b"\x89PNG"
-WHOLE = 2**24  # values of an image that is worked on as a whole; a larger one is taken part by part
+WHOLE = 2**24  # values of an image above which it is taken part by part
+LARGEST_WHOLE = 2**25  # values of an image that can be worked on as a whole
 KINDS = "TIFF, OME-TIFF, OME-Zarr or PNG"
 MICROMETRES = {
     "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "microns": 1.0, "micrometer": 1.0, "\\u00B5m": 1.0,
@@ -145,22 +146,22 @@ def require_size(path: Path, shape: Sequence[int]) -> None:
         )
 
 
-def is_large(path: Path) -> bool:
-    """Whether an image has more than `WHOLE` values, from its head; false for what cannot be read."""
+def n_values(path: Path) -> int:
+    """Values of an image, from its head; 0 for what cannot be read."""
     try:
         match kind_of(path):
             case "tiff":
                 with collected_log("tifffile"), tifffile.TiffFile(path) as file:
-                    return math.prod(file.series[0].shape) > WHOLE
+                    return math.prod(file.series[0].shape)
             case "png":
                 with PIL.Image.open(path) as picture:
-                    return picture.height * picture.width * len(picture.getbands()) > WHOLE
+                    return picture.height * picture.width * len(picture.getbands())
             case _:
                 from emtools.io.ome_zarr import open_image
 
-                return math.prod(open_image(path)[0].shape) > WHOLE
+                return math.prod(open_image(path)[0].shape)
     except (InputError, *DAMAGE, SyntaxError, PIL.Image.DecompressionBombError):
-        return False
+        return 0
 
 
 def read_stored(path: Path) -> Stored:

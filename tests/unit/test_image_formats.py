@@ -184,7 +184,9 @@ def test_geojson_is_what_qupath_reads(tmp_path: Path) -> None:
     assert first["properties"]["measurements"]["area"] == 45.0
     assert first["properties"]["measurements"]["area_um2"] == 45.0 / 4
     assert first["id"] != second["id"]
-    for feature in told["features"]:  # as QuPath's PathObjectTypeAdapters reads it: else an annotation without an identity
+    for feature in told[
+        "features"
+    ]:  # as QuPath's PathObjectTypeAdapters reads it: else an annotation without an identity
         assert set(feature) == {"type", "id", "geometry", "properties"}
         assert str(uuid.UUID(feature["id"])) == feature["id"]
         told_of = feature["properties"]

@@ -190,7 +190,7 @@ def test_parts_have_the_bytes_of_the_whole(side: int) -> None:
 
 
 def test_a_large_image_is_fitted_on_squares_and_predicted_part_by_part(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tifffile.imwrite(tmp_path / "slide.tif", NUCLEI[:300, :400], **SCALE)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -204,6 +204,10 @@ def test_a_large_image_is_fitted_on_squares_and_predicted_part_by_part(
     assert (one == two).mean() > 0.98
     record = json.loads((parts / "fit.json").read_text())
     assert record["extra"]["n_pixels"] <= 40_000
+    monkeypatch.setattr(images, "LARGEST_WHOLE", 2000)
+    words = ["segment", str(tmp_path / "slide.tif"), "--out", str(tmp_path / "none"), "--model", "mixture"]
+    assert main(words) == 2
+    assert "120,000 values; at most 2,000 with --model mixture" in capsys.readouterr().err
 
 
 def test_samples_reach_from_edge_to_edge() -> None:
