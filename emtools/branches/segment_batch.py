@@ -24,7 +24,8 @@ from emtools.io.image_folder import is_batch, list_images
 from emtools.io.images import Image, read_image
 from emtools.io.objects import write_objects_of_images
 from emtools.io.outputs import sha256, staged
-from emtools.plots.segment_batch import draw_shares, draw_sheet
+from emtools.plots.segment import thinned
+from emtools.plots.segment_batch import DETAIL, draw_large, draw_shares, draw_sheet
 from emtools.segmenting.batch import FittedBatch, fit_batch
 from emtools.segmenting.sampling import FIT_PIXELS, part_of, sampled_spans, shares_of
 
@@ -167,11 +168,11 @@ def run(options: Options) -> int:
     scratch = options.out / IMAGES
     if single:
         with staged(options.out) as folder:
-            image = batch.load(0)
-            told = [write_segmented(folder, batch.members[0].name, image, fitted.predictor(0), channel,
-                                    options.smallest, options.threads)]  # fmt: skip
-            batch.held = None
-            return conclude(options, batch, fitted, told, folder, channel, folder / "overlay.png")
+            image, name = batch.load(0), batch.members[0].name
+            one = write_segmented(
+                folder, name, image, fitted.predictor(0), channel, options.smallest, options.threads, detail=True
+            )
+            return conclude(options, batch, fitted, [one], folder, channel, single)
     told = []
     for number, member in enumerate(batch.members):
         told.append(segment_one(options, batch, fitted, number, scratch / member.name, channel))
@@ -251,13 +252,17 @@ def conclude(
     told: Sequence[Segmented],
     folder: Path,
     channel: int,
-    overlay: Path | None = None,
+    single: bool = False,
 ) -> int:
     """Figures, page and fit.json; the exit code."""
-    places = [options.out / IMAGES / t.image / "overlay.png" for t in told] if overlay is None else [overlay]
-    titles = [f"{t.image[:40]}: {t.objects} object{'s' * (t.objects != 1)}" for t in told]
-    pictures = [draw_sheet(places, titles, folder, "overlay" if overlay is None else "sheet")]
-    if overlay is None:
+    if single:
+        step, first = thinned(batch.members[0].shape), told[0]
+        titles = (f"every {step}th pixel: {first.objects} objects", f"{DETAIL} × {DETAIL} pixels as they are")
+        pictures = [draw_large(folder / "overlay.png", folder / "detail.png", titles, folder)]
+    else:
+        places = [options.out / IMAGES / t.image / "overlay.png" for t in told]
+        names = [f"{t.image[:40]}: {t.objects} object{'s' * (t.objects != 1)}" for t in told]
+        pictures = [draw_sheet(places, names, folder)]
         shares = np.array([t.classes for t in told], dtype=np.float64)
         pictures.append(draw_shares([t.image for t in told], shares / shares.sum(axis=1, keepdims=True), folder))
     page = describe(fitted, told, batch.channels, channel, options.smallest, notes_of(batch, fitted), pictures)

@@ -24,7 +24,7 @@ FILES = {
     "objects.h5ad": "the same as AnnData, centroids (x, y) in obsm['spatial']",
     "segmentation.ome.zarr": "posteriors as OME-Zarr 0.4, with labels/classes and labels/objects",
     "objects.geojson": "outlines and measurements of the objects, for QuPath",
-    "overlay.png": "outlines over the image, on the grey scale of the batch",
+    "overlay.png": "objects over the image, on the grey scale of the batch",
 }
 
 

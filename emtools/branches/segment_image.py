@@ -21,7 +21,7 @@ from emtools.io.outputs import files_in, sha256
 from emtools.kernels.object_windows import measure_in_windows
 from emtools.kernels.pixels import separate_objects
 from emtools.plots.segment import class_name, thinned
-from emtools.plots.segment_batch import small_grey, write_overlay
+from emtools.plots.segment_batch import densest, small_grey, write_overlay
 from emtools.segmenting.predicting import Predictor
 
 SEAL = "image.json"  # written last: where it stands, the outputs beside it are whole
@@ -72,7 +72,14 @@ def parts_of(shape: tuple[int, int], side: int) -> list[tuple[slice, slice]]:
 
 
 def write_segmented(
-    folder: Path, name: str, image: Image, predictor: Predictor, channel: int, smallest: int, threads: int
+    folder: Path,
+    name: str,
+    image: Image,
+    predictor: Predictor,
+    channel: int,
+    smallest: int,
+    threads: int,
+    detail: bool = False,
 ) -> Segmented:
     """Write everything that belongs to one image.
 
@@ -92,6 +99,8 @@ def write_segmented(
         Area in pixels of the smallest object kept.
     threads : int
         Parts that are worked on at once.
+    detail : bool
+        Whether a part is drawn as it is, which is done where pixels are left out, too.
     """
     k, size = predictor.model.n_components, image.pixel_size
     n_rows, n_columns = image.values.shape[1:]
@@ -118,10 +127,15 @@ def write_segmented(
     write_labels(store, {"classes": labels, "objects": as_labels(objects, 2**8)}, size)
     write_object_table(columns, folder / "objects.csv")
     step = thinned((n_rows, n_columns))
-    small = Thumbnail(step, small_grey(image.values[channel], predictor.levels[channel]), objects[::step, ::step])
+    plane, ours = image.values[channel], predictor.levels[channel]
+    whole = (slice(0, n_rows), slice(0, n_columns))
+    small = Thumbnail(step, small_grey(plane, ours, whole, step), objects[::step, ::step])
     write_object_anndata(columns, folder / "objects.h5ad", name, image.channels, size and size[1], small)
     write_geojson(folder / "objects.geojson", objects, columns, names[-1])
-    write_overlay(folder / "overlay.png", small.hires, small.segmentation)
+    write_overlay(folder / "overlay.png", small.hires, small.segmentation, tint=step > 1)
+    if detail or step > 1:
+        square = densest(columns, (n_rows, n_columns))
+        write_overlay(folder / "detail.png", small_grey(plane, ours, square), objects[square])
     return Segmented(
         name,
         image.path.name,

@@ -19,7 +19,7 @@ SEAL = "fit.json"
 LONGEST_NAME = 255
 LONGEST_SEAL = 40  # letters of its name that the scratch folder carries
 FIGURES = (
-    "accuracy|batches|boundary|composition|confusion|convergence|correlations|explained|factors|heatmap|imputed"
+    "accuracy|batches|boundary|composition|confusion|convergence|correlations|detail|explained|factors|heatmap|imputed"
     "|information|levels|logo|missingness|overimputed|overlay|parameters|posterior|profiles|proportions|reference|reliability"
     "|selection|sheet|shrinkage|sites|track|types"
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,22 @@ import PIL.Image
 
 from emtools.kernels.field import grid
 from emtools.kernels.intensity import Levels, surface_at
-from emtools.plots.segment import FOUND, GREYS, save_small, thinned
+from emtools.plots.segment import FOUND, GREYS, save_small
 from emtools.plots.style import FAINT, Picture, color_of, styled
 
 Labels = npt.NDArray[np.integer[Any]]
 
 BRIGHTEST_SHOWN = 2.0  # distance of the typical object from the background that is white
 THUMBNAIL = 320  # pixels on a side
+DETAIL = 512  # pixels on a side of the part of a large image that is shown as it is
 MOST_SHOWN = 24
 ACROSS = 6
 
 
-def small_grey(plane: npt.NDArray[Any], levels: Levels) -> npt.NDArray[np.uint8]:
-    """Every n-th pixel of an image on the grey scale of its batch, shape (n_rows, n_columns, 3).
+def small_grey(
+    plane: npt.NDArray[Any], levels: Levels, span: tuple[slice, slice], step: int = 1
+) -> npt.NDArray[np.uint8]:
+    """Every n-th pixel of a part of an image on the grey scale of its batch, shape (n_rows, n_columns, 3).
 
     Parameters
     ----------
@@ -34,20 +37,39 @@ def small_grey(plane: npt.NDArray[Any], levels: Levels) -> npt.NDArray[np.uint8]
         Intensities.
     levels : Levels
         Of the image: its background is black, twice the typical object of the batch is white.
+    span : (slice, slice)
+        The part.
+    step : int
+        The n.
     """
-    step = thinned(plane.shape)
-    rows, columns = grid(*plane.shape)
-    apart = plane[::step, ::step] - surface_at(levels.background, rows[::step], columns[::step])
+    rows, columns = (places[part][::step] for places, part in zip(grid(*plane.shape), span, strict=True))
+    apart = plane[span][::step, ::step] - surface_at(levels.background, rows, columns)
     top = np.arcsinh(BRIGHTEST_SHOWN * max(levels.typical, levels.spread) / levels.scale)
     grey = np.round(np.clip(np.arcsinh(apart / levels.scale) / top, 0.0, 1.0) * GREYS) / GREYS
     return np.repeat(np.uint8(255 * grey)[:, :, None], 3, axis=2)
 
 
-def write_overlay(path: Path, grey: npt.NDArray[np.uint8], objects: Labels) -> None:
-    """Outlines of the objects over an image, shapes (n_rows, n_columns, 3) and (n_rows, n_columns), as a PNG file."""
-    shown = grey.copy()
-    shown[rims(objects)] = [int(FOUND[i : i + 2], 16) for i in (1, 3, 5)]
+def write_overlay(path: Path, grey: npt.NDArray[np.uint8], objects: Labels, tint: bool = False) -> None:
+    """Objects over an image, shapes (n_rows, n_columns) and (n_rows, n_columns, 3), as a PNG file.
+
+    Their outlines, or, where pixels are left out and outlines would hide everything, a tint.
+    """
+    shown, color = grey.copy(), np.array([int(FOUND[i : i + 2], 16) for i in (1, 3, 5)])
+    if tint:
+        shown[objects > 0] = (0.6 * shown[objects > 0] + 0.4 * color).astype(np.uint8)
+    else:
+        shown[rims(objects)] = color
     PIL.Image.fromarray(shown).save(path, optimize=True)
+
+
+def densest(columns: Mapping[str, npt.NDArray[Any]], shape: tuple[int, int]) -> tuple[slice, slice]:
+    """The square of `DETAIL` pixels in which most objects lie; the first of several."""
+    squares = [np.asarray(columns[f"centroid-{axis}"] // DETAIL, dtype=int) for axis in (0, 1)]
+    counts = np.zeros([n // DETAIL + 1 for n in shape], dtype=int)
+    np.add.at(counts, tuple(squares), 1)
+    place = np.unravel_index(int(counts.argmax()), counts.shape)
+    starts = [min(int(i) * DETAIL, max(0, n - DETAIL)) for i, n in zip(place, shape, strict=True)]
+    return slice(starts[0], starts[0] + DETAIL), slice(starts[1], starts[1] + DETAIL)
 
 
 def rims(objects: Labels) -> npt.NDArray[np.bool_]:
@@ -66,7 +88,7 @@ def shown_of(n: int) -> list[int]:
     return sorted(set(np.linspace(0, n - 1, min(n, MOST_SHOWN)).round().astype(int).tolist()))
 
 
-def draw_sheet(overlays: Sequence[Path], titles: Sequence[str], folder: Path, stem: str = "overlay") -> Picture:
+def draw_sheet(overlays: Sequence[Path], titles: Sequence[str], folder: Path) -> Picture:
     """Overlays of the images side by side.
 
     Parameters
@@ -77,8 +99,6 @@ def draw_sheet(overlays: Sequence[Path], titles: Sequence[str], folder: Path, st
         What to write above each.
     folder : Path
         Where the figure goes.
-    stem : str
-        Its name.
     """
     chosen = shown_of(len(overlays))
     across = min(ACROSS, len(chosen))
@@ -101,7 +121,35 @@ def draw_sheet(overlays: Sequence[Path], titles: Sequence[str], folder: Path, st
             f"{some}Outlines of the objects (blue) over each image. Black is the background of the image, white twice the "
             "typical object of the batch, on one scale for all images: what is dim here is dim beside the others."
         )
-        return save_small(figure, folder, Picture(stem, "What was found in each image", caption))
+        return save_small(figure, folder, Picture("overlay", "What was found in each image", caption))
+
+
+def draw_large(overview: Path, detail: Path, titles: tuple[str, str], folder: Path) -> Picture:
+    """A large image with its objects tinted, and a part of it with their outlines.
+
+    Parameters
+    ----------
+    overview, detail : Path
+        PNG files.
+    titles : (str, str)
+        What to write above each.
+    folder : Path
+        Where the figure goes.
+    """
+    with styled():
+        figure, axes = plt.subplots(1, 2, figsize=(7.8, 4.1))
+        for axis, path, title in zip(axes, (overview, detail), titles, strict=True):
+            with PIL.Image.open(path) as opened:
+                axis.imshow(np.asarray(opened.convert("RGB")), interpolation="none")
+            axis.axis("off")
+            axis.set_anchor("NW")
+            axis.set_title(title, fontsize=7, fontweight="normal")
+        figure.tight_layout(pad=0.4)
+        caption = (
+            "Left: the whole image, its objects tinted blue. Right: the square with most objects at full size, with their "
+            "outlines. Black is the background, white twice the typical object."
+        )
+        return save_small(figure, folder, Picture("sheet", "What was found", caption))
 
 
 def draw_shares(names: Sequence[str], shares: npt.NDArray[np.float64], folder: Path) -> Picture:

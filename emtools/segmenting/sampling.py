@@ -13,7 +13,7 @@ from emtools.kernels.field import grid
 
 Span = tuple[slice, slice]
 
-FIT_PIXELS = 2**23  # pixels on which a batch is fitted, at most
+FIT_PIXELS = 2**22  # pixels on which a batch is fitted, at most
 SIDES = (16, 512)  # pixels on a side of a part of an image that is larger than its share of them
 EACH_WAY = 4  # parts of it down and across at least, from edge to edge, so that its background is seen everywhere
 MARGIN = 16  # pixels around a part, so that a blur sees what it would see in the whole image
