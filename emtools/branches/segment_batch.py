@@ -16,7 +16,7 @@ from emtools.branches.finish import finish
 from emtools.branches.options import RunOptions
 from emtools.branches.segment_batch_page import describe, image_table
 from emtools.branches.segment_field import field_labels, level_record
-from emtools.branches.segment_image import SEAL, Segmented, kept, key_of, seal, write_segmented
+from emtools.branches.segment_image import SEAL, Outcome, kept, key_of, seal, write_segmented
 from emtools.branches.segment_types import RGB
 from emtools.errors import InputError
 from emtools.io.console import Progress
@@ -210,7 +210,7 @@ def fit_all(options: Options, batch: Batch, channel: int) -> FittedBatch:
     return fitted
 
 
-def segment_one(options: Options, batch: Batch, fitted: FittedBatch, number: int, out: Path, channel: int) -> Segmented:
+def segment_one(options: Options, batch: Batch, fitted: FittedBatch, number: int, out: Path, channel: int) -> Outcome:
     """Outputs of one image in a folder of its own, or those that are there."""
     member, predictor = batch.members[number], fitted.predictor(number)
     key = key_of(predictor, member.sha, [member.name, batch.channels, channel, options.smallest, options.pixel_size])
@@ -249,7 +249,7 @@ def conclude(
     options: Options,
     batch: Batch,
     fitted: FittedBatch,
-    told: Sequence[Segmented],
+    told: Sequence[Outcome],
     folder: Path,
     channel: int,
     single: bool = False,

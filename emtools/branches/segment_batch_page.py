@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from emtools.branches.segment_image import Segmented
+from emtools.branches.segment_image import Outcome
 from emtools.branches.segment_page import REFERENCES, counted
 from emtools.kernels.field import grid, illumination
 from emtools.plots.segment import class_name
@@ -28,7 +28,7 @@ FILES = {
 }
 
 
-def image_table(told: Sequence[Segmented]) -> pd.DataFrame:
+def image_table(told: Sequence[Outcome]) -> pd.DataFrame:
     """One row per image, as images.tsv has them."""
     rows = []
     for image in told:
@@ -47,7 +47,7 @@ def image_table(told: Sequence[Segmented]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def shown_table(told: Sequence[Segmented]) -> pd.DataFrame:
+def shown_table(told: Sequence[Outcome]) -> pd.DataFrame:
     """The same for a person: shares in place of areas."""
     rows = []
     for image in told:
@@ -58,7 +58,7 @@ def shown_table(told: Sequence[Segmented]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def class_table(fitted: FittedBatch, told: Sequence[Segmented], channels: Sequence[str]) -> pd.DataFrame:
+def class_table(fitted: FittedBatch, told: Sequence[Outcome], channels: Sequence[str]) -> pd.DataFrame:
     """One row per class."""
     k = fitted.fit.model.n_components
     totals = np.sum([image.classes for image in told], axis=0)
@@ -78,7 +78,7 @@ def class_table(fitted: FittedBatch, told: Sequence[Segmented], channels: Sequen
 
 def describe(
     fitted: FittedBatch,
-    told: Sequence[Segmented],
+    told: Sequence[Outcome],
     channels: Sequence[str],
     channel: int,
     smallest: int,
@@ -91,7 +91,7 @@ def describe(
     ----------
     fitted : FittedBatch
         The fit.
-    told : sequence of Segmented
+    told : sequence of Outcome
         Of each image.
     channels : sequence of str
         Names of the channels that are used.

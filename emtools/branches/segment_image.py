@@ -29,7 +29,7 @@ SIDE = 1024  # pixels on a side of a part; a multiple of the chunks of a store
 
 
 @dataclass(frozen=True)
-class Segmented:
+class Outcome:
     """What the page says of an image.
 
     Parameters
@@ -80,7 +80,7 @@ def write_segmented(
     smallest: int,
     threads: int,
     detail: bool = False,
-) -> Segmented:
+) -> Outcome:
     """Write everything that belongs to one image.
 
     Parameters
@@ -136,7 +136,7 @@ def write_segmented(
     if detail or step > 1:
         square = densest(columns, (n_rows, n_columns))
         write_overlay(folder / "detail.png", small_grey(plane, ours, square), objects[square])
-    return Segmented(
+    return Outcome(
         name,
         image.path.name,
         n_rows,
@@ -164,14 +164,14 @@ def key_of(predictor: Predictor, sha: str, told: Sequence[Any]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def seal(folder: Path, told: Segmented, key: str) -> None:
+def seal(folder: Path, told: Outcome, key: str) -> None:
     """Say that the outputs in `folder` are whole, and what they belong to."""
     outputs = {name: sha256(folder / name) for name in sorted(files_in(folder))}
     text = json.dumps(asdict(told) | {"key": key, "outputs": outputs}, indent=1, ensure_ascii=False)
     (folder / SEAL).write_text(f"{text}\n", encoding="utf-8")
 
 
-def kept(folder: Path, key: str) -> Segmented | None:
+def kept(folder: Path, key: str) -> Outcome | None:
     """What an earlier run said of an image, where its outputs are all there as it wrote them; else None."""
     try:
         record = json.loads((folder / SEAL).read_text(encoding="utf-8"))
@@ -179,6 +179,6 @@ def kept(folder: Path, key: str) -> Segmented | None:
             return None
         if any(sha256(folder / name) != sha for name, sha in record.pop("outputs").items()):
             return None
-        return Segmented(**record)
+        return Outcome(**record)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -144,7 +144,7 @@ def test_only_what_is_whole_is_kept(
     made: list[str] = []
     true = segment_image.write_segmented
 
-    def noted(folder: Path, name: str, *told: object) -> segment_image.Segmented:
+    def noted(folder: Path, name: str, *told: object) -> segment_image.Outcome:
         made.append(name)
         return true(folder, name, *told)
 
