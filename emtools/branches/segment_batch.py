@@ -172,6 +172,7 @@ def run(options: Options) -> int:
             one = write_segmented(
                 folder, name, image, fitted.predictor(0), channel, options.smallest, options.threads, detail=True
             )
+            image_table([one]).to_csv(folder / "images.tsv", sep="\t", index=False)
             return conclude(options, batch, fitted, [one], folder, channel, single)
     told = []
     for number, member in enumerate(batch.members):

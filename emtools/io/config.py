@@ -42,6 +42,7 @@ PRODUCTS: dict[str, tuple[Kind, str]] = {
     "motif": ("bed", "sites.bed"),
 }
 BRANCHES = tuple(FILES)
+SMALL_FILE = 2**14  # bytes: deflate makes them of a thousand times as many at most
 OF_BATCHES = (
     "input", "components", "channel", "smallest", "pixel_size", "seed", "threads", "starts", "tol", "max_passes", "algorithm",
 )  # fmt: skip
@@ -113,11 +114,14 @@ class Entry:
 
     @property
     def images(self) -> list[str]:
-        """Images of a folder that is one batch; none where the input is a single file."""
-        folder = Path(self.files["input"])
-        if self.branch != "segment" or self.tabular or not (folder.is_dir() and is_batch([folder])):
+        """Images of a folder that is one batch, or the one that is too large for a page of its own; none elsewhere."""
+        path = Path(self.files["input"])
+        if self.branch != "segment" or self.tabular:
             return []
-        return [str(path) for path in list_images([folder]).values()]
+        if path.is_dir() and is_batch([path]):
+            return [str(image) for image in list_images([path]).values()]
+        whole = "truth" in self.given or "mixture" in self.words
+        return [] if whole or not path.exists() or not is_large(path) else [str(path)]
 
     @property
     def product(self) -> str:
@@ -250,6 +254,15 @@ def make_plan(config: Mapping[str, Any], source: str, schemas: Path) -> Plan:
     for draft in drafts:
         check_columns(draft, index)
     return plan
+
+
+def is_large(path: Path) -> bool:
+    """Whether an image is segmented part by part; small files are not looked into."""
+    if path.is_file() and path.stat().st_size < SMALL_FILE:
+        return False
+    from emtools.io.images import WHOLE, n_values
+
+    return n_values(path) > WHOLE
 
 
 def check_batch(draft: Draft, folder: Path) -> None:

@@ -21,7 +21,7 @@ LONGEST_SEAL = 40  # letters of its name that the scratch folder carries
 FIGURES = (
     "accuracy|batches|boundary|composition|confusion|convergence|correlations|detail|explained|factors|heatmap|imputed"
     "|information|levels|logo|missingness|overimputed|overlay|parameters|posterior|profiles|proportions|reference|reliability"
-    "|selection|sheet|shrinkage|sites|track|types"
+    "|selection|shares|sheet|shrinkage|sites|track|types"
 )
 OWN = re.compile(
     rf"fit\.json|report\.html|({FIGURES})\.(svg|png)|accuracy\.tsv|parameters\.tsv"

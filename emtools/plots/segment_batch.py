@@ -180,4 +180,4 @@ def draw_shares(names: Sequence[str], shares: npt.NDArray[np.float64], folder: P
         axis.legend(fontsize=7, ncols=k)
         figure.tight_layout()
         caption = "Share of each image that each class but the darkest covers; a class is the same in all images."
-        return save_small(figure, folder, Picture("composition", "How much of each class?", caption))
+        return save_small(figure, folder, Picture("shares", "How much of each class?", caption))

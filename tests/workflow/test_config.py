@@ -7,7 +7,9 @@ import gzip
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tifffile
 import yaml
 
 import emtools.io.config
@@ -250,6 +252,9 @@ def test_a_folder_of_images_is_one_entry(here: Path) -> None:
     assert entries["p"].images == ["plate/a.tif", "plate/b.tif"]
     assert (entries["x"].images, entries["q"].images) == ([], [])
     assert entries["q"].files["input"] == entries["p"].product == "results/segment/p/objects.h5ad"
+    tifffile.imwrite("large.tif", np.random.default_rng(0).integers(0, 9, (4100, 4100), dtype=np.uint8))
+    large = plan("{segment: {a: {input: large.tif}, b: {input: large.tif, model: mixture}}}").entries
+    assert [entry.images for entry in large] == [["large.tif"], []]
     with pytest.raises(InputError, match=r"segment\.p\.truth: given with a folder of images"):
         plan("{segment: {p: {input: plate, truth: x.tif}}}")
     Path("plate/b.tif").write_bytes(NUCLEI[:-9])

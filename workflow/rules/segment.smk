@@ -72,9 +72,15 @@ for entry in [entry for entry in PLAN.branch("segment") if entry.images]:
             f"{entry.out}/objects.csv",
             figures(
                 entry,
-                overlay="objects on the images",
-                composition="share of each class in each image",
                 convergence="convergence",
+                **(
+                    {
+                        "overlay": "objects on the images",
+                        "shares": "share of each class in each image",
+                    }
+                    if entry.images != [entry.files["input"]]
+                    else {"sheet": "objects on the image"}
+                ),
             ),
             shown(entry, f"{entry.out}/images.tsv", "images"),
             fit=f"{entry.out}/fit.json",
