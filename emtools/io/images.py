@@ -282,7 +282,8 @@ def read_png(path: Path) -> Stored:
             require_size(path, (picture.height, picture.width, bands))
             values = np.asarray(picture.convert("RGB") if picture.mode == "P" else picture)
     except PIL.Image.DecompressionBombError as error:
-        raise InputError(str(path), "far too large", f"at most {LARGEST:,} values", "crop it") from error
+        most = f"at most {2 * (PIL.Image.MAX_IMAGE_PIXELS or 0):,} pixels of PNG"
+        raise InputError(str(path), "far too large", most, "crop it, or save it as TIFF") from error
     except InputError:
         raise
     except (*DAMAGE, SyntaxError) as error:

@@ -96,7 +96,7 @@ def hostile_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "nonsense": (b"II*\0" + b"\xff" * 60, "cut off or damaged"),
         "absurd": (struct.pack("<2sHIH", b"II", 42, 8, 2)
                    + struct.pack("<HHII", 256, 4, 1, 2**31 - 1) + struct.pack("<HHII", 257, 4, 1, 2**31 - 1)
-                   + struct.pack("<I", 0), "at most 33,554,432"),
+                   + struct.pack("<I", 0), "at most 1,073,741,824"),
     }  # fmt: skip
     found = {}
     for name, (content, words) in files.items():
