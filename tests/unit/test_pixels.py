@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import ndimage
 
 from emtools.kernels import object_windows
 from emtools.kernels.object_windows import measure_in_windows
@@ -91,25 +90,33 @@ def test_measurements_by_hand() -> None:
 
 
 @pytest.fixture
-def blobs() -> np.ndarray:
-    """Objects that touch, nest, reach the edge and cross every seam."""
-    noise = ndimage.gaussian_filter(np.random.default_rng(3).normal(size=(150, 190)), 3)
-    return np.asarray(noise > np.quantile(noise, 0.5))
+def pairs() -> np.ndarray:
+    """Discs that touch two by two, at the edges and across every seam."""
+    rng, shape = np.random.default_rng(0), (150, 190)
+    found = np.zeros(shape, dtype=bool)
+    for row in range(0, shape[0], 30):
+        for column in range(0, shape[1], 30):
+            middle = np.array([row, column]) + rng.uniform(4, 26, 2)
+            angle, apart = rng.uniform(0, np.pi), rng.uniform(4, 7)
+            for side in (-1, 1):
+                centre = middle + side * apart * np.array([np.sin(angle), np.cos(angle)])
+                found |= disc(shape, (centre[0], centre[1]), rng.uniform(4, 8))
+    return found
 
 
-@pytest.mark.parametrize("side", [17, 40, 64])
-def test_objects_are_the_same_in_windows(blobs: np.ndarray, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("side", [17, 40])
+def test_objects_are_the_same_in_windows(pairs: np.ndarray, side: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(object_windows, "BAND", 1000)
-    whole = separate_objects(blobs, 12, side=1000)
-    assert whole.max() > 60
-    np.testing.assert_array_equal(separate_objects(blobs, 12, side=side), whole)
+    whole = separate_objects(pairs, 12, side=1000)
+    assert whole.max() > 50
+    np.testing.assert_array_equal(separate_objects(pairs, 12, side=side), whole)
 
 
 @pytest.mark.parametrize("side", [17, 64])
-def test_measurements_are_the_same_in_windows(blobs: np.ndarray, side: int) -> None:
-    objects = separate_objects(blobs, 12)
+def test_measurements_are_the_same_in_windows(pairs: np.ndarray, side: int) -> None:
+    objects = separate_objects(pairs, 12)
     rng = np.random.default_rng(4)
-    planes, posterior = rng.integers(0, 60_000, (2, *blobs.shape)).astype(np.uint16), rng.random((3, *blobs.shape))
+    planes, posterior = rng.integers(0, 60_000, (2, *pairs.shape)).astype(np.uint16), rng.random((3, *pairs.shape))
     whole = measure_objects(objects, planes, posterior[-1], (0.5, 0.5))
     parts = measure_in_windows(objects, planes, posterior, (0.5, 0.5), side)
     assert list(parts) == list(whole)
