@@ -14,7 +14,7 @@ from emtools.branches.finish import finish
 from emtools.branches.motif_page import Finding, describe, words_of
 from emtools.branches.options import RunOptions
 from emtools.engine.chunks import SequenceSource
-from emtools.engine.result import Fit
+from emtools.engine.result import ONE_START, Fit
 from emtools.engine.starts import fit
 from emtools.errors import FitError, InputError
 from emtools.io.console import Progress
@@ -138,7 +138,9 @@ def find(
     model, start = settle(source, background, terms, found, options.seed)
     init = [start]
     fitted = fit(model, source, init=init, **options.climbing, checkpoint=options.checkpoint, on_pass=progress)
-    return fitted, found
+    origin = f"Begun from the best of {len(found)} motifs that the search climbed, by the evidence of their sites."
+    told = {name: getattr(fitted, name).replace(ONE_START, origin) for name in ("summary", "verdict")}
+    return replace(fitted, **told), found
 
 
 def p_values_of(words: Sequence[str], fitted: Fit[Any, Any]) -> Any:

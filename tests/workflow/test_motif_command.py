@@ -81,6 +81,8 @@ def test_all_files_are_there_and_the_known_sites_are_found(crp):
     assert all(OWN.fullmatch(name) for name in record["outputs"])
     assert record["status"] == "converged"
     assert len(record["starts"]) == 1
+    assert f"Begun from the best of {len(record['extra']['candidates'])} motifs" in record["verdict"]
+    assert "One start only" not in record["verdict"]
     assert record["extra"]["background"].startswith("estimated from them; order chosen for its 1,890 letters")
     assert record["model"]["background_order"] == 0
     assert record["extra"]["significance"]["n_tested"] == 9
