@@ -23,8 +23,11 @@ def field_labels(
 
 
 def field_record(found: Segmented, channels: Sequence[str]) -> dict[str, Any]:
-    """How the intensities were scaled: ``asinh((blurred - background) / scale)``, channel by channel."""
-    return level_record(found.levels, channels)
+    """How the intensities were scaled: ``asinh((blurred - background) / scale)``, channel by channel, and the outlines."""
+    return {
+        name: record | outlines_record(found, c)
+        for c, (name, record) in enumerate(level_record(found.levels, channels).items())
+    }
 
 
 def level_record(levels: Sequence[Levels], channels: Sequence[str]) -> dict[str, Any]:
@@ -40,6 +43,20 @@ def level_record(levels: Sequence[Levels], channels: Sequence[str]) -> dict[str,
             "scale": level.scale,
         }
         for name, level in zip(channels, levels, strict=True)
+    }
+
+
+def outlines_record(found: Segmented, channel: int) -> dict[str, Any]:
+    """The field of the outlines in a channel, on the scale ``asinh(distance / height nearby)``; empty where there is none."""
+    if found.outlines is None:
+        return {}
+    status, params = str(found.outlines.status), found.outlines.params
+    return {
+        "outlines": {
+            "status": status,
+            "means": params.means[:, channel].tolist(),
+            "variance": float(params.variances[channel]),
+        }
     }
 
 
@@ -60,8 +77,8 @@ def field_text(found: Segmented, channels: Sequence[str], n_classes: int, smalle
         f"hidden Markov random field of {n_classes} normal classes with a common variance per channel, coupled along the 4 "
         f"nearest neighbours ({model.coupling:g} nats a pair), was fitted by variational EM (mean field, checkerboard "
         f"sweeps) with a smooth illumination of degree 2 within it, which ranges over {lit}; the start is K-means, and "
-        "nothing is drawn at random. "
-        f"Its probabilities were averaged over {found.jitter:.1f} pixels, an eighth of the radius of the typical object, since "
+        f"nothing is drawn at random. {outlines_text(found)}"
+        f"Its probabilities were averaged over {found.jitter:.1f} pixels, a twelfth of the radius of the typical object, since "
         "outlines are not known better. "
         f"The pixels of the {brightest} form the objects: holes up to {smallest} pixels filled, touching objects separated "
         f"by a watershed on the distance to the background, pieces below {smallest} pixels removed. Standard errors and the "
@@ -70,8 +87,19 @@ def field_text(found: Segmented, channels: Sequence[str], n_classes: int, smalle
     )
 
 
+def outlines_text(found: Segmented) -> str:
+    """What the methods section says of the second field; nothing where there is none."""
+    if found.outlines is None:
+        return ""
+    return (
+        "Outlines are those of the same field fitted again to asinh(d / h), where h is the height of the objects nearby (the contraharmonic mean of the "
+        "distances of their pixels under Gaussian weights of half the radius of the typical object), so that the border of an "
+        "object lies at about half its own height. "
+    )
+
+
 def disagreement(found: Segmented) -> float:
-    """Per cent of the pixels on which the field differs from what each pixel alone would say."""
+    """Per cent of the pixels on which the answer differs from what each pixel alone would say under the illumination."""
     model, params = found.fit.model, found.fit.params
     alone = model.log_density(params, Plane(found.values)).argmax(axis=0)
     return 100.0 * float((alone != found.posterior.argmax(axis=0)).mean())
@@ -81,4 +109,4 @@ def field_note(found: Segmented) -> str:
     """What the neighbours changed, for the page."""
     share = disagreement(found)
     unsure = 100.0 * float(np.mean(found.posterior.max(axis=0) < 0.9))
-    return f"The neighbours turn {share:.2g} % of the pixels; {unsure:.2g} % stay unsure (largest posterior below 0.9)."
+    return f"Neighbours and heights turn {share:.2g} % of the pixels; {unsure:.2g} % stay unsure (largest posterior below 0.9)."

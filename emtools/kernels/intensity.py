@@ -30,6 +30,7 @@ HIGHEST = 3.0  # scaled intensity at which it ends: what is brighter tells no mo
 SIDE = 96  # pixels on the shorter side of the image on which the background is fitted
 BINS = 256
 ROUNDS = 15
+FAR = 1e-3  # weight of the typical height in that of the objects around a pixel
 ABOVE = 2.0  # spreads above the background from which a pixel is something else
 
 
@@ -230,6 +231,12 @@ def levels_of(plane: npt.NDArray[Any]) -> Levels:
     return Levels(noise, contrast, blur, background, spread, first, typical, max(EVEN * spread, typical / TYPICAL))
 
 
+def distances_of(plane: npt.NDArray[Any], levels: Levels) -> Floats:
+    """Blurred intensity above the background, shape (R, C)."""
+    blurred = ndimage.gaussian_filter(plane.astype(np.float64), levels.blur, mode="reflect")
+    return np.asarray(blurred - surface(levels.background, plane.shape))
+
+
 def stabilise(plane: npt.NDArray[Any], levels: Levels) -> Floats:
     """Blurred intensity above the background, on a scale that is straight near it and logarithmic far above.
 
@@ -253,9 +260,34 @@ def stabilise(plane: npt.NDArray[Any], levels: Levels) -> Floats:
     Huber et al. (2002), Bioinformatics 18, S96-S104, doi:10.1093/bioinformatics/18.suppl_1.S96, eq. 6 (the arsinh as
     stabiliser where noise is partly additive, partly proportional).
     """
-    blurred = ndimage.gaussian_filter(plane.astype(np.float64), levels.blur, mode="reflect")
-    distances = blurred - surface(levels.background, plane.shape)
-    return np.asarray(np.minimum(np.arcsinh(distances / levels.scale), HIGHEST))
+    return np.asarray(np.minimum(np.arcsinh(distances_of(plane, levels) / levels.scale), HIGHEST))
+
+
+def local_heights(distances: Floats, shares: npt.NDArray[np.floating[Any]], sigma: float, levels: Levels) -> Floats:
+    """How far above the background the objects around each pixel lie: a mean over their pixels, the near ones first.
+
+    Pixels weigh by their own distance as well (a contraharmonic mean), so that it hardly matters how much of the border,
+    which is dark, the shares take in.
+
+    Parameters
+    ----------
+    distances : ndarray, shape (R, C)
+        Blurred intensity above the background.
+    shares : ndarray, shape (R, C)
+        Probability of each pixel to be of an object; a pixel that is likelier of none does not count.
+    sigma : float
+        Of the Gaussian weights of the mean, in pixels.
+    levels : Levels
+        Of the plane: the typical height, which holds where no object is near, and the scale of the start, which is the least.
+
+    Returns
+    -------
+    ndarray, shape (R, C)
+    """
+    weights = np.where(shares > 0.5, shares * np.maximum(distances, 0.0), 0.0)
+    near = ndimage.gaussian_filter(weights, sigma, mode="reflect") + FAR * levels.typical
+    sums = ndimage.gaussian_filter(weights * distances, sigma, mode="reflect") + FAR * levels.typical**2
+    return np.maximum(sums / near, levels.first)
 
 
 def rescaled(values: Floats, levels: Levels) -> Floats:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, gaussian_filter
 
 from emtools.kernels.intensity import (
     EVEN,
     background_of,
     levels_of,
+    local_heights,
     noise_level,
     rounding_of,
     separated_means,
@@ -82,6 +85,30 @@ def test_dim_objects_are_found_beside_bright_ones(bright: float) -> None:
     image[10:21, 10:21] += 12.0 * bright
     found = segment_planes(image[None], certificate=False).posterior[1] > 0.5
     assert 2.0 * (found & discs()).sum() / (found.sum() + discs().sum()) > 0.85
+
+
+def test_heights_are_those_of_the_objects_nearby() -> None:
+    image = np.where(discs(), 8.0, 0.0)
+    image[:, 90:] *= 0.25
+    levels = replace(levels_of(image), first=0.5, typical=5.0)
+    wide = ((0, 0), (0, 200))
+    found = local_heights(np.pad(image, wide), np.pad(discs(), wide).astype(float), 3.0, levels)
+    assert found[15, 15] == pytest.approx(8.0, rel=2e-2)
+    assert found[15, 105] == pytest.approx(2.0, rel=2e-2)
+    np.testing.assert_allclose(found[:, -50:], 5.0)
+    assert local_heights(image, discs() & (image < 8.0), 3.0, replace(levels, first=4.0))[15, 105] == 4.0
+    np.testing.assert_allclose(local_heights(image, np.full(image.shape, 0.5), 3.0, levels), 5.0)
+
+
+@pytest.mark.parametrize(("blur", "noise"), [(0.7, 0.5), (2.0, 0.5), (2.0, 4.0)])
+def test_borders_do_not_depend_on_the_brightness(blur: float, noise: float) -> None:
+    """Dim discs and others four times as bright, equally large and blurred by the optics, have equal outlines."""
+    heights = np.where(np.arange(120) < 60, 40.0, 160.0)
+    image = gaussian_filter(discs() * heights, blur) + np.random.default_rng(0).normal(20.0, noise, (90, 120))
+    found = segment_planes(np.round(image)[None], certificate=False).posterior[1] > 0.5
+    dim, bright = (found[:, half].sum() / discs()[:, half].sum() for half in (slice(0, 60), slice(60, None)))
+    assert bright / dim == pytest.approx(1.0, abs=0.08)
+    assert 0.98 < dim <= bright < (1.04 if blur < 1.0 else 1.18)
 
 
 def test_nothing_but_the_image_decides() -> None:
