@@ -15,7 +15,7 @@ import numpy as np
 from emtools.branches.finish import finish
 from emtools.branches.options import RunOptions
 from emtools.branches.segment_batch_page import describe, image_table
-from emtools.branches.segment_field import field_labels, level_record
+from emtools.branches.segment_field import field_labels, level_record, outlines_record
 from emtools.branches.segment_image import SEAL, Outcome, kept, key_of, seal, write_segmented
 from emtools.branches.segment_types import RGB
 from emtools.errors import InputError
@@ -299,7 +299,8 @@ def notes_of(batch: Batch, fitted: FittedBatch) -> list[str]:
 
 def record(batch: Batch, fitted: FittedBatch) -> dict[str, Any]:
     """What only this branch has to say in fit.json."""
-    return {
+    outlines = {name: outlines_record(fitted.outlines, c) for c, name in enumerate(batch.channels)}
+    return ({} if fitted.outlines is None else {"scale": outlines}) | {
         "channels": batch.channels,
         "boundaries": {"random field": fitted.fit.model.boundaries(fitted.fit.params)},
         "n_pixels": fitted.n_pixels,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from emtools.branches.segment_field import outlines_text
 from emtools.branches.segment_image import Outcome
 from emtools.branches.segment_page import REFERENCES, counted
 from emtools.kernels.field import grid, illumination
@@ -195,9 +196,9 @@ def methods_text(
         f"brought to the scale asinh(d / scale) ({scales}). A hidden Markov random field of {model.n_components} normal classes "
         f"with a common variance per channel, coupled along the 4 nearest neighbours ({model.coupling:g} nats a pair), was fitted "
         "by variational EM (mean field, checkerboard sweeps) with a smooth illumination of degree 2 within it, which ranges "
-        f"over {lit}; the start is K-means, and nothing is drawn at random.{shared}{sampled} The classes of the pixels are those "
+        f"over {lit}; the start is K-means, and nothing is drawn at random.{shared}{sampled} {outlines_text(fitted.outlines)}The classes of the pixels are those "
         f"after {SWEEPS} sweeps at the fitted parameters, taken square by square with a margin that gives the same bytes as the "
-        f"whole image; probabilities were averaged over {fitted.jitter:.1f} pixels, an eighth of the radius of the typical "
+        f"whole image; probabilities were averaged over {fitted.jitter:.1f} pixels, a twelfth of the radius of the typical "
         f"object, since outlines are not known better. The pixels of the {brightest} form the objects: holes up to {smallest} "
         f"pixels filled, touching objects separated by a watershed on the distance to the background, pieces below {smallest} "
         "pixels removed. Standard errors and the certificate are those of the mixture given the neighbours; they take the "

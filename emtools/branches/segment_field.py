@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from emtools.engine.result import Fit
 from emtools.kernels.intensity import Levels
-from emtools.models.random_field import Plane
+from emtools.models.random_field import FieldParams, Plane
 from emtools.segmenting.field import Segmented
 
 TERMS = ("row", "column", "row²", "row × column", "column²")
@@ -25,7 +26,7 @@ def field_labels(
 def field_record(found: Segmented, channels: Sequence[str]) -> dict[str, Any]:
     """How the intensities were scaled: ``asinh((blurred - background) / scale)``, channel by channel, and the outlines."""
     return {
-        name: record | outlines_record(found, c)
+        name: record | outlines_record(found.outlines, c)
         for c, (name, record) in enumerate(level_record(found.levels, channels).items())
     }
 
@@ -46,11 +47,11 @@ def level_record(levels: Sequence[Levels], channels: Sequence[str]) -> dict[str,
     }
 
 
-def outlines_record(found: Segmented, channel: int) -> dict[str, Any]:
+def outlines_record(outlines: Fit[FieldParams, Any] | None, channel: int) -> dict[str, Any]:
     """The field of the outlines in a channel, on the scale ``asinh(distance / height nearby)``; empty where there is none."""
-    if found.outlines is None:
+    if outlines is None:
         return {}
-    status, params = str(found.outlines.status), found.outlines.params
+    status, params = str(outlines.status), outlines.params
     return {
         "outlines": {
             "status": status,
@@ -77,7 +78,7 @@ def field_text(found: Segmented, channels: Sequence[str], n_classes: int, smalle
         f"hidden Markov random field of {n_classes} normal classes with a common variance per channel, coupled along the 4 "
         f"nearest neighbours ({model.coupling:g} nats a pair), was fitted by variational EM (mean field, checkerboard "
         f"sweeps) with a smooth illumination of degree 2 within it, which ranges over {lit}; the start is K-means, and "
-        f"nothing is drawn at random. {outlines_text(found)}"
+        f"nothing is drawn at random. {outlines_text(found.outlines)}"
         f"Its probabilities were averaged over {found.jitter:.1f} pixels, a twelfth of the radius of the typical object, since "
         "outlines are not known better. "
         f"The pixels of the {brightest} form the objects: holes up to {smallest} pixels filled, touching objects separated "
@@ -87,9 +88,9 @@ def field_text(found: Segmented, channels: Sequence[str], n_classes: int, smalle
     )
 
 
-def outlines_text(found: Segmented) -> str:
+def outlines_text(outlines: Fit[FieldParams, Any] | None) -> str:
     """What the methods section says of the second field; nothing where there is none."""
-    if found.outlines is None:
+    if outlines is None:
         return ""
     return (
         "Outlines are those of the same field fitted again to asinh(d / h), where h is the height of the objects nearby (the contraharmonic mean of the "

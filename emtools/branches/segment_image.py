@@ -151,15 +151,15 @@ def write_segmented(
 
 def key_of(predictor: Predictor, sha: str, told: Sequence[Any]) -> str:
     """What the outputs of an image depend on, as one hash: its bytes, the fit, the options and the version."""
-    model, params = predictor.model, predictor.params
+    model, fits = predictor.model, [predictor.params, *([] if predictor.outlines is None else [predictor.outlines])]
     parts = [
         __version__,
         sha,
         json.dumps(list(told)),
         json.dumps(dict(model.hyperparameters)),
-        repr([value.tolist() for value in (params.means, params.variances, params.bends)]),
+        repr([value.tolist() for params in fits for value in (params.means, params.variances, params.bends)]),
         repr([{**asdict(level), "background": level.background.tolist()} for level in predictor.levels]),
-        repr(predictor.jitter),
+        repr(predictor.radius),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

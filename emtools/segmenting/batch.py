@@ -15,11 +15,11 @@ from emtools.engine.result import Fit
 from emtools.engine.starts import fit
 from emtools.kernels.field import whole
 from emtools.kernels.intensity import Levels
-from emtools.kernels.pixels import CONNECTED
+from emtools.kernels.pixels import CONNECTED, typical_radius
 from emtools.models.random_field import FieldParams, Plane, RandomField, Remembered
-from emtools.segmenting.field import COUPLING, first_params, jitter_of
+from emtools.segmenting.field import COUPLING, SPECK, by_heights, first_params, jitter_of, outlined
 from emtools.segmenting.pooled import Images, pooled_levels
-from emtools.segmenting.predicting import Predictor, scaled
+from emtools.segmenting.predicting import Predictor, apart, scaled
 
 START_PIXELS = 2**21  # on which K-means starts the fit, about
 
@@ -34,8 +34,8 @@ class FittedBatch:
         With the certificate of the mixture given its neighbours; the shares of the pixels are forgotten.
     levels : list of tuple of Levels
         By image, then channel.
-    jitter : float
-        Sigma in pixels of the average of the shares, an eighth of the radius of the typical object, 1 to 8 pixels.
+    radius : float
+        Of the typical object, pixels.
     full : list of int
         Numbers of the images that took the background of the others.
     n_pixels : int
@@ -44,19 +44,28 @@ class FittedBatch:
         Some of what was modelled, for a figure.
     shares : ndarray, shape (K,)
         Mean share of each class.
+    outlines : Fit, optional
+        Of two classes: the field on the scale of the heights of the objects, which says where their borders lie.
     """
 
     fit: Fit[FieldParams, Any]
     levels: list[tuple[Levels, ...]]
-    jitter: float
+    radius: float
     full: list[int]
     n_pixels: int
     values: Floats
     shares: Floats
+    outlines: Fit[FieldParams, Any] | None = None
+
+    @property
+    def jitter(self) -> float:
+        """Sigma in pixels of the average of the shares."""
+        return jitter_of(self.radius)
 
     def predictor(self, image: int) -> Predictor:
         """What gives the classes of the pixels of an image."""
-        return Predictor(self.fit.model, self.fit.params, self.levels[image], self.jitter)
+        outlines = None if self.outlines is None else self.outlines.params
+        return Predictor(self.fit.model, self.fit.params, self.levels[image], self.radius, outlines)
 
 
 def fit_batch(
@@ -65,6 +74,7 @@ def fit_batch(
     """Fit one random field to the images of a batch.
 
     The classes, their variances and the illumination are the same in all images; each has a background of its own.
+    Of two classes, `outlined` then moves the borders; the heights in a part are those of its own objects.
 
     Parameters
     ----------
@@ -90,7 +100,8 @@ def fit_batch(
     planes: list[Plane] = []
     for parts, ours in zip(images, levels, strict=True):
         for part in parts:
-            planes.append(Plane(scaled(part.planes, ours, part.place, part.inner), len(planes), place=part.place))
+            distances = apart(part.planes, ours, part.place, part.inner)
+            planes.append(Plane(scaled(distances, ours), len(planes), place=part.place))
     n_pixels = sum(plane.values[0].size for plane in planes)
     model = RandomField(n_classes, n_channels, COUPLING, order_by=order_by)
     step = max(1, n_pixels // START_PIXELS)
@@ -109,7 +120,21 @@ def fit_batch(
         totals += shares.sum(axis=(1, 2), dtype=np.float64)
         parts, _ = ndimage.label(shares.argmax(axis=0) == n_classes - 1, structure=CONNECTED)
         areas.append(np.bincount(parts.ravel())[1:])
-    fitted = replace(fitted, params=replace(fitted.params, memory=Remembered()))
+    radius, outlines = typical_radius(np.concatenate(areas), SPECK), None
+    if n_classes == 2 and radius > 0.0:
+        del planes
+        values: list[Floats] = []
+        for parts, ours in zip(images, levels, strict=True):
+            for part in parts:
+                shares = whole(memory.shares[len(values)], part.place[1].size)
+                distances = apart(part.planes, ours, part.place, part.inner)
+                values.append(by_heights(distances, shares[1], ours, radius))
+        outlines = forgetful(outlined(values, fitted, **more))
     full = sorted({image for numbers in held for image in numbers})
-    jitter = jitter_of(np.concatenate(areas))
-    return FittedBatch(fitted, levels, jitter, full, n_pixels, some, totals / totals.sum())
+    return FittedBatch(forgetful(fitted), levels, radius, full, n_pixels, some, totals / totals.sum(), outlines)
+
+
+def forgetful(found: Fit[FieldParams, Any]) -> Fit[FieldParams, Any]:
+    """A fit without the shares of the pixels."""
+    nothing = Remembered()
+    return replace(found, params=replace(found.params, memory=nothing), stats=replace(found.stats, memory=nothing))

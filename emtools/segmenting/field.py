@@ -125,61 +125,81 @@ def segment_planes(
         fitted = replace(fitted, certificate=seen)
     shares = whole(fitted.params.memory.shares[0], plane.shape[1])
     parts, _ = ndimage.label(shares.argmax(axis=0) == n_classes - 1, structure=CONNECTED)
-    areas = np.bincount(parts.ravel())[1:]
-    radius = typical_radius(areas, SPECK)
+    radius = typical_radius(np.bincount(parts.ravel())[1:], SPECK)
     outlines = None
     if n_classes == 2 and radius > 0.0:
-        outlines = outlined(planes, levels, fitted, radius, **more)
+        distances = np.stack([distances_of(plane, level) for plane, level in zip(planes, levels, strict=True)])
+        outlines = outlined([by_heights(distances, shares[1], levels, radius)], fitted, **more)
         shares = whole(outlines.params.memory.shares[0], plane.shape[1])
-    jitter = jitter_of(areas)
+    jitter = jitter_of(radius)
     posterior = ndimage.gaussian_filter(shares, (0.0, jitter, jitter), mode="reflect")
     return Segmented(fitted, levels, values, posterior, jitter, outlines)
 
 
-def outlined(
-    planes: npt.NDArray[Any], levels: tuple[Levels, ...], found: Fit[FieldParams, Any], radius: float, **climbing: Any
-) -> Fit[FieldParams, Any]:
-    """The field fitted again where an intensity counts by the height of the objects around it.
+def by_heights(
+    distances: Floats, shares: npt.NDArray[np.floating[Any]], levels: tuple[Levels, ...], radius: float
+) -> Floats:
+    """Distances from the background by the heights of the objects nearby, ``asinh(distance / height)``, at most `HIGHEST`.
 
     In a blurred image the border of an object lies at about half its height, that of a bright one far higher than
     that of a dim one: no level of the whole image finds both.
 
     Parameters
     ----------
-    planes : ndarray, shape (d, R, C)
-        Intensities.
+    distances : ndarray, shape (d, R, C)
+        Blurred intensity above the background.
+    shares : ndarray, shape (R, C)
+        Probability of each pixel to be of an object.
     levels : tuple of Levels
         Of each channel.
-    found : Fit
-        Of two classes, with its shares.
     radius : float
         Of the typical object, pixels.
+
+    Returns
+    -------
+    ndarray, shape (d, R, C)
+    """
+    pairs = zip(distances, levels, strict=True)
+    heights = np.stack([local_heights(plane, shares, NEAR * radius, level) for plane, level in pairs])
+    return np.asarray(np.minimum(np.arcsinh(distances / heights), HIGHEST))
+
+
+def outlined(values: list[Floats], found: Fit[FieldParams, Any], **climbing: Any) -> Fit[FieldParams, Any]:
+    """The field fitted again where an intensity counts by the height of the objects around it.
+
+    Parameters
+    ----------
+    values : list of ndarray, shapes (d, R, C)
+        What `by_heights` gives of each image, or part of one, that `found` was fitted to.
+    found : Fit
+        Of two classes, with its shares.
     **climbing
-        Arguments of `emtools.engine.starts.fit`.
+        Arguments of `emtools.engine.starts.fit`; nothing is written to `checkpoint`, which is that of `found`.
 
     Returns
     -------
     Fit
-        Its values are ``asinh(distance from the background / height)``; it goes on from the shares of `found`.
+        Without an illumination; it goes on from the shares of `found`.
     """
     model: RandomField = replace(found.model, lit=False)
     memory = found.params.memory
-    shares = whole(memory.shares[0], planes.shape[2])
-    values = np.empty(planes.shape)
-    for c, (plane, level) in enumerate(zip(planes, levels, strict=True)):
-        distances = distances_of(plane, level)
-        heights = local_heights(distances, shares[1], NEAR * radius, level)
-        values[c] = np.minimum(np.arcsinh(distances / heights), HIGHEST)
-    weights = shares.reshape(2, -1).astype(np.float64)
-    means = weights @ values.reshape(len(planes), -1).T / weights.sum(axis=1, keepdims=True)
-    spread = values - np.moveaxis(means[shares.argmax(axis=0)], -1, 0)
-    start = replace(model.even(means, np.square(spread).mean(axis=(1, 2))), memory=memory)
-    return fit(model, ListSource([Plane(values)], 1), init=[start], **climbing)
+    weights, sums, squares = np.zeros(2), np.zeros((2, model.n_channels)), np.zeros(model.n_channels)
+    for number, plane in enumerate(values):
+        shares = whole(memory.shares[number], plane.shape[2]).reshape(2, -1).astype(np.float64)
+        weights += shares.sum(axis=1)
+        sums += shares @ plane.reshape(model.n_channels, -1).T
+    means = sums / weights[:, None]
+    for number, plane in enumerate(values):
+        nearest = whole(memory.shares[number], plane.shape[2]).argmax(axis=0)
+        squares += np.square(plane - np.moveaxis(means[nearest], -1, 0)).sum(axis=(1, 2))
+    start = replace(model.even(means, squares / sum(plane[0].size for plane in values)), memory=memory)
+    planes = [Plane(plane, number) for number, plane in enumerate(values)]
+    return fit(model, ListSource(planes, len(planes)), init=[start], **climbing | {"checkpoint": None})
 
 
-def jitter_of(areas: npt.NDArray[np.integer[Any]]) -> float:
-    """Sigma in pixels over which shares are averaged, from the areas of the parts of the brightest class."""
-    return float(np.clip(JITTER * typical_radius(areas, SPECK), LEAST, MOST))
+def jitter_of(radius: float) -> float:
+    """Sigma in pixels over which shares are averaged, from the radius of the typical object."""
+    return float(np.clip(JITTER * radius, LEAST, MOST))
 
 
 def first_params(model: RandomField, values: Floats, levels: tuple[Levels, ...]) -> FieldParams:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,17 +10,24 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from emtools.engine.protocol import Floats
-from emtools.kernels.field import by_colour, grid, sweep, whole
+from emtools.kernels.field import Singles, by_colour, grid, sweep, whole
 from emtools.kernels.intensity import HIGHEST, Levels, surface_at
 from emtools.models.random_field import FieldParams, Plane, RandomField
+from emtools.segmenting.field import NEAR, by_heights, jitter_of
 from emtools.segmenting.sampling import MARGIN, Span, cut_out
 
 SWEEPS = 32  # from the pixels alone; a sweep reaches two pixels further
 WIDTHS = 4.0  # standard deviations at which an average over neighbours ends, as in scipy
 
 
-def scaled(planes: npt.NDArray[Any], levels: tuple[Levels, ...], place: tuple[Floats, Floats], inner: Span) -> Floats:
-    """What `emtools.kernels.intensity.stabilise` gives, for a part.
+def reach_of(sigma: float) -> int:
+    """Pixels that a Gaussian average reaches, or one more: even, as the checkerboard asks."""
+    reach = int(WIDTHS * sigma + 0.5)
+    return reach + reach % 2
+
+
+def apart(planes: npt.NDArray[Any], levels: tuple[Levels, ...], place: tuple[Floats, Floats], inner: Span) -> Floats:
+    """What `emtools.kernels.intensity.distances_of` gives, for a part; shape (d, r, c).
 
     Parameters
     ----------
@@ -33,12 +40,30 @@ def scaled(planes: npt.NDArray[Any], levels: tuple[Levels, ...], place: tuple[Fl
     inner : (slice, slice)
         The part within `planes`.
     """
-    values = []
+    distances = []
     for plane, level in zip(planes, levels, strict=True):
         blurred = ndimage.gaussian_filter(plane.astype(np.float64), level.blur, mode="reflect")[inner]
-        distances = blurred - surface_at(level.background, *place)
-        values.append(np.minimum(np.arcsinh(distances / level.scale), HIGHEST))
-    return np.stack(values)
+        distances.append(blurred - surface_at(level.background, *place))
+    return np.stack(distances)
+
+
+def scaled(distances: Floats, levels: tuple[Levels, ...]) -> Floats:
+    """What `emtools.kernels.intensity.stabilise` gives, from the distances (d, r, c) from the background."""
+    scales = np.array([level.scale for level in levels])
+    return np.asarray(np.minimum(np.arcsinh(distances / scales[:, None, None]), HIGHEST))
+
+
+def settled(model: RandomField, params: FieldParams, plane: Plane) -> Singles:
+    """Shares (K, r, c) after a fixed number of sweeps, from the pixels alone."""
+    density = model.log_density(params, plane)
+    density -= density.max(axis=0)
+    cut = by_colour(density)
+    del density
+    shares, n_columns = np.zeros_like(cut), plane.shape[1]
+    sweep(shares, cut, 0.0, n_columns)
+    for _ in range(SWEEPS):
+        sweep(shares, cut, model.coupling, n_columns)
+    return whole(shares, n_columns)
 
 
 @dataclass(frozen=True)
@@ -56,20 +81,28 @@ class Predictor:
         Without memory.
     levels : tuple of Levels
         Of each channel of this image.
-    jitter : float
-        Sigma in pixels of the average over neighbours.
+    radius : float
+        Of the typical object, pixels.
+    outlines : FieldParams, optional
+        Of two classes: the second fit, on the scale of the heights of the objects nearby; without memory.
     """
 
     model: RandomField
     params: FieldParams
     levels: tuple[Levels, ...]
-    jitter: float
+    radius: float
+    outlines: FieldParams | None = None
+
+    @property
+    def jitter(self) -> float:
+        """Sigma in pixels of the average over neighbours."""
+        return jitter_of(self.radius)
 
     @property
     def reach(self) -> int:
-        """Pixels around a part that have a say in it, beyond the blur; even, as the checkerboard asks."""
-        averaged = int(WIDTHS * self.jitter + 0.5)
-        return 2 * SWEEPS + averaged + averaged % 2
+        """Pixels around a part that have a say in it, beyond the blur; even."""
+        fitted = 2 * SWEEPS + reach_of(self.jitter)
+        return fitted if self.outlines is None else fitted + 2 * SWEEPS + reach_of(NEAR * self.radius)
 
     def posterior(self, planes: npt.NDArray[Any], span: Span) -> npt.NDArray[np.float32]:
         """Probability of each class at each pixel of a part.
@@ -91,15 +124,12 @@ class Predictor:
         rows, columns = grid(*shape)
         place = (rows[wide[0]], columns[wide[1]])
         crop, within = cut_out(planes, wide, MARGIN)
-        values = scaled(crop, self.levels, place, within)
-        density = self.model.log_density(self.params, Plane(values, place=place))
-        density -= density.max(axis=0)
-        cut = by_colour(density)
-        del density
-        shares, n_columns = np.zeros_like(cut), values.shape[2]
-        sweep(shares, cut, 0.0, n_columns)
-        for _ in range(SWEEPS):
-            sweep(shares, cut, self.model.coupling, n_columns)
-        averaged = ndimage.gaussian_filter(whole(shares, n_columns), (0.0, self.jitter, self.jitter), mode="reflect")
+        distances = apart(crop, self.levels, place, within)
+        shares = settled(self.model, self.params, Plane(scaled(distances, self.levels), place=place))
+        if self.outlines is not None:
+            values = by_heights(distances, shares[1], self.levels, self.radius)
+            del distances
+            shares = settled(replace(self.model, lit=False), self.outlines, Plane(values, place=place))
+        averaged = ndimage.gaussian_filter(shares, (0.0, self.jitter, self.jitter), mode="reflect")
         inner = [slice(s.start - w.start, s.stop - w.start) for s, w in zip(span, wide, strict=True)]
         return np.ascontiguousarray(averaged[:, inner[0], inner[1]])

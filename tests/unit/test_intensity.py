@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,6 +110,23 @@ def test_borders_do_not_depend_on_the_brightness(blur: float, noise: float) -> N
     dim, bright = (found[:, half].sum() / discs()[:, half].sum() for half in (slice(0, 60), slice(60, None)))
     assert bright / dim == pytest.approx(1.0, abs=0.08)
     assert 0.98 < dim <= bright < (1.04 if blur < 1.0 else 1.18)
+
+
+def test_an_interrupted_second_fit_starts_anew(tmp_path: Path) -> None:
+    """Its states are not taken for those of the first fit, which the file belongs to."""
+    image = np.random.default_rng(0).poisson(20.0 + 30.0 * discs())[None]
+    alone = segment_planes(image, certificate=False)
+    passes: list[object] = []
+
+    def stopped(*told: object) -> None:
+        passes.append(told)
+        if len(passes) > alone.fit.passes + 2:
+            raise KeyboardInterrupt
+
+    file = tmp_path / "state"
+    with pytest.raises(KeyboardInterrupt):
+        segment_planes(image, certificate=False, checkpoint=file, on_pass=stopped)
+    np.testing.assert_array_equal(segment_planes(image, certificate=False, checkpoint=file).posterior, alone.posterior)
 
 
 def test_nothing_but_the_image_decides() -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import anndata
@@ -14,11 +15,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from scipy.ndimage import gaussian_filter
 
 from emtools.branches import segment_batch, segment_image
 from emtools.cli import main
 from emtools.io import images
 from emtools.io.image_folder import list_images
+from emtools.segmenting import predicting
 from emtools.segmenting.batch import fit_batch
 from emtools.segmenting.field import segment_planes
 from emtools.segmenting.sampling import part_of, sampled_spans, shares_of
@@ -84,6 +87,10 @@ def test_a_label_means_the_same_in_every_image(results: Path) -> None:
     assert table["objects"]["a"] > 3
     means = json.loads((results / "fit.json").read_text())["parameters"]["means"]["value"]
     assert means[0][0] < 0.3 < means[1][0]
+    record = json.loads((results / "fit.json").read_text())["extra"]["scale"]["intensity"]["outlines"]
+    assert record["status"] == "converged"
+    assert record["means"][0] < 0.2 < 0.7 < record["means"][1] < 1.0
+    assert "fitted again to asinh(d / h)" in (results / "report.html").read_text()
 
 
 def test_dim_objects_are_not_bright_ones(tmp_path: Path) -> None:
@@ -168,11 +175,15 @@ def test_only_what_is_whole_is_kept(
 
 
 def test_a_batch_of_one_is_fitted_as_an_image_alone() -> None:
-    planes = NUCLEI[None, :160, :200]
+    planes = np.stack([NUCLEI[:160, :200], NUCLEI[:160, :200].T[:160].repeat(2, axis=1)[:, :200]])
     alone = segment_planes(planes, certificate=False)
     batch = fit_batch([[part_of(planes, (slice(0, 160), slice(0, 200)))]], 2, certificate=False)
-    np.testing.assert_array_equal(batch.fit.params.means, alone.fit.params.means)
-    np.testing.assert_array_equal(batch.fit.params.bends, alone.fit.params.bends)
+    assert alone.outlines is not None
+    assert batch.outlines is not None
+    for one, other in ((batch.fit.params, alone.fit.params), (batch.outlines.params, alone.outlines.params)):
+        np.testing.assert_array_equal(one.means, other.means)
+        np.testing.assert_array_equal(one.variances, other.variances)
+        np.testing.assert_array_equal(one.bends, other.bends)
     assert batch.jitter == alone.jitter
     posterior = batch.predictor(0).posterior(planes, (slice(0, 160), slice(0, 200)))
     assert (posterior.argmax(axis=0) == alone.posterior.argmax(axis=0)).mean() > 0.999
@@ -188,6 +199,43 @@ def test_parts_have_the_bytes_of_the_whole(side: int) -> None:
     for span in segment_image.parts_of((200, 230), side):
         found[:, span[0], span[1]] = predictor.posterior(planes, span)
     np.testing.assert_array_equal(found, expected)
+
+
+def spotted(heights: np.ndarray) -> np.ndarray:
+    """Blurred discs of radius 8, one every 24 pixels, of these heights over a background of 20 with noise."""
+    y, x = (np.arange(24 * n) % 24 - 12 for n in heights.shape)
+    clean = np.kron(heights, np.ones((24, 24))) * (y[:, None] ** 2 + x**2 < 64)
+    image = gaussian_filter(clean, 2.0) + np.random.default_rng(0).normal(20.0, 0.5, clean.shape)
+    return np.asarray(np.round(image))
+
+
+def test_parts_see_the_heights_around_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With few sweeps, so that none of the terms of the margin can be spared, and heights that change from object to object."""
+    monkeypatch.setattr(predicting, "SWEEPS", 2)
+    planes = spotted(np.random.default_rng(1).choice([40.0, 160.0, 640.0], (8, 10)))[None]
+    whole = (slice(0, 192), slice(0, 240))
+    predictor = fit_batch([[part_of(planes, whole)]], 2, certificate=False).predictor(0)
+    assert predictor.outlines is not None
+    expected, found = predictor.posterior(planes, whole), np.zeros((2, 192, 240), dtype=np.float32)
+    for span in segment_image.parts_of((192, 240), 26):
+        found[:, span[0], span[1]] = predictor.posterior(planes, span)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_outlines_of_a_batch_hardly_depend_on_the_brightness() -> None:
+    """Discs of an image are about as large as those of another, a quarter as bright; the first fit draws them far larger."""
+    images = [spotted(np.full((6, 6), height))[None] for height in (40.0, 160.0)]
+    whole, true = (slice(0, 144), slice(0, 144)), 36 * 193
+    squares = [(slice(r, r + 72), slice(c, c + 72)) for r in (0, 72) for c in (0, 72)]
+    for spans in ([whole], squares):
+        batch = fit_batch([[part_of(planes, span) for span in spans] for planes in images], 2, certificate=False)
+        areas = [
+            [(fits.predictor(i).posterior(planes, whole)[1] > 0.5).sum() / true for i, planes in enumerate(images)]
+            for fits in (batch, replace(batch, outlines=None))
+        ]
+        assert 0.95 < areas[0][0] < areas[0][1] < 1.2
+        assert areas[0][1] / areas[0][0] < 1.15
+        assert areas[1][1] / areas[1][0] > 1.5
 
 
 def test_a_large_image_is_fitted_on_squares_and_predicted_part_by_part(
