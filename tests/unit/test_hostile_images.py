@@ -71,7 +71,7 @@ REFUSED: dict[str, tuple[str, Callable[[Path], None], tuple[str, ...]]] = {
     "text named .tif": ("a.tif", lambda p: p.write_text("no image\n" * 50) and None, ("not an image", "TIFF")),
     "a page named .png": ("a.png", lambda p: p.write_text("<html></html>") and None, ("not an image",)),
     "empty": ("a.tif", lambda p: p.write_bytes(b"") and None, ("the file is empty",)),
-    "a folder": ("a.tif", lambda p: p.mkdir(), ("is a folder",)),
+    "a folder": ("a.tif", lambda p: p.mkdir(), ("holds no image", "check the folder")),
     "absent": ("a.tif", lambda p: None, ("no such file", "check the path")),
 }  # fmt: skip
 
