@@ -130,6 +130,7 @@ def test_what_a_killed_fit_left_half_written_is_cleared_away(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["below"]
 
 
+@pytest.mark.slow
 def test_starts_in_threads_write_their_own_states(tmp_path, eager, monkeypatch):
     """A state that another thread changes while it is written would be torn; copies taken on the way show it."""
     taken = []
