@@ -106,9 +106,9 @@ def facts_of(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def climb_of(record: Mapping[str, Any]) -> str:
-    """Nats below the top at each pass as a row of bars on a log axis; empty where there is no climb."""
+    """Nats below the top at each pass as a row of bars on a log axis; empty where there is no climb, or it began at the top."""
     below = [height for _, height in curve(record)]
-    if len(below) < 2:
+    if len(below) < 2 or min(below) == max(below):
         return ""
     logs = [math.log10(height) for height in below]
     n = min(CURVE_WIDTH, len(logs))

@@ -97,6 +97,7 @@ def test_the_climb_falls_from_left_to_right():
     assert bars[-1] == 0
     assert bars == sorted(bars, reverse=True)
     assert climb_of(record | {"trace": record["trace"][-1:]}) == ""
+    assert climb_of(record | {"trace": record["trace"][-1:] * 5}) == ""
 
 
 def test_what_is_no_fit_is_refused_in_one_line(tmp_path, capsys):
