@@ -9,7 +9,7 @@ import pandas as pd
 
 from emtools.branches.segment_field import outlines_text
 from emtools.branches.segment_image import Outcome
-from emtools.branches.segment_page import REFERENCES, counted
+from emtools.branches.segment_page import IMAGE_FILES, REFERENCES, counted
 from emtools.kernels.field import grid, illumination
 from emtools.plots.segment import class_name
 from emtools.plots.style import Picture
@@ -17,16 +17,7 @@ from emtools.report.page import Page, Table
 from emtools.segmenting.batch import FittedBatch
 from emtools.segmenting.predicting import SWEEPS
 
-FILES = {
-    "labels.ome.tif": "class of each pixel, 1 the darkest",
-    "posteriors.ome.tif": "posterior probability of each class, one channel a class",
-    "instances.ome.tif": "number of the object of each pixel, 0 none",
-    "objects.csv": "shape, place, intensity and mean posterior of each object",
-    "objects.h5ad": "the same as AnnData, centroids (x, y) in obsm['spatial']",
-    "segmentation.ome.zarr": "posteriors as OME-Zarr 0.4, with labels/classes and labels/objects",
-    "objects.geojson": "outlines and measurements of the objects, for QuPath",
-    "overlay.png": "objects over the image, on the grey scale of the batch",
-}
+FILES = IMAGE_FILES | {"overlay.png": "objects over the image, on the grey scale of the batch"}
 
 
 def image_table(told: Sequence[Outcome]) -> pd.DataFrame:

@@ -22,6 +22,15 @@ DARKEST = 1.0  # per cent of the pixels
 UNSURE = 0.1
 APART = 20.0  # per cent of the pixels
 
+IMAGE_FILES = {
+    "labels.ome.tif": "class of each pixel, 1 the darkest",
+    "posteriors.ome.tif": "posterior probability of each class, one channel a class",
+    "instances.ome.tif": "number of the object of each pixel, 0 none",
+    "objects.csv": "shape, place, intensity and mean posterior of each object",
+    "objects.h5ad": "the same as AnnData, centroids (x, y) in obsm['spatial']",
+    "segmentation.ome.zarr": "posteriors as OME-Zarr 0.4, with labels/classes and labels/objects",
+    "objects.geojson": "outlines and measurements of the objects, for QuPath",
+}
 REFERENCES = (
     "Dempster, Laird & Rubin (1977) J. R. Stat. Soc. B 39:1, doi:10.1111/j.2517-6161.1977.tb01600.x (EM).",
     "Celeux & Govaert (1992) Comput. Stat. Data Anal. 14:315, doi:10.1016/0167-9473(92)90042-E (K-means as hard EM).",
@@ -187,16 +196,8 @@ def describe(
         tables=tables,
         methods=methods_text(options, pixels, best),
         references=REFERENCES,
-        files={
-            "labels.ome.tif": "class of each pixel, 1 the darkest",
-            "posteriors.ome.tif": "posterior probability of each class, one channel a class",
-            "instances.ome.tif": "number of the object of each pixel, 0 none",
-            "objects.csv": "shape, place, intensity and mean posterior of each object",
-            "objects.h5ad": "the same as AnnData, centroids (x, y) in obsm['spatial']",
-            "segmentation.ome.zarr": "posteriors as OME-Zarr 0.4, with labels/classes and labels/objects",
-            "objects.geojson": "outlines and measurements of the objects, for QuPath",
-            "fit.json": "parameters, boundaries (A, b, c) and (w, b), trace, versions",
-        }
+        files=IMAGE_FILES
+        | {"fit.json": "parameters, boundaries (A, b, c) and (w, b), trace, versions"}
         | ({"accuracy.tsv": "agreement with the annotation"} if accuracy is not None else {}),
     )
 
