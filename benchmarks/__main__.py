@@ -1,179 +1,78 @@
-"""Run all comparisons and write the table: ``python -m benchmarks``.
+"""Run the studies of speed and write all ratios into one table: ``python -m benchmarks`` (``make bench``).
 
-Each comparison alternates the two sides and takes the median CPU seconds of one thread, so that a busy machine
-slows both. The log-likelihood of both answers is computed by one function. Only ratios are to be quoted.
+Each study alternates ours and its peer in one run, on the same data, from the same start, on one thread, and stores its own
+table; `benchmarks.demands` says which figure of it is asked for, and results.tsv holds them all, the quality of the answers beside. A peer
+that is not installed is left out, and said. ``--quick`` runs the small rows only; ``--collect`` none.
 """
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
 import os
-import warnings
-from collections.abc import Callable
+import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from time import process_time
+from time import monotonic
 
-import numpy as np
-import pandas as pd
-import sklearn
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.experimental import enable_iterative_imputer  # noqa: F401
-from sklearn.impute import IterativeImputer
-from sklearn.mixture import GaussianMixture as PeerMixture
-
-from emtools.engine.chunks import ArraySource, total_stats
-from emtools.engine.loop import climb
-from emtools.kernels.readings import Readings
-from emtools.models.mixture import GaussianMixture, MixtureParams, kmeans
-from emtools.models.normal import MultivariateNormal, NormalParams, PatternSource
-
-ROUNDS = 5
-TABLE = Path(__file__).with_name("results.tsv")
+from benchmarks.demands import RESULTS, collect
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """One row of the table: two callables that return the log-likelihood or other quality of their answer."""
+class Study:
+    """A module of this package with its arguments; `needs` is a program or a module of a peer."""
 
-    task: str
-    peer: str
-    ours: Callable[[], float]
-    theirs: Callable[[], float]
-    quality: str
-
-
-def cpu_seconds(run: Callable[[], float]) -> tuple[float, float]:
-    """CPU seconds and quality of one run."""
-    began = process_time()
-    quality = run()
-    return process_time() - began, quality
+    module: str
+    arguments: tuple[str, ...] = ()
+    needs: str = ""
+    quick: bool = False
 
 
-def blobs(n: int, d: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Overlapping Gaussian groups and one row of each as a start."""
-    rng = np.random.default_rng(1)
-    centres = rng.normal(scale=2.0, size=(k, d))
-    return centres[rng.integers(k, size=n)] + rng.normal(size=(n, d)), centres + rng.normal(scale=0.5, size=(k, d))
+STUDIES = (
+    Study("kmeans_speed", quick=True),
+    Study("field_speed", quick=True),
+    Study("machine_limits"),
+    Study("command_times"),
+    Study("mixture_speed", quick=False),
+    Study("mixture_threads"),
+    Study("mixture_fits", needs="Rscript"),
+    Study("segment_speed"),
+    Study("hmm_speed", ("--library", os.environ.get("PEERS", "")), needs="hmmlearn"),
+    Study("motif_speed", ("--largest", "50000")),
+    Study("impute_speed", ("--walls",)),
+    Study("impute_speed", ("--limit", "60", *(("--library", os.environ["R_LIBS"]) if "R_LIBS" in os.environ else ())), needs="Rscript"),
+)  # fmt: skip
 
 
-def compare_mixture(n: int, d: int, k: int, family: str, passes: int) -> Comparison:
-    values, means = blobs(n, d, k)
-    model, source = GaussianMixture(k, d, family), ArraySource(values)
-    variance = float(values.var())
-    start = MixtureParams(np.full(k, 1 / k), means, model.as_family(variance * np.eye(d)))
-    precisions = {"full": np.repeat(np.eye(d)[None] / variance, k, axis=0), "diagonal": np.full((k, d), 1 / variance)}
-
-    def loglik(params: MixtureParams) -> float:
-        return total_stats(model, source, params).loglik
-
-    def ours() -> float:
-        params = start
-        for _ in range(passes):
-            params = model.m_step(total_stats(model, source, params), params)
-        return loglik(params)
-
-    def theirs() -> float:
-        peer = PeerMixture(
-            k,
-            covariance_type={"full": "full", "diagonal": "diag"}[family],
-            reg_covar=0.0,
-            tol=0.0,
-            max_iter=passes,
-            weights_init=start.weights,
-            means_init=means,
-            precisions_init=precisions[family],
-        ).fit(values)
-        return loglik(MixtureParams(peer.weights_, peer.means_, peer.covariances_))
-
-    peer = f"scikit-learn {sklearn.__version__} GaussianMixture"
-    return Comparison(f"mixture {family} {n} x {d}, K={k}, {passes} passes", peer, ours, theirs, "loglik, nats")
-
-
-def compare_kmeans(n: int, d: int, k: int) -> Comparison:
-    values, means = blobs(n, d, k)
-    model, source = kmeans(k, d), ArraySource(values)
-    start = MixtureParams(np.full(k, 1 / k), means, np.ones(k))
-
-    def ours() -> float:
-        centres = climb(model, source, start, assign="hard", tol=1e-6).params.means
-        return inertia(values, centres)
-
-    def theirs() -> float:
-        peer = KMeans(k, init=means, n_init=1, tol=0.0, algorithm="lloyd", max_iter=2000).fit(values)
-        return inertia(values, peer.cluster_centers_)
-
-    return Comparison(
-        f"K-means {n} x {d}, K={k}, to the end", f"scikit-learn {sklearn.__version__} KMeans", ours, theirs, "-inertia"
-    )
-
-
-def inertia(values: np.ndarray, centres: np.ndarray) -> float:
-    """Minus the sum of squared distances to the nearest centre."""
-    squared = (values**2).sum(axis=1)[:, None] - 2 * values @ centres.T + (centres**2).sum(axis=1)
-    return -float(squared.min(axis=1).sum())
-
-
-def compare_normal(n: int, d: int) -> Comparison:
-    rng = np.random.default_rng(2)
-    truth = rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) / np.sqrt(d) + 0.5 * rng.normal(size=(n, d))
-    holes = rng.random((n, d)) < 0.2
-    holes[holes.all(axis=1), 0] = False
-    values = np.where(holes, np.nan, truth)
-    scale = truth.std(axis=0)
-
-    def error(filled: np.ndarray) -> float:
-        return -float(np.sqrt((((filled - truth) / scale)[holes] ** 2).mean()))
-
-    def ours() -> float:
-        source, model = PatternSource(values), MultivariateNormal(d)
-        start = NormalParams(np.nanmean(values, axis=0), np.diag(np.nanvar(values, axis=0)))
-        return error(model.conditional(climb(model, source, start).params, Readings(values))[0])
-
-    def theirs() -> float:
-        return error(IterativeImputer(max_iter=50, random_state=0).fit_transform(values))
-
-    peer = f"scikit-learn {sklearn.__version__} IterativeImputer, 50 iterations"
-    return Comparison(f"missing values {n} x {d}, 20 % missing, to convergence", peer, ours, theirs, "-NRMSE")
-
-
-COMPARISONS: tuple[Callable[[], Comparison], ...] = (
-    partial(compare_mixture, 20_000, 20, 10, "full", 20),
-    partial(compare_mixture, 20_000, 20, 10, "diagonal", 20),
-    partial(compare_mixture, 200_000, 2, 3, "full", 20),
-    partial(compare_kmeans, 50_000, 10, 8),
-    partial(compare_normal, 2_000, 20),
-)
+def missing(study: Study) -> bool:
+    """Whether the peer of a study is not here."""
+    if not study.needs or shutil.which(study.needs) or importlib.util.find_spec(study.needs):
+        return False
+    return not any(os.path.isdir(os.path.join(folder, study.needs)) for folder in study.arguments if folder)
 
 
 def main() -> None:
-    """Alternate, take medians, print and write the table."""
-    rows = []
-    warnings.simplefilter("ignore", ConvergenceWarning)
-    for make in COMPARISONS:
-        comparison = make()
-        comparison.ours()
-        ours, theirs = [], []
-        for _ in range(ROUNDS):
-            ours.append(cpu_seconds(comparison.ours))
-            theirs.append(cpu_seconds(comparison.theirs))
-        ratios = [b[0] / a[0] for a, b in zip(ours, theirs, strict=True)]
-        rows.append(
-            {
-                "task": comparison.task,
-                "peer": comparison.peer,
-                "times_faster": round(float(np.median(ratios)), 2),
-                "lowest": round(min(ratios), 2),
-                "highest": round(max(ratios), 2),
-                "quality": comparison.quality,
-                "ours": f"{ours[-1][1]:.10g}",
-                "theirs": f"{theirs[-1][1]:.10g}",
-            }
-        )
-        print(rows[-1], flush=True)
-    pd.DataFrame(rows).to_csv(TABLE, sep="\t", index=False)
-    print(f"Table: {os.path.relpath(TABLE)}")
+    """Run and collect."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="studies of a minute")
+    parser.add_argument("--collect", action="store_true", help="run nothing, write the table from what is stored")
+    chosen = parser.parse_args()
+    failed = []
+    for study in () if chosen.collect else STUDIES:
+        if (chosen.quick and not study.quick) or missing(study):
+            print(f"left out: {study.module}{'' if chosen.quick else f', no {study.needs} here'}", flush=True)
+            continue
+        began = monotonic()
+        done = subprocess.run([sys.executable, "-m", f"benchmarks.{study.module}", *study.arguments])
+        print(f"{study.module}: {monotonic() - began:.0f} s, exit {done.returncode}", flush=True)
+        failed += [study.module] if done.returncode else []
+    table = collect()
+    table.to_csv(RESULTS, sep="\t", index=False)
+    print(table.drop(columns=["quality", "why"]).to_string(index=False))
+    print(f"{(table['met'] == 'yes').sum()} of {len(table)} met. Table: {os.path.relpath(RESULTS)}")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -389,7 +389,7 @@ class Climber(Generic[P, S, C]):
         if not self.smooth:
             near = state.remaining.within(self.tol) and not state.change > self.parameter_tol
             state.near = state.near + 1 if near else 0
-            if state.near >= CONFIRM or (near and state.change == 0.0):
+            if state.near >= CONFIRM or (near and state.change <= ROUNDING):
                 return self.end(state, Status.CONVERGED)
         elif self.worth_a_look(state, rise):
             ended = self.take_a_look(state, rise)
@@ -408,6 +408,10 @@ class Climber(Generic[P, S, C]):
             state.remaining = remaining_gain(state.objectives)
         elif not self.smooth:  # mixing gains by fits and starts, which pairs of passes even out, at no rate of EM's own
             state.remaining = replace(remaining_gain(state.objectives[::-2][::-1]), rate=state.accelerator.rate())
+        if (
+            self.assign == "hard" and state.change <= ROUNDING
+        ):  # no hidden value has changed: the place is its own image
+            state.remaining = Remaining(0.0, 0.0)
         if not self.smooth:
             return math.nan
         point, model = state.point, self.model

@@ -50,6 +50,45 @@ def square_readable(
     out[at : at + STRIP] = (apart**2).sum(axis=0)
 
 
+def product_emitted(
+    typingctx: Any, columns: Any, begin: Any, stride: Any, n: Any, matrix: Any, m0: Any, out: Any, at: Any
+) -> Any:
+    whole = types.intp
+    signature = types.void(columns, whole, whole, whole, matrix, whole, out, whole)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        e = Emit(context, builder, signature, arguments)
+        columns, matrix, out = (e.data(i) for i in (0, 4, 6))
+        begin, stride, n, m0, at = (arguments[i] for i in (1, 2, 3, 5, 7))
+        sums = [[e.sum() for _ in range(0, STRIP, LANES)] for _ in range(GROUP)]
+        starts, places = [m0], [at]
+        for _ in range(GROUP - 1):
+            starts.append(builder.add(starts[-1], n))
+            places.append(builder.add(places[-1], stride))
+        with cg.for_range(builder, n) as loop:
+            source = builder.add(begin, builder.mul(stride, loop.index))
+            rows = [e.load(columns, e.at(source, c)) for c in range(0, STRIP, LANES)]
+            for start, slots in zip(starts, sums, strict=True):
+                entry = e.each(matrix, builder.add(start, loop.index))
+                for slot, row in zip(slots, rows, strict=True):
+                    e.add_product_to(slot, entry, row)
+        for place, slots in zip(places, sums, strict=True):
+            for c, slot in enumerate(slots):
+                e.store(builder.load(slot), out, e.at(place, LANES * c))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def product_readable(
+    columns: Floats, begin: int, stride: int, n: int, matrix: Floats, m0: int, out: Floats, at: int
+) -> None:
+    """Inner products of `STRIP` rows with `GROUP` rows of a matrix that has n columns."""
+    places = begin + stride * np.arange(n)[:, None] + np.arange(STRIP)
+    strips = at + stride * np.arange(GROUP)[:, None] + np.arange(STRIP)
+    out[strips] = matrix[m0 : m0 + GROUP * n].reshape(GROUP, n) @ columns[places]
+
+
 def moments(width: int) -> Any:
     """A function that adds the first and second moments of `width` features, lane by lane."""
 
@@ -187,5 +226,6 @@ def few(width: int) -> Any:
 
 add_moments_of_1, add_moments_of_2, add_moments_of_4 = moments(1), moments(2), moments(GROUP)
 square_strip: Any = square_readable if plain else intrinsic(square_emitted)
+product_strips: Any = product_readable if plain else intrinsic(product_emitted)
 square_pairs: Any = pair_square_readable if plain else intrinsic(pair_square_emitted)
 add_few_of_1, add_few_of_2 = few(1), few(2)

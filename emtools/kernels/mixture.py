@@ -19,6 +19,7 @@ from emtools.kernels.direct import (
     add_moments_of_1,
     add_moments_of_2,
     add_moments_of_4,
+    product_strips,
     square_pairs,
     square_strip,
 )
@@ -42,6 +43,7 @@ BLOCK = 480  # rows; not a power of two, whose features would meet in the same l
 # Weighted share of a row below which it adds nothing to the products of a component: far below rounding, for any number of
 # rows, unless the component itself holds less than 1e-10 rows.
 NEGLIGIBLE = 1e-30
+MASKED = 8  # components up to which a hard pass sums all rows for each, by masks
 FEW = 0.6  # fraction of a block below which the rows that count are picked out
 
 
@@ -188,22 +190,182 @@ def few_moments(
             continue
         share_block(shares, groups, constants, block_weights, outcome, counts)
         for k in range(n_components):
-            at = k * BLOCK
-            j = 0
-            while j + GROUP <= d:
-                m = k * d + j
-                add_moments_of_4(columns, j * BLOCK, BLOCK, centres, m, shares, at, groups, firsts, seconds)
-                j += GROUP
-            if j + 2 <= d:
-                m = k * d + j
-                add_moments_of_2(columns, j * BLOCK, BLOCK, centres, m, shares, at, groups, firsts, seconds)
-                j += 2
-            if j < d:
-                m = k * d + j
-                add_moments_of_1(columns, j * BLOCK, BLOCK, centres, m, shares, at, groups, firsts, seconds)
+            add_independent(columns, centres, k, d, shares, k * BLOCK, groups, firsts, seconds)
     loglik, entropy = outcome[:LANES].sum(), outcome[LANES:].sum()
     first, second = over_lanes(firsts).reshape(n_components, d), over_lanes(seconds).reshape(n_components, d)
     return loglik, entropy, over_lanes(counts), first, second, over_lanes(crosses)
+
+
+def hard_diagonal(values: Floats, weights: Floats, means: Floats, scales: Floats, constants: Floats) -> Moments:
+    """Moments of rows given whole to their best component, the first of equals, with independent features.
+
+    Parameters
+    ----------
+    values, weights, means, scales, constants
+        As in `soft_diagonal`.
+
+    Returns
+    -------
+    loglik : float
+        Classification log-likelihood in nats; NaN where a row holds one.
+    entropy : float
+        0.0.
+    counts : ndarray, shape (K,)
+        Weight of each component.
+    first, second : ndarray, shape (K, d)
+        Sums of the deviations from the mean, and of their squares.
+
+    References
+    ----------
+    Celeux & Govaert (1992), Comput. Stat. Data Anal. 14, 315-332, doi:10.1016/0167-9473(92)90042-E, section 3.
+    """
+    if (scales == scales[0, 0]).all():
+        counts, first, second = nearest_moments(values, weights, means, constants / scales[0, 0] ** 2)
+    else:
+        counts, first, second = best_moments(values, weights, means, scales, constants)
+    held = counts > 0.0
+    loglik = float(counts[held] @ constants[held] - 0.5 * (scales**2 * second).sum())
+    return loglik, 0.0, counts, first, second
+
+
+@njit(cache=True, nogil=True)
+def best_moments(
+    values: Floats, weights: Floats, means: Floats, scales: Floats, constants: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Counts and moments of the hard E-step, with a variance for each component and feature."""
+    n, d = values.shape
+    flat, centres = scales.copy().reshape(-1), means.copy().reshape(-1)
+    columns, squares, block_weights = np.zeros(d * BLOCK), np.zeros(BLOCK), np.zeros(BLOCK)
+    best, winners = np.zeros(BLOCK), np.zeros(BLOCK, dtype=np.int64)
+    sums = empty_sums(means.shape)
+    for begin in range(0, n, BLOCK):
+        used = min(BLOCK, -(-(n - begin) // STRIP) * STRIP)
+        read_block(values, weights, begin, used, columns, block_weights)
+        for k in range(len(means)):
+            for s in range(0, used, STRIP):
+                square_strip(columns, s, BLOCK, d, centres, flat, k * d, squares, s)
+            choose(squares, 0, used, -0.5, constants[k], k, best, winners)
+        add_winners(values, begin, used, columns, block_weights, means, centres, winners, sums)
+    return total_sums(sums, means.shape)
+
+
+@njit(cache=True, nogil=True)
+def nearest_moments(values: Floats, weights: Floats, means: Floats, constants: Floats) -> tuple[Floats, Floats, Floats]:
+    """The same with one variance for all, in whose units the constants are: a row goes where its product with the mean, less
+    half the square of the mean, is largest, both about the middle of the means."""
+    n, d = values.shape
+    n_components = len(means)
+    middle = np.zeros(d)
+    for k in range(n_components):
+        middle += means[k] / n_components
+    padded = np.zeros((-(-n_components // GROUP) * GROUP, d))
+    padded[:n_components] = means - middle
+    heights = constants.copy()
+    for k in range(n_components):
+        heights[k] -= 0.5 * (padded[k] ** 2).sum()
+    centres = padded.reshape(-1)
+    columns, products, block_weights = np.zeros(d * BLOCK), np.zeros(GROUP * BLOCK), np.zeros(BLOCK)
+    best, winners = np.zeros(BLOCK), np.zeros(BLOCK, dtype=np.int64)
+    sums = empty_sums(means.shape)
+    for begin in range(0, n, BLOCK):
+        used = min(BLOCK, -(-(n - begin) // STRIP) * STRIP)
+        read_block(values, weights, begin, used, columns, block_weights)
+        for j in range(d):
+            for t in range(used):
+                columns[j * BLOCK + t] -= middle[j]
+        for k in range(0, n_components, GROUP):
+            for s in range(0, used, STRIP):
+                product_strips(columns, s, BLOCK, d, centres, k * d, products, s)
+            for i in range(k, min(k + GROUP, n_components)):
+                choose(products, (i - k) * BLOCK, used, 1.0, heights[i], i, best, winners)
+        add_winners(values, begin, used, columns, block_weights, means, centres, winners, sums)
+    return total_sums(sums, means.shape)
+
+
+@njit(cache=True, nogil=True)
+def choose(
+    terms: Floats, at: int, used: int, factor: float, height: float, k: int, best: Floats, winners: Places
+) -> None:
+    """Component k takes the rows of a block where it stands higher than the best so far; the first takes all."""
+    if k == 0:
+        for t in range(used):
+            best[t] = height + factor * terms[at + t]
+            winners[t] = 0
+        return
+    for t in range(used):
+        reached = height + factor * terms[at + t]
+        higher = reached > best[t]
+        best[t] = reached if higher else best[t]
+        winners[t] = k if higher else winners[t]
+
+
+@njit(cache=True, nogil=True)
+def empty_sums(shape: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
+    """Running sums of counts, deviations and squares, in `LANES` parts where components are few."""
+    k, d = shape
+    parts = LANES if k <= MASKED else 1
+    return np.zeros(k * parts), np.zeros(k * d * parts), np.zeros(k * d * parts)
+
+
+@njit(cache=True, nogil=True)
+def total_sums(sums: tuple[Floats, Floats, Floats], shape: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
+    """The totals of `empty_sums`."""
+    counts, firsts, seconds = sums
+    if shape[0] <= MASKED:
+        counts, firsts, seconds = over_lanes(counts), over_lanes(firsts), over_lanes(seconds)
+    return counts, firsts.reshape(shape), seconds.reshape(shape)
+
+
+@njit(cache=True, nogil=True)
+def add_winners(
+    values: Floats, begin: int, used: int, columns: Floats, weights: Floats, means: Floats, centres: Floats,
+    winners: Places, sums: tuple[Floats, Floats, Floats],
+) -> None:  # fmt: skip
+    """Add the rows of a block to their components: few of these by masks of all rows, many row by row."""
+    n, d = values.shape
+    n_components = len(means)
+    counts, firsts, seconds = sums
+    if n_components <= MASKED:
+        shares, groups = np.zeros(BLOCK), used // LANES
+        for k in range(n_components):
+            for t in range(used):
+                shares[t] = weights[t] if winners[t] == k else 0.0
+            for t in range(0, used, LANES):
+                for lane in range(LANES):
+                    counts[k * LANES + lane] += shares[t + lane]
+            add_independent(columns, centres, k, d, shares, 0, groups, firsts, seconds)
+        return
+    for t in range(min(used, n - begin)):
+        weight, k = weights[t], winners[t]
+        counts[k] += weight
+        for j in range(d):
+            deviation = values[begin + t, j] - means[k, j]
+            firsts[k * d + j] += weight * deviation
+            seconds[k * d + j] += weight * deviation**2
+
+
+@njit(cache=True, nogil=True)
+def add_independent(
+    columns: Floats,
+    centres: Floats,
+    k: int,
+    d: int,
+    shares: Floats,
+    at: int,
+    groups: int,
+    firsts: Floats,
+    seconds: Floats,
+) -> None:
+    """Add the moments of the features of a component, a few at a time."""
+    j = 0
+    while j + GROUP <= d:
+        add_moments_of_4(columns, j * BLOCK, BLOCK, centres, k * d + j, shares, at, groups, firsts, seconds)
+        j += GROUP
+    if j + 2 <= d:
+        add_moments_of_2(columns, j * BLOCK, BLOCK, centres, k * d + j, shares, at, groups, firsts, seconds)
+        j += 2
+    if j < d:
+        add_moments_of_1(columns, j * BLOCK, BLOCK, centres, k * d + j, shares, at, groups, firsts, seconds)
 
 
 @njit(cache=True, nogil=True)

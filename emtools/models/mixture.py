@@ -20,7 +20,7 @@ from emtools.errors import InputError
 from emtools.kernels import covariance_families as families
 from emtools.kernels import gaussian
 from emtools.kernels.logspace import log_or_minus_infinity, logsumexp_rows, normalise_rows
-from emtools.kernels.mixture import soft_diagonal, soft_moments
+from emtools.kernels.mixture import hard_diagonal, soft_diagonal, soft_moments
 from emtools.kernels.triangular import lower_inverses
 from emtools.models.assignment import EVERY_KIND, shared_rows
 from emtools.models.covariance_prior import CovariancePrior, data_prior
@@ -286,10 +286,9 @@ class GaussianMixture:
         Hard assignment gives each row to its best component, the first of equals; its `loglik` is
         then the classification log-likelihood (Celeux & Govaert 1992, doi:10.1016/0167-9473(92)90042-E).
         """
-        if assign == "soft":
-            stats = self.soft(params, chunk)
-            if stats is not None:
-                return stats
+        stats = self.compiled(params, chunk, assign)
+        if stats is not None:
+            return stats
         log_joint = self.log_joint(params, chunk.values)
         shares, loglik, entropy = shared_rows(log_joint, chunk.weights, assign, chunk.first)
         return self.moments(
@@ -301,12 +300,15 @@ class GaussianMixture:
             n=float(chunk.weights.sum()),
         )
 
-    def soft(self, params: MixtureParams, chunk: Rows) -> MixtureStats | None:
-        """The soft E-step by `emtools.kernels.mixture`; None where a covariance is not positive definite."""
+    def compiled(self, params: MixtureParams, chunk: Rows, assign: Assign) -> MixtureStats | None:
+        """The E-step by `emtools.kernels.mixture`; None where it has none, or a covariance is not positive definite."""
+        whole = self.layout in ("full", "tied")
+        if assign != "soft" and (assign != "hard" or whole):
+            return None
         k, d = params.means.shape
         constants = log_or_minus_infinity(params.weights) - 0.5 * d * gaussian.LOG_2PI
         rows = np.ascontiguousarray(chunk.values), np.ascontiguousarray(chunk.weights), params.means
-        if self.layout in ("full", "tied"):
+        if whole:
             factors = gaussian.cholesky_factors(params.covariances.reshape(-1, d, d))
             if not np.isfinite(factors).all():
                 return None
@@ -316,7 +318,8 @@ class GaussianMixture:
             variances = params.covariances if self.layout == "diagonal" else self.repeat_features(params.covariances)
             if not (variances > 0.0).all():
                 return None
-            results = soft_diagonal(*rows, 1.0 / np.sqrt(variances), constants - 0.5 * np.log(variances).sum(axis=1))
+            by_rows = soft_diagonal if assign == "soft" else hard_diagonal
+            results = by_rows(*rows, 1.0 / np.sqrt(variances), constants - 0.5 * np.log(variances).sum(axis=1))
         loglik, entropy, counts, first, second = results
         if self.layout in ("tied", "spherical"):
             second = second.sum(axis=0 if self.layout == "tied" else 1)

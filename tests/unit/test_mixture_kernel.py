@@ -14,7 +14,8 @@ from emtools.engine.chunks import Rows
 from emtools.kernels import gaussian
 from emtools.kernels.logspace import entropy_rows, normalise_rows
 from emtools.kernels.mixture import BLOCK, FEW, soft_moments
-from emtools.models.mixture import GaussianMixture, MixtureParams
+from emtools.models.assignment import shared_rows
+from emtools.models.mixture import GaussianMixture, MixtureParams, kmeans
 
 
 def draw(n, d, k, seed=0):
@@ -200,3 +201,56 @@ def test_the_readable_versions_give_the_same_without_a_compiler():
     compiled, plain = run_digest()[1], run_digest(NUMBA_DISABLE_JIT="1")[1]
     assert len(compiled) > 300
     np.testing.assert_allclose(plain, compiled, rtol=1e-11, atol=1e-11)
+
+
+def hard_readable(model, values, weights, params):
+    """The hard E-step by a table of densities."""
+    shares, loglik, entropy = shared_rows(model.log_joint(params, values), weights, "hard")
+    weighted = shares * weights[:, None]
+    return model.moments(values, weighted, params.means, n=weights.sum(), loglik=loglik, entropy=entropy)
+
+
+@pytest.mark.parametrize("family", ["diagonal", "spherical", "common"])
+@pytest.mark.parametrize("k", [1, 3, 4, 9])
+@pytest.mark.parametrize(("n", "d"), [(1, 1), (200, 2), (BLOCK, 3), (BLOCK + 1, 4), (3 * BLOCK + 7, 7)])
+def test_rows_go_whole_to_their_best_component(family, k, n, d):
+    values, weights, params = draw(n, d, k, seed=n + d + k)
+    weights[0] = 1.0
+    if family == "common":
+        model, given = kmeans(k, d, variance=0.3), MixtureParams(np.full(k, 1 / k), params.means, np.full(k, 0.3))
+    else:
+        model, given = GaussianMixture(k, d, family), narrowed(params, family)
+    got, expected = model.e_step(given, Rows(values, weights), "hard"), hard_readable(model, values, weights, given)
+    assert got.loglik == pytest.approx(expected.loglik, rel=1e-13)
+    assert (got.n, got.entropy) == (expected.n, 0.0)
+    np.testing.assert_array_equal(got.counts, expected.counts)
+    np.testing.assert_allclose(got.first, expected.first, rtol=0.0, atol=1e-12 * n)
+    np.testing.assert_allclose(got.second, expected.second, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e8])
+def test_the_first_of_equal_components_takes_the_row(offset):
+    means = offset + np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    values = offset + np.array([[0.5, 0.0], [0.2, 0.0], [0.8, 0.0], [0.5, 9.0]])
+    params = MixtureParams(np.full(5, 0.2), means, np.ones(5))
+    stats = kmeans(5, 2).e_step(params, Rows(values, np.ones(4)), "hard")
+    assert stats.counts.tolist() == [3.0, 1.0, 0.0, 0.0, 0.0]
+
+
+def test_a_row_that_is_not_finite_makes_the_hard_likelihood_nan():
+    values, _, params = draw(50, 3, 2)
+    values[7, 1] = np.nan
+    for model, given in (
+        (kmeans(2, 3), narrowed(params, "spherical")),
+        (GaussianMixture(2, 3, "diagonal"), narrowed(params, "diagonal")),
+    ):
+        assert math.isnan(model.e_step(given, Rows(values, np.ones(50)), "hard").loglik)
+
+
+def test_single_numbers_are_assigned_as_their_doubles():
+    values, weights, params = draw(500, 5, 6)
+    model, given = kmeans(6, 5), MixtureParams(np.full(6, 1 / 6), params.means, np.ones(6))
+    single = values.astype(np.float32)
+    got, expected = (model.e_step(given, Rows(x, weights), "hard") for x in (single, single.astype(float)))
+    np.testing.assert_array_equal(got.counts, expected.counts)
+    np.testing.assert_array_equal(got.first, expected.first)
