@@ -12,7 +12,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from emtools.kernels.vectors import LANES, STRIP, Emit, Floats, cg, plain
+from emtools.kernels.vectors import DOUBLE, LANES, STRIP, Emit, Floats, cg, plain
 
 GROUP = 4  # features whose moments are summed at once
 
@@ -50,21 +50,27 @@ def square_readable(
     out[at : at + STRIP] = (apart**2).sum(axis=0)
 
 
-def product_emitted(
-    typingctx: Any, columns: Any, begin: Any, stride: Any, n: Any, matrix: Any, m0: Any, out: Any, at: Any
+def nearest_emitted(
+    typingctx: Any,
+    columns: Any,
+    begin: Any,
+    stride: Any,
+    n: Any,
+    matrix: Any,
+    heights: Any,
+    k: Any,
+    best: Any,
+    winners: Any,
 ) -> Any:
     whole = types.intp
-    signature = types.void(columns, whole, whole, whole, matrix, whole, out, whole)
+    signature = types.void(columns, whole, whole, whole, matrix, heights, whole, best, winners)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         e = Emit(context, builder, signature, arguments)
-        columns, matrix, out = (e.data(i) for i in (0, 4, 6))
-        begin, stride, n, m0, at = (arguments[i] for i in (1, 2, 3, 5, 7))
+        columns, matrix, heights, best, winners = (e.data(i) for i in (0, 4, 5, 7, 8))
+        begin, stride, n, k = (arguments[i] for i in (1, 2, 3, 6))
         sums = [[e.sum() for _ in range(0, STRIP, LANES)] for _ in range(GROUP)]
-        starts, places = [m0], [at]
-        for _ in range(GROUP - 1):
-            starts.append(builder.add(starts[-1], n))
-            places.append(builder.add(places[-1], stride))
+        starts = [builder.mul(builder.add(k, e.whole(i)), n) for i in range(GROUP)]
         with cg.for_range(builder, n) as loop:
             source = builder.add(begin, builder.mul(stride, loop.index))
             rows = [e.load(columns, e.at(source, c)) for c in range(0, STRIP, LANES)]
@@ -72,21 +78,41 @@ def product_emitted(
                 entry = e.each(matrix, builder.add(start, loop.index))
                 for slot, row in zip(slots, rows, strict=True):
                     e.add_product_to(slot, entry, row)
-        for place, slots in zip(places, sums, strict=True):
-            for c, slot in enumerate(slots):
-                e.store(builder.load(slot), out, e.at(place, LANES * c))
+        for c in range(0, STRIP, LANES):
+            place = e.at(begin, c)
+            top, label = e.load(best, place), e.load(winners, place)
+            for i, slots in enumerate(sums):
+                j = builder.add(k, e.whole(i))
+                reached = builder.fadd(e.each(heights, j), builder.load(slots[c // LANES]))
+                higher = builder.fcmp_ordered(">", reached, top)
+                top = builder.select(higher, reached, top)
+                label = builder.select(higher, e.spread(builder.sitofp(j, DOUBLE)), label)
+            e.store(top, best, place)
+            e.store(label, winners, place)
         return context.get_dummy_value()
 
     return signature, generate
 
 
-def product_readable(
-    columns: Floats, begin: int, stride: int, n: int, matrix: Floats, m0: int, out: Floats, at: int
+def nearest_readable(
+    columns: Floats,
+    begin: int,
+    stride: int,
+    n: int,
+    matrix: Floats,
+    heights: Floats,
+    k: int,
+    best: Floats,
+    winners: Floats,
 ) -> None:
-    """Inner products of `STRIP` rows with `GROUP` rows of a matrix that has n columns."""
-    places = begin + stride * np.arange(n)[:, None] + np.arange(STRIP)
-    strips = at + stride * np.arange(GROUP)[:, None] + np.arange(STRIP)
-    out[strips] = matrix[m0 : m0 + GROUP * n].reshape(GROUP, n) @ columns[places]
+    """`GROUP` groups from k on take the `STRIP` rows where height and inner product are above the best so far."""
+    rows = columns[begin + stride * np.arange(n)[:, None] + np.arange(STRIP)]
+    strip = slice(begin, begin + STRIP)
+    for i in range(k, k + GROUP):
+        reached = heights[i] + matrix[i * n : (i + 1) * n] @ rows
+        higher = reached > best[strip]
+        best[strip] = np.where(higher, reached, best[strip])
+        winners[strip] = np.where(higher, float(i), winners[strip])
 
 
 def moments(width: int) -> Any:
@@ -226,6 +252,6 @@ def few(width: int) -> Any:
 
 add_moments_of_1, add_moments_of_2, add_moments_of_4 = moments(1), moments(2), moments(GROUP)
 square_strip: Any = square_readable if plain else intrinsic(square_emitted)
-product_strips: Any = product_readable if plain else intrinsic(product_emitted)
+nearest_strip: Any = nearest_readable if plain else intrinsic(nearest_emitted)
 square_pairs: Any = pair_square_readable if plain else intrinsic(pair_square_emitted)
 add_few_of_1, add_few_of_2 = few(1), few(2)

@@ -19,7 +19,7 @@ from emtools.kernels.direct import (
     add_moments_of_1,
     add_moments_of_2,
     add_moments_of_4,
-    product_strips,
+    nearest_strip,
     square_pairs,
     square_strip,
 )
@@ -236,7 +236,7 @@ def best_moments(
     n, d = values.shape
     flat, centres = scales.copy().reshape(-1), means.copy().reshape(-1)
     columns, squares, block_weights = np.zeros(d * BLOCK), np.zeros(BLOCK), np.zeros(BLOCK)
-    best, winners = np.zeros(BLOCK), np.zeros(BLOCK, dtype=np.int64)
+    best, winners = np.zeros(BLOCK), np.zeros(BLOCK)
     sums = empty_sums(means.shape)
     for begin in range(0, n, BLOCK):
         used = min(BLOCK, -(-(n - begin) // STRIP) * STRIP)
@@ -244,7 +244,7 @@ def best_moments(
         for k in range(len(means)):
             for s in range(0, used, STRIP):
                 square_strip(columns, s, BLOCK, d, centres, flat, k * d, squares, s)
-            choose(squares, 0, used, -0.5, constants[k], k, best, winners)
+            choose(squares, used, constants[k], k, best, winners)
         add_winners(values, begin, used, columns, block_weights, means, centres, winners, sums)
     return total_sums(sums, means.shape)
 
@@ -260,12 +260,12 @@ def nearest_moments(values: Floats, weights: Floats, means: Floats, constants: F
         middle += means[k] / n_components
     padded = np.zeros((-(-n_components // GROUP) * GROUP, d))
     padded[:n_components] = means - middle
-    heights = constants.copy()
+    heights = np.full(len(padded), -np.inf)
     for k in range(n_components):
-        heights[k] -= 0.5 * (padded[k] ** 2).sum()
+        heights[k] = constants[k] - 0.5 * (padded[k] ** 2).sum()
     centres = padded.reshape(-1)
-    columns, products, block_weights = np.zeros(d * BLOCK), np.zeros(GROUP * BLOCK), np.zeros(BLOCK)
-    best, winners = np.zeros(BLOCK), np.zeros(BLOCK, dtype=np.int64)
+    columns, block_weights = np.zeros(d * BLOCK), np.zeros(BLOCK)
+    best, winners = np.zeros(BLOCK), np.zeros(BLOCK)
     sums = empty_sums(means.shape)
     for begin in range(0, n, BLOCK):
         used = min(BLOCK, -(-(n - begin) // STRIP) * STRIP)
@@ -273,30 +273,22 @@ def nearest_moments(values: Floats, weights: Floats, means: Floats, constants: F
         for j in range(d):
             for t in range(used):
                 columns[j * BLOCK + t] -= middle[j]
-        for k in range(0, n_components, GROUP):
-            for s in range(0, used, STRIP):
-                product_strips(columns, s, BLOCK, d, centres, k * d, products, s)
-            for i in range(k, min(k + GROUP, n_components)):
-                choose(products, (i - k) * BLOCK, used, 1.0, heights[i], i, best, winners)
+        best[:used], winners[:used] = -np.inf, 0.0
+        for s in range(0, used, STRIP):
+            for k in range(0, n_components, GROUP):
+                nearest_strip(columns, s, BLOCK, d, centres, heights, k, best, winners)
         add_winners(values, begin, used, columns, block_weights, means, centres, winners, sums)
     return total_sums(sums, means.shape)
 
 
 @njit(cache=True, nogil=True)
-def choose(
-    terms: Floats, at: int, used: int, factor: float, height: float, k: int, best: Floats, winners: Places
-) -> None:
+def choose(squares: Floats, used: int, height: float, k: int, best: Floats, winners: Floats) -> None:
     """Component k takes the rows of a block where it stands higher than the best so far; the first takes all."""
-    if k == 0:
-        for t in range(used):
-            best[t] = height + factor * terms[at + t]
-            winners[t] = 0
-        return
     for t in range(used):
-        reached = height + factor * terms[at + t]
-        higher = reached > best[t]
-        best[t] = reached if higher else best[t]
-        winners[t] = k if higher else winners[t]
+        reached = height - 0.5 * squares[t]
+        if k == 0 or reached > best[t]:
+            best[t] = reached
+            winners[t] = k
 
 
 @njit(cache=True, nogil=True)
@@ -319,7 +311,7 @@ def total_sums(sums: tuple[Floats, Floats, Floats], shape: tuple[int, int]) -> t
 @njit(cache=True, nogil=True)
 def add_winners(
     values: Floats, begin: int, used: int, columns: Floats, weights: Floats, means: Floats, centres: Floats,
-    winners: Places, sums: tuple[Floats, Floats, Floats],
+    winners: Floats, sums: tuple[Floats, Floats, Floats],
 ) -> None:  # fmt: skip
     """Add the rows of a block to their components: few of these by masks of all rows, many row by row."""
     n, d = values.shape
@@ -328,15 +320,16 @@ def add_winners(
     if n_components <= MASKED:
         shares, groups = np.zeros(BLOCK), used // LANES
         for k in range(n_components):
+            label = float(k)
             for t in range(used):
-                shares[t] = weights[t] if winners[t] == k else 0.0
+                shares[t] = weights[t] if winners[t] == label else 0.0
             for t in range(0, used, LANES):
                 for lane in range(LANES):
                     counts[k * LANES + lane] += shares[t + lane]
             add_independent(columns, centres, k, d, shares, 0, groups, firsts, seconds)
         return
     for t in range(min(used, n - begin)):
-        weight, k = weights[t], winners[t]
+        weight, k = weights[t], int(winners[t])
         counts[k] += weight
         for j in range(d):
             deviation = values[begin + t, j] - means[k, j]
