@@ -9,6 +9,8 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 # Cases of parametrised tests that take minutes, where the others take seconds.
 LONG = (
+    "test_the_number_of_factors_is_found[1]",
+    "test_units_of_columns_do_not_matter[factors]",
     "test_promise[negative_binomial_mixture-errors]",
     "test_no_kept_pass_falls_and_converged_means_it[negative_binomial_mixture]",
     "test_no_kept_pass_falls_and_converged_means_it[censored_normal]",

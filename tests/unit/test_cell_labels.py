@@ -51,6 +51,7 @@ def test_the_pool_leans_on_the_mixture_where_no_plane_parts_types() -> None:
     np.testing.assert_allclose(evidence, pooled, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_pool_leans_on_the_regression_where_types_are_no_normals() -> None:
     rng = np.random.default_rng(3)
     codes = np.repeat([0, 1], 300)

@@ -81,6 +81,7 @@ def test_the_score_is_the_conditional_density_of_hidden_cells():
     assert held_out(MultivariateNormal(3), broken, part) == -np.inf
 
 
+@pytest.mark.slow
 def test_the_best_weight_is_at_the_top_of_its_curve():
     """Compared with the curve on a fine grid, every climb from scratch."""
     comparison = Comparison(Readings(table(15, 6, seed=2)))
@@ -131,6 +132,7 @@ def table_of_factors(n_rows, n_columns):
     return values
 
 
+@pytest.mark.slow
 def test_pairs_worse_than_the_column_mean_are_not_used(monkeypatch):
     values = table_of_factors(30, 12)
     comparison = Comparison(Readings(values))
