@@ -1,0 +1,52 @@
+"""The table of all demands (benchmarks/demands.py): each points at a column that is there, and is judged as it should be."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from benchmarks import demands
+from benchmarks.demands import Demand, agrees, collect, number, told
+
+TABLE = "n\tpeer\tratio\tours, s\n20000\tmclust\t34.4\t0.5\n100000\tmclust\t>9\t2.0\n"
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    (tmp_path / "some.tsv").write_text(TABLE)
+    monkeypatch.setattr(demands, "HERE", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("where", "column", "bound", "most", "met"),
+    [
+        ({"n": 20_000}, "ratio", 30.0, False, "yes"),
+        ({"n": 20_000}, "ratio", 35.0, False, "no"),
+        ({"n": 1e5, "peer": "mclust"}, "ratio", 9.0, False, "yes"),
+        ({"n": 20_000}, "ours, s", 0.5, True, "yes"),
+        ({"n": 100_000}, "ours, s", 1.9, True, "no"),
+    ],
+)
+def test_a_figure_is_held_to_its_bound(stored, where, column, bound, most, met):
+    row = told(Demand("branch", "task", "some", where, column, bound, most=most, why="because"))
+    assert row["met"] == met
+    assert row["why"] == ("" if met == "yes" else "because")
+
+
+def test_what_is_not_stored_is_left_out(stored):
+    assert told(Demand("branch", "task", "other", {}, "ratio", 1.0)) is None
+    assert told(Demand("branch", "task", "some", {"n": 5}, "ratio", 1.0)) is None
+
+
+def test_numbers_agree_by_size_and_words_by_letters():
+    assert agrees("1e5", 100_000)
+    assert not agrees("", 3)
+    assert not agrees("1e-06", "1e-6")
+    assert number(">243.1") == 243.1
+
+
+def test_the_stored_table_is_what_the_studies_say():
+    table = collect()
+    kept = pd.read_csv(demands.RESULTS, sep="\t", dtype=str, keep_default_na=False)
+    pd.testing.assert_frame_equal(table.astype(str), kept)
+    assert set(table["branch"]) == {"impute", "deconvolve", "segment", "hmm", "motif", "all"}
