@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
-import gzip
-import io
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from emtools.branches.finish import finish
+from emtools.branches.hmm_decode import Chain, decode_all, segments_of
+from emtools.branches.hmm_page import (
+    BIC,
+    CODES,
+    REFERENCES,
+    compositions,
+    describe_states,
+    facts,
+    lead,
+    methods,
+    notices,
+    parameter_table,
+    readable,
+    segment_table,
+    state_caption,
+    words,
+)
 from emtools.branches.options import RunOptions
 from emtools.engine.chunks import SequenceSource
 from emtools.engine.starts import fit
 from emtools.errors import InputError
 from emtools.io.console import Progress
-from emtools.io.fasta import ALPHABETS, Record, read_fasta
-from emtools.io.intervals import FULL_SCORE, Interval, write_bed, write_bedgraph
+from emtools.io.fasta import ALPHABETS, Record, partial_sets, read_fasta
+from emtools.io.intervals import write_bed
 from emtools.io.outputs import staged
-from emtools.models.hmm import CategoricalHMM, HMMParams
-from emtools.plots.hmm import Decoded, draw_parameters, draw_track, rgb_of
+from emtools.models.hmm import CategoricalHMM, HMMParams, Topology
+from emtools.models.hmm_known import known
+from emtools.plots.hmm import draw_parameters, draw_track
 from emtools.report.page import PROBABILITY, Page, Table
 
-NEGLIGIBLE = 1e-6  # per cent, shown as 0
-FEWEST_LETTERS = 10  # observed letters a free parameter, below which the page warns
-ROWS_AT_ONCE = 2**16
-REFERENCES = (
-    "Baum, Petrie, Soules & Weiss (1970) Ann. Math. Statist. 41, 164–171, doi:10.1214/aoms/1177697196 (Baum–Welch)",
-    "Rabiner (1989) Proc. IEEE 77, 257–286, doi:10.1109/5.18626 (scaling, several sequences, Viterbi)",
-    "Churchill (1989) Bull. Math. Biol. 51, 79–94, doi:10.1016/S0092-8240(89)80049-7 (hidden Markov models of DNA)",
-)
+Range = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +54,14 @@ class Options(RunOptions):
     ----------
     input : Path
         FASTA file.
-    states : int
-        Number of hidden states.
+    states : tuple of int, optional
+        Fewest and most hidden states; the number is chosen by BIC. None with a ready-made model.
+    order : tuple of int
+        Fewest and most letters that an emission depends on; chosen by BIC.
+    topology : {"free", "left-right", "banded"}
+        Which states may follow.
+    model : str, optional
+        Name of a ready-made model.
     alphabet : {"dna", "rna", "protein"}
         Letters.
     pseudocount : float
@@ -52,7 +69,10 @@ class Options(RunOptions):
     """
 
     input: Path
-    states: int
+    states: Range | None = None
+    order: Range = (0, 0)
+    topology: Topology = "free"
+    model: Literal["cpg", "cpg-8"] | None = None
     alphabet: str = "dna"
     pseudocount: float = 0.0
 
@@ -60,57 +80,55 @@ class Options(RunOptions):
 def run(options: Options) -> int:
     """Fit, decode and write."""
     letters = ALPHABETS[options.alphabet]
-    model = CategoricalHMM(options.states, len(letters), options.pseudocount)
-    records = read_fasta(options.input, options.alphabet)
+    chains = candidates(options)
+    records = read_fasta(options.input, options.alphabet, partial=True)
     source = SequenceSource([record.codes for record in records])
     n_observed = int((source.codes < len(letters)).sum())
-    if n_observed < options.states:
+    most = max(chain.model.n_states for chain in chains)
+    if n_observed < most:
         raise InputError(
             str(options.input),
             f"{n_observed} observed letter{'s' * (n_observed != 1)}",
-            f"at least one for each of {options.states} states",
+            f"at least one for each of {most} states",
             "use fewer --states or more sequence",
         )
+    compared = compare(chains, records, options) if len(chains) > 1 else None
+    chain = chains[0 if compared is None else int(np.argmin(compared["BIC"]))]
     progress = Progress("hmm")
     result = fit(
-        model,
+        chain.model,
         source,
         starts=options.starts,
+        init=chain.init,
         **options.climbing,
         checkpoint=options.checkpoint,
         on_pass=progress,
     )
     progress.close(result.summary)
     params: HMMParams = result.params
-    decoded = [
-        Decoded(r.name, r.codes, model.viterbi(params, r.codes), model.posterior(params, r.codes)) for r in records
-    ]
-    names = [f"S{k + 1}" for k in range(options.states)]
-    segments = [segment for item in decoded for segment in segments_of(item, names)]
-    states = describe_states(params, decoded, segments, names, letters)
-    notes = notices(records, states, letters)
-    for note in notes:
-        print(f"hmm: {note}", file=sys.stderr)
-
     with staged(options.out) as folder:
+        decoded = decode_all(chain, params, records, folder)
+        segments = [segment for item in decoded for segment in segments_of(item, chain.groups)]
+        states = describe_states(chain, params, decoded, segments, letters)
+        notes = notices(records, states, letters)
+        for note in notes:
+            print(f"hmm: {note}", file=sys.stderr)
         write_bed(folder / "segments.bed", segments)
-        write_posteriors(folder / "posteriors.tsv.gz", decoded, names)
-        for k, name in enumerate(names):
-            tracks = ((item.name, item.posterior[:, k]) for item in decoded)
-            write_bedgraph(folder / f"posterior_{name}.bedgraph.gz", tracks, f"P({name})", rgb_of(k))
-        parameter_table(params, names, letters).to_csv(folder / "parameters.tsv", sep="\t", index=False)
-        pictures = [
-            draw_track(decoded, params, names, letters, folder),
-            draw_parameters(params, names, letters, folder),
-        ]
+        parameter_table(chain, params, letters).to_csv(folder / "parameters.tsv", sep="\t", index=False)
+        if compared is not None:
+            compared.to_csv(folder / "models.tsv", sep="\t", index=False)
+        emitted = compositions(chain, params, decoded)
+        answer = lead(chain, records, n_observed, states, len(segments))
         page = Page(
             title=f"Hidden states in {options.input.name}",
-            lead=" ".join(
-                [lead(options, records, n_observed, states, len(segments), model), *(f"Mind: {n}." for n in notes)]
-            ),
-            facts=facts(records, n_observed, states, len(segments), model),
-            pictures=pictures,
+            lead=" ".join([answer, *(f"Mind: {n}." for n in notes)]),
+            facts=facts(chain, records, n_observed, states, len(segments)),
+            pictures=[
+                draw_track(decoded, emitted, chain.groups, letters, folder),
+                draw_parameters(chain.model, params, chain.states, words(letters, chain.model.order + 1), folder),
+            ],
             tables=[
+                *([] if compared is None else [Table("Models compared", COMPARISON, compared)]),
                 Table("States", state_caption(options.alphabet), readable(states)),
                 Table(
                     "Segments",
@@ -119,18 +137,10 @@ def run(options: Options) -> int:
                     segment_table(segments, decoded, letters),
                 ),
             ],
-            methods=methods(options, model),
-            references=REFERENCES,
-            files={
-                "segments.bed": "most probable segments, BED9: the score is 1000 × the mean posterior, colours as here",
-                "posteriors.tsv.gz": "probability of each state at each letter (position 0-based)",
-                f"posterior_{names[0]}.bedgraph.gz": "probability of a state along the records, to three decimals, as a track "
-                "for a genome browser; one file a state",
-                "parameters.tsv": "start, transition and emission probabilities of each state",
-            },
+            methods=methods(options, options.alphabet, chain, compared),
+            references=references(chain, records, compared),
+            files=files(chain, compared),
         )
-        labels = {"start": [names], "transition": [names, names], "emission": [names, list(letters)]}
-        extra = {"n_segments": len(segments), "n_letters_observed": n_observed, "states": states.to_dict("records")}
         return finish(
             folder,
             result,
@@ -138,199 +148,107 @@ def run(options: Options) -> int:
             options,
             branch="hmm",
             inputs=[options.input],
-            labels=labels,
+            labels=(labels := labels_of(chain, letters)),
             units=dict.fromkeys(labels, PROBABILITY),
-            extra=extra,
+            extra={"n_segments": len(segments), "n_letters_observed": n_observed, "states": states.to_dict("records")},
         )
 
 
-def notices(records: Sequence[Record], states: pd.DataFrame, letters: str) -> list[str]:
-    """What of the answer is empty."""
-    counts = sum(np.bincount(record.codes, minlength=len(letters) + 1)[: len(letters)] for record in records)
-    present = np.flatnonzero(counts)
-    notes = []
-    if len(present) == 1 and len(states) > 1:
-        notes.append(f"every observed letter is {letters[present[0]]}, so that nothing tells states apart")
-    for row in states.to_dict("records"):
-        if not row["segments"]:
-            notes.append(
-                f"{row['state']} holds no segment of the most probable path ({row['share of letters, %']:.2g} % of the "
-                "letters by posterior); fewer --states may say as much"
+def candidates(options: Options) -> list[Chain]:
+    """The models that were asked for."""
+    sets = partial_sets(options.alphabet)
+    if options.model is not None:
+        if options.states or options.order != (0, 0) or options.topology != "free" or options.alphabet == "protein":
+            raise InputError(
+                f"--model {options.model}",
+                "--states, --order, --topology or --alphabet protein beside it",
+                "none of them: the model of DNA is ready-made",
             )
-    return notes
+        ready = known(options.model, options.pseudocount, sets)
+        return [
+            Chain(ready.model, ready.states, ready.groups, ready.group_of, (ready.params,), ready.what, ready.reference)
+        ]
+    if options.states is None:
+        raise InputError("emtools hmm", "no number of states", "--states K, --states A-B or --model cpg")
+    chains = []
+    for n_states in range(options.states[0], options.states[1] + 1):
+        names = [f"S{k + 1}" for k in range(n_states)]
+        for order in range(options.order[0], options.order[1] + 1):
+            model = CategoricalHMM(
+                *(n_states, len(ALPHABETS[options.alphabet]), options.pseudocount, order, sets, options.topology)
+            )
+            chains.append(Chain(model, names, names, range(n_states)))
+    return chains
 
 
-def segments_of(item: Decoded, names: Sequence[str]) -> list[Interval]:
-    """Runs of one state along the best path."""
-    ends = [*(np.flatnonzero(np.diff(item.path)) + 1).tolist(), len(item.path)]
-    segments, begin = [], 0
-    for end in ends:
-        state = int(item.path[begin])
-        score = round(FULL_SCORE * float(item.posterior[begin:end, state].mean()))
-        segments.append(Interval(item.name, begin, end, names[state], score, ".", rgb_of(state)))
-        begin = end
-    return segments
+COMPARISON = (
+    "Every model on the same letters: those before which as many as the highest order needs were observed, given the others; codes of "
+    "several letters count as not observed here. BIC is −2 log-likelihood + parameters × log(letters); the lowest is the "
+    "answer, fitted anew to all letters."
+)
 
 
-def gc_percent(codes: np.ndarray, letters: str) -> float:
-    """G + C among observed letters, in percent; NaN where none is observed."""
-    counts = np.bincount(codes, minlength=len(letters) + 1)[: len(letters)]
-    strong = counts[letters.index("C")] + counts[letters.index("G")]
-    return float(100.0 * strong / counts.sum()) if counts.sum() else float("nan")
-
-
-def describe_states(
-    params: HMMParams, decoded: Sequence[Decoded], segments: Sequence[Interval], names: Sequence[str], letters: str
-) -> pd.DataFrame:
-    """One row per state: what it emits, how much of the sequence it holds, how long it stays."""
-    n_total = sum(len(item.path) for item in decoded)
-    expected = sum(item.posterior.sum(axis=0) for item in decoded)
+def compare(chains: Sequence[Chain], records: Sequence[Record], options: Options) -> pd.DataFrame:
+    """Each model's log-likelihood and BIC on the same letters."""
+    most = max(chain.model.order for chain in chains)
     rows = []
-    for k, name in enumerate(names):
-        own = [s for s in segments if s.name == name]
-        held = sum(map(len, own))
-        leave = 1.0 - params.transition[k, k]
-        row = {
-            "state": name,
-            "share of letters, %": 100.0 * float(expected[k]) / n_total,
-            "segments": len(own),
-            "mean segment, letters": held / len(own) if own else float("nan"),
-            "expected stay, letters": 1.0 / leave if leave > 0.0 else float("inf"),
-        }
-        if len(letters) == len("ACGT"):
-            row["GC, %"] = 100.0 * float(
-                params.emission[k, letters.index("C")] + params.emission[k, letters.index("G")]
+    for chain in chains:
+        model = chain.model
+        hidden = [without_first(record.codes, model.n_letters, most - model.order) for record in records]
+        n_scored = sum(scored(codes, model) for codes in hidden)
+        if not n_scored:
+            raise InputError(
+                str(options.input),
+                "no letter to compare models by",
+                f"letters with {most} observed ones before them",
+                "lower --order",
             )
-        else:
-            order = np.argsort(-params.emission[k])[:5]
-            row["commonest letters"] = " ".join(f"{letters[i]} {params.emission[k, i]:.3f}" for i in order)
-        rows.append(row)
+        result = fit(model, SequenceSource(hidden), starts=options.starts, **options.climbing, certificate=False)
+        p = model.n_free_parameters
+        bic = -2.0 * result.loglik + p * math.log(n_scored)
+        rows.append(
+            {"states": model.n_states, "order": model.order, "parameters": p, "letters": n_scored}
+            | {"log-likelihood, nats": result.loglik, "BIC": bic, "converged": result.converged}
+        )
+        print(f"hmm: {model.n_states} states of order {model.order}: BIC {bic:.1f}", file=sys.stderr)
     return pd.DataFrame(rows)
 
 
-def readable(states: pd.DataFrame) -> pd.DataFrame:
-    """The table of states with lengths as whole letters."""
-    shown = states.copy()
-    for column in ("share of letters, %", "GC, %"):
-        if column in shown:
-            shown[column] = shown[column].where(shown[column] > NEGLIGIBLE, 0.0)
-    for column in ("mean segment, letters", "expected stay, letters"):
-        shown[column] = [
-            "never leaves" if np.isinf(v) else "" if np.isnan(v) else f"{v:,.0f}" if v >= 10 else f"{v:.2g}"
-            for v in states[column]
-        ]
-    return shown
+def without_first(codes: np.ndarray, n_letters: int, n: int) -> np.ndarray:
+    """The letters, where the first ``n`` of every run of observed ones, and codes of several letters, are not observed."""
+    kept = np.minimum(codes, n_letters)
+    seen = kept < n_letters
+    since = np.arange(len(kept)) - np.maximum.accumulate(np.where(seen, -1, np.arange(len(kept))))
+    kept[since <= n] = n_letters
+    return kept
 
 
-def segment_table(segments: Sequence[Interval], decoded: Sequence[Decoded], letters: str) -> pd.DataFrame:
-    """Segments as a person reads them."""
-    codes = {item.name: item.codes for item in decoded}
-    table = pd.DataFrame(
-        {
-            "record": [s.record for s in segments],
-            "start": [s.start for s in segments],
-            "end": [s.end for s in segments],
-            "length": [len(s) for s in segments],
-            "state": [s.name for s in segments],
-            "posterior": [f"{s.score / FULL_SCORE:.3f}" for s in segments],
-        }
-    )
-    if len(letters) == len("ACGT"):
-        table["GC, %"] = [f"{gc_percent(codes[s.record][s.start : s.end], letters):.1f}" for s in segments]
-    return table
+def scored(codes: np.ndarray, model: CategoricalHMM) -> int:
+    """Letters whose probability enters the likelihood."""
+    steps = model.steps_of(codes, np.array([0, len(codes)]))
+    return int((steps < model.steps.n_whole).sum())
 
 
-def parameter_table(params: HMMParams, names: Sequence[str], letters: str) -> pd.DataFrame:
-    """All parameters, one row per state."""
-    table = pd.DataFrame({"state": names, "start": params.start})
-    for j, name in enumerate(names):
-        table[f"to_{name}"] = params.transition[:, j]
-    for j, letter in enumerate(letters):
-        table[f"emits_{letter}"] = params.emission[:, j]
-    return table
+def labels_of(chain: Chain, letters: str) -> dict[str, list[list[str]]]:
+    """Names along the axes of each parameter."""
+    names = list(chain.states)
+    before = [words(letters, chain.model.order)] * (chain.model.order > 0)
+    return {"start": [names], "transition": [names, names], "emission": [names, *before, list(letters)]}
 
 
-def write_posteriors(path: Path, decoded: Sequence[Decoded], names: Sequence[str]) -> None:
-    """Gzipped TSV with the same bytes for the same numbers."""
-    with open(path, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as zipped:
-        text = io.TextIOWrapper(zipped, encoding="utf-8", newline="\n")
-        text.write("\t".join(["record", "position", *names]) + "\n")
-        for item in decoded:
-            row = f"{item.name.replace('%', '%%')}\t%d" + "\t%.5f" * len(names) + "\n"
-            for begin in range(0, len(item.posterior), ROWS_AT_ONCE):
-                block = item.posterior[begin : begin + ROWS_AT_ONCE].tolist()
-                text.writelines(row % (begin + i, *shares) for i, shares in enumerate(block))
-        text.flush()
-        text.detach()
+def references(chain: Chain, records: Sequence[Record], compared: pd.DataFrame | None) -> tuple[str, ...]:
+    """Sources of what was done."""
+    codes = [CODES] * any(record.codes.max() > chain.model.n_letters for record in records)
+    return (*REFERENCES, *codes, *([] if compared is None else [BIC]), *([chain.reference] if chain.reference else []))
 
 
-def lead(
-    options: Options,
-    records: Sequence[Record],
-    n_observed: int,
-    states: pd.DataFrame,
-    n_segments: int,
-    model: CategoricalHMM,
-) -> str:
-    """The answer in two sentences."""
-    what = records[0].name if len(records) == 1 else f"{len(records)} records"
-    n_total = sum(len(record.codes) for record in records)
-    text = (
-        f"{options.states} hidden state{'s' * (options.states != 1)} divide {what} ({n_total:,} letters) into "
-        f"{n_segments:,} segment{'s' * (n_segments != 1)}. "
-    )
-    if "GC, %" in states:
-        parts = [
-            f"{row['state']} holds {row['share of letters, %']:.0f} % of the letters at {row['GC, %']:.1f} % GC"
-            for row in states.to_dict("records")
-        ]
-        text += "; ".join(parts) + ". States are numbered by ascending GC."
-    if model.n_free_parameters * FEWEST_LETTERS > n_observed:
-        text += (
-            f" Caution: {model.n_free_parameters} free parameters were fitted to {n_observed} observed letters; "
-            "use fewer states or more sequence."
-        )
-    return text
-
-
-def facts(
-    records: Sequence[Record], n_observed: int, states: pd.DataFrame, n_segments: int, model: CategoricalHMM
-) -> dict[str, str]:
-    """Tiles of the page."""
-    n_total = sum(len(record.codes) for record in records)
-    tiles = {
-        "Records": f"{len(records):,}",
-        "Letters": f"{n_total:,}",
-        "Not observed (N)": f"{n_total - n_observed:,}",
-        "Segments": f"{n_segments:,}",
-        "Free parameters": str(model.n_free_parameters),
+def files(chain: Chain, compared: pd.DataFrame | None) -> dict[str, str]:
+    """What each file holds."""
+    told = {
+        "segments.bed": "most probable segments, BED9: the score is 1000 × the mean posterior, colours as here",
+        "posteriors.tsv.gz": "probability of each state at each letter (position 0-based)",
+        f"posterior_{chain.groups[0]}.bedgraph.gz": "probability of a state along the records, to three decimals, as a track "
+        "for a genome browser; one file a state",
+        "parameters.tsv": "start, transition and emission probabilities of each state",
     }
-    if "GC, %" in states and len(states) <= 6:
-        tiles |= {f"GC of {row['state']}": f"{row['GC, %']:.1f} %" for row in states.to_dict("records")}
-    return tiles
-
-
-def state_caption(alphabet: str) -> str:
-    """What the table of states says."""
-    order = "descending frequency of the first letter" if alphabet == "protein" else "ascending GC"
-    return (
-        f"States by {order}. The share sums posterior probabilities; segments are counted on the most probable path; "
-        "the expected stay is 1 / (1 − probability of staying), which the transition matrix implies. Where it is much "
-        "shorter than the mean segment, the path hides short visits that are too uncertain to be called."
-    )
-
-
-def methods(options: Options, model: CategoricalHMM) -> str:
-    """The paragraph of a methods section."""
-    prior = (
-        f"a Dirichlet prior (pseudo-count {options.pseudocount:g}) on every distribution"
-        if options.pseudocount
-        else "maximum likelihood"
-    )
-    return (
-        f"A hidden Markov model with {options.states} states, each emitting one of {model.n_letters} {options.alphabet} "
-        f"letters, was fitted to all records together by {prior} with the Baum–Welch algorithm (scaled forward–backward) from "
-        f"{options.starts} starts (windows grouped by composition), each until less than {options.tol:g} nats were "
-        "estimated to be left. N and other ambiguity codes were summed out. Segments are the most probable path "
-        "(Viterbi); posteriors are the forward–backward probabilities at the same parameters."
-    )
+    return told if compared is None else {"models.tsv": "log-likelihood and BIC of each model compared", **told}

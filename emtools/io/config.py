@@ -394,6 +394,9 @@ def explain(fault: ValidationError, source: str) -> InputError:
         case "anyOf":
             names = [key for choice in need for key in choice["required"]]
             return InputError(where, f"{' and '.join(names)} are missing", "one of them", f"add {names[0]}")
+        case "pattern" if "]-[" in need or "]+-[" in need:
+            cured = f"write {value} without quotes" if str(value).isdigit() else "change it"
+            return InputError(where, f"{show(value)} is not a range", "a whole number, or two such as 1-4", cured)
         case "pattern" if "auto" in need:
             return InputError(where, f"{show(value)} is not a number of types", "such as 8, 5-15 or auto", "change it")
         case "type":

@@ -19,6 +19,23 @@ Codes = npt.NDArray[np.uint8]
 ALPHABETS = {"dna": "ACGT", "rna": "ACGU", "protein": "ACDEFGHIKLMNPQRSTVWY"}
 AMBIGUOUS = {"dna": "NRYSWKMBDHVX", "rna": "NRYSWKMBDHVX", "protein": "XBZJUO*"}
 UNKNOWN = {"dna": "NX", "rna": "NX", "protein": "X"}
+NUCLEOTIDES = {
+    "R": "AG",
+    "Y": "CT",
+    "S": "CG",
+    "W": "AT",
+    "K": "GT",
+    "M": "AC",
+    "B": "CGT",
+    "D": "AGT",
+    "H": "ACT",
+    "V": "ACG",
+}
+PARTIAL = {
+    "dna": NUCLEOTIDES,
+    "rna": {code: letters.replace("T", "U") for code, letters in NUCLEOTIDES.items()},
+    "protein": {"B": "DN", "Z": "EQ", "J": "IL"},
+}  # IUPAC-IUB (1984), doi:10.1093/nar/13.9.3021; IUPAC-IUB (1983), doi:10.1111/j.1432-1033.1984.tb07877.x
 NOT_A_LETTER = 255
 BLANKS = b" \t\n"
 ENOUGH_TO_TELL = 50
@@ -35,8 +52,8 @@ class Record:
     description : str
         Rest of the header; may be empty.
     codes : ndarray of uint8, shape (n_letters,)
-        Index of each letter in ``ALPHABETS[alphabet]``; the length of the alphabet where the letter
-        was not observed (N, other ambiguity codes).
+        Index of each letter in ``ALPHABETS[alphabet]``; the length of the alphabet where the letter was not observed (N, other
+        ambiguity codes), above it where it is one of the sets in `partial_sets` and these were asked for.
     """
 
     name: str
@@ -44,13 +61,28 @@ class Record:
     codes: Codes
 
 
-def encoding(alphabet: str) -> bytes:
+def encoding(alphabet: str, partial: bool = False) -> bytes:
     """Code of each of the 256 bytes; `NOT_A_LETTER` where it is none."""
     table = bytearray([NOT_A_LETTER] * 256)
     letters = ALPHABETS[alphabet]
-    for code, letter in [*enumerate(letters), *((len(letters), letter) for letter in AMBIGUOUS[alphabet])]:
+    codes = {letter: len(letters) for letter in AMBIGUOUS[alphabet]}
+    if partial:
+        codes |= {letter: len(letters) + 1 + i for i, letter in enumerate(PARTIAL[alphabet])}
+    for letter, code in {**codes, **{letter: i for i, letter in enumerate(letters)}}.items():
         table[ord(letter)] = table[ord(letter.lower())] = code
     return bytes(table)
+
+
+def partial_sets(alphabet: str) -> tuple[tuple[int, ...], ...]:
+    """The letters that each ambiguity code may be, in the order of their codes above that of a letter not observed.
+
+    Examples
+    --------
+    >>> partial_sets("protein")
+    ((2, 11), (3, 13), (7, 9))
+    """
+    letters = ALPHABETS[alphabet]
+    return tuple(tuple(sorted(map(letters.index, group))) for group in PARTIAL[alphabet].values())
 
 
 def decode(codes: Codes, alphabet: str = "dna") -> str:
@@ -88,7 +120,7 @@ def read_bytes(path: Path, kind: str) -> bytes:
     return data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
-def read_fasta(path: Path, alphabet: str = "dna") -> list[Record]:
+def read_fasta(path: Path, alphabet: str = "dna", partial: bool = False) -> list[Record]:
     """Read all records of a FASTA file, plain, gzip or bgzip.
 
     Lower case (soft masking) reads as upper case. N and other ambiguity codes read as not observed.
@@ -99,6 +131,8 @@ def read_fasta(path: Path, alphabet: str = "dna") -> list[Record]:
         File.
     alphabet : {"dna", "rna", "protein"}
         Its letters.
+    partial : bool
+        Whether codes such as R (A or G) have codes of their own, see `partial_sets`.
 
     Returns
     -------
@@ -117,7 +151,7 @@ def read_fasta(path: Path, alphabet: str = "dna") -> list[Record]:
         found = "the file has only blanks" if not text else f"it starts with {preview(text)}"
         raise InputError(str(path), found, "a FASTA file, whose first line starts with '>'", "check the file format")
 
-    table = encoding(alphabet)
+    table = encoding(alphabet, partial)
     records: list[Record] = []
     seen: dict[str, int] = {}
     line = 1 + data[: len(data) - len(text)].count(b"\n")
@@ -173,7 +207,7 @@ def foreign_letter(place: str, letters: bytes, codes: Codes, alphabet: str) -> I
 def check_alphabet(path: Path, records: Sequence[Record], text: bytes, alphabet: str) -> None:
     """Refuse a file whose letters all fit the alphabet but are plainly of another one, or all unknown."""
     n_letters = len(ALPHABETS[alphabet])
-    counts = sum(np.bincount(record.codes, minlength=n_letters + 1) for record in records)
+    counts = sum(np.bincount(record.codes, minlength=NOT_A_LETTER) for record in records)
     n_total, n_observed = int(counts.sum()), int(counts[:n_letters].sum())
     if alphabet == "protein":
         nucleic = sum(int(counts[ALPHABETS["protein"].index(letter)]) for letter in "ACGTN")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 from urllib.parse import quote
 
 import numpy as np
@@ -150,21 +152,13 @@ def write_gff3(path: Path, intervals: Sequence[Interval], notes: Sequence[Mappin
     path.write_text("\n".join([*lines, ""]), encoding="utf-8", newline="\n")
 
 
-def write_bedgraph(
-    path: Path,
-    values: Iterable[tuple[str, npt.NDArray[np.float64]]],
-    title: str,
-    color: tuple[int, int, int],
-    decimals: int = 3,
-) -> None:
-    """Write a gzipped bedGraph track: one line a run of equal rounded values, the same bytes for the same numbers.
+class Track:
+    """A bedGraph track: one line a run of equal rounded values.
 
     Parameters
     ----------
-    path : Path
-        File.
-    values : iterable of (str, ndarray)
-        Each record and its value at each letter, between 0 and 1.
+    text : file
+        Where it is written.
     title : str
         What the track is called; no quotation mark.
     color : tuple of int
@@ -172,16 +166,49 @@ def write_bedgraph(
     decimals : int
         Places that are kept.
     """
+
+    def __init__(self, text: TextIO, title: str, color: tuple[int, int, int], decimals: int = 3) -> None:
+        self.text = text
+        self.decimals = decimals
+        self.open: tuple[str, int, int, float] | None = None  # the last run, which may go on
+        shade = ",".join(str(c) for c in color)
+        self.text.write(f'track type=bedGraph name="{title}" color={shade} viewLimits=0:1 autoScale=off\n')
+
+    def add(self, record: str, begin: int, values: npt.NDArray[np.float64]) -> None:
+        """Values between 0 and 1 of a record, from the letter `begin` on; the pieces of a record follow each other."""
+        rounded = np.round(values, self.decimals)
+        firsts = np.concatenate([[0], np.flatnonzero(np.diff(rounded)) + 1])
+        heights, begins = rounded[firsts].tolist(), (firsts + begin).tolist()
+        ends = [*begins[1:], begin + len(rounded)]
+        if self.open is not None and self.open[::2] == (record, begin) and self.open[3] == heights[0]:
+            begins[0] = self.open[1]
+        else:
+            self.flush()
+        runs = list(zip(begins, ends, heights, strict=True))
+        self.text.writelines(f"{record}\t{first}\t{end}\t{height:g}\n" for first, end, height in runs[:-1])
+        self.open = (record, *runs[-1])
+
+    def flush(self) -> None:
+        """Write the run that is still open."""
+        if self.open is not None:
+            self.text.write("{}\t{}\t{}\t{:g}\n".format(*self.open))
+        self.open = None
+
+
+@contextmanager
+def zipped_text(path: Path) -> Iterator[TextIO]:
+    """A gzipped text file to write, with the same bytes for the same text."""
     with open(path, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as zipped:
         text = io.TextIOWrapper(zipped, encoding="utf-8", newline="\n")
-        shade = ",".join(str(c) for c in color)
-        text.write(f'track type=bedGraph name="{title}" color={shade} viewLimits=0:1 autoScale=off\n')
-        for record, row in values:
-            rounded = np.round(row, decimals)
-            begins = np.concatenate([[0], np.flatnonzero(np.diff(rounded)) + 1])
-            ends = np.append(begins[1:], len(rounded))
-            heights = rounded[begins].tolist()
-            runs = zip(begins.tolist(), ends.tolist(), heights, strict=True)
-            text.writelines(f"{record}\t{begin}\t{end}\t{height:g}\n" for begin, end, height in runs)
+        yield text
         text.flush()
         text.detach()
+
+
+@contextmanager
+def bedgraph(path: Path, title: str, color: tuple[int, int, int]) -> Iterator[Track]:
+    """A gzipped `Track` to write."""
+    with zipped_text(path) as text:
+        track = Track(text, title, color)
+        yield track
+        track.flush()

@@ -26,10 +26,10 @@ FIGURES = (
 OWN = re.compile(
     rf"fit\.json|report\.html|({FIGURES})\.(svg|png)|accuracy\.tsv|parameters\.tsv"
     r"|completed(_\d+)?\..+|conditional_sd\.tsv|imputed(_cells)?\.tsv|model\.npz"
-    r"|(batch_shifts|diagnostics|dictionary|images|patterns)\.tsv"
+    r"|(batch_shifts|diagnostics|dictionary|images|models|patterns)\.tsv"
     r"|cells\.(h5ad|zarr)|mixtures\.h5ad|fractions\.csv|proportions(_by_sample)?\.tsv|profiles\.tsv"
     r"|(labels|posteriors|instances)\.ome\.tif|objects\.(csv|h5ad|geojson)|segmentation\.ome\.zarr|classes\.(csv|h5ad)|boundaries\.json"
-    r"|segments\.bed|posteriors\.tsv\.gz|posterior_S\d+\.bedgraph\.gz|motifs\.(meme|jaspar|transfac)|sites\.(bed|gff3)",
+    r"|segments\.bed|posteriors\.tsv\.gz|posterior_(S\d+|outside|island)\.bedgraph\.gz|motifs\.(meme|jaspar|transfac)|sites\.(bed|gff3)",
     re.IGNORECASE,
 )
 

@@ -1,30 +1,72 @@
 """Hidden Markov chains over letters: scaled forward-backward, entropy of the path, Viterbi.
 
-Everywhere ``emission`` has shape (K, L + 1): its last column stands for a letter that was not observed and holds ones.
-Nothing here holds more than the (T, K) array of one sequence.
+Everywhere ``emission`` has shape (K, n): a column for each code, such as that of a letter not observed, which holds ones.
+Nothing here holds more than the (T, K) array of one sequence; posteriors and best paths hold that of a piece.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
 Floats = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.uint8]
+Codes = npt.NDArray[np.unsignedinteger[Any]]
 Offsets = npt.NDArray[np.int64]
 Path = npt.NDArray[np.uint8]
 
 POSSIBLE = -1
 BLOCK = 256
+PIECE = 2**14  # letters between two places whose best log-probabilities are kept
 
 
 @njit(cache=True, nogil=True)
-def counts_in_windows(codes: Codes, offsets: Offsets, n_windows: Offsets, n_letters: int) -> Offsets:
-    """Letters of each kind, shape (windows in all, L + 1), where each sequence is cut into ``n_windows`` equal pieces."""
-    counts = np.zeros((n_windows.sum(), n_letters + 1), dtype=np.int64)
+def steps_of(codes: Codes, offsets: Offsets, n_letters: int, n_partial: int, order: int) -> Codes:
+    """Code of each letter together with the ``order`` letters before it.
+
+    Parameters
+    ----------
+    codes : ndarray of uint8, shape (n_total,)
+        Letters below L; L where not observed; above it, one of ``n_partial`` sets that the letter is one of.
+    offsets : ndarray of int64, shape (n_sequences + 1,)
+        Sequence `i` is ``codes[offsets[i]:offsets[i + 1]]``.
+    n_letters, n_partial, order : int
+        L, sets, and letters before.
+
+    Returns
+    -------
+    ndarray of uint16, shape (n_total,)
+        ``context * L + letter`` with the letters before as the digits of ``context``; L ** (order + 1) where the letter or one
+        of those was not observed; behind it ``context * n_partial + set``.
+    """
+    n_contexts = n_letters**order
+    unseen = n_contexts * n_letters
+    steps = np.empty(codes.size, dtype=np.uint16)
+    for s in range(offsets.size - 1):
+        context = run = 0
+        for t in range(offsets[s], offsets[s + 1]):
+            letter = np.int64(codes[t])
+            if run < order or letter == n_letters:
+                steps[t] = unseen
+            elif letter < n_letters:
+                steps[t] = context * n_letters + letter
+            else:
+                steps[t] = unseen + 1 + context * n_partial + letter - n_letters - 1
+            run += 1
+            if letter >= n_letters:
+                context = run = 0
+            else:
+                context = (context * n_letters + letter) % n_contexts
+    return steps
+
+
+@njit(cache=True, nogil=True)
+def counts_in_windows(codes: Codes, offsets: Offsets, n_windows: Offsets, n_codes: int) -> Offsets:
+    """Codes of each kind, shape (windows in all, n_codes), where each sequence is cut into ``n_windows`` equal pieces."""
+    counts = np.zeros((n_windows.sum(), n_codes), dtype=np.int64)
     before = 0
     for s in range(n_windows.size):
         length = offsets[s + 1] - offsets[s]
@@ -57,14 +99,14 @@ def forward(
 
     Parameters
     ----------
-    codes : ndarray of uint8, shape (T,)
-        Letter codes, at most L; L stands for not observed.
+    codes : ndarray of unsigned integers, shape (T,)
+        Below n.
     start : ndarray, shape (K,)
         Probability of each state at the first letter.
     transition : ndarray, shape (K, K)
         Probability of each next state (column) after each state (row).
-    emission : ndarray, shape (K, L + 1)
-        Probability of each letter in each state.
+    emission : ndarray, shape (K, n)
+        Probability of what each code stands for in each state.
     alpha : ndarray, shape (T or more, K)
         Receives p(z_t | x_1..x_t).
 
@@ -152,7 +194,7 @@ def backward(
         What `forward` left; receives p(z_t | x), the posterior.
     weight : float
         Weight of the sequence.
-    n_start, n_transition, n_emission : ndarray, shapes (K,), (K, K), (K, L + 1)
+    n_start, n_transition, n_emission : ndarray, shapes (K,), (K, K), (K, n)
         Receive the weighted expected counts. ``n_transition`` is still to be multiplied by ``transition``.
 
     Returns
@@ -207,7 +249,7 @@ def expected_counts(
 
     Parameters
     ----------
-    codes : ndarray of uint8, shape (n_total,)
+    codes : ndarray of unsigned integers, shape (n_total,)
         Sequences end to end.
     offsets : ndarray of int64, shape (n_sequences + 1,)
         Sequence `i` is ``codes[offsets[i]:offsets[i + 1]]``; none is empty.
@@ -218,7 +260,7 @@ def expected_counts(
 
     Returns
     -------
-    n_start, n_transition, n_emission : ndarray, shapes (K,), (K, K), (K, L + 1)
+    n_start, n_transition, n_emission : ndarray, shapes (K,), (K, K), (K, n)
         Weighted expected counts.
     loglik, entropy : float
         Weighted sums in nats; minus infinity and 0 where a sequence is impossible.
@@ -250,41 +292,140 @@ def expected_counts(
 
 
 @njit(cache=True, nogil=True)
-def posterior(codes: Codes, start: Floats, transition: Floats, emission: Floats) -> tuple[Floats, int]:
-    """Probability of each state at each letter given the whole sequence.
+def messages(codes: Codes, transition: Floats, emission: Floats, size: int) -> Floats:
+    """What the letters behind each piece say of the state at its last letter, shape (pieces, K); rows sum to 1.
+
+    A row is NaN where the probabilities underflow. A piece has ``size`` letters, the last one what is left.
+
+    References
+    ----------
+    Rabiner (1989), doi:10.1109/5.18626, eq. 25.
+    """
+    n_states = transition.shape[0]
+    kept = np.empty(((codes.size + size - 1) // size, n_states))
+    beta = np.full(n_states, 1.0 / n_states)
+    reach = np.empty(n_states)
+    for t in range(codes.size - 1, -1, -1):
+        if t == codes.size - 1 or (t + 1) % size == 0:
+            kept[t // size] = beta
+        norm = 0.0
+        for i in range(n_states):
+            total = 0.0
+            for j in range(n_states):
+                total += transition[i, j] * emission[j, codes[t]] * beta[j]
+            reach[i] = total
+            norm += total
+        for i in range(n_states):
+            beta[i] = reach[i] / norm if norm > 0.0 else math.nan
+    return kept
+
+
+@njit(cache=True, nogil=True)
+def smooth(
+    codes: Codes, predicted: Floats, transition: Floats, emission: Floats, message: Floats, alpha: Floats
+) -> tuple[Floats, int]:
+    """Posterior of the states in a piece of a sequence.
 
     Parameters
     ----------
-    codes, start, transition, emission
+    codes, transition, emission
         As in `forward`.
+    predicted : ndarray, shape (K,)
+        Probability of each state at the first letter given all before the piece.
+    message : ndarray, shape (K,)
+        What `messages` says at its last letter.
+    alpha : ndarray, shape (T or more, K)
+        Receives p(z_t | x); rows sum to 1.
 
     Returns
     -------
-    ndarray, shape (T, K)
-        p(z_t | x); rows sum to 1.
+    ndarray, shape (K,)
+        What ``predicted`` is to the next piece.
     int
-        First letter that no reachable state emits; `POSSIBLE` where there is none.
+        First letter that no reachable state emits, or where the probabilities underflow; `POSSIBLE` where there is none.
+
+    References
+    ----------
+    Rabiner (1989), doi:10.1109/5.18626, eqs. 25-27.
     """
-    n_states = start.size
-    alpha = np.empty((codes.size, n_states))
-    _, _, position = forward(codes, start, transition, emission, alpha)
-    if position == POSSIBLE:
-        spare = np.zeros((n_states, n_states))
-        position = backward(
-            codes, transition, emission, alpha, 1.0, np.zeros(n_states), spare, np.zeros(emission.shape)
-        )
-    return alpha, position
+    n_states = transition.shape[0]
+    _, _, position = forward(codes, predicted, transition, emission, alpha)
+    after = np.zeros(n_states)
+    if position != POSSIBLE:
+        return after, position
+    for i in range(n_states):
+        for j in range(n_states):
+            after[j] += alpha[codes.size - 1, i] * transition[i, j]
+    beta, reach = message.copy(), np.empty(n_states)
+    for t in range(codes.size - 1, -1, -1):
+        evidence = norm = 0.0
+        for i in range(n_states):
+            alpha[t, i] *= beta[i]
+            evidence += alpha[t, i]
+        inverse = 1.0 / evidence if evidence > 0.0 else math.inf
+        if not inverse < math.inf:
+            return after, t
+        for i in range(n_states):
+            alpha[t, i] *= inverse
+            total = 0.0
+            for j in range(n_states):
+                total += transition[i, j] * emission[j, codes[t]] * beta[j]
+            reach[i] = total
+            norm += total
+        for i in range(n_states):
+            beta[i] = reach[i] / norm if norm > 0.0 else math.nan
+    return after, POSSIBLE
+
+
+@njit(cache=True, nogil=True)
+def best_piece(
+    codes: Codes,
+    begin: int,
+    end: int,
+    log_start: Floats,
+    log_transition: Floats,
+    log_emission: Floats,
+    before: Floats,
+    origin: Path,
+) -> int:
+    """Go over the letters from ``begin`` to ``end``: the first that no reachable state emits, or `POSSIBLE`.
+
+    ``before``, shape (K,), holds the best log-probability of each state at the letter before the first, and receives that at the last; row t of
+    ``origin`` receives the best state before each state at letter ``begin + t``.
+    """
+    n_states = log_start.size
+    best = np.empty(n_states)
+    for t in range(begin, end):
+        highest = -math.inf
+        for j in range(n_states):
+            if t == 0:
+                value = log_start[j]
+            else:
+                value = -math.inf
+                for i in range(n_states):
+                    candidate = before[i] + log_transition[i, j]
+                    if candidate > value:
+                        value = candidate
+                        origin[t - begin, j] = i
+            best[j] = value + log_emission[j, codes[t]]
+            highest = max(highest, best[j])
+        if highest == -math.inf:
+            return t
+        before[:] = best
+    return POSSIBLE
 
 
 @njit(cache=True, nogil=True)
 def best_path(codes: Codes, log_start: Floats, log_transition: Floats, log_emission: Floats) -> tuple[Path, float, int]:
     """The most probable path of states (Viterbi); one of them where several are equally probable.
 
+    Only the best log-probabilities before every `PIECE`-th letter are kept; those between are computed again.
+
     Parameters
     ----------
-    codes : ndarray of uint8, shape (T,)
-        Letter codes, at most L.
-    log_start, log_transition, log_emission : ndarray, shapes (K,), (K, K), (K, L + 1)
+    codes : ndarray of unsigned integers, shape (T,)
+        Below n.
+    log_start, log_transition, log_emission : ndarray, shapes (K,), (K, K), (K, n)
         Logarithms of the probabilities; at most 255 states.
 
     Returns
@@ -300,34 +441,27 @@ def best_path(codes: Codes, log_start: Floats, log_transition: Floats, log_emiss
     ----------
     Rabiner (1989), doi:10.1109/5.18626, eqs. 104-105.
     """
-    n_states = log_start.size
-    n = codes.size
-    origin = np.zeros((n, n_states), dtype=np.uint8)
+    n, n_states = codes.size, log_start.size
+    n_pieces = (n + PIECE - 1) // PIECE
+    kept = np.empty((n_pieces, n_states))
+    origin = np.zeros((min(n, PIECE), n_states), dtype=np.uint8)
     path = np.zeros(n, dtype=np.uint8)
-    best = np.empty(n_states)
-    before = np.empty(n_states)
-    for t in range(n):
-        letter = codes[t]
-        highest = -math.inf
-        for j in range(n_states):
-            if t == 0:
-                value = log_start[j]
-            else:
-                value = -math.inf
-                for i in range(n_states):
-                    candidate = before[i] + log_transition[i, j]
-                    if candidate > value:
-                        value = candidate
-                        origin[t, j] = i
-            best[j] = value + log_emission[j, letter]
-            highest = max(highest, best[j])
-        if highest == -math.inf:
-            return path, highest, t
-        best, before = before, best
+    before = np.zeros(n_states)
+    for piece in range(n_pieces):
+        kept[piece] = before
+        begin, end = piece * PIECE, min(n, (piece + 1) * PIECE)
+        position = best_piece(codes, begin, end, log_start, log_transition, log_emission, before, origin)
+        if position != POSSIBLE:
+            return path, -math.inf, position
     path[n - 1] = np.argmax(before)
-    for t in range(n - 1, 0, -1):
-        path[t - 1] = origin[t, path[t]]
-    return path, before[path[n - 1]], POSSIBLE
+    loglik = before[path[n - 1]]
+    for piece in range(n_pieces - 1, -1, -1):
+        begin, end = piece * PIECE, min(n, (piece + 1) * PIECE)
+        if piece < n_pieces - 1:
+            best_piece(codes, begin, end, log_start, log_transition, log_emission, kept[piece], origin)
+        for t in range(end - 1, max(begin, 1) - 1, -1):
+            path[t - 1] = origin[t - begin, path[t]]
+    return path, loglik, POSSIBLE
 
 
 @njit(cache=True, nogil=True)

@@ -1,7 +1,8 @@
 """Hidden Markov chains over letters, a word of letters at a time: exact expected counts of Baum-Welch.
 
 The steps of a chain are matrices ``T_x[i, j] = transition[i, j] emission[j, x]``; those of a word are multiplied once, into a
-table, and both sweeps go over words. The gradient of each word's matrix is summed in a table of the same shape, from
+table, and both sweeps go over words. Where a letter is emitted given those before it, a step is a letter with these, and what
+follows it in a word is told by one more letter. The gradient of each word's matrix is summed in a table of the same shape, from
 which the expected uses of each ``T_x`` are had by going back through the products. Each sequence is cut in the middle: one
 half is swept forward and the other backward until they meet, then each is swept out again with what the other brought, so
 that the halves may run at once. Nothing is approximate. What `emtools.kernels.markov` does letter by letter is the oracle, and
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,7 @@ from emtools.kernels.markov import POSSIBLE, expected_counts, log_table
 from emtools.kernels.vectors import Emit, cg, plain
 
 Floats = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.uint8]
+Codes = npt.NDArray[np.unsignedinteger[Any]]
 Offsets = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint16]
 Map = Callable[[Callable[[int], Any], Sequence[int]], list[Any]]
@@ -46,6 +47,24 @@ TINY = 1e-300
 LOST = 2**40  # stands for the exponent of a vector that is not trusted
 LN2 = math.log(2.0)
 ROUNDING = 1e-15  # of the log-likelihood: a smaller entropy cannot be told from none
+
+
+class Steps(NamedTuple):
+    """How the codes of steps are numbered.
+
+    Parameters
+    ----------
+    n_letters : int
+        Size of the alphabet; the step that follows is ``(step * n_letters + letter) % n_whole``.
+    n_whole : int
+        Steps whose letter, and the letters before that it is emitted given, were observed: a power of ``n_letters``.
+    n : int
+        Steps in all: the others are not words.
+    """
+
+    n_letters: int
+    n_whole: int
+    n: int
 
 
 def padded(n_states: int) -> int:
@@ -158,39 +177,42 @@ collect: Any = collect_readable if plain else intrinsic(collect_emitted)
 
 
 @njit(cache=True, nogil=True)
-def first_of(n_letters: int, length: int) -> int:
-    """Number of the first word of ``length`` letters: behind the letters, the one not observed and all shorter words."""
+def first_of(steps: Steps, length: int) -> int:
+    """Number of the first word of ``length`` steps: behind the steps themselves and all shorter words."""
     if length == 1:
         return 0
-    first = n_letters + 1
-    for m in range(2, length):
-        first += n_letters**m
+    first, size = steps.n, steps.n_whole
+    for _ in range(2, length):
+        size *= steps.n_letters
+        first += size
     return first
 
 
 @njit(cache=True, nogil=True)
-def words_of(codes: Codes, offsets: Offsets, n_letters: int, shape: tuple[int, ...]) -> tuple[Words, Offsets]:
+def words_of(codes: Codes, offsets: Offsets, steps: Steps, shape: tuple[int, ...]) -> tuple[Words, Offsets]:
     """Words of each sequence behind its first letter, end to end, and where those of each begin.
 
-    As many observed letters in a row as `shape` is long are one word, numbered as digits are from `first_of` on; any other letter
+    As many whole steps in a row as `shape` is long are one word, numbered as digits are from `first_of` on; any other step
     is by itself.
     """
     length = len(shape)
     words = np.empty(codes.size, dtype=np.uint16)
     cuts = np.zeros(offsets.size, dtype=np.int64)
-    first = first_of(n_letters, length)
+    first = first_of(steps, length)
+    n_letters, n_whole = np.int64(steps.n_letters), np.int64(steps.n_whole)
+    letter_of = np.arange(steps.n) % n_letters
     n = 0
     for s in range(offsets.size - 1):
         t, end = offsets[s] + 1, offsets[s + 1]
         while t < end:
-            number, highest = np.int64(0), np.int64(n_letters)
+            number, highest = np.int64(0), n_whole
             if t + length <= end:
-                highest = np.int64(0)
-                for i in range(length):
-                    letter = np.int64(codes[np.uint64(t + i)])
-                    number = number * n_letters + letter
-                    highest = max(highest, letter)
-            if highest < n_letters:
+                number = highest = np.int64(codes[np.uint64(t)])
+                for i in range(1, length):
+                    step = np.int64(codes[np.uint64(t + i)])
+                    number = number * n_letters + (step if n_letters == n_whole else letter_of[step])
+                    highest = max(highest, step)
+            if highest < n_whole:
                 words[n] = first + number
                 t += length
             else:
@@ -201,11 +223,11 @@ def words_of(codes: Codes, offsets: Offsets, n_letters: int, shape: tuple[int, .
     return words[:n], cuts
 
 
-def word_length(n_states: int, n_letters: int, size: int, log_smallest: float) -> int:
-    """Letters of a word: as many as a table in cache, the work on it and the smallest positive step allow."""
-    length, numbers = 1, n_states * padded(n_states)
+def word_length(n_states: int, steps: Steps, size: int, log_smallest: float) -> int:
+    """Steps of a word: as many as a table in cache, the work on it and the smallest positive step allow."""
+    length, n_words, numbers = 1, steps.n_whole, n_states * padded(n_states)
     while True:
-        n_words = n_letters ** (length + 1)
+        n_words *= steps.n_letters
         if n_words * numbers > ROOM or n_words * n_states * (length + 1) * WORTH > size:
             return length
         if (length + 1) * log_smallest < math.log(LEAST_PRODUCT):
@@ -214,52 +236,50 @@ def word_length(n_states: int, n_letters: int, size: int, log_smallest: float) -
 
 
 @njit(cache=True, nogil=True)
-def step_tables(transition: Floats, emission: Floats, length: int, width: int) -> Floats:
-    """Matrices of words of 1 to ``length`` letters, shape (n, K, width): those of length m + 1 behind those of length m.
+def step_tables(transition: Floats, emission: Floats, steps: Steps, length: int, width: int) -> Floats:
+    """Matrices of words of 1 to ``length`` steps, shape (n, K, width): those of m + 1 steps behind those of m.
 
-    The first L + 1 are the letters, the last of them not observed; then come words of 2 observed letters, of 3, ….
+    The first are the steps, whole or not; then come words of 2 whole steps, of 3, ….
     """
-    k, letters = emission.shape
-    n_letters = letters - 1
-    total = max(letters, first_of(n_letters, length + 1))
-    tables = np.zeros((total, k, width))
-    for x in range(letters):
+    k, n_letters = len(transition), steps.n_letters
+    tables = np.zeros((max(steps.n, first_of(steps, length + 1)), k, width))
+    for x in range(steps.n):
         for i in range(k):
             for j in range(k):
                 tables[x, i, j] = transition[i, j] * emission[j, x]
+    n_words = steps.n_whole
     for m in range(2, length + 1):
-        short, at = first_of(n_letters, m - 1), first_of(n_letters, m)
-        for word in range(n_letters ** (m - 1)):
-            for x in range(n_letters):
-                out = tables[at + word * n_letters + x]
-                for i in range(k):
-                    for h in range(k):
-                        share = tables[short + word, i, h]
-                        for j in range(width):
-                            out[i, j] += share * tables[x, h, j]
+        short, at = first_of(steps, m - 1), first_of(steps, m)
+        n_words *= n_letters
+        for word in range(n_words):
+            out, head, last = tables[at + word], tables[short + word // n_letters], tables[word % steps.n_whole]
+            for i in range(k):
+                for h in range(k):
+                    share = head[i, h]
+                    for j in range(width):
+                        out[i, j] += share * last[h, j]
     return tables
 
 
 @njit(cache=True, nogil=True)
-def hand_down(tables: Floats, gradients: Floats, n_letters: int, length: int) -> None:
-    """Add the gradient of each word's matrix to those of its head and of its last letter, the longest words first.
+def hand_down(tables: Floats, gradients: Floats, steps: Steps, length: int) -> None:
+    """Add the gradient of each word's matrix to those of its head and of its last step, the longest words first.
 
     ``gradients`` has the shape of ``tables``.
     """
-    k = tables.shape[1]
+    k, n_letters = tables.shape[1], steps.n_letters
     for m in range(length, 1, -1):
-        short, at = first_of(n_letters, m - 1), first_of(n_letters, m)
-        for word in range(n_letters ** (m - 1)):
-            for x in range(n_letters):
-                own = gradients[at + word * n_letters + x]
-                for i in range(k):
-                    for h in range(k):
-                        total = 0.0
-                        share = tables[short + word, i, h]
-                        for j in range(k):
-                            total += own[i, j] * tables[x, h, j]
-                            gradients[x, h, j] += share * own[i, j]
-                        gradients[short + word, i, h] += total
+        short, at = first_of(steps, m - 1), first_of(steps, m)
+        for word in range(steps.n_whole * n_letters ** (m - 1)):
+            own, head, last = gradients[at + word], short + word // n_letters, word % steps.n_whole
+            for i in range(k):
+                for h in range(k):
+                    total = 0.0
+                    share = tables[head, i, h]
+                    for j in range(k):
+                        total += own[i, j] * tables[last, h, j]
+                        gradients[last, h, j] += share * own[i, j]
+                    gradients[head, i, h] += total
 
 
 @njit(cache=True, nogil=True)
@@ -445,6 +465,7 @@ def expected_counts_by_words(
     transition: Floats,
     emission: Floats,
     both: Map = in_turn,
+    steps: Steps | None = None,
 ) -> tuple[Floats, Floats, Floats, float, float, int, int]:
     """Expected starts, transitions and emissions over many sequences.
 
@@ -454,10 +475,12 @@ def expected_counts_by_words(
         As in `emtools.kernels.markov.expected_counts`.
     both : Map
         Ordered map over the two halves of the sequences; the result is the same to the last bit for each.
+    steps : Steps, optional
+        How the codes are numbered; by default as letters, the last of them not observed.
 
     Returns
     -------
-    n_start, n_transition, n_emission : ndarray, shapes (K,), (K, K), (K, L + 1)
+    n_start, n_transition, n_emission : ndarray, shapes (K,), (K, K) and that of ``emission``
     loglik, entropy : float
     sequence, position : int
         As in `emtools.kernels.markov.expected_counts`. The entropy is what the log-likelihood exceeds the expected
@@ -468,14 +491,14 @@ def expected_counts_by_words(
     Rabiner (1989), doi:10.1109/5.18626, eqs. 19-25 and 37-40, for products of matrices.
     """
     arguments = (codes, offsets, weights, start, transition, emission)
-    counts = try_words(*arguments, both) if start.size <= MOST_STATES else None
+    counts = try_words(*arguments, both, steps) if start.size <= MOST_STATES else None
     if counts is None:
         plainly = expected_counts(*arguments)
         return plainly if plainly[-1] == POSSIBLE else expected_counts_in_logs(*arguments)[1:]
     n_start, n_transition, n_emission, loglik = counts
     expected = sum(
         float(xlogy(count, table).sum())
-        for count, table in ((n_start, start), (n_transition, transition), (n_emission[:, :-1], emission[:, :-1]))
+        for count, table in ((n_start, start), (n_transition, transition), (n_emission, emission))
     )
     entropy = loglik - expected
     seen = entropy > ROUNDING * abs(loglik)
@@ -492,23 +515,31 @@ def expected_counts_in_logs(
     shares, n_start, n_transition, loglik, entropy, sequence, position = expected_states(
         log_table(emission).T[codes], offsets, weights, start, transition
     )
-    weighed = shares * np.repeat(weights, np.diff(offsets))[:, None]
-    n_emission = np.array([weighed[codes == letter].sum(axis=0) for letter in range(emission.shape[1])]).T.copy()
+    weighed = (shares * np.repeat(weights, np.diff(offsets))[:, None]).T
+    n_emission = np.array([np.bincount(codes, row, emission.shape[1]) for row in weighed])
     return shares, n_start, n_transition, n_emission, loglik, entropy, sequence, position
 
 
 def try_words(
-    codes: Codes, offsets: Offsets, weights: Floats, start: Floats, transition: Floats, emission: Floats, both: Map
+    codes: Codes,
+    offsets: Offsets,
+    weights: Floats,
+    start: Floats,
+    transition: Floats,
+    emission: Floats,
+    both: Map,
+    steps: Steps | None = None,
 ) -> tuple[Floats, Floats, Floats, float] | None:
     """Expected counts and log-likelihood; None where a number got too small to go on with."""
-    k, n_letters, width = start.size, emission.shape[1] - 1, padded(start.size)
+    k, n_steps, width = start.size, emission.shape[1], padded(start.size)
+    steps = steps or Steps(n_steps - 1, n_steps - 1, n_steps)
     log_smallest = sum(math.log(table[table > 0.0].min(initial=1.0)) for table in (transition, emission))
-    length = word_length(k, n_letters, codes.size, log_smallest)
-    tables = step_tables(transition, emission, length, width)
+    length = word_length(k, steps, codes.size, log_smallest)
+    tables = step_tables(transition, emission, steps, length, width)
     turned = np.zeros_like(tables)
     turned[:, :, :k] = tables[:, :, :k].transpose(0, 2, 1)
     often, shape = looks(tables, k), (0,) * k
-    words, cuts = words_of(codes, offsets, n_letters, (0,) * length)
+    words, cuts = words_of(codes, offsets, steps, (0,) * length)
     first_letters = codes[offsets[:-1]]
     origins = np.zeros((2, len(weights), width))
     origins[0, :, :k] = start * emission[:, first_letters].T
@@ -541,13 +572,12 @@ def try_words(
         return None
     gradient = gradients[0].reshape(tables.shape)
     gradient[:, :, :k] += gradients[1].reshape(tables.shape)[:, :, :k].transpose(0, 2, 1)
-    hand_down(tables, gradient, n_letters, length)
-    uses = gradient[: n_letters + 1, :, :k] * tables[: n_letters + 1, :, :k]
+    hand_down(tables, gradient, steps, length)
+    uses = gradient[:n_steps, :, :k] * tables[:n_steps, :, :k]
     first = origins[0] * parted[0][0]
     first = first[:, :k] * (weights / first.sum(axis=1))[:, None]
     n_emission = uses.sum(axis=1).T.copy()
-    for letter in range(n_letters + 1):
-        n_emission[:, letter] += first[first_letters == letter].sum(axis=0)
+    np.add.at(n_emission.T, first_letters, first)
     n_start, n_transition = first.sum(axis=0), uses.sum(axis=0)
     finite = all(np.isfinite(count).all() for count in (n_start, n_transition, n_emission))
     return (n_start, n_transition, n_emission, loglik) if finite else None

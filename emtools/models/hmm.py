@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, xlogy
 
-from emtools.engine.chunks import Map, Sequences, in_turn, weighted_sequences
+from emtools.engine.chunks import Map, Sequences, in_turn
 from emtools.engine.protocol import Assign, Floats, Source, Stats
 from emtools.errors import InputError
-from emtools.kernels.markov import POSSIBLE, best_counts, best_path, counts_in_windows, log_table, posterior
-from emtools.kernels.words import expected_counts_by_words, expected_counts_in_logs
+from emtools.kernels.markov import POSSIBLE, best_counts, best_path, log_table, messages, smooth, steps_of
+from emtools.kernels.words import Steps, expected_counts_by_words, expected_counts_in_logs
+from emtools.models.hmm_starts import draw_emission, draw_transition, nearest_window, window_counts
 
 Codes = npt.NDArray[np.uint8]
 Path = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+Topology = Literal["free", "left-right", "banded"]
 
 MOST_STATES = 100
+MOST_STEPS = 2**15  # numbers of the letters with those before them
+PIECE = 2**16  # letters of a piece of posteriors
+PARTS = ("start", "transition", "emission")
 TINY = 1e-300  # stands for a probability of zero in the packed vector
 NUCLEOTIDES = 4
+SETTLING = 200  # steps of a chain of letters towards its stationary shares
 GC = (1, 2)
-SHORTEST_WINDOW = 20
-MOST_WINDOWS = 20_000
-WEIGHT_OF_START = 200.0
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,9 @@ class HMMParams:
         Probability of each state at the first letter of a sequence.
     transition : ndarray, shape (K, K)
         Probability of each next state (column) after each state (row).
-    emission : ndarray, shape (K, L)
-        Probability of each letter (column) in each state (row).
+    emission : ndarray, shape (K, L), or (K, L ** order, L) where the order is above 0
+        Probability of each letter (last axis) in each state (first axis), given the letters before it (as the digits of the
+        middle axis, the one before last).
     """
 
     start: Floats
@@ -58,8 +64,8 @@ class HMMStats(Stats):
         Sequences that start in each state.
     n_transition : ndarray, shape (K, K)
         Steps from each state (row) to each state (column).
-    n_emission : ndarray, shape (K, L)
-        Observed letters (columns) emitted in each state (row).
+    n_emission : ndarray, shape that of the emissions
+        Letters emitted in each state; one that is partly observed is shared out among those that it may be.
     """
 
     n_start: Floats
@@ -71,7 +77,12 @@ class HMMStats(Stats):
 class CategoricalHMM:
     """Hidden Markov model whose states emit one letter each.
 
-    A letter that was not observed (code ``n_letters``) has probability 1 in every state: it is summed out.
+    A letter that was not observed (code ``n_letters``) has probability 1 in every state: it is summed out. One of which a
+    set is known that it belongs to (code ``n_letters + 1`` for the first of ``partial``) has the sum of their probabilities.
+
+    With an order above 0 a state emits a letter given the ``order`` letters before it. The likelihood is that of the letters before
+    which so many were observed, given the others: the first letters of a sequence, and those behind a letter that was not
+    observed, or partly, are conditioned on. The states go on through them.
 
     Parameters
     ----------
@@ -82,16 +93,26 @@ class CategoricalHMM:
     pseudocount : float
         Added to every expected count: a Dirichlet(1 + pseudocount) prior on the start, each row of the
         transitions and each row of the emissions. 0.0 is maximum likelihood.
+    order : int
+        Letters that an emission depends on, at least 0; L ** (order + 1) is at most 32,768.
+    partial : tuple of tuples of int
+        Sets of letters that codes above L stand for, each letter below L.
+    topology : {"free", "left-right", "banded"}
+        Which states may follow: all; the same and later ones, from the first state on; or the same and its neighbours.
+    fixed : tuple of {"start", "transition", "emission"}
+        Parts that stay as in ``held``.
+    held : HMMParams, optional
+        Values of what is fixed. Where given, its zeros stay zero, and states keep its order.
 
     Raises
     ------
     InputError
-        If a number is out of range.
+        If a number is out of range, or ``held`` has another shape or is absent where something is fixed.
 
     References
     ----------
     Baum, Petrie, Soules & Weiss (1970), doi:10.1214/aoms/1177697196. Rabiner (1989),
-    doi:10.1109/5.18626, eqs. 40a-40c and 109-111 (several sequences). Churchill (1989),
+    doi:10.1109/5.18626, eqs. 40a-40c and 109-111 (several sequences), section IV.A (left-right). Churchill (1989),
     doi:10.1016/S0092-8240(89)80049-7, for DNA.
 
     Examples
@@ -107,6 +128,11 @@ class CategoricalHMM:
     n_states: int
     n_letters: int
     pseudocount: float = 0.0
+    order: int = 0
+    partial: tuple[tuple[int, ...], ...] = ()
+    topology: Topology = "free"
+    fixed: tuple[str, ...] = ()
+    held: HMMParams | None = None
 
     name: ClassVar[str] = "categorical_hmm"
     strategies: ClassVar[tuple[str, ...]] = ("composition", "random")
@@ -118,15 +144,70 @@ class CategoricalHMM:
             raise InputError("letters", str(self.n_letters), "1 to 254")
         if not 0.0 <= self.pseudocount < math.inf:
             raise InputError("pseudocount", str(self.pseudocount), "a number of at least 0")
+        if self.order < 0 or self.n_letters ** (self.order + 1) * (1 + len(self.partial)) > MOST_STEPS:
+            most = int(math.log(MOST_STEPS / (1 + len(self.partial))) / math.log(max(2, self.n_letters))) - 1
+            raise InputError("order", str(self.order), f"0 to {most} for {self.n_letters} letters")
+        if self.n_letters + len(self.partial) > 254 or any(
+            not group or not set(group) <= set(range(self.n_letters)) for group in self.partial
+        ):
+            raise InputError("partial", str(self.partial), f"sets of letters below {self.n_letters}")
+        if self.topology not in ("free", "left-right", "banded"):
+            raise InputError("topology", repr(self.topology), "free, left-right or banded")
+        if not set(self.fixed) <= set(PARTS) or (self.fixed and self.held is None):
+            raise InputError("fixed", str(self.fixed), f"some of {', '.join(PARTS)}, and their values in held")
+        if self.held is not None and self.shapes != {name: getattr(self.held, name).shape for name in PARTS}:
+            raise InputError("held", "parameters of another shape", str(self.shapes))
 
     @property
     def hyperparameters(self) -> Mapping[str, Any]:
-        return {"n_states": self.n_states, "n_letters": self.n_letters, "pseudocount": self.pseudocount}
+        told: dict[str, Any] = {"n_states": self.n_states, "n_letters": self.n_letters, "pseudocount": self.pseudocount}
+        more = {"order": self.order, "topology": self.topology, "fixed": list(self.fixed)}
+        return told | {name: value for name, value in more.items() if value not in (0, "free", [])}
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each natural parameter."""
+        k, contexts = self.n_states, (self.n_letters**self.order,) * (self.order > 0)
+        return {"start": (k,), "transition": (k, k), "emission": (k, *contexts, self.n_letters)}
+
+    @cached_property
+    def allowed(self) -> dict[str, Mask]:
+        """What may be above zero: tables with one row for each distribution."""
+        k = self.n_states
+        ahead = np.arange(k) - np.arange(k)[:, None]
+        first = np.arange(k)[None, :] == 0
+        follow = {"free": ahead > -k, "left-right": ahead >= 0, "banded": np.abs(ahead) <= 1}[self.topology]
+        masks = {
+            "start": first if self.topology == "left-right" else np.ones((1, k), dtype=np.bool_),
+            "transition": follow,
+            "emission": np.ones((k * self.n_letters**self.order, self.n_letters), dtype=np.bool_),
+        }
+        if self.held is not None:
+            masks = {name: mask & (getattr(self.held, name).reshape(mask.shape) > 0.0) for name, mask in masks.items()}
+        return masks
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """Parts that are estimated."""
+        return tuple(name for name in PARTS if name not in self.fixed)
 
     @property
     def n_free_parameters(self) -> int:
-        """Free parameters: each distribution of m outcomes has m - 1."""
-        return (1 + self.n_states) * (self.n_states - 1) + self.n_states * (self.n_letters - 1)
+        """Free parameters: each distribution of m outcomes that may be has m - 1."""
+        return int(sum((self.allowed[name].sum(axis=1) - 1).sum() for name in self.free))
+
+    @property
+    def steps(self) -> Steps:
+        """How letters are numbered together with those before them."""
+        n_contexts = self.n_letters**self.order
+        n_whole = n_contexts * self.n_letters
+        return Steps(self.n_letters, n_whole, n_whole + 1 + n_contexts * len(self.partial))
+
+    def steps_of(self, codes: Codes, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.unsignedinteger[Any]]:
+        """Each letter together with those before it, shape (n_total,); of order 0, the letters as they are."""
+        if not self.order:
+            return codes
+        return steps_of(codes, offsets, self.n_letters, len(self.partial), self.order)
 
     def initial_params(self, data: Source[Sequences], rng: np.random.Generator, strategy: str) -> HMMParams:
         """Start values.
@@ -136,35 +217,62 @@ class CategoricalHMM:
         emissions and transitions from that. ``"random"`` draws emissions and the expected length of a stay.
         """
         k = self.n_states
-        for chunk in weighted_sequences(data):
-            self.check_codes(chunk.codes)
-        counts, lengths, first, n_total = window_counts(data, self.n_letters, rng)
-        overall = (counts.sum(axis=0) + 1.0) / (counts.sum() + self.n_letters)
-        shape = 1.0 + 20.0 * self.n_letters * overall
+        counts, lengths, first, place, n_total = window_counts(data, self, rng)
+        overall = (counts.sum(axis=0) + 1.0) / (counts.sum() + self.steps.n_whole)
         start = rng.dirichlet(np.full(k, 10.0))
         if strategy == "random" or k == 1:
             stay = math.exp(rng.uniform(math.log(10.0), math.log(max(20.0, n_total / (2.0 * k)))))
             away = np.full(k, 1.0 / stay)
-            emission = rng.dirichlet(shape, size=k)
+            emission = draw_emission(overall, k, self.n_letters, rng)
         else:
             labels = nearest_window(counts, overall, k, rng)
-            pooled = np.zeros((k, self.n_letters))
+            if self.topology != "free":
+                mean_place = np.bincount(labels, place, k) / np.maximum(np.bincount(labels, minlength=k), 1)
+                labels = np.argsort(np.argsort(mean_place, kind="stable"))[labels]
+            pooled = np.zeros((k, self.steps.n_whole))
             np.add.at(pooled, labels, counts)
-            share = np.minimum(1.0, WEIGHT_OF_START / np.maximum(pooled.sum(axis=1, keepdims=True), 1.0))
-            emission = np.array([rng.dirichlet(1.0 + row) for row in pooled * share])
+            emission = draw_emission(pooled, k, self.n_letters, rng)
             switched = (labels[1:] != labels[:-1]) & ~first[1:]
             n_leave = np.bincount(labels[:-1][switched], minlength=k)
             n_stay = np.bincount(labels, weights=lengths, minlength=k)
             away = np.clip((n_leave + 1.0) / (n_stay + 1.0), 1e-6, 0.2)
-        others = rng.dirichlet(np.full(max(k - 1, 1), 5.0), size=k)
-        transition = np.diag(1.0 - away)
-        for i in range(k):
-            transition[i, np.arange(k) != i] = away[i] * others[i, : k - 1]
-        return HMMParams(start, transition / transition.sum(axis=1, keepdims=True), emission)
+        drawn = {"start": start, "transition": draw_transition(away, rng), "emission": emission}
+        kept = {} if self.held is None else {name: getattr(self.held, name) for name in self.fixed}
+        tables = {name: drawn[name].reshape(mask.shape) * mask for name, mask in self.allowed.items()}
+        return self.assemble({name: t / t.sum(axis=1, keepdims=True) for name, t in tables.items()} | kept)
 
-    def extended_emission(self, params: HMMParams) -> Floats:
-        """Emissions with a last column of ones, for letters not observed; shape (K, L + 1)."""
-        return np.concatenate([params.emission, np.ones((self.n_states, 1))], axis=1)
+    def assemble(self, tables: Mapping[str, Floats]) -> HMMParams:
+        """Parameters from tables of their sizes."""
+        return HMMParams(**{name: tables[name].reshape(shape) for name, shape in self.shapes.items()})
+
+    def extended_emission(self, params: HMMParams, assign: Assign = "soft") -> Floats:
+        """Probability of what each step's code stands for in each state, shape (K, steps); best letters where hard."""
+        table = params.emission.reshape(self.n_states, -1, self.n_letters)
+        among = np.sum if assign == "soft" else np.max
+        columns = [table.reshape(self.n_states, -1), np.ones((self.n_states, 1))]
+        if self.partial:
+            sets = [among(table[:, :, list(group)], axis=2) for group in self.partial]
+            columns.append(np.stack(sets, axis=2).reshape(self.n_states, -1))
+        return np.concatenate(columns, axis=1)
+
+    def shared_out(self, n_steps: Floats, params: HMMParams, assign: Assign) -> tuple[Floats, float]:
+        """Expected letters from expected steps, and the entropy of those that were partly observed, in nats.
+
+        What a set was counted is shared among its letters as their probabilities are; the most probable one has it where hard.
+        """
+        counts = n_steps[:, : self.steps.n_whole].reshape(self.n_states, -1, self.n_letters).copy()
+        table, entropy = params.emission.reshape(counts.shape), 0.0
+        seen = n_steps[:, self.steps.n_whole + 1 :].reshape(*counts.shape[:2], len(self.partial))
+        for i, group in enumerate(self.partial):
+            letters = table[:, :, list(group)]
+            if assign == "soft":
+                totals = letters.sum(axis=2, keepdims=True)
+                portions = letters / np.where(totals > 0.0, totals, 1.0)
+            else:
+                portions = np.eye(len(group))[np.argmax(letters, axis=2)]
+            counts[:, :, list(group)] += seen[:, :, i, None] * portions
+            entropy -= float((seen[:, :, i, None] * xlogy(portions, portions)).sum())
+        return counts.reshape(params.emission.shape), entropy
 
     def e_step(self, params: HMMParams, chunk: Sequences, assign: Assign = "soft") -> HMMStats:
         """Expected counts of starts, transitions and emissions; counts along the best path where hard.
@@ -179,28 +287,28 @@ class CategoricalHMM:
     def e_step_in_parts(self, params: HMMParams, chunk: Sequences, assign: Assign, parts: Map) -> HMMStats:
         """`e_step`, the two halves of each sequence by a map, which cannot change a bit of the result."""
         self.check_codes(chunk.codes)
-        arguments = (chunk.codes, chunk.offsets, chunk.weights, params.start, params.transition)
-        entropy = 0.0
+        steps = self.steps_of(chunk.codes, chunk.offsets)
+        arguments = (steps, chunk.offsets, chunk.weights, params.start, params.transition)
+        emission, entropy = self.extended_emission(params, assign), 0.0
         if assign == "soft":
-            n_start, n_transition, n_emission, loglik, entropy, sequence, position = expected_counts_by_words(
-                *arguments, self.extended_emission(params), parts
+            n_start, n_transition, n_steps, loglik, entropy, sequence, position = expected_counts_by_words(
+                *arguments, emission, parts, self.steps
             )
         else:
-            n_start, n_transition, n_emission, loglik, sequence, position = best_counts(
-                *arguments, self.extended_emission(params)
-            )
+            n_start, n_transition, n_steps, loglik, sequence, position = best_counts(*arguments, emission)
         if position != POSSIBLE:
             raise impossible(f"sequence {chunk.first + sequence + 1}", position)
-        n = float(chunk.weights.sum())
-        return HMMStats(n, loglik, entropy, n_start, n_transition, n_emission[:, : self.n_letters].copy())
+        n_emission, unseen = self.shared_out(n_steps, params, assign)
+        return HMMStats(float(chunk.weights.sum()), loglik, entropy + unseen, n_start, n_transition, n_emission)
 
     def m_step(self, stats: HMMStats, params: HMMParams) -> HMMParams:
-        """Expected counts plus pseudo-count, normalised; a row without any count stays as it was."""
-        return HMMParams(
-            shares(stats.n_start[None, :], self.pseudocount, params.start[None, :])[0],
-            shares(stats.n_transition, self.pseudocount, params.transition),
-            shares(stats.n_emission, self.pseudocount, params.emission),
-        )
+        """Expected counts plus pseudo-count, normalised; a row without any count stays as it was, and what is fixed."""
+        tables = {name: getattr(params, name) for name in PARTS}
+        for name in self.free:
+            mask = self.allowed[name]
+            counts, old = getattr(stats, f"n_{name}").reshape(mask.shape), tables[name].reshape(mask.shape)
+            tables[name] = shares(counts, self.pseudocount * mask.astype(np.float64), old)
+        return self.assemble(tables)
 
     def expected_loglik(self, stats: HMMStats, params: HMMParams) -> float:
         return float(
@@ -210,43 +318,74 @@ class CategoricalHMM:
         )
 
     def log_prior(self, params: HMMParams) -> float:
-        tables = (params.start, params.transition, params.emission)
-        return float(sum(xlogy(self.pseudocount, table).sum() for table in tables))
+        total = 0.0
+        for name in self.free:
+            mask = self.allowed[name]
+            total += float(xlogy(self.pseudocount * mask, getattr(params, name).reshape(mask.shape)).sum())
+        return total
 
     def pack(self, params: HMMParams) -> Floats:
-        """Of each distribution, the log-odds of every outcome against all that come after it.
+        """Of each free distribution, the log-odds of every outcome against all that come after it.
 
-        An outcome of probability zero is one number far out, whichever it is; the others do not feel it.
+        An outcome of probability zero is one number far out, whichever it is; the others do not feel it. One that must be zero
+        has no number.
         """
-        tables = (params.start[None, :], params.transition, params.emission)
-        return np.concatenate([to_log_odds(table).ravel() for table in tables])
+        return np.concatenate([np.empty(0), *(pack_rows(getattr(params, n), self.allowed[n]) for n in self.free)])
 
     def unpack(self, vector: Floats) -> HMMParams:
-        k, letters = self.n_states, self.n_letters
-        cuts = np.cumsum([k - 1, k * (k - 1)])
-        start, transition, emission = np.split(vector, cuts)
-        return HMMParams(
-            from_log_odds(start.reshape(1, k - 1))[0],
-            from_log_odds(transition.reshape(k, k - 1)),
-            from_log_odds(emission.reshape(k, letters - 1)),
-        )
+        sizes = [int((self.allowed[name].sum(axis=1) - 1).sum()) for name in self.free]
+        ends = np.cumsum([0, *sizes])
+        tables = {name: getattr(self.held, name) for name in self.fixed}
+        for name, begin, end in zip(self.free, ends[:-1], ends[1:], strict=True):
+            tables[name] = unpack_rows(vector[begin:end], self.allowed[name])
+        return self.assemble(tables)
+
+    def packed_errors(self, stats: HMMStats, params: HMMParams) -> Floats:
+        """Complete-data standard error of each packed parameter: of log-odds of a share v among n, 1 / sqrt(n v (1 - v))."""
+        errors = [np.empty(0)]
+        for name in self.free:
+            mask = self.allowed[name]
+            counts = getattr(stats, f"n_{name}").reshape(mask.shape) + self.pseudocount * mask
+            for n, p, may in zip(counts, getattr(params, name).reshape(mask.shape), mask, strict=True):
+                n_left, p_left = (np.cumsum(row[may][::-1])[::-1] for row in (n, p))
+                share = p[may][:-1] / np.maximum(p_left[:-1], TINY)
+                errors.append(np.maximum(n_left[:-1] * share * (1.0 - share), TINY) ** -0.5)
+        return np.concatenate(errors)
 
     def natural(self, params: HMMParams) -> dict[str, Floats]:
         return {"start": params.start, "transition": params.transition, "emission": params.emission}
+
+    def composition(self, params: HMMParams) -> Floats:
+        """Share of each letter in what each state would emit for ever, shape (K, L)."""
+        table = params.emission.reshape(self.n_states, -1, self.n_letters)
+        n_contexts = table.shape[1]
+        if not self.order:
+            return table[:, 0]
+        shares = np.full((self.n_states, n_contexts), 1.0 / n_contexts)
+        for _ in range(SETTLING):
+            after = (shares[:, :, None] * table).reshape(self.n_states, self.n_letters, n_contexts)
+            shares = 0.5 * (shares + after.sum(axis=1))
+        return np.asarray((shares[:, :, None] * table).sum(axis=1))
 
     def canonical(self, params: HMMParams) -> HMMParams:
         """States by ascending G + C where the alphabet has 4 letters, else by descending first emission.
 
         Ties are broken by the emissions, then the probability of staying, then that of the start, then the
         sorted probabilities of leaving and of arriving, each descending; only states that agree in all of
-        these stay in the order given.
+        these stay in the order given. Banded states may only be turned round; others whose order means something stay as they are.
         """
-        emission, transition = params.emission, params.transition
-        first = emission[:, GC].sum(axis=1) if self.n_letters == NUCLEOTIDES else -emission[:, 0]
+        if self.held is not None or self.topology == "left-right":
+            return params
+        emission, transition = params.emission.reshape(self.n_states, -1), params.transition
+        composition = self.composition(params)
+        first = composition[:, GC].sum(axis=1) if self.n_letters == NUCLEOTIDES else -composition[:, 0]
         leaving, arriving = np.sort(transition, axis=1), np.sort(transition, axis=0).T
         falling = np.column_stack([emission, np.diagonal(transition), params.start, leaving, arriving])
         order = np.lexsort((*-falling.T[::-1], first))
-        return HMMParams(params.start[order], params.transition[np.ix_(order, order)], params.emission[order])
+        if self.topology == "banded":
+            ranks = np.argsort(order)
+            order = np.arange(self.n_states)[:: -1 if ranks[-1] < ranks[0] else 1]
+        return HMMParams(params.start[order], transition[np.ix_(order, order)], params.emission[order])
 
     def degenerate(self, stats: HMMStats, params: HMMParams) -> str | None:
         """None: the likelihood of letters is at most 1."""
@@ -272,14 +411,34 @@ class CategoricalHMM:
         InputError
             If the sequence is empty, a code is too large, or it has probability zero.
         """
+        return np.concatenate([piece for _, piece in self.posterior_pieces(params, codes)])
+
+    def posterior_pieces(self, params: HMMParams, codes: Codes, size: int = PIECE) -> Iterator[tuple[int, Floats]]:
+        """`posterior` of at most ``size`` letters at a time: the first letter of a piece, and its rows.
+
+        Holds two numbers a state and piece beside the piece. Where probabilities underflow, logarithms for the whole sequence take over.
+        """
         self.check_codes(codes)
-        arguments = (params.start, params.transition, self.extended_emission(params))
-        shares, position = posterior(np.array(codes), *arguments)
-        if position != POSSIBLE:
-            shares, *_, position = expected_counts_in_logs(codes, np.array([0, codes.size]), np.ones(1), *arguments)
+        whole = np.array([0, codes.size])
+        steps, emission = self.steps_of(np.array(codes), whole), self.extended_emission(params)
+        ahead = messages(steps, params.transition, emission, size)
+        predicted, rows = params.start, np.empty((min(size, steps.size), self.n_states))
+        for index, begin in enumerate(range(0, steps.size, size)):
+            piece = steps[begin : begin + size]
+            after, position = smooth(piece, predicted, params.transition, emission, ahead[index], rows)
+            if position != POSSIBLE:
+                break
+            yield begin, rows[: piece.size].copy()
+            predicted = after
+        else:
+            return
+        shares, *_, position = expected_counts_in_logs(
+            steps, whole, np.ones(1), params.start, params.transition, emission
+        )
         if position != POSSIBLE:
             raise impossible("sequence", position)
-        return shares
+        for later in range(begin, steps.size, size):
+            yield later, shares[later : later + size]
 
     def viterbi(self, params: HMMParams, codes: Codes) -> Path:
         """The most probable path of states.
@@ -293,8 +452,9 @@ class CategoricalHMM:
         """
         self.check_codes(codes)
         log_start = log_table(params.start[None, :])[0]
+        steps = self.steps_of(np.array(codes), np.array([0, codes.size]))
         path, _, position = best_path(
-            np.array(codes), log_start, log_table(params.transition), log_table(self.extended_emission(params))
+            steps, log_start, log_table(params.transition), log_table(self.extended_emission(params))
         )
         if position != POSSIBLE:
             raise impossible("sequence", position)
@@ -304,11 +464,12 @@ class CategoricalHMM:
         """Refuse what would be read beyond the emission table."""
         if codes.dtype != np.uint8 or not codes.size:
             raise InputError("sequence", f"{codes.size} codes of type {codes.dtype}", "at least one, of type uint8")
-        if codes.max() > self.n_letters:
+        if codes.max() > self.n_letters + len(self.partial):
+            sets = f", above it for {len(self.partial)} sets" if self.partial else ""
             raise InputError(
                 "sequence",
                 f"letter code {codes.max()}",
-                f"0 to {self.n_letters - 1}; {self.n_letters} for not observed",
+                f"0 to {self.n_letters - 1}; {self.n_letters} for not observed{sets}",
             )
 
 
@@ -322,7 +483,7 @@ def impossible(where: str, position: int) -> InputError:
     )
 
 
-def shares(counts: Floats, pseudocount: float, old: Floats) -> Floats:
+def shares(counts: Floats, pseudocount: float | Floats, old: Floats) -> Floats:
     """Rows of `counts` plus `pseudocount`, normalised; rows of `old` where there is no count."""
     raised = counts + pseudocount
     totals = raised.sum(axis=1, keepdims=True)
@@ -347,56 +508,20 @@ def from_log_odds(log_odds: Floats) -> Floats:
     return table
 
 
-def window_counts(
-    data: Source[Sequences], n_letters: int, rng: np.random.Generator
-) -> tuple[Floats, Floats, npt.NDArray[np.bool_], int]:
-    """Letters in windows of a random length, over the sequences of positive weight.
-
-    Returns
-    -------
-    counts : ndarray, shape (n_windows, L)
-        Observed letters of each kind in each window.
-    lengths : ndarray, shape (n_windows,)
-        Letters of each window, observed or not.
-    first : ndarray of bool, shape (n_windows,)
-        Whether a window is the first of its sequence.
-    n_total : int
-        Letters in all these sequences.
-    """
-    chunks = weighted_sequences(data)
-    n_total = sum(chunk.codes.size for chunk in chunks)
-    longest = max(int(np.diff(chunk.offsets).max()) for chunk in chunks)
-    top = max(SHORTEST_WINDOW + 1.0, longest / 20.0)
-    width = max(math.exp(rng.uniform(math.log(SHORTEST_WINDOW), math.log(top))), n_total / MOST_WINDOWS)
-    tables, sizes, firsts = [], [], []
-    for chunk in chunks:
-        lengths = np.diff(chunk.offsets)
-        n_windows = np.maximum(1, np.round(lengths / width)).astype(np.int64)
-        table = counts_in_windows(chunk.codes, chunk.offsets, n_windows, n_letters)
-        tables.append(table[:, :n_letters].astype(np.float64))
-        sizes.append(table.sum(axis=1).astype(np.float64))
-        is_first = np.zeros(len(table), dtype=np.bool_)
-        is_first[np.cumsum(n_windows) - n_windows] = True
-        firsts.append(is_first)
-    return np.concatenate(tables), np.concatenate(sizes), np.concatenate(firsts), n_total
+def pack_rows(table: Floats, allowed: Mask) -> Floats:
+    """`to_log_odds` of what each row may hold, end to end."""
+    rows = table.reshape(allowed.shape)
+    if allowed.all():
+        return to_log_odds(rows).ravel()
+    return np.concatenate([to_log_odds(row[mask][None, :])[0] for row, mask in zip(rows, allowed, strict=True)])
 
 
-def nearest_window(counts: Floats, overall: Floats, k: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Label of each window: the one of `k` drawn windows whose composition gives its letters the most probability.
-
-    The next centre is drawn with probability proportional to what the centres so far lose on a window,
-    as in k-means++ (Arthur & Vassilvitskii 2007) with the multinomial log-likelihood for the distance.
-    """
-    strength = counts.sum(axis=1, keepdims=True) ** 0.5 + 1.0
-    composition = (counts + strength * overall) / (counts.sum(axis=1, keepdims=True) + strength)
-    own = (counts * np.log(composition)).sum(axis=1)
-    chosen = [int(rng.integers(len(counts)))]
-    scores = [counts @ np.log(composition[chosen[0]])]
-    while len(chosen) < k:
-        loss = np.maximum(own - np.max(scores, axis=0), 0.0)
-        total = loss.sum()
-        draw = rng.choice(len(counts), p=loss / total) if total > 0.0 else rng.integers(len(counts))
-        chosen.append(int(draw))
-        scores.append(counts @ np.log(composition[chosen[-1]]))
-    labels: npt.NDArray[np.int64] = np.argmax(scores, axis=0)
-    return labels
+def unpack_rows(vector: Floats, allowed: Mask) -> Floats:
+    """Inverse of `pack_rows`."""
+    n, m = allowed.shape
+    if allowed.all():
+        return from_log_odds(vector.reshape(n, m - 1))
+    table, cuts = np.zeros((n, m)), np.cumsum(allowed.sum(axis=1) - 1)
+    for row, mask, odds in zip(table, allowed, np.split(vector, cuts[:-1]), strict=True):
+        row[mask] = from_log_odds(odds[None, :])[0]
+    return table

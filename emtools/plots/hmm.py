@@ -12,12 +12,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Patch
 
-from emtools.models.hmm import HMMParams
+from emtools.models.hmm import CategoricalHMM, HMMParams
 from emtools.plots.style import FAINT, INK, Picture, color_of, save, styled
 
 MOST_BINS = 800
 MOST_RECORDS = 3
 MOST_BARS = 6
+MOST_TICKS, MOST_UPRIGHT = 64, 20
 NUCLEOTIDES = 4
 
 
@@ -31,16 +32,30 @@ class Decoded:
         Record.
     codes : ndarray of uint8, shape (T,)
         Letters.
-    path : ndarray of uint8, shape (T,)
-        Most probable path, states from 0.
-    posterior : ndarray, shape (T, K)
-        Probability of each state at each letter.
+    bounds : ndarray, shape (n_runs + 1,)
+        First letter of each run of the most probable path, and the end of the record.
+    called : ndarray of uint8, shape (n_runs,)
+        What each run is called, from 0.
+    scores : ndarray, shape (n_runs,)
+        Mean probability of that over the run.
+    expected : ndarray, shape (K,)
+        Letters expected in each state of the model.
+    bins : ndarray, shape (n_bins, groups)
+        Mean probability of each group in bins of equal width; none where the record is not drawn.
     """
 
     name: str
     codes: np.ndarray
-    path: np.ndarray
-    posterior: np.ndarray
+    bounds: np.ndarray
+    called: np.ndarray
+    scores: np.ndarray
+    expected: np.ndarray
+    bins: np.ndarray
+
+    @property
+    def length(self) -> int:
+        """Letters."""
+        return len(self.codes)
 
 
 def rgb_of(state: int) -> tuple[int, int, int]:
@@ -67,18 +82,16 @@ def windowed_gc(codes: np.ndarray, letters: str, width: int) -> tuple[np.ndarray
         return centres, 100.0 * n_strong / n_observed
 
 
-def gc_levels(params: HMMParams, letters: str) -> np.ndarray:
-    """Percent G + C that each state emits, shape (K,)."""
-    return 100.0 * (params.emission[:, letters.index("C")] + params.emission[:, letters.index("G")])
-
-
 def draw_track(
-    decoded: Sequence[Decoded], params: HMMParams, names: Sequence[str], letters: str, folder: Path
+    decoded: Sequence[Decoded], emitted: np.ndarray, names: Sequence[str], letters: str, folder: Path
 ) -> Picture:
-    """GC in windows, posterior of the states and called segments along the longest records."""
-    shown = sorted(decoded, key=lambda item: -len(item.path))[:MOST_RECORDS]
+    """GC in windows, posterior of the states and called segments along the longest records.
+
+    ``emitted``, shape (groups, L), is the share of each letter in what each emits.
+    """
+    shown = sorted(decoded, key=lambda item: -item.length)[:MOST_RECORDS]
     nucleic = len(letters) == NUCLEOTIDES
-    levels = gc_levels(params, letters) if nucleic else np.empty(0)
+    levels = 100.0 * emitted[:, [letters.index(x) for x in "CG"]].sum(axis=1) if nucleic else np.empty(0)
     rows = 3 if nucleic else 2
     heights = ([1.3] if nucleic else []) + [1.2, 0.28]
     with styled():
@@ -89,7 +102,7 @@ def draw_track(
         words = [f"{name} ({level:.1f} % GC)" for name, level in zip(names, levels, strict=True)] if nucleic else names
         handles = [Patch(color=color_of(k), label=word) for k, word in enumerate(words)]
         figure.legend(handles=handles, loc="outside upper right", ncols=min(len(names), 6))
-        width = round_window(len(shown[0].path))
+        width = round_window(shown[0].length)
         gc_text = (
             f"Top: G + C in windows of {width:,} letters; dotted lines, the GC that each state emits. "
             if nucleic
@@ -105,7 +118,7 @@ def draw_track(
 
 
 def draw_record(axes: Any, item: Decoded, n_states: int, levels: np.ndarray, letters: str) -> None:
-    length = len(item.path)
+    length = item.length
     unit, word = (1e6, "Mb") if length >= 2_000_000 else (1e3, "kb") if length >= 2_000 else (1.0, "letters")
     axes = list(axes)
     if levels.size:
@@ -121,10 +134,9 @@ def draw_record(axes: Any, item: Decoded, n_states: int, levels: np.ndarray, let
         axis.set_yticks([tick for tick in axis.get_yticks() if max(low, 0.0) <= tick <= min(high, 100.0)])
         axis.set_ylabel(f"GC, %\n({width:,}-letter windows)")
     axis = axes.pop(0)
-    n_bins = min(MOST_BINS, length)
+    n_bins = len(item.bins)
     edges = np.linspace(0, length, n_bins + 1).astype(int)
-    means = np.add.reduceat(item.posterior, edges[:-1], axis=0) / np.diff(edges)[:, None]
-    tops = np.cumsum(means, axis=1).clip(0.0, 1.0)
+    tops = np.cumsum(item.bins, axis=1).clip(0.0, 1.0)
     bottom = np.zeros(n_bins)
     for k in range(n_states):
         axis.stairs(tops[:, k], edges / unit, baseline=bottom, fill=True, color=color_of(k), lw=0)
@@ -132,9 +144,9 @@ def draw_record(axes: Any, item: Decoded, n_states: int, levels: np.ndarray, let
     axis.set_ylim(0, 1)
     axis.set_ylabel("posterior")
     axis = axes.pop(0)
-    bounds = [0, *(np.flatnonzero(np.diff(item.path)) + 1).tolist(), length]
+    pairs = list(itertools.pairwise(item.bounds.tolist()))
     for k in range(n_states):
-        runs = [(b / unit, (e - b) / unit) for b, e in itertools.pairwise(bounds) if item.path[b] == k]
+        runs = [(b / unit, (e - b) / unit) for (b, e), called in zip(pairs, item.called, strict=True) if called == k]
         axis.broken_barh(runs, (0, 1), color=color_of(k), lw=0)
     axis.set_yticks([])
     axis.set_ylabel("path", rotation=0, ha="right", va="center")
@@ -143,21 +155,27 @@ def draw_record(axes: Any, item: Decoded, n_states: int, levels: np.ndarray, let
     axis.set_xlabel(f"position in {item.name}, {word}")
 
 
-def draw_parameters(params: HMMParams, names: Sequence[str], letters: str, folder: Path) -> Picture:
-    """What each state emits, and where it goes next."""
-    k = len(names)
-    few = len(letters) <= MOST_BARS
+def draw_parameters(
+    model: CategoricalHMM, params: HMMParams, names: Sequence[str], words: Sequence[str], folder: Path
+) -> Picture:
+    """What each state emits, and where it goes next; ``words`` names the columns of the emissions."""
+    k, emission = len(names), params.emission.reshape(len(names), -1)
+    few = len(words) <= MOST_BARS
     with styled():
         size = max(2.6, 0.42 * k + 1.2)
         figure, axes = plt.subplots(
             1, 2, figsize=(7.4, size), width_ratios=(1.5, 1.0) if few else (2.0, 1.0), layout="constrained"
         )
-        (draw_emission_bars if few else draw_emission_map)(axes[0], params, names, letters)
+        if few:
+            draw_emission_bars(axes[0], emission, names, words)
+        else:
+            draw_emission_map(axes[0], emission, names, words)
         draw_transitions(axes[1], params, names)
+        given = " given the letters before it, as the last of a word," if model.order else ""
         seen = (
             "probability of each letter in each state; the grey line is the even share"
             if few
-            else "log2 of the probability of each letter in each state over its mean over states"
+            else f"log2 of the probability of each letter{given} in each state over its mean over states"
         )
         caption = (
             f"Left: {seen}. Right: probability of the next state (column) after each state (row), per letter; on the "
@@ -167,14 +185,14 @@ def draw_parameters(params: HMMParams, names: Sequence[str], letters: str, folde
         return save(figure, folder, Picture("parameters", "What the states are", caption))
 
 
-def draw_emission_bars(axis: Any, params: HMMParams, names: Sequence[str], letters: str) -> None:
+def draw_emission_bars(axis: Any, emission: np.ndarray, names: Sequence[str], letters: Sequence[str]) -> None:
     k = len(names)
     width = 0.8 / k
     places = np.arange(len(letters))
     for state in range(k):
         bars = axis.bar(
             places + (state - (k - 1) / 2) * width,
-            params.emission[state],
+            emission[state],
             width * 0.92,
             color=color_of(state),
             label=names[state],
@@ -185,15 +203,18 @@ def draw_emission_bars(axis: Any, params: HMMParams, names: Sequence[str], lette
     axis.set_xticks(places, list(letters))
     axis.set_ylabel("emission probability")
     axis.set_title("Emissions")
-    axis.set_ylim(0, params.emission.max() * 1.18)
+    axis.set_ylim(0, emission.max() * 1.18)
     axis.legend(ncols=min(k, 6), loc="upper left", bbox_to_anchor=(0.28, 1.17), handlelength=1.0, columnspacing=1.0)
 
 
-def draw_emission_map(axis: Any, params: HMMParams, names: Sequence[str], letters: str) -> None:
+def draw_emission_map(axis: Any, emission: np.ndarray, names: Sequence[str], words: Sequence[str]) -> None:
     floor = 1e-6
-    ratio = np.log2((params.emission + floor) / (params.emission.mean(axis=0) + floor)).clip(-4, 4)
+    ratio = np.log2((emission + floor) / (emission.mean(axis=0) + floor)).clip(-4, 4)
     image = axis.imshow(ratio, cmap="RdBu_r", vmin=-2, vmax=2, aspect="auto")
-    axis.set_xticks(range(len(letters)), list(letters))
+    every = -(-len(words) // MOST_TICKS)
+    crowded = len(words) > MOST_UPRIGHT
+    turned = {"rotation": 90, "fontsize": 5} if crowded else {}
+    axis.set_xticks(range(0, len(words), every), list(words[::every]), **turned)
     axis.set_yticks(range(len(names)), list(names))
     axis.set_title("Emissions")
     axis.figure.colorbar(image, ax=axis, label="log2 ratio to the mean", shrink=0.8, extend="both")

@@ -198,8 +198,8 @@ def normal_with_prior() -> Case:
     return normal_case(MultivariateNormal(3, prior=CovariancePrior(6.0, np.diag([4.0, 3.0, 5.0]))))
 
 
-def hidden_markov(n_states: int, n_letters: int, pseudocount: float) -> Case:
-    """Sequences of very different lengths, with letters not observed."""
+def hidden_markov(n_states: int, n_letters: int, pseudocount: float, **more: Any) -> Case:
+    """Sequences of very different lengths, with letters not observed, or partly where there are sets."""
     from emtools.engine.chunks import SequenceSource
     from emtools.models.hmm import CategoricalHMM
 
@@ -208,11 +208,12 @@ def hidden_markov(n_states: int, n_letters: int, pseudocount: float) -> Case:
     for length in (60, 1, 25, 2, 40, 33):
         drift = np.repeat(rng.integers(2, size=length // 8 + 1), 8)[:length]
         letters = np.where(drift, rng.integers(n_letters, size=length), rng.integers(2, size=length))
-        sequences.append(np.where(rng.random(length) < 0.1, n_letters, letters).astype(np.uint8))
+        strange = n_letters + np.arange(length) % (1 + len(more.get("partial", ())))
+        sequences.append(np.where(rng.random(length) < 0.1, strange, letters).astype(np.uint8))
     counts = np.array([1, 3, 2, 1, 2, 1])
     total = sum(map(len, sequences))
     return Case(
-        CategoricalHMM(n_states, n_letters, pseudocount),
+        CategoricalHMM(n_states, n_letters, pseudocount, **more),
         lambda n: SequenceSource(sequences, chunk_letters=total if n == 1 else total // 6),
         lambda: SequenceSource(sequences, counts.astype(float)),
         lambda: SequenceSource([s for s, count in zip(sequences, counts, strict=True) for _ in range(count)]),
@@ -227,6 +228,21 @@ def hmm() -> Case:
 @case
 def hmm_with_prior() -> Case:
     return hidden_markov(3, 5, 0.5)
+
+
+@case
+def hmm_with_sets() -> Case:
+    return hidden_markov(2, 4, 0.3, partial=((0, 1), (1, 2, 3)))
+
+
+@case
+def hmm_of_order_one() -> Case:
+    return hidden_markov(2, 3, 0.3, order=1, partial=((0, 2),))
+
+
+@case
+def hmm_left_right() -> Case:
+    return hidden_markov(3, 4, 0.2, topology="left-right")
 
 
 @case

@@ -114,7 +114,7 @@ def test_ranges_are_those_of_the_models():
     assert build_parser().parse_args([*segment, str(MOST_CLASSES)]).components == MOST_CLASSES
     with pytest.raises(SystemExit):
         build_parser().parse_args([*HMM, "r", "--states", str(MOST_STATES + 1)])
-    assert build_parser().parse_args([*HMM, "r", "--states", str(MOST_STATES)]).states == MOST_STATES
+    assert build_parser().parse_args([*HMM, "r", "--states", str(MOST_STATES)]).states == (MOST_STATES, MOST_STATES)
 
 
 @pytest.mark.parametrize("seed", ["0", str(2**64), "9" * 40])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from emtools.errors import InputError
-from emtools.io.fasta import ALPHABETS, decode, read_fasta
+from emtools.io.fasta import ALPHABETS, decode, partial_sets, read_fasta
 
 
 def write(folder, content):
@@ -44,6 +44,25 @@ def test_alphabets_and_ambiguity_codes(tmp_path, alphabet, text, shown):
     (record,) = read_fasta(write(tmp_path, f">a\n{text}\n".encode()), alphabet)
     assert decode(record.codes, alphabet) == shown
     assert record.codes.max() <= len(ALPHABETS[alphabet])
+
+
+@pytest.mark.parametrize(
+    ("alphabet", "text", "sets"),
+    [
+        ("dna", "RYSWKMBDHVryswkmbdhv", "AG CT CG AT GT AC CGT AGT ACT ACG " * 2),
+        ("rna", "RYSWKMBDHV", "AG CU CG AU GU AC CGU AGU ACU ACG"),
+        ("protein", "BZJbzj", "DN EQ IL " * 2),
+    ],
+)
+def test_codes_of_several_letters_are_the_sets_of_iupac(tmp_path, alphabet, text, sets):
+    letters = ALPHABETS[alphabet]
+    plain = letters * 12
+    (record,) = read_fasta(write(tmp_path, f">a\n{plain}X{text}\n".encode()), alphabet, partial=True)
+    unknown, *codes = record.codes[len(plain) :].tolist()
+    assert unknown == len(letters)
+    groups = partial_sets(alphabet)
+    found = ["".join(letters[i] for i in groups[code - len(letters) - 1]) for code in codes]
+    assert found == sets.split()
 
 
 def test_ten_million_letters_on_one_line(tmp_path):

@@ -11,7 +11,7 @@ from emtools.engine.starts import fit
 from emtools.errors import InputError
 from emtools.kernels import words
 from emtools.kernels.markov import expected_counts
-from emtools.kernels.words import expected_counts_by_words, in_turn, try_words, word_length, words_of
+from emtools.kernels.words import Steps, expected_counts_by_words, in_turn, try_words, word_length, words_of
 from emtools.models.hmm import CategoricalHMM, HMMParams
 
 
@@ -55,15 +55,17 @@ def test_words_equal_letters(k, n_letters, lengths):
 
 def test_words_are_as_long_as_they_should_be():
     """The cases above reach tables of words, not letters alone."""
-    assert [word_length(k, 4, 10**7, -7.0) for k in (2, 4, 8, 16)] == [6, 5, 4, 3]
-    assert word_length(3, 4, 20_000, -7.0) > 2
-    assert word_length(2, 4, 100, -7.0) == 1
-    assert word_length(2, 4, 10**7, -460.0) == 1
+    letters, after_two = Steps(4, 4, 5), Steps(4, 64, 65)
+    assert [word_length(k, letters, 10**7, -7.0) for k in (2, 4, 8, 16)] == [6, 5, 4, 3]
+    assert [word_length(k, after_two, 10**7, -7.0) for k in (2, 4, 8)] == [4, 3, 2]
+    assert word_length(3, letters, 20_000, -7.0) > 2
+    assert word_length(2, letters, 100, -7.0) == 1
+    assert word_length(2, letters, 10**7, -460.0) == 1
 
 
 def test_letters_not_observed_break_words():
     codes = np.array([0, 1, 2, 3, 0, 4, 1, 1, 1, 2, 3], dtype=np.uint8)
-    found, cuts = words_of(codes, np.array([0, 9, 10, 11]), 4, (0, 0))
+    found, cuts = words_of(codes, np.array([0, 9, 10, 11]), Steps(4, 4, 5), (0, 0))
     first = 5
     assert found.tolist() == [first + 4 * 1 + 2, first + 4 * 3 + 0, 4, first + 4 * 1 + 1, 1]
     assert cuts.tolist() == [0, 5, 5, 5]

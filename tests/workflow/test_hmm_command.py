@@ -13,6 +13,8 @@ import pytest
 from emtools.cli import main
 from emtools.io.intervals import read_bed
 from emtools.io.outputs import OWN
+from emtools.models import hmm
+from emtools.models.hmm_known import known
 from emtools.report.page import PROBABILITY, estimate_rows
 
 GENOME = Path(__file__).parents[2] / "resources" / "lambda.fa"
@@ -176,3 +178,113 @@ def test_tiny_probabilities_are_shown_as_such_on_the_page():
     rows = estimate_rows({"parameters": {"p": entry, "length": {"value": 7e-246, "se": None, "unit": "m"}}})
     assert [row[1] for row in rows] == ["<1e-6", 0.0, 1.0, 7e-246]
     assert rows[0][2] is None
+
+
+def test_codes_of_several_letters_count_as_what_they_may_be(tmp_path):
+    """S is C or G: a record of S and W alone tells the states apart; as N it would tell nothing."""
+    path = tmp_path / "codes.fa"
+    blocks = ["ATTAATATTA" * 30, "WWWWWWWWWW" * 20, "CGGCCGGCGC" * 30, "SSSSSSSSSS" * 20, "TTATAATTAA" * 30]
+    path.write_text(">a\n" + "".join(blocks) + "\n")
+    assert run(path, tmp_path / "out", "--states", 2, "--starts", 3) in (0, 3)
+    segments = read_bed(tmp_path / "out" / "segments.bed")
+    assert [(s.name, s.start, s.end) for s in segments] == [("S1", 0, 500), ("S2", 500, 1000), ("S1", 1000, 1300)]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Partly observed" in page
+    assert "IUPAC codes" in page
+
+
+@pytest.fixture(scope="module")
+def dependent(tmp_path_factory):
+    """Letters given the one before, of two kinds in turns: 24,000 of them."""
+    rng = np.random.default_rng(5)
+    tables = rng.dirichlet(np.full(4, 1.5), size=(2, 4))
+    text, letter = [], 0
+    for t in range(24_000):
+        letter = rng.choice(4, p=tables[t // 1500 % 2, letter])
+        text.append("ACGT"[letter])
+    path = tmp_path_factory.mktemp("dependent") / "d.fa"
+    path.write_text(">d\n" + "".join(text) + "\n")
+    return path
+
+
+def test_states_and_order_are_chosen_by_bic(dependent, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(dependent, out, "--states", "1-2", "--order", "0-2", "--starts", 2) == 0
+    with open(out / "models.tsv") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [(row["states"], row["order"]) for row in rows] == [(k, m) for k in "12" for m in "012"]
+    assert len({row["letters"] for row in rows}) == 1
+    best = min(rows, key=lambda row: float(row["BIC"]))
+    assert (best["states"], best["order"]) == ("2", "1")
+    for row in rows:
+        told = -2 * float(row["log-likelihood, nats"]) + int(row["parameters"]) * np.log(int(row["letters"]))
+        assert float(row["BIC"]) == pytest.approx(told, rel=1e-12)
+    record = json.loads((out / "fit.json").read_text())
+    emission = record["parameters"]["emission"]
+    assert emission["labels"] == [["S1", "S2"], list("ACGT"), list("ACGT")]
+    assert np.shape(emission["value"]) == np.shape(emission["se"]) == (2, 4, 4)
+    assert len(read_bed(out / "segments.bed")) == 16
+    with open(out / "parameters.tsv") as file:
+        first, _ = csv.DictReader(file, delimiter="\t")
+    assert float(first["emits_G_after_C"]) == pytest.approx(emission["value"][0][1][2], rel=1e-12)
+    said = capsys.readouterr().err
+    assert "2 states of order 1: BIC" in said
+    one = tmp_path / "one"
+    assert run(dependent, one, "--states", 2, "--order", 1, "--starts", 2) == 0
+    assert json.loads((one / "fit.json").read_text())["loglik"] == record["loglik"]
+
+
+@pytest.mark.parametrize("name", ["cpg", "cpg-8"])
+def test_planted_islands_are_called(tmp_path, name):
+    """Letters by the published tables: islands of 2,000 letters in 12,000, in lower case, with an N and an R."""
+    rng = np.random.default_rng(2)
+    text, letter = [], 0
+    for t in range(36_000):
+        inside = 5000 <= t % 12_000 < 7000
+        letter = rng.choice(4, p=known("cpg").params.emission[int(inside), letter])
+        text.append("acgt"[letter])
+    text[3000], text[9000] = "N", "R"
+    path, out = tmp_path / "islands.fa", tmp_path / "out"
+    path.write_text(">chr\n" + "".join(text) + "\n")
+    assert run(path, out, "--model", name, "--max-passes", 200) in (0, 3)
+    segments = read_bed(out / "segments.bed")
+    assert {s.name for s in segments} == {"outside", "island"}
+    called = np.zeros(36_000, dtype=bool)
+    for segment in segments:
+        called[segment.start : segment.end] = segment.name == "island"
+    truth = (np.arange(36_000) % 12_000 - 5000) // 2000 == 0
+    assert (called == truth).mean() > 0.98
+    header, *rows = gzip.decompress((out / "posteriors.tsv.gz").read_bytes()).decode().splitlines()
+    assert header == "record\tposition\toutside\tisland"
+    assert len(rows) == 36_000
+    with open(out / "parameters.tsv") as file:
+        states = [row["state"] for row in csv.DictReader(file, delimiter="\t")]
+    assert states == (["outside", "island"] if name == "cpg" else ["A-", "C-", "G-", "T-", "A+", "C+", "G+", "T+"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "--states K"),
+        (("--model", "cpg", "--states", 2), "--model cpg"),
+        (("--model", "cpg", "--alphabet", "protein"), "--model cpg"),
+        (("--states", 2, "--order", 3, "--alphabet", "protein"), "order"),
+    ],
+)
+def test_options_that_do_not_go_together(tmp_path, capsys, words, message):
+    assert run(GENOME, tmp_path / "out", *words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("emtools: error: ")
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_pieces_do_not_show(results, tmp_path, monkeypatch):
+    """The same bytes in pieces of 1,000 letters as in one."""
+    whole = hmm.CategoricalHMM.posterior_pieces
+    monkeypatch.setattr(
+        hmm.CategoricalHMM, "posterior_pieces", lambda model, params, codes: whole(model, params, codes, 1000)
+    )
+    assert run(GENOME, tmp_path / "again", "--states", 2, "--starts", 3) == 0
+    for name in ("segments.bed", "posteriors.tsv.gz", "posterior_S1.bedgraph.gz", "posterior_S2.bedgraph.gz"):
+        assert (results / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
