@@ -4,7 +4,8 @@ CPU nanoseconds of one thread per base and pass (E-step and M-step), each run in
 parameters on equal letters; ours before and after the peer, so that a busy machine slows both: the ratio to the mean of the two
 is what to quote. The log-likelihoods at the same parameters, before each M-step, stand beside (``apart``: largest relative
 difference), and how much the passes raise the peak of memory above what the letters take. hmmlearn is not among our
-requirements: FOLDER is where ``pip install --target FOLDER hmmlearn`` put it.
+requirements: FOLDER is where ``pip install --target FOLDER hmmlearn`` put it. With ``--walls`` ours on one thread and two,
+with ``--long`` ours over 100 million letters beside 10 million, and there beside the letter-by-letter kernel, which keeps every letter.
 """
 
 from __future__ import annotations
@@ -15,17 +16,20 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from time import process_time
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from emtools.engine.chunks import SequenceSource, total_stats
+from emtools.engine.executors import executor
+from emtools.kernels.markov import forward
 from emtools.models.hmm import CategoricalHMM, HMMParams
 
 STATES = (2, 4, 8)
 SIZES = {"1 x 1,000,000": (1, 10**6), "1 x 10,000,000": (1, 10**7), "10,000 x 200": (10_000, 200)}
+LONG = {"1 x 100,000,000": (1, 10**8)}
 PASSES, PEER_PASSES = 5, 2
 STAY = 500
 TABLE = Path(__file__).with_name("hmm_speed.tsv")
@@ -68,19 +72,28 @@ def memory_now() -> float:
     return resident("VmRSS")
 
 
-def run_ours(sequences: list[np.ndarray], k: int) -> dict[str, Any]:
+def run_ours(sequences: list[np.ndarray], k: int, threads: int, passes: int) -> dict[str, Any]:
     """Our passes; the first compiles and is not counted."""
     model, params = CategoricalHMM(k, 4), make_params(k, 2)
     total_stats(model, SequenceSource([sequences[0][:20_000]]), params)
     source = SequenceSource(sequences)
-    before, logliks, used = memory_now(), [], []
-    for _ in range(PASSES):
-        began = process_time()
-        stats = total_stats(model, source, params)
-        params = model.m_step(stats, params)
-        used.append(process_time() - began)
-        logliks.append(stats.loglik)
-    return {"cpu": float(np.mean(used[1:])), "logliks": logliks, "memory": resident("VmHWM") - before}
+    before, logliks, used, walls = memory_now(), [], [], []
+    with executor("threads", threads) as chunk_map:
+        for _ in range(passes):
+            began, wall = process_time(), perf_counter()
+            stats = total_stats(model, source, params, chunk_map=chunk_map)
+            params = model.m_step(stats, params)
+            used.append(process_time() - began)
+            walls.append(perf_counter() - wall)
+            logliks.append(stats.loglik)
+    digest = float(np.sum(model.pack(params)))
+    return {
+        "cpu": float(np.mean(used[1:] or used)),  # the first pass compiles
+        "wall": min(walls),
+        "logliks": logliks,
+        "memory": resident("VmHWM") - before,
+        "digest": digest.hex(),
+    }
 
 
 def run_peer(sequences: list[np.ndarray], k: int) -> dict[str, Any]:
@@ -112,18 +125,32 @@ def run_peer(sequences: list[np.ndarray], k: int) -> dict[str, Any]:
     }
 
 
-def worker(task: str, size: str, k: int) -> None:
+def run_plain(sequences: list[np.ndarray], k: int) -> dict[str, Any]:
+    """The forward sweep of the readable kernel, for the log-likelihood alone."""
+    params = make_params(k, 2)
+    emission = CategoricalHMM(k, 4).extended_emission(params)
+    total, before = 0.0, memory_now()
+    for codes in sequences:
+        total += forward(codes, params.start, params.transition, emission, np.empty((len(codes), k)))[0]
+    return {"logliks": [total], "memory": resident("VmHWM") - before}
+
+
+def worker(task: str, size: str, k: int, threads: int) -> None:
     """One task; its figures to stdout."""
-    sequences = make_letters(*SIZES[size], k)
-    print(json.dumps(run_ours(sequences, k) if task == "ours" else run_peer(sequences, k)))
+    sequences = make_letters(*(SIZES | LONG)[size], k)
+    passes = 3 if size in LONG else PASSES
+    told = {"ours": lambda: run_ours(sequences, k, threads, passes), "plain": lambda: run_plain(sequences, k)}
+    print(json.dumps(told[task]() if task in told else run_peer(sequences, k)))
 
 
-def in_process(task: str, size: str, k: int, library: str) -> dict[str, Any]:
+def in_process(task: str, size: str, k: int, threads: int = 1, library: str = "") -> dict[str, Any]:
     """A task in a process of its own."""
     one = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
     environment = {**os.environ, **one, "PYTHONPATH": library, "PYTHONWARNINGS": "ignore"}
     command = [sys.executable, "-m", "benchmarks.hmm_speed", "--worker", task, "--size", size, "--states", str(k)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "--threads", str(threads)], env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise SystemExit(done.stderr)
     told: dict[str, Any] = json.loads(done.stdout)
@@ -131,7 +158,7 @@ def in_process(task: str, size: str, k: int, library: str) -> dict[str, Any]:
 
 
 def n_letters(size: str) -> int:
-    n, length = SIZES[size]
+    n, length = (SIZES | LONG)[size]
     return n * length
 
 
@@ -151,13 +178,44 @@ def against_peer(size: str, k: int, library: str) -> dict[str, Any]:
     }
 
 
+def two_threads(size: str, k: int) -> dict[str, Any]:
+    """Wall time of one thread by that of two, both best of the passes; the same bits or an error."""
+    one, two = in_process("ours", size, k), in_process("ours", size, k, threads=2)
+    if one["digest"] != two["digest"] or one["logliks"] != two["logliks"]:
+        raise SystemExit(f"{size}, {k} states: two threads give other bits")
+    return {
+        "row": "2 threads, wall",
+        "ours_ns": round(two["wall"] * 1e9 / n_letters(size), 2),
+        "times": round(one["wall"] / two["wall"], 2),
+    }
+
+
+def over_a_long_one(k: int) -> list[dict[str, Any]]:
+    """100 million letters beside 10 million, time and memory; at 10 million the log-likelihood of the sweep that keeps every letter."""
+    (long,), short = LONG, "1 x 10,000,000"
+    small, plain, large = in_process("ours", short, k), in_process("plain", short, k), in_process("ours", long, k)
+    rows = [
+        {
+            "letters": size,
+            "row": row,
+            "ours_ns": round(ours["cpu"] * 1e9 / n_letters(size), 2),
+            "ours_mb": round(ours["memory"], 1),
+        }
+        for size, row, ours in ((short, "kernel by letters", small), (long, "a tenth of it", large))
+    ]
+    rows[0]["apart"] = f"{abs(small['logliks'][0] / plain['logliks'][0] - 1.0):.1e}"
+    rows[0]["peer_mb"] = round(plain["memory"], 1)
+    rows[1]["times"] = round(rows[0]["ours_ns"] / rows[1]["ours_ns"], 2)
+    return rows
+
+
 def store(row: dict[str, Any]) -> None:
     """Put a row in the table, in the place of one with the same keys."""
     table = pd.DataFrame([row])
     if TABLE.exists():
         old = pd.read_csv(TABLE, sep="\t", dtype={"states": int})
         table = pd.concat([old, table], ignore_index=True).drop_duplicates(KEYS, keep="last")
-    table = table.sort_values(KEYS, key=lambda c: c.map(list(SIZES).index) if c.name == "letters" else c)
+    table = table.sort_values(KEYS, key=lambda c: c.map(list(SIZES | LONG).index) if c.name == "letters" else c)
     table.to_csv(TABLE, sep="\t", index=False)
     print("\t".join(f"{k}={v}" for k, v in row.items()), flush=True)
 
@@ -165,16 +223,24 @@ def store(row: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--library", default="", help="folder that holds hmmlearn")
-    parser.add_argument("--size", choices=list(SIZES))
+    parser.add_argument("--walls", action="store_true", help="one thread and two instead of the peer")
+    parser.add_argument("--long", action="store_true", help="10 and 100 million letters instead of the peer")
+    parser.add_argument("--size", choices=list(SIZES | LONG))
     parser.add_argument("--states", type=int, choices=STATES)
-    parser.add_argument("--worker", choices=["ours", "hmmlearn"], help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--worker", choices=["ours", "hmmlearn", "plain"], help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.worker:
-        worker(asked.worker, asked.size, asked.states)
+        worker(asked.worker, asked.size, asked.states, asked.threads)
         return
     for k in STATES if asked.states is None else (asked.states,):
+        if asked.long:
+            for row in over_a_long_one(k):
+                store({"states": k, **row})
+            continue
         for size in SIZES if asked.size is None else (asked.size,):
-            store({"letters": size, "states": k, **against_peer(size, k, asked.library)})
+            row = two_threads(size, k) if asked.walls else against_peer(size, k, asked.library)
+            store({"letters": size, "states": k, **row})
 
 
 if __name__ == "__main__":

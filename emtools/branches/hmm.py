@@ -134,7 +134,7 @@ def run(options: Options) -> int:
                     "Segments",
                     "Stretches of one state along the most probable path (Viterbi). Start and end are 0-based, "
                     "half-open, as in segments.bed; the posterior is the mean probability of that state over the segment.",
-                    segment_table(segments, decoded, letters),
+                    segment_table(segments, decoded, letters, bool(chain.init)),
                 ),
             ],
             methods=methods(options, options.alphabet, chain, compared),

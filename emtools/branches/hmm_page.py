@@ -107,8 +107,20 @@ def readable(states: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def segment_table(segments: Sequence[Interval], decoded: Sequence[Decoded], letters: str) -> pd.DataFrame:
-    """Segments as a person reads them."""
+def cpg_ratio(codes: np.ndarray, letters: str) -> float:
+    """Observed over expected CpG: their number times the observed letters, by that of C times that of G; NaN without C or G.
+
+    Source: Gardiner-Garden & Frommer (1987), doi:10.1016/0022-2836(87)90689-9.
+    """
+    c, g = codes == letters.index("C"), codes == letters.index("G")
+    expected = float(c.sum()) * float(g.sum())
+    return float((c[:-1] & g[1:]).sum() * (codes < len(letters)).sum() / expected) if expected else float("nan")
+
+
+def segment_table(
+    segments: Sequence[Interval], decoded: Sequence[Decoded], letters: str, islands: bool = False
+) -> pd.DataFrame:
+    """Segments as a person reads them; where they may be CpG islands, with their CpG."""
     codes = {item.name: item.codes for item in decoded}
     table = pd.DataFrame(
         {
@@ -122,6 +134,9 @@ def segment_table(segments: Sequence[Interval], decoded: Sequence[Decoded], lett
     )
     if len(letters) == len("ACGT"):
         table["GC, %"] = [f"{gc_percent(codes[s.record][s.start : s.end], letters):.1f}" for s in segments]
+    if islands:
+        ratios = (cpg_ratio(codes[s.record][s.start : s.end], letters) for s in segments)
+        table["CpG, observed / expected"] = [f"{ratio:.2f}" for ratio in ratios]
     return table
 
 

@@ -76,7 +76,7 @@ class Accelerator:
         x, image : ndarray, shape (p,)
             Packed parameters and their EM image.
         unit : callable
-            Gives the scale of each coordinate, shape (p,); asked once, when mixing begins.
+            Gives the scale of each coordinate, shape (p,); asked when mixing.
         """
         residual = image - x
         self.learn(x, residual)
@@ -87,8 +87,7 @@ class Accelerator:
             self.squarem_left -= 1
             proposal = self.squarem(x, image)
         else:
-            if self.unit is None:
-                self.unit = unit()
+            self.unit = unit()
             proposal = self.mix(x, residual, 1.0 / (1.0 + GROWTH ** (PATIENCE - self.trust)))
         return proposal if proposal is not None and np.isfinite(proposal).all() else None
 

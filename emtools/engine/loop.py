@@ -27,6 +27,7 @@ from emtools.engine.protocol import (
     Source,
     Warm,
     is_smooth,
+    packed_errors,
     packed_units,
     rounding,
 )
@@ -566,6 +567,9 @@ class Climber(Generic[P, S, C]):
     def scale(self, state: State[P, S], point: Point[P, S]) -> Floats:
         """Scale of each packed parameter: its complete-data standard error, or how far it has moved where Q is dear."""
         assert state.image is not None
+        own = packed_errors(self.model, point.stats, point.params)
+        if own is not None:
+            return own
         if point.packed.size <= LARGEST_MEASURED:
             return units(self.model, point.stats, point.packed)
         moves = state.accelerator.moves if state.accelerator is not None else []
@@ -579,7 +583,7 @@ class Climber(Generic[P, S, C]):
         state.params, state.packed = image
         if state.accelerator is None:
             return
-        if state.unit is None and state.accelerator.squarem_left == 0:
+        if state.accelerator.squarem_left == 0 and (state.unit is None or hasattr(self.model, "packed_errors")):
             state.unit = self.scale(state, point)
         proposal = state.accelerator.propose(point.packed, image[1], partial(unit_of, state))
         if proposal is not None:

@@ -232,6 +232,14 @@ def packed_units(model: Any, params: Any) -> Floats | float:
     return model.packed_units(params) if hasattr(model, "packed_units") else 1.0
 
 
+def packed_errors(model: Any, stats: Any, params: Any) -> Floats | None:
+    """Complete-data standard error of each packed parameter: the method ``packed_errors`` of the model, or None.
+
+    Worth writing where parameters may fade to an edge: theirs grow without end, and differences of Q cannot tell how far.
+    """
+    return np.asarray(model.packed_errors(stats, params)) if hasattr(model, "packed_errors") else None
+
+
 def rounding(model: Any, stats: Any, params: Any) -> float:
     """Nats by which rounding can move the objective, beside what its own size makes of it: the method ``rounding`` of the
     model, or 0."""

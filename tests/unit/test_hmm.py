@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise, permutations, product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ import pytest
 from emtools.engine.certificate import certify
 from emtools.engine.chunks import ListSource, SequenceSource, total_stats
 from emtools.engine.loop import climb
+from emtools.engine.spectrum import units
 from emtools.engine.starts import fit
 from emtools.errors import InputError
+from emtools.io.fasta import read_fasta
 from emtools.models.hmm import CategoricalHMM, HMMParams
 
 N = 3
@@ -429,3 +432,55 @@ def test_standard_errors_equal_the_numerical_hessian():
     covariance = slopes @ np.linalg.inv(-curved / np.outer(units, units)) @ slopes.T
     found = np.concatenate([seen.standard_errors[name].ravel() for name in ("start", "transition", "emission")])
     np.testing.assert_allclose(found, np.sqrt(np.diag(covariance)), rtol=1e-4)
+
+
+GENOME = Path(__file__).parents[2] / "resources" / "lambda.fa"
+
+
+def climb_both_ways(seed):
+    """A start on the lambda genome, by plain EM and accelerated."""
+    (record,) = read_fasta(GENOME)
+    model, source = CategoricalHMM(3, 4), SequenceSource([record.codes])
+    first = model.initial_params(source, np.random.default_rng([seed, 77]), model.strategies[seed % 2])
+    return [climb(model, source, first, accelerate=on) for on in (False, True)]
+
+
+def test_rounding_at_an_edge_takes_no_passes():
+    """A transition fades; the slope of Q along it is one unit in the last place of Q, which once took five looks."""
+    plain, quick = climb_both_ways(6)
+    assert quick.objective == pytest.approx(plain.objective, abs=1e-6)
+    assert len(quick.trace) <= 1.3 * len(plain.trace)
+
+
+def test_parameters_that_fade_do_not_hold_up_the_others():
+    """Start and transitions fade to zero all the way: measured in fixed units they kept mixing from seeing the rest."""
+    plain, quick = climb_both_ways(11)
+    assert quick.objective == pytest.approx(plain.objective, abs=1e-6)
+    assert 4 * len(quick.trace) < len(plain.trace)
+
+
+def test_errors_of_packed_parameters_are_those_of_differences():
+    rng = np.random.default_rng(2)
+    model, source = CategoricalHMM(3, 4, 0.5, topology="banded"), SequenceSource([codes(rng.integers(4, size=900))])
+    params = model.initial_params(source, rng, "random")
+    stats = total_stats(model, source, params)
+    at_top = model.m_step(stats, params)
+    np.testing.assert_allclose(model.packed_errors(stats, at_top), units(model, stats, model.pack(at_top)), rtol=1e-3)
+
+
+def test_a_long_path_in_pieces_is_the_whole_one():
+    """Over several pieces of 16,384 letters: the log-probability of the path equals that of the best one."""
+    rng = np.random.default_rng(9)
+    params = HMMParams(
+        np.array([0.5, 0.5]),
+        np.array([[0.99, 0.01], [0.02, 0.98]]),
+        np.array([[0.4, 0.1, 0.1, 0.4], [0.1, 0.4, 0.4, 0.1]]),
+    )
+    model, sequence = CategoricalHMM(2, 4), codes(rng.integers(5, size=3 * 16_384 + 7))
+    path = model.viterbi(params, sequence)
+    log_emission = np.log(np.column_stack([params.emission, np.ones(2)]))
+    found = math.log(params.start[path[0]]) + log_emission[path, sequence].sum()
+    found += np.log(params.transition[path[:-1], path[1:]]).sum()
+    assert found == pytest.approx(log_space_path(params, sequence), rel=1e-12)
+    pieces = np.concatenate([rows for _, rows in model.posterior_pieces(params, sequence, 5000)])
+    np.testing.assert_allclose(model.posterior(params, sequence), pieces, rtol=1e-12, atol=1e-14)

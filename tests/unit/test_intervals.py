@@ -1,9 +1,12 @@
-"""BED: written, read back, and refused where it does not fit."""
+"""BED: written, read back, and refused where it does not fit; bedGraph in pieces."""
 
+import gzip
+
+import numpy as np
 import pytest
 
 from emtools.errors import InputError
-from emtools.io.intervals import Interval, read_bed, write_bed
+from emtools.io.intervals import Interval, bedgraph, read_bed, write_bed
 
 LENGTHS = {"chr1": 100, "chr2": 50}
 
@@ -51,3 +54,18 @@ def test_headers_short_rows_and_blank_separators(tmp_path):
 def test_what_does_not_fit_is_named(tmp_path, text, words):
     with pytest.raises(InputError, match=words):
         read_bed(write(tmp_path, text), LENGTHS)
+
+
+def test_a_track_in_pieces_joins_its_runs(tmp_path):
+    """Runs go on over pieces of one record, not over records, and the bytes are those of the whole."""
+    values = {"one": np.array([0.1, 0.1, 0.1, 0.9, 0.9004, 0.9]), "two": np.array([0.9, 0.9, 0.5])}
+    for size in (1, 2, 4, 100):
+        path = tmp_path / f"{size}.bedgraph.gz"
+        with bedgraph(path, "P(S1)", (0, 114, 178)) as track:
+            for record, row in values.items():
+                for begin in range(0, len(row), size):
+                    track.add(record, begin, row[begin : begin + size])
+        head, *rows = gzip.decompress(path.read_bytes()).decode().splitlines()
+        assert head == 'track type=bedGraph name="P(S1)" color=0,114,178 viewLimits=0:1 autoScale=off'
+        assert rows == ["one\t0\t3\t0.1", "one\t3\t6\t0.9", "two\t0\t2\t0.9", "two\t2\t3\t0.5"]
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
