@@ -24,9 +24,7 @@ SETTLED = 0.05  # relative change of the gap that ends the look
 LEVEL = 1e-3  # distance from 1 within which a rate may be 1
 DEPENDENT = 1e-8  # length of what is new in a direction, below which it adds nothing
 EDGE_STEP = 0.1  # of differences of Q along a coordinate at an edge
-INVISIBLE = (
-    1e-14  # slope along it, relative to 1 + |Q|, that rounding can make: two units of Q over two steps, and some
-)
+INVISIBLE = 1e-14  # slope along it, relative to 1 + |Q|, that rounding can make
 LARGEST_PROBED = 500  # coordinates whose unit is measured one by one
 THREADED = 2_000  # coordinates from which two values of Q are worth two threads
 

@@ -46,20 +46,19 @@ def steps_of(codes: Codes, offsets: Offsets, n_letters: int, n_partial: int, ord
     unseen = n_contexts * n_letters
     steps = np.empty(codes.size, dtype=np.uint16)
     for s in range(offsets.size - 1):
-        context = run = 0
+        context = run = np.int64(0)
         for t in range(offsets[s], offsets[s + 1]):
-            letter = np.int64(codes[t])
-            if run < order or letter == n_letters:
-                steps[t] = unseen
-            elif letter < n_letters:
-                steps[t] = context * n_letters + letter
+            letter = np.int64(codes[np.uint64(t)])
+            step = context * n_letters + letter
+            whole = run >= order
+            if letter < n_letters:
+                steps[t] = step if whole else unseen
+                context = step - n_contexts * np.int64(codes[np.uint64(t - order)]) if whole else step
+                run += 1
             else:
-                steps[t] = unseen + 1 + context * n_partial + letter - n_letters - 1
-            run += 1
-            if letter >= n_letters:
-                context = run = 0
-            else:
-                context = (context * n_letters + letter) % n_contexts
+                known = whole and letter > n_letters
+                steps[t] = unseen + context * n_partial + letter - n_letters if known else unseen
+                context = run = np.int64(0)
     return steps
 
 
