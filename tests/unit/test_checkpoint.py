@@ -115,6 +115,35 @@ def test_checkpoint_cannot_run_a_command(tmp_path, monkeypatch):
     assert not (tmp_path / "made_by_a_pickle").exists()
 
 
+def call(module, name, argument):
+    """A pickle that calls ``module.name(argument)``, by a name that may have dots in it."""
+    words = [b"\x8c" + bytes([len(word)]) + word.encode() for word in (module, name, argument)]
+    return b"\x80\x04" + words[0] + words[1] + b"\x93" + words[2] + b"\x85R."
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("emtools.engine.checkpoint", "os.mkdir"),
+        ("emtools.engine.checkpoint", "Path.mkdir"),
+        ("emtools.io.outputs", "require_target"),
+        ("emtools.report.own", "Path"),
+        ("numpy.testing._private.utils", "runstring"),
+        ("numpy", "load"),
+        ("builtins", "exec"),
+        ("builtins", "list"),
+        ("os", "mkdir"),
+    ],
+)
+def test_no_name_in_a_checkpoint_leads_to_a_command(module, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "fit.checkpoint"
+    path.write_bytes(call(module, name, "made_by_a_pickle"))
+    with pytest.raises(InputError, match="does not belong"):
+        run(path)
+    assert not (tmp_path / "made_by_a_pickle").exists()
+
+
 @pytest.mark.parametrize("place", ["folder", "file/below"])
 def test_places_that_hold_no_file_are_refused(tmp_path, place):
     (tmp_path / "folder").mkdir()
