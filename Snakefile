@@ -6,5 +6,6 @@ rule everything:
     default_target: True
     input:
         rules.all.input,
+    localrule: True
     message:
         "all results are there"

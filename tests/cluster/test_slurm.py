@@ -30,7 +30,7 @@ motif:
 """
 TOO_LITTLE = 300  # MB, for a job and the two Snakemakes around it
 # What tells of a run and not of its results.
-ABOUT_THE_RUN = ("logs", "benchmarks", "multiqc/multiqc_report.html")
+ABOUT_THE_RUN = ("logs", "benchmarks", "multiqc/multiqc_report.html", "manifest.json", "ro-crate-metadata.json")
 
 pytestmark = [
     pytest.mark.cluster,

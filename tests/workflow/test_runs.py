@@ -67,7 +67,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_clean_tree_plans_all_branches_from_both_folders(clone: Path) -> None:
     from_root = planned(clone)
     from_workflow = planned(clone / "workflow")
-    assert from_root >= DEMO | {"demo", "summary", "multiqc"}
+    assert from_root >= DEMO | {"demo", "summary", "multiqc", "manifest"}
     assert from_root - {"everything"} == from_workflow - {"all"}
     assert not (clone / "results").exists()
 
@@ -143,7 +143,7 @@ def test_page_of_the_run_leads_to_everything(finished: Path) -> None:
 
 
 def test_changed_input_reruns_only_what_depends_on_it(clone: Path, finished: Path) -> None:
-    reports = {"summary", "multiqc", "everything"}
+    reports = {"summary", "multiqc", "manifest", "everything"}
     for name, expected in (
         (ODD, {"hmm_short"}),
         ("genome.fa", {"hmm_genome", "motif_regions"}),
@@ -164,7 +164,7 @@ def test_touched_input_reruns_only_what_depends_on_it(clone: Path, finished: Pat
     profile = str(clone / "workflow" / "profiles" / "default")
     touched = planned(finished, *where(clone), "--workflow-profile", profile)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert touched == {"hmm_genome", "motif_regions", "summary", "multiqc", "everything"}
+    assert touched == {"hmm_genome", "motif_regions", "summary", "multiqc", "manifest", "everything"}
 
 
 def test_deleted_output_is_made_again_alone(clone: Path, finished: Path) -> None:
@@ -174,7 +174,7 @@ def test_deleted_output_is_made_again_alone(clone: Path, finished: Path) -> None
     others = [path for name in ("hmm/genome", "motif") for path in (results / name).rglob("*") if path.is_file()]
     times = [path.stat().st_mtime_ns for path in others]
     lost.unlink()
-    assert planned(finished, *where(clone)) == {"hmm_short", "summary", "multiqc", "everything"}
+    assert planned(finished, *where(clone)) == {"hmm_short", "summary", "multiqc", "manifest", "everything"}
     run = snakemake(finished, *where(clone), "--cores", "1", str(lost.relative_to(finished)))
     assert run.returncode == 0, run.stdout + run.stderr
     assert lost.read_bytes() == content

@@ -31,6 +31,34 @@ rule summary:
         " --snakemake snakemake_report.html > {log:q} 2>&1"
 
 
+rule manifest:
+    input:
+        rules.summary.output,
+        f"{PLAN.results}/multiqc/multiqc_report.html",
+        fits=rules.summary.input.fits,
+        config=[*workflow.configfiles, *config.get("samples", {}).values()],
+    output:
+        manifest=f"{PLAN.results}/manifest.json",
+        crate=f"{PLAN.results}/ro-crate-metadata.json",
+    log:
+        f"{PLAN.results}/logs/manifest.log",
+    benchmark:
+        f"{PLAN.results}/benchmarks/manifest.tsv"
+    conda:
+        "../envs/emtools.yaml"
+    threads: 1
+    resources:
+        mem_mb=600,
+        runtime=minutes(10),
+    params:
+        out=subpath(output.manifest, parent=True),
+        version=VERSION,
+    message:
+        "inputs, hashes, commands and versions: {output.manifest}"
+    shell:
+        "emtools manifest {input.fits:q} --config {input.config:q} --out {params.out:q} > {log:q} 2>&1"
+
+
 rule multiqc:
     input:
         rules.summary.output.fits,
