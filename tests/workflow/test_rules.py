@@ -1,0 +1,114 @@
+"""Every rule says what a cluster must know, the workflow is a module of another one, and its shell lines can be typed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from workflow.test_runs import clone, planned, snakemake  # noqa: F401
+
+ROOT = Path(__file__).parents[2]
+FILES = [ROOT / "Snakefile", ROOT / "workflow/Snakefile", *sorted((ROOT / "workflow/rules").glob("*.smk"))]
+WANTED = ("input", "log", "benchmark", "conda", "threads", "resources", "params", "message", "shell")
+MODULE = """
+module em:
+    snakefile: "{folder}/workflow/Snakefile"
+    config: {{"hmm": {{"one": {{"input": "in.fa", "states": 2}}}}, "results": "there"}}
+
+
+use rule * from em as em_*
+
+
+rule mine:
+    default_target: True
+    input:
+        rules.em_all.input,
+"""
+
+
+def rules_of(path: Path) -> dict[str, str]:
+    """Text of each rule by its name, or by its line where a loop names it."""
+    lines = path.read_text().splitlines()
+    found = {}
+    for at, line in enumerate(lines):
+        head = re.match(r"(\s*)(?:rule|checkpoint)\s*(\w*):$", line)
+        if head:
+            deep = len(head[1])
+            ends = (
+                i
+                for i in range(at + 1, len(lines))
+                if lines[i].strip() and len(lines[i]) - len(lines[i].lstrip()) <= deep
+            )
+            found[head[2] or f"line {at + 1}"] = "\n".join(lines[at + 1 : next(ends, len(lines))])
+    return found
+
+
+def keywords(rule: str) -> set[str]:
+    deep = min(len(line) - len(line.lstrip()) for line in rule.splitlines() if line.strip())
+    return set(re.findall(rf"^ {{{deep}}}(\w+):", rule, flags=re.M))
+
+
+RULES = {f"{path.name}: {name}": text for path in FILES for name, text in rules_of(path).items()}
+
+
+def test_all_rules_are_seen() -> None:
+    assert len(RULES) >= 13
+    assert not [name for name, text in RULES.items() if "run" in keywords(text) or "script" in keywords(text)]
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_that_is_not_local_says_what_a_cluster_must_know(name: str) -> None:
+    found = keywords(RULES[name])
+    if "localrule" in found:
+        assert "shell" not in found
+        return
+    wanted = set(WANTED) - ({"input"} if name.endswith(": demo") else set())
+    assert wanted <= found, wanted - found
+    for resource in ("mem_mb=", "runtime="):
+        assert resource in RULES[name]
+    assert "> {log:q} 2>&1" in RULES[name]
+    unquoted = re.findall(r"\{(?!log|output|input|params|wildcards|threads)", RULES[name].split("shell:")[1])
+    assert not unquoted
+    for place in re.findall(r"\{((?:log|output|input|params|wildcards)[^}]*)\}", RULES[name].split("shell:")[1]):
+        assert place.endswith(":q") or place == "params.seed", place
+
+
+def test_the_parser_sees_what_is_missing() -> None:
+    text = next(text for name, text in RULES.items() if name == "report.smk: summary")
+    assert "benchmark" not in keywords(text.replace("    benchmark:", "    # benchmark:"))
+
+
+def test_another_workflow_uses_this_one_as_a_module(clone: Path, tmp_path: Path) -> None:  # noqa: F811
+    (tmp_path / "in.fa").write_text(">a\n" + "ACGT" * 50 + "\n")
+    (tmp_path / "Snakefile").write_text(MODULE.format(folder=clone))
+    assert planned(tmp_path) == {"em_hmm_one", "em_summary", "em_multiqc", "em_manifest", "mine"}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "workflow/profiles").glob("*/config.yaml")), ids=lambda path: path.parent.name
+)
+def test_profiles_are_known_to_snakemake(path: Path) -> None:
+    """Every key of a profile is an option of Snakemake or of its executor."""
+    from snakemake.cli import get_argument_parser
+
+    content = yaml.safe_load(path.read_text())
+    options = {option.lstrip("-") for action in get_argument_parser()._actions for option in action.option_strings}
+    executor = content.get("executor", "")
+    unknown = [key for key in content if key not in options and not key.startswith(f"{executor}-")]
+    assert not unknown or not executor, unknown
+    assert {"mem_mb", "runtime"} <= set(content["default-resources"])
+
+
+def test_the_containers_have_what_the_environment_has() -> None:
+    docker, apptainer = (ROOT / name for name in ("Dockerfile", "workflow/envs/emtools.def"))
+    for text in (docker.read_text(), apptainer.read_text()):
+        assert "pip install --no-cache-dir --require-hashes -r requirements.lock" in text
+        assert "pip install --no-cache-dir --no-deps --no-build-isolation ." in text
+        for name in re.findall(
+            r"\b(requirements\.lock|pyproject\.toml|README\.md|LICENSE|Snakefile|workflow|config|resources)\b", text
+        ):
+            assert (ROOT / name).exists()
+    catalog = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())
+    assert set(catalog["usage"]) == {"mandatory-flags", "software-stack-deployment", "report"}
