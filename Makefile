@@ -17,7 +17,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 export MPLCONFIGDIR := $(CURDIR)/.snakemake/matplotlib
 endif
 
-.PHONY: help env run test slow cluster lint bench lock clean
+.PHONY: help env run test slow faults cluster lint bench lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -51,6 +51,9 @@ test: $(READY)  ## quick tests
 
 slow: $(READY)  ## long tests
 	$(BIN)/python -m pytest -q -m slow -n auto
+
+faults: $(READY)  ## 200 kills at random moments, full disks (hours; full disks want root), an hour of fuzzing
+	$(BIN)/python -m pytest -q -m faults tests/faults tests/fuzz
 
 cluster: $(READY)  ## the workflow on a SLURM started here (Debian or Ubuntu, root; installs what it needs)
 	@tests/cluster/slurm.sh install

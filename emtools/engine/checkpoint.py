@@ -109,7 +109,9 @@ class Checkpoint:
             return {}
         remedy = "choose another file, or delete this one to start anew"
         try:
-            key, states = self.read(self.path.read_bytes())
+            key, states, digest = self.read(self.path.read_bytes())
+            if digest != digest_of(states):
+                raise ValueError("its bytes are not those that were written")
             found = {start: self.read(state) for start, state in states.items()} if key == self.key else {}
         except OSError as error:
             raise unusable(self.path, error) from error
@@ -159,7 +161,7 @@ class Checkpoint:
                 return
             try:
                 with self.beside.open("wb") as file:
-                    pickle.dump((self.key, self.states), file, protocol=5)
+                    pickle.dump((self.key, self.states, digest_of(self.states)), file, protocol=5)
                     file.flush()
                     os.fsync(file.fileno())
                 os.replace(self.beside, self.path)
@@ -170,6 +172,14 @@ class Checkpoint:
     def remove(self) -> None:
         """Delete the file of a fit that is done."""
         self.path.unlink(missing_ok=True)
+
+
+def digest_of(states: dict[int, bytes]) -> str:
+    """Hash of all states, by which a byte that changed on disk is found."""
+    digest = hashlib.sha256()
+    for start, state in sorted(states.items()):
+        digest.update(b"%d %d " % (start, len(state)) + state)
+    return digest.hexdigest()
 
 
 def unusable(path: Path, error: OSError) -> InputError:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 
 from emtools.errors import InputError
 from emtools.imputing.result import Imputation
+from emtools.io.sniff import require_modest
 from emtools.kernels.scales import Scale, scale_from_json
 from emtools.models.censored_normal import CensoredNormal
 from emtools.models.factor_analysis import FactorAnalysis, FactorParams
@@ -23,6 +26,8 @@ from emtools.models.stacked import Stacked, StackedParams
 from emtools.models.student_t import StudentT, StudentTParams
 from emtools.models.tabular import TableModel
 
+# What damaged headers of arrays and of an archive raise beside these.
+ODD = (TokenError, SyntaxError, NotImplementedError, AttributeError, OverflowError, RuntimeError, zlib.error)
 SCHEMA = "emtools-table-model-1"
 PARAMS: Mapping[str, type] = {
     "multivariate_normal": NormalParams,
@@ -114,6 +119,9 @@ def read_model(path: Path) -> StoredModel:
     if not path.is_file():
         raise InputError(str(path), "there is no such file", "", remedy)
     try:
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+            require_modest(path, sum(part.file_size for part in parts), path.stat().st_size)
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
             about = json.loads(str(content["about"]))
             arrays = {name: content[name] for name in content.files if name != "about"}
@@ -129,7 +137,7 @@ def read_model(path: Path) -> StoredModel:
             tuple(scale_from_json(scale) for scale in about["scales"]),
             about["covariates"],
         )
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, *ODD) as error:
         raise InputError(str(path), f"not a stored model ({type(error).__name__})", "", remedy) from error
 
 

@@ -108,7 +108,7 @@ def matrix_of(path: Path, file: h5py.File, layer: str | None) -> Any:
         if layer not in layers:
             raise InputError(str(path), f"no layer {layer!r}", f"one of: {listed(layers)}; or X", "check --layer")
         return file["layers"][layer]
-    if "X" not in file or file["X"].attrs.get("encoding-type") == "null":
+    if "X" not in file or str(file["X"].attrs.get("encoding-type")) == "null":
         raise InputError(str(path), "there is no X", f"X, or a layer ({listed(layers)})", "name one with --layer")
     return file["X"]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from emtools.errors import InputError
 from emtools.io.cells import load_anndata, make_labels
 from emtools.io.h5ad import listed, opened
 from emtools.io.outputs import require_file
-from emtools.io.sniff import bare_suffix
+from emtools.io.sniff import GZIP, bare_suffix, gunzip
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
@@ -110,8 +112,10 @@ def read_table(path: Path) -> anndata.AnnData:
     """
     separator = "," if bare_suffix(path) == ".csv" else "\t"
     try:
-        frame = pd.read_csv(path, sep=separator, index_col=0)
-    except (ValueError, OSError, EOFError) as error:
+        raw = path.read_bytes()
+        content = io.BytesIO(gunzip(path, raw) if raw.startswith(GZIP) else raw)
+        frame = pd.read_csv(content, sep=separator, index_col=0)
+    except (ValueError, OSError, EOFError, zlib.error) as error:
         raise InputError(
             str(path), f"cannot be read as a table ({str(error).splitlines()[0]})", "numbers under one header line"
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,12 @@ Floats = npt.NDArray[np.float64]
 EMBEDDINGS = ("X_umap", "X_tsne", "X_draw_graph_fa")
 DEFAULT_PCS = 10
 NAMEABLE = re.compile(r"[\w.+ -]*\w")
+
+# What anndata raises for a file that it cannot make sense of.
+READING = (
+    OSError, KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError, NotImplementedError, MemoryError,
+    IORegistryError, zlib.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -292,7 +299,7 @@ def load_anndata(path: Path) -> anndata.AnnData:
             raise InputError(
                 str(path), f"package {absent.name} is absent", "", "pip install 'emtools[zarr]'"
             ) from absent
-        except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, IORegistryError) as error:
+        except READING as error:
             raise InputError(
                 str(path),
                 f"anndata cannot read it ({str(error).splitlines()[0]})",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -316,8 +317,12 @@ def read_sheet(
     """Analyses of a sample sheet."""
     sniff(path, "table")
     with open(path, encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t", restkey="(more cells than columns)")
-        for row in rows:
+        try:
+            text = file.read()
+        except UnicodeDecodeError as error:
+            raise InputError(str(path), "is no text in UTF-8", "a sample sheet", "save it as UTF-8") from error
+        rows = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", restkey="(more cells than columns)")
+        for row in readable(rows, path):
             where = f"{path}: line {rows.line_num}"
             given = {key: value for key, value in row.items() if value}
             validate(given, row_schema, where)
@@ -329,6 +334,14 @@ def read_sheet(
             options = {key: from_text(value, target(schema, properties.get(key, {}))) for key, value in given.items()}
             validate(options, {"$defs": schema["$defs"], "$ref": f"#/$defs/{branch}"}, where)
             yield Draft(branch, name, options, where)
+
+
+def readable(rows: csv.DictReader[str], path: Path) -> Iterator[dict[str, str]]:
+    """The rows of a sample sheet, or one line about where it is none."""
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise InputError(f"{path}: line {rows.line_num}", str(error), "a TSV", "check how it was made") from error
 
 
 def target(schema: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:

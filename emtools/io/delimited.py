@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 import zlib
 from collections import Counter
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from emtools.errors import InputError
 from emtools.io.cell_text import COMMA_NUMBER, NUMBER, Rules, what_it_says
-from emtools.io.sniff import GZIP
+from emtools.io.sniff import GZIP, gunzip
 
 SEPARATORS = (",", "\t", ";", "|")
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
@@ -200,7 +199,7 @@ def decode(path: Path) -> tuple[str, str]:
     raw = path.read_bytes()
     if raw.startswith(GZIP):
         try:
-            raw = gzip.decompress(raw)
+            raw = gunzip(path, raw)
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(str(path), "is a damaged gzip file", str(error), "copy it again") from error
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):

@@ -19,6 +19,7 @@ from emtools.io.cell_text import COMMA_NUMBER, ERRORS, THOUSANDS, number_part
 from emtools.io.delimited import LEAST_SHARE
 from emtools.io.olink_wide import find_wide, wide_columns
 from emtools.io.sheets import Columns
+from emtools.io.sniff import require_modest
 
 MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 STRICT = "{http://purl.oclc.org/ooxml/spreadsheetml/main}"
@@ -143,6 +144,8 @@ def require_workbook(path: Path) -> None:
         raise broken
     try:
         with zipfile.ZipFile(path) as file:
+            parts = file.infolist()
+            require_modest(path, sum(part.file_size for part in parts), sum(part.compress_size for part in parts))
             if "xl/workbook.xml" not in file.namelist() or file.testzip() is not None:
                 raise broken
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
@@ -173,7 +176,12 @@ def sheet_parts(path: Path) -> dict[str, str]:
 def part_text(path: Path, part: str) -> str:
     """Text of a part of the file."""
     with zipfile.ZipFile(path) as file:
-        return file.read(part).decode("utf-8")
+        try:
+            return file.read(part).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{path}, {part}", "is no text in UTF-8", "a workbook", "save it again as .xlsx"
+            ) from error
 
 
 def sheet_rows(path: Path, sheet: str, formulas: bool = False) -> list[tuple[int, list[Any]]]:

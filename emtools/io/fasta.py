@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from emtools.errors import InputError
 from emtools.io.outputs import require_file
+from emtools.io.sniff import gunzip
 
 Codes = npt.NDArray[np.uint8]
 
@@ -112,7 +113,7 @@ def read_bytes(path: Path, kind: str) -> bytes:
         raise InputError(str(path), f"cannot be read ({error.strerror})", f"a {kind} file") from error
     if data[:2] == b"\x1f\x8b":
         try:
-            data = gzip.decompress(data)
+            data = gunzip(path, data)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise InputError(
                 str(path), f"damaged gzip ({error})", "a whole gzip file", "copy or download the file again"

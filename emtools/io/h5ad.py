@@ -17,6 +17,8 @@ from emtools.io.sniff import HDF5
 
 BLOCK_VALUES = 2**22
 SHOWN = 12
+CLAIMED = 2**26  # bytes that a dataset may claim, whatever is stored of it
+DEFLATED = 1100  # times that deflate shrinks zeros
 
 Floats = npt.NDArray[np.float64]
 Strings = npt.NDArray[np.object_]
@@ -24,8 +26,8 @@ Stored = h5py.Group | h5py.Dataset | npt.NDArray[Any]
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[h5py.File]:
-    """An AnnData file, open for reading.
+def opened(path: Path, again: bool = False) -> Iterator[h5py.File]:
+    """An AnnData file, open for reading; `again` where the sizes that it claims have been looked at before.
 
     Raises
     ------
@@ -46,16 +48,34 @@ def opened(path: Path) -> Iterator[h5py.File]:
             if "obs" not in file or ("X" not in file and "obsm" not in file):
                 found = ", ".join(sorted(file)) or "nothing"
                 raise InputError(str(path), f"HDF5, but it holds {found}", "an AnnData file with obs and X or obsm")
+            if not again:
+                require_stored(path, file)
             yield file
     except KeyError as error:
         raise InputError(
             str(path), f"not laid out as AnnData ({error.args[0]})", "", "write it again with adata.write_h5ad()"
         ) from error
+    except (TypeError, IndexError, AttributeError) as error:
+        got = f"not laid out as AnnData ({str(error)[:80]})"
+        raise InputError(str(path), got, "", "write it again with adata.write_h5ad()") from error
     except (OSError, RuntimeError, UnicodeDecodeError) as error:
         reason = str(error).split("(")[-1].rstrip(")") or type(error).__name__
         raise InputError(
             str(path), f"the HDF5 file is cut off or damaged ({reason})", "", "copy or write the file again"
         ) from error
+
+
+def require_stored(path: Path, file: h5py.File) -> None:
+    """Raise where a dataset claims far more values than its bytes in the file can hold, before memory is taken for them."""
+
+    def check(name: str, node: Any) -> None:
+        if isinstance(node, h5py.Dataset) and node.size:
+            claimed, stored = node.size * node.dtype.itemsize, node.id.get_storage_size()
+            if claimed > max(CLAIMED, DEFLATED * stored):
+                got = f"{name} claims {claimed:,} bytes, of which {stored:,} are stored"
+                raise InputError(str(path), got, "values that are there", "write the file again")
+
+    file.visititems(check)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -27,6 +27,7 @@ LARGEST = 2**30  # values, all channels together
 LARGEST_TIFF = 2**31  # bytes of a file that is not a BigTIFF
 TILE = 512  # pixels on a side of a tile of a TIFF
 SMALLEST_SIDE = 16  # pixels
+MOST_COMPLAINTS = 100  # of a library about a file
 PRINT_RESOLUTION = 10.0  # µm: an inch-based size above it is a print resolution, not a microscope's
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG_MAGIC = b"\x89PNG"
@@ -94,6 +95,8 @@ class Collected(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.messages.append(record.getMessage())
+        if len(self.messages) > MOST_COMPLAINTS:  # a chain of pages through garbage has no end
+            raise ValueError("too many complaints")
 
 
 @contextmanager

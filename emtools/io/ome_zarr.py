@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -99,7 +100,7 @@ def read_pixels(path: Path, array: Any) -> npt.NDArray[Any]:
     """
     try:
         return np.asarray(array[...])
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, zlib.error, EOFError, MemoryError) as error:
         raise damaged(path) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -13,10 +14,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from emtools.errors import InputError
+from emtools.errors import EmtoolsError, InputError
 
 SEAL = "fit.json"
 LONGEST_NAME = 255
+FULL = (errno.ENOSPC, errno.EDQUOT)
 LONGEST_SEAL = 40  # letters of its name that the scratch folder carries
 FIGURES = (
     "accuracy|batches|boundary|composition|confusion|convergence|correlations|detail|explained|factors|heatmap|imputed"
@@ -69,10 +71,24 @@ def staged(out: Path, seal: str = SEAL) -> Iterator[Path]:
         for name in sorted(made, key=lambda path: path.name == seal):
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(scratch / name, target / name)
+    except Exception as error:
+        if is_full(error):
+            remedy = "make room, or choose another --out folder; nothing was written"
+            raise EmtoolsError(str(out), "there is no space left on the disk", "", remedy) from error
+        raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         if not any(target.iterdir()):
             target.rmdir()
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, says that a disk or a quota is full; HDF5 says it in words alone."""
+    while error is not None:
+        if getattr(error, "errno", None) in FULL or os.strerror(errno.ENOSPC) in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def earlier_outputs(folder: Path) -> list[str]:

@@ -25,6 +25,7 @@ PARQUET = (".parquet", ".pq")
 EXCEL = (".xlsx", ".xlsm")
 ANNDATA = (".h5ad",)
 OLD_SHEETS = (".xls", ".ods", ".xlsb", ".numbers")
+LARGEST = 2**28  # cells of a Parquet table
 LEAST_UNDER = 3  # rows from which a first one may hold units
 UNIT = re.compile(r"[/%µμ()\[\]]|^(mg|g|ng|pg|ml|l|dl|u|iu|mmol|nmol|pmol|npx|years?|s|cm|kg|mmhg)$", re.IGNORECASE)
 UNBRACKETED = re.compile(r"^[(\[](.*)[)\]]$")
@@ -188,6 +189,10 @@ def read_parquet(path: Path) -> pyarrow.Table:
     import pyarrow.parquet
 
     try:
+        about = pyarrow.parquet.read_metadata(path)
+        if about.num_rows * about.num_columns > LARGEST:
+            got = f"{about.num_rows:,} rows of {about.num_columns:,} columns"
+            raise InputError(str(path), got, f"at most {LARGEST:,} cells", "take columns or rows out")
         table = pyarrow.parquet.read_table(path)
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0][:80]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -19,6 +20,9 @@ TIFF = {b"II*\0": ("<I", 4), b"MM\0*": (">I", 4), b"II+\0": ("<Q", 8), b"MM\0+":
 TEXT = (".csv", ".tsv", ".tab", ".txt")
 TABLES = (*TEXT, ".parquet", ".pq", ".xlsx", ".xlsm", ".xls", ".ods")
 HEAD = 65536
+UNPACKED = 2**26  # bytes that any file may unpack to
+EXPANSION = 100  # times its size, above that: text and numbers reach 50, a bomb 1,000
+PIECE = 2**22
 
 
 def bare_suffix(path: Path) -> str:
@@ -40,6 +44,26 @@ def read_head(path: Path) -> bytes:
             return file.read(HEAD)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(str(path), "cannot be read", str(error), "check how it was made") from error
+
+
+def require_modest(path: Path, unpacked: int, packed: int) -> None:
+    """Raise where `packed` bytes of `path` unpack to `unpacked`, far more than data do."""
+    if unpacked > max(UNPACKED, EXPANSION * packed):
+        got = f"{packed:,} bytes unpack to {unpacked:,} or more"
+        raise InputError(
+            str(path), got, f"at most {EXPANSION} times their size", "unpack it, and look at what it holds"
+        )
+
+
+def gunzip(path: Path, packed: bytes) -> bytes:
+    """Content of the gzip file `path`, whose bytes are `packed`; refused before much more memory is taken than data need."""
+    pieces, size = [], 0
+    with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+        while piece := file.read(PIECE):
+            pieces.append(piece)
+            size += len(piece)
+            require_modest(path, size, len(packed))
+    return b"".join(pieces)
 
 
 def sniff(path: Path, kind: Kind) -> None:

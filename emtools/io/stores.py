@@ -6,11 +6,13 @@ Each opens its file when a piece is read, so that it can be pickled and used in 
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import h5py
@@ -56,7 +58,7 @@ class NpyTable:
         require_file(path, "NumPy (.npy)")
         try:
             mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
+        except (ValueError, EOFError, OSError, SyntaxError, TokenError) as error:
             got = f"cannot be read as .npy ({str(error).splitlines()[0]})"
             raise InputError(str(path), got, "a whole .npy file of numbers", "copy or save it again") from error
         if not isinstance(mapped, np.memmap):
@@ -266,7 +268,7 @@ class ZarrTable:
             raise InputError(self.name, "no such file", "a zarr store", "check the path")
         try:
             node = zarr.open(self.path, mode="r", path=self.key or "")
-        except (ValueError, KeyError, OSError) as error:
+        except (ValueError, KeyError, OSError, TypeError, AttributeError) as error:
             raise InputError(self.name, "no zarr array there", "a zarr store", "check the path and key=") from error
         if not isinstance(node, zarr.Array):
             got = f"a group that holds {h5ad.listed(sorted(node.array_keys()))}"
@@ -274,7 +276,11 @@ class ZarrTable:
         return node
 
     def read(self, index: int) -> Array:
-        values = np.asarray(self.opened()[int(self.edges[index]) : int(self.edges[index + 1])])
+        try:
+            values = np.asarray(self.opened()[int(self.edges[index]) : int(self.edges[index + 1])])
+        except (ValueError, OSError, RuntimeError, TypeError, zlib.error, EOFError) as error:
+            got = f"a chunk is damaged ({str(error).splitlines()[0][:80]})"
+            raise InputError(self.name, got, "a whole zarr store", "copy or write it again") from error
         return values.reshape(len(values), -1)
 
 
@@ -315,7 +321,7 @@ class AnnDataTable:
 
     def read(self, index: int) -> Array:
         first, last = int(self.edges[index]), int(self.edges[index + 1])
-        with h5ad.opened(self.path) as file:
+        with h5ad.opened(self.path, again=True) as file:
             node = file[self.key]
             if self.indptr is None:
                 values: Array = node[first:last]
@@ -329,7 +335,7 @@ class AnnDataTable:
         first, last = int(self.edges[index]), int(self.edges[index + 1])
         bounds = self.indptr[first : last + 1]
         part = slice(int(bounds[0]), int(bounds[-1]))
-        with h5ad.opened(self.path) as file:
+        with h5ad.opened(self.path, again=True) as file:
             node = file[self.key]
             rows = (node["data"][part], node["indices"][part], bounds - bounds[0])
         return sparse.csr_matrix(rows, shape=(last - first, self.n_columns))

@@ -10,6 +10,7 @@ from typing import Any
 
 from emtools.errors import InputError
 from emtools.io.outputs import require_file
+from emtools.report.layout import fault_of
 
 NEEDED = ("branch", "model", "status", "verdict", "loglik", "objective", "gap", "rate", "passes", "starts", "trace")
 FLOOR = 1e-10
@@ -35,13 +36,21 @@ def read_fit(path: Path) -> dict[str, Any]:
     """
     require_file(path, "fit.json")
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
         raise InputError(str(path), f"not JSON ({error})", "the fit.json of a fit", "run the fit again") from error
     missing = [key for key in NEEDED if key not in record] if isinstance(record, dict) else list(NEEDED)
     if missing:
         raise InputError(str(path), f"lacks {', '.join(missing)}", "the fit.json of a fit", "run the fit again")
+    fault = fault_of(record)
+    if fault:
+        raise InputError(f"{path}: {fault}", "is not laid out so", "the fit.json of a fit", "run the fit again")
     return dict(record)
+
+
+def refuse(word: str) -> None:
+    """NaN and infinities stand in no fit.json."""
+    raise ValueError(f"{word} is no number of JSON")
 
 
 def judge(record: Mapping[str, Any]) -> Light:
@@ -69,6 +78,8 @@ def describe_model(model: Mapping[str, Any]) -> str:
 
 def curve(record: Mapping[str, Any]) -> list[list[float]]:
     """Pass and nats below the top, of the start that was kept; thinned to `LONGEST_CURVE` points."""
+    if record["objective"] is None:
+        return []
     top_starts = [s for s in record["starts"] if s["objective"] == record["objective"]]
     best = [s["restart"] for s in sorted(top_starts, key=lambda s: s["optimum"] != 1)]
     heights = [row["objective"] for row in record["trace"] if best and row["restart"] == best[0]]

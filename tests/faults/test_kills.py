@@ -1,0 +1,151 @@
+"""SIGKILL at random moments, of jobs, of Snakemake and of Dask workers: every run ends with the bytes of an undisturbed one.
+
+``make faults`` does ``EMTOOLS_KILLS`` kills (200). Between two kills nothing half made may be called complete: where a
+fit.json stands, all that it came with has the bytes of the undisturbed run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from faults.test_full_disk import write_inputs
+
+ROOT = Path(__file__).parents[2]
+KILLS = int(os.environ.get("EMTOOLS_KILLS", "200"))
+SEED = int(os.environ.get("EMTOOLS_KILLS_SEED", "1"))
+ABOUT_THE_RUN = ("logs", "benchmarks", "multiqc/multiqc_report.html", "manifest.json", "ro-crate-metadata.json")
+CONFIG = """
+impute: {table: {input: in.csv, columns: [a, b], fill: model}}
+deconvolve: {groups: {input: "impute:table", columns: [a, b], components: 2, starts: 2}}
+segment: {classes: {input: in.csv, columns: [a, c], starts: 2}}
+hmm: {states: {input: in.fa, states: 2, starts: 1, max_passes: 9}}
+motif: {sites: {input: in.fa, regions: "hmm:states", region_name: S1, width: 6, starts: 1, untested: true}}
+"""
+BRANCHES = ("impute", "deconvolve", "segment", "hmm", "motif")
+
+pytestmark = pytest.mark.faults
+
+
+def snakemake(folder: Path, *more: str) -> subprocess.Popen[bytes]:
+    """The workflow on one core; its jobs are in a session of their own, so that none outlives the test."""
+    words = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--configfile", "config.yaml"]
+    profile = ["--workflow-profile", str(ROOT / "workflow/profiles/default"), "--cores", "1", *more]
+    log = (folder / "snakemake.log").open("ab")
+    return subprocess.Popen([*words, *profile], cwd=folder, stdout=log, stderr=log, start_new_session=True)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every result."""
+    results = folder / "results"
+    return {
+        str(name): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(results.rglob("*"))
+        if path.is_file() and not str(name := path.relative_to(results)).startswith(ABOUT_THE_RUN)
+    }
+
+
+def home(folder: Path) -> Path:
+    folder.mkdir()
+    write_inputs(folder)
+    (folder / "config.yaml").write_text(CONFIG)
+    return folder
+
+
+def jobs(folder: Path) -> list[int]:
+    """Processes of ``emtools`` that work in a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if (process / "cwd").resolve() == folder and any(word.endswith(b"/emtools") for word in words):
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+def strike(pid: int) -> bool:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def half_made(folder: Path, expected: dict[str, str]) -> list[str]:
+    """Results that are not what they must be beside a fit.json, or the page of the run, that stands."""
+    wrong = []
+    for branch in BRANCHES:
+        for fit in (folder / "results" / branch).glob("*/fit.json"):
+            for name in json.loads(fit.read_text())["outputs"]:
+                path = fit.with_name(name)
+                key = str(path.relative_to(folder / "results"))
+                if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != expected[key]:
+                    wrong.append(key)
+    return wrong
+
+
+def test_killed_at_random_moments(tmp_path: Path) -> None:
+    whole = home(tmp_path / "whole")
+    began = time.monotonic()
+    assert snakemake(whole).wait() == 0, (whole / "snakemake.log").read_text()
+    lasts = time.monotonic() - began
+    expected = hashes(whole)
+    assert len(expected) > 60
+
+    rng = random.Random(SEED)
+    told = {"job": 0, "snakemake": 0, "snakemake alone": 0, "ended": 0}
+    number = 0
+    folder = home(tmp_path / "0")
+    while sum(told.values()) - told["ended"] < KILLS:
+        running = snakemake(folder)
+        time.sleep(rng.uniform(1.0, lasts))
+        victim = rng.choice(("job", "job", "snakemake", "snakemake alone"))
+        at_work = jobs(folder)
+        if running.poll() is None and (at_work or victim != "job"):
+            struck = strike(rng.choice(at_work) if victim == "job" else running.pid)
+            if struck and victim == "snakemake":
+                for pid in at_work:
+                    strike(pid)
+            told[victim] += struck
+        code = running.wait()
+        assert half_made(folder, expected) == []
+        if code == 0:
+            assert hashes(folder) == expected
+            told["ended"] += 1
+            number += 1
+            folder = home(tmp_path / str(number))
+        elif code < 0:  # with a job that goes on beside its second run, where Snakemake died alone
+            assert snakemake(folder, "--unlock").wait() == 0
+    assert snakemake(folder).wait() == 0, (folder / "snakemake.log").read_text()[-3000:]
+    assert hashes(folder) == expected
+    assert list(folder.rglob(".writing-*")) == []
+    print(f"kills: {told}, one run takes {lasts:.0f} s")
+
+
+@pytest.mark.parametrize("seed", range(max(2, KILLS // 20)))
+def test_a_worker_killed_at_a_random_moment(seed: int, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    write_inputs(tmp_path)
+    words = [sys.executable, "-m", "emtools.cli", "hmm", str(tmp_path / "in.fa"), "--states", "3", "--starts", "3"]
+    words += ["--max-passes", "60", "--seed", str(seed)]
+    outs = {name: tmp_path / name for name in ("here", "there")}
+    subprocess.run([*words, "--out", outs["here"]], capture_output=True, check=False)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        command = [*words, "--out", str(outs["there"]), "--executor", cluster.scheduler_address]
+        running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        time.sleep(random.Random(seed).uniform(2.0, 6.0))
+        strike(random.Random(seed).choice([nanny.pid for nanny in cluster.workers.values()]))
+        told = running.communicate()[1]
+    assert running.returncode in (0, 3), told
+    files = {name: {path.name: path.read_bytes() for path in out.iterdir()} for name, out in outs.items()}
+    assert files["here"] == files["there"]
