@@ -52,6 +52,9 @@ def kept(adata: AnnData, key: str, remedy: str) -> Any:
 
 def saved(figure: Any, save: Path | str | None) -> Any:
     """The figure, written to a file where one is named."""
+    from emtools.plots.style import plain_decades
+
+    plain_decades(figure)
     if save is not None:
         figure.savefig(save, bbox_inches="tight")
     return figure

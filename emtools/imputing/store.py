@@ -27,7 +27,16 @@ from emtools.models.student_t import StudentT, StudentTParams
 from emtools.models.tabular import TableModel
 
 # What damaged headers of arrays and of an archive raise beside these.
-ODD = (TokenError, SyntaxError, NotImplementedError, AttributeError, OverflowError, RuntimeError, zlib.error)
+ODD = (
+    TokenError,
+    SyntaxError,
+    NotImplementedError,
+    AttributeError,
+    OverflowError,
+    RuntimeError,
+    SystemError,
+    zlib.error,
+)
 SCHEMA = "emtools-table-model-1"
 PARAMS: Mapping[str, type] = {
     "multivariate_normal": NormalParams,

@@ -422,7 +422,12 @@ def cells_of(
     chosen = (matrix.iloc if isinstance(matrix, pd.DataFrame) else matrix)[:, wanted]
     chosen = chosen.compute() if hasattr(chosen, "compute") else chosen
     dense = chosen.toarray() if hasattr(chosen, "toarray") else chosen
-    values = np.ascontiguousarray(np.asarray(dense, dtype=np.float64))
+    try:
+        values = np.ascontiguousarray(np.asarray(dense, dtype=np.float64))
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{where}, {representation}", "does not hold numbers", "numbers", "name another one"
+        ) from error
     kept = tuple(labels[i] for i in wanted)
     require_finite(f"{where}, {representation}", values, list(adata.obs_names), kept)
     require_varying(f"{where}, {representation}", values, kept)
@@ -441,7 +446,7 @@ def cells_of(
 def embedding_of(adata: anndata.AnnData) -> tuple[str, Floats | None]:
     """Key of the first of `EMBEDDINGS` that is there and finite, and its two columns."""
     for key in EMBEDDINGS:
-        if key in adata.obsm and adata.obsm[key].shape[1] > 1:
+        if key in adata.obsm and adata.obsm[key].shape[1] > 1 and np.asarray(adata.obsm[key]).dtype.kind in "fiu":
             points = np.asarray(adata.obsm[key], dtype=np.float64)[:, :2]
             if np.isfinite(points).all():
                 return key, points

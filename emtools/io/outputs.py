@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from emtools.errors import EmtoolsError, InputError
 
@@ -73,6 +74,7 @@ def staged(out: Path, seal: str = SEAL) -> Iterator[Path]:
             os.replace(scratch / name, target / name)
     except Exception as error:
         if is_full(error):
+            quieten()
             remedy = "make room, or choose another --out folder; nothing was written"
             raise EmtoolsError(str(out), "there is no space left on the disk", "", remedy) from error
         raise
@@ -89,6 +91,17 @@ def is_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def quieten() -> None:
+    """HDF5 says once more of each part of a file that it could not be written, when it lets go of them: once is enough."""
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if not is_full(unraisable.exc_value):
+            before(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def earlier_outputs(folder: Path) -> list[str]:

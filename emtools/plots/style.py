@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -15,6 +17,7 @@ if "matplotlib.pyplot" not in sys.modules:  # a notebook that draws already keep
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import Formatter, LogFormatter
 
 # Okabe & Ito (2008): told apart by all common kinds of colour vision; extended by dark shades.
 PALETTE = (
@@ -23,6 +26,7 @@ PALETTE = (
 )  # fmt: skip
 INK = "#1B1F24"
 FAINT = "#B8BEC6"
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 COLUMN = 3.5  # inches: one column of a journal page (89 mm)
 
 STYLE = {
@@ -45,6 +49,7 @@ STYLE = {
     "legend.frameon": False,
     "lines.linewidth": 1.3,
     "svg.hashsalt": "emtools",
+    "text.parse_math": False,  # a name with $ in it is a name
     "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
 }
 
@@ -75,9 +80,38 @@ def styled() -> Iterator[None]:
         yield
 
 
+class Decades(Formatter):
+    """Labels of a logarithmic axis in plain letters, 10⁻³, in place of Matplotlib's formulas."""
+
+    def __init__(self, formula: Formatter) -> None:
+        self.formula = formula
+
+    def set_axis(self, axis: Any) -> None:
+        super().set_axis(axis)
+        self.formula.set_axis(axis)
+
+    def set_locs(self, locs: Any) -> None:
+        self.formula.set_locs(locs)
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        text = re.sub(r"^\$\\mathdefault\{(.*)\}\$$", r"\1", self.formula(x, pos)).replace(r"\times", "×")
+        return re.sub(r"\^\{(-?\d+)\}", lambda power: power[1].translate(RAISED), text).replace("-", "−")
+
+
+def plain_decades(figure: Figure) -> None:
+    """Logarithmic axes without formulas, which `styled` turns off for the sake of names with ``$`` in them."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            for part in (axis.major, axis.minor):
+                if isinstance(part.formatter, LogFormatter):
+                    part.formatter = Decades(part.formatter)
+                    part.formatter.set_axis(axis)
+
+
 def save(figure: Figure, folder: Path, picture: Picture) -> Picture:
     """Write `figure` as SVG and PNG without dates, close it, and return `picture`."""
     folder.mkdir(parents=True, exist_ok=True)
+    plain_decades(figure)
     with plt.rc_context(STYLE):
         figure.savefig(folder / f"{picture.stem}.svg", metadata={"Date": None, "Creator": None})
         figure.savefig(folder / f"{picture.stem}.png", metadata={"Software": None})

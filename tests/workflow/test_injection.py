@@ -159,3 +159,17 @@ def test_the_workflow_runs_them_rightly(tmp_path: Path) -> None:
     harmless(home / "results")
     assert not list(tmp_path.rglob("*pwned"))[1:]  # the folder itself
     assert main(["verify", str(home / "results")]) == 0
+
+
+def test_names_are_no_formulas_and_decades_are_plain(tmp_path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    from emtools.plots.style import Picture, save, styled
+
+    with styled():
+        figure, axis = plt.subplots()
+        axis.set(xscale="log", title="$\\frac{$")
+        axis.plot([1e-3, 1e4], [0, 1])
+    save(figure, tmp_path, Picture("a", "", ""))
+    told = re.findall("<!-- (.*) -->", (tmp_path / "a.svg").read_text())
+    assert {"$\\frac{$", "10⁻²", "10⁴"} <= set(told), told
