@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
@@ -122,6 +123,12 @@ def ome_zarr(path: Path) -> None:
 
 def stored_array(path: Path) -> None:
     zarr.save_array(str(path), grey().astype(np.float64))
+
+
+def cells_zarr(path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cells().write_zarr(path)
 
 
 def checkpoint(path: Path) -> None:
@@ -329,7 +336,7 @@ TARGETS = {
     "xlsx": Target("t.xlsx", workbook, (as_table, as_units, as_features, proposed)),
     "parquet": Target("t.parquet", lambda path: pd.DataFrame({"a": [1.5, None, 3, 4], "b": ["x", "y", None, "z"], "c": [1, 2, 3, 4]}).to_parquet(path), (as_table, as_units, as_rows)),
     "h5ad": Target("c.h5ad", lambda path: cells().write_h5ad(path), (as_table, as_features, as_expression, as_cells, as_rows, proposed)),
-    "cells_zarr": Target("c.zarr", lambda path: cells().write_zarr(path), (as_cells,)),
+    "cells_zarr": Target("c.zarr", cells_zarr, (as_cells,)),
     "tiff": Target("i.tif", lambda path: tifffile.imwrite(path, grey(), compression="zlib"), (as_image, as_labels, sniffed("image"), proposed)),
     "ome_tiff": Target("i.ome.tif", lambda path: tifffile.imwrite(path, np.stack([grey(), grey().T.reshape(24, 20)]), metadata={"axes": "CYX", "PhysicalSizeX": 0.5}, photometric="minisblack"), (as_image, proposed)),
     "png": Target("i.png", lambda path: PIL.Image.fromarray(grey().astype(np.uint8)).save(path), (as_image, as_labels, proposed)),

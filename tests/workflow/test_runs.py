@@ -201,6 +201,27 @@ def test_failing_command_fails_the_run(clone: Path, finished: Path) -> None:
 
 
 @pytest.mark.slow
+def test_shell_lines_typed_outside_snakemake_make_the_same_bytes(clone: Path, finished: Path, tmp_path: Path) -> None:
+    for name in ("genome.fa", ODD, "config.yaml"):
+        shutil.copy(finished / name, tmp_path / name)
+    told = snakemake(tmp_path, *where(clone), "--dry-run", "--printshellcmds").stdout
+    lines = re.findall(r"^ *Shell command: (emtools .*)$", told, flags=re.M)  # MultiQC's page has the time in it
+    assert len(lines) == 5, told
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    for line in lines:
+        (log,) = re.findall(r"> (\S+) 2>&1", line)
+        (tmp_path / log).parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["bash", "-c", line], cwd=tmp_path, env={**os.environ, "PATH": path}, check=True)
+
+    def contents(folder: Path) -> dict[str, bytes]:
+        about = ("logs", "benchmarks", "multiqc/multiqc_report.html", "manifest.json", "ro-crate-metadata.json", "fail")
+        found = {str(p.relative_to(folder)): p for p in (folder / "results").rglob("*") if p.is_file()}
+        return {n: p.read_bytes() for n, p in found.items() if not n.removeprefix("results/").startswith(about)}
+
+    assert contents(tmp_path) == contents(finished)
+
+
+@pytest.mark.slow
 def test_demo_runs_whole_and_then_rests(clone: Path) -> None:
     profile = ("--workflow-profile", str(clone / "workflow" / "profiles" / "default"))
     run = snakemake(clone, *profile)
