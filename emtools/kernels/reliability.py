@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 Floats = npt.NDArray[np.float64]
 Reals = npt.NDArray[np.floating[Any]]
@@ -78,7 +77,8 @@ def error_auroc(uncertainty: Reals, wrong: Mask) -> float:
     n_right = wrong.size - n_wrong
     if not n_wrong or not n_right:
         return float("nan")
-    ranks = rankdata(uncertainty.ravel())
+    _, place, counts = np.unique(uncertainty.ravel(), return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2.0)[place]  # ties share the mean of theirs
     return float((ranks[wrong.ravel()].sum() - n_wrong * (n_wrong + 1) / 2.0) / (n_wrong * n_right))
 
 
