@@ -108,9 +108,12 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     folder = home(tmp_path / "0")
     while sum(told.values()) - told["ended"] < KILLS:
         running = snakemake(folder)
-        time.sleep(rng.uniform(1.0, lasts))
+        time.sleep(rng.uniform(1.0, lasts / 2))
         victim = rng.choice(("job", "job", "snakemake", "snakemake alone"))
         at_work = jobs(folder)
+        while victim == "job" and not at_work and running.poll() is None:
+            time.sleep(rng.uniform(0.0, 2.0))
+            at_work = jobs(folder)
         if running.poll() is None and (at_work or victim != "job"):
             struck = strike(rng.choice(at_work) if victim == "job" else running.pid)
             if struck and victim == "snakemake":
