@@ -43,6 +43,7 @@ PRODUCTS: dict[str, tuple[Kind, str]] = {
     "motif": ("bed", "sites.bed"),
 }
 BRANCHES = tuple(FILES)
+DEEPEST = 2  # mappings within mappings that a config has; aliases could make exponentially many of more
 SMALL_FILE = 2**14  # bytes: deflate makes them of a thousand times as many at most
 OF_BATCHES = (
     "input", "components", "channel", "smallest", "pixel_size", "seed", "threads", "starts", "tol", "max_passes", "algorithm",
@@ -379,7 +380,7 @@ def odd_keys(instance: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[
     if isinstance(instance, Mapping):
         for key, value in instance.items():
             if isinstance(key, str):
-                yield from odd_keys(value, (*path, key))
+                yield from odd_keys(value, (*path, key)) if len(path) < DEEPEST else ()
             else:
                 yield path, key
 

@@ -173,3 +173,10 @@ def test_names_are_no_formulas_and_decades_are_plain(tmp_path: Path) -> None:
     save(figure, tmp_path, Picture("a", "", ""))
     told = re.findall("<!-- (.*) -->", (tmp_path / "a.svg").read_text())
     assert {"$\\frac{$", "10⁻²", "10⁴"} <= set(told), told
+
+
+def test_aliases_that_multiply_are_refused_at_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    levels = [f"l{i}: &l{i} {{{', '.join(f'k{j}: *l{i - 1}' for j in range(10))}}}" for i in range(1, 12)]
+    (here / "bomb.yaml").write_text("l0: &l0 {x: 1}\n" + "\n".join(levels) + "\nhmm: *l11\n")
+    assert main(["check", "bomb.yaml", "--schemas", str(SCHEMAS)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
