@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from emtools.cli import main
-
 ROOT = Path(__file__).parents[2]
-SIZES = (16, 100, 250)  # kB; the results of each command take more
+SIZES = (16, 200)  # kB; the results of each command take more
 COMMANDS = {
     "impute": ["impute", "in.csv", "--columns", "a", "b", "--fill", "model"],
     "deconvolve": ["deconvolve", "in.csv", "--columns", "a", "c", "--components", "2", "--starts", "2"],
@@ -59,13 +58,20 @@ def mount(place: Path, size: int) -> None:
         pytest.skip("no file system can be mounted here")
 
 
+def emtools(*words: str) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own: HDF5 does not recover from a disk that was full."""
+    return subprocess.run([sys.executable, "-m", "emtools.cli", *words], capture_output=True, text=True, check=False)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
-def test_one_error_and_a_clean_tree(name: str, disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_error_and_a_clean_tree(name: str, disk: Path) -> None:
     for size in SIZES:
         mount(disk, size)
         out = disk / "results"
-        assert main([*COMMANDS[name], "--out", str(out)]) == 1, size
-        last = capsys.readouterr().err.splitlines()[-1]
+        told = emtools(*COMMANDS[name], "--out", str(out))
+        assert told.returncode == 1, (size, told.stderr)
+        assert "Exception ignored" not in told.stderr
+        last = told.stderr.splitlines()[-1]
         assert last.startswith(f"emtools: error: {out}: there is no space left on the disk; make room"), last
         assert list(disk.iterdir()) == []
 
@@ -73,9 +79,9 @@ def test_one_error_and_a_clean_tree(name: str, disk: Path, capsys: pytest.Captur
 def test_an_earlier_fit_stays_whole(disk: Path) -> None:
     mount(disk, 4000)
     out = disk / "results"
-    assert main([*COMMANDS["hmm"], "--out", str(out)]) in (0, 3)
+    assert emtools(*COMMANDS["hmm"], "--out", str(out)).returncode in (0, 3)
     before = {path: path.read_bytes() for path in out.iterdir()}
     free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
     (disk / "ballast").write_bytes(b"\0" * (free - 2**16))
-    assert main([*COMMANDS["hmm"], "--out", str(out), "--seed", "5"]) == 1
+    assert emtools(*COMMANDS["hmm"], "--out", str(out), "--seed", "5").returncode == 1
     assert {path: path.read_bytes() for path in out.iterdir()} == before

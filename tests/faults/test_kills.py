@@ -28,7 +28,7 @@ impute: {table: {input: in.csv, columns: [a, b], fill: model}}
 deconvolve: {groups: {input: "impute:table", columns: [a, b], components: 2, starts: 2}}
 segment: {classes: {input: in.csv, columns: [a, c], starts: 2}}
 hmm: {states: {input: in.fa, states: 2, starts: 1, max_passes: 9}}
-motif: {sites: {input: in.fa, regions: "hmm:states", region_name: S1, width: 6, starts: 1, untested: true}}
+motif: {sites: {input: in.fa, regions: "hmm:states", width: 6, starts: 1, untested: true}}
 """
 BRANCHES = ("impute", "deconvolve", "segment", "hmm", "motif")
 
@@ -39,8 +39,8 @@ def snakemake(folder: Path, *more: str) -> subprocess.Popen[bytes]:
     """The workflow on one core; its jobs are in a session of their own, so that none outlives the test."""
     words = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--configfile", "config.yaml"]
     profile = ["--workflow-profile", str(ROOT / "workflow/profiles/default"), "--cores", "1", *more]
-    log = (folder / "snakemake.log").open("ab")
-    return subprocess.Popen([*words, *profile], cwd=folder, stdout=log, stderr=log, start_new_session=True)
+    with (folder / "snakemake.log").open("ab") as log:
+        return subprocess.Popen([*words, *profile], cwd=folder, stdout=log, stderr=log, start_new_session=True)
 
 
 def hashes(folder: Path) -> dict[str, str]:
