@@ -63,7 +63,7 @@ def staged(out: Path, seal: str = SEAL) -> Iterator[Path]:
         made = stores + [path for path in within if Path(path.parts[0]) not in stores]
         stale = [name for name in earlier_outputs(target) if Path(name) not in made] if seal == SEAL else []
         (target / seal).unlink(missing_ok=True)
-        for name in (*stale, *stores):
+        for name in (*map(Path, stale), *stores):
             if (target / name).is_dir():
                 shutil.rmtree(target / name)
             (target / name).unlink(missing_ok=True)
