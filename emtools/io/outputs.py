@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import hashlib
 import json
@@ -57,7 +58,8 @@ def staged(out: Path, seal: str = SEAL) -> Iterator[Path]:
             str(out), f"cannot be written ({error.strerror})", "", "choose another --out folder"
         ) from error
     try:
-        yield scratch
+        with quiet_when_full():
+            yield scratch
         stores = [Path(path.name) for path in sorted(scratch.glob("*.zarr"))]  # moved in one step each
         within = [path.relative_to(scratch) for path in sorted(scratch.rglob("*")) if path.is_file()]
         made = stores + [path for path in within if Path(path.parts[0]) not in stores]
@@ -74,7 +76,8 @@ def staged(out: Path, seal: str = SEAL) -> Iterator[Path]:
             os.replace(scratch / name, target / name)
     except Exception as error:
         if is_full(error):
-            quieten()
+            if "h5py" in sys.modules:  # HDF5 crashes at the end of a process in which a disk was full
+                atexit.register(leave)
             remedy = "make room, or choose another --out folder; nothing was written"
             raise EmtoolsError(str(out), "there is no space left on the disk", "", remedy) from error
         raise
@@ -93,15 +96,31 @@ def is_full(error: BaseException | None) -> bool:
     return False
 
 
-def quieten() -> None:
-    """HDF5 says once more of each part of a file that it could not be written, when it lets go of them: once is enough."""
-    before = sys.unraisablehook
+@contextmanager
+def quiet_when_full() -> Iterator[None]:
+    """Keep HDF5 from telling of each part of a file, as it lets go of it, that a full disk could not take it."""
+    hooks = sys.excepthook, sys.unraisablehook
 
-    def hook(unraisable: Any) -> None:
+    def report(kind: Any, error: BaseException, trace: Any) -> None:
+        if not is_full(error):
+            hooks[0](kind, error, trace)
+
+    def ignore(unraisable: Any) -> None:
         if not is_full(unraisable.exc_value):
-            before(unraisable)
+            hooks[1](unraisable)
 
-    sys.unraisablehook = hook
+    sys.excepthook, sys.unraisablehook = report, ignore
+    try:
+        yield
+    finally:
+        sys.excepthook, sys.unraisablehook = hooks
+
+
+def leave() -> None:
+    """End the process as a full disk ends it, without what libraries do at its end."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(EmtoolsError.exit_code)
 
 
 def earlier_outputs(folder: Path) -> list[str]:
