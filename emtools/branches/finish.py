@@ -85,7 +85,7 @@ def finish(
         extra=extra,
         elsewhere=elsewhere,
     )
-    convergence = draw_convergence(fit, folder)
+    convergence = draw_convergence(fit, folder, labels)
     record["outputs"] = sorted(files_in(folder) | {"fit.json", "report.html"})
     write_record(record, folder / "fit.json")
     write_page(folder / "report.html", page, [convergence], record)

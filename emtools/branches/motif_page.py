@@ -129,7 +129,8 @@ def describe(
     if accuracy is not None:
         lead += told_accuracy(accuracy, facts)
         what = "A known site is found where a predicted one covers at least half of it."
-        tables.append(Table("Accuracy against known sites", what, accuracy))
+        named = accuracy.assign(metric=accuracy["metric"].str.replace("_", " "))
+        tables.append(Table("Accuracy against known sites", what, named))
     if corrected < needed:
         lead += (
             f" With {corrected:.1f} bits (less what chance shows) it is weaker than the {needed:.1f} bits that it takes to single out one place in a "

@@ -1,7 +1,8 @@
-"""Figures that every fit has: how the climb went, and where the starts ended."""
+"""The figure that every fit has: how the climb went, where the starts ended, and how much is missing."""
 
 from __future__ import annotations
 
+import textwrap
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator, NullLocator, StrMethodFormatter
 
+from emtools.engine.certificate import Certificate, Labels
 from emtools.engine.result import Fit, Pass
 from emtools.plots.style import FAINT, INK, PALETTE, Picture, save, styled
 
@@ -17,30 +19,47 @@ FLOOR = 1e-10
 LONG = 8
 
 
-def draw_convergence(fit: Fit[Any, Any], folder: Path) -> Picture:
-    """Distance to the best objective reached, pass by pass, one line a start, beside the ends of the starts."""
+def draw_convergence(fit: Fit[Any, Any], folder: Path, labels: Labels | None = None) -> Picture:
+    """Climb, ends of the starts, and fractions of missing information, as far as the fit has them.
+
+    Parameters
+    ----------
+    fit : Fit
+        The fit.
+    folder : Path
+        Where convergence.svg and .png go.
+    labels : mapping, optional
+        For a parameter, the names along each of its axes.
+    """
     climbs: dict[int, list[Pass]] = defaultdict(list)
     for row in fit.trace:
         climbs[row.restart].append(row)
+    known = fit.certificate if fit.certificate is not None and len(fit.certificate.spectrum) > 1 else None
+    panels = ["climb", *["starts"] * (len(fit.starts) > 1), *["missing"] * (known is not None)]
+    rows = [["climb", "starts"], ["missing", "missing"]] if len(panels) == 3 else [panels]
     with styled():
-        many = len(fit.starts) > 1
-        figure, axes = plt.subplots(1, 2 if many else 1, figsize=(7.2 if many else 3.8, 2.6), squeeze=False)
-        draw_climbs(axes[0, 0], fit, climbs)
-        if many:
-            draw_starts(axes[0, 1], fit)
+        figure, axes = plt.subplot_mosaic(
+            rows, figsize=(3.8 if len(panels) == 1 else 7.2, 4.6 if len(panels) == 3 else 2.6)
+        )
+        draw_climbs(axes["climb"], fit, climbs)
+        size = f" (n = {fit.stats.n:,.0f})" if fit.stats.n > 1 else ""
+        parts = [
+            f"Climb: distance in nats of the objective{size} from the top of the best hill, its last value "
+            "plus its estimated remaining gain, against passes over the data; the dark line is the start that was kept, "
+            "crosses are longer steps that were tried and refused. A straight descent is healthy; dashed is the slope of "
+            "plain EM at the rate of this fit. Where the line is level at its end, the climb only looked around before it "
+            "was called done."
+        ]
+        if "starts" in axes:
+            draw_starts(axes["starts"], fit)
+            parts.append(
+                f"Starts: where each of {len(fit.starts)} ended; points on one level reached the same optimum. Many "
+                "levels ask for more starts."
+            )
+        if known is not None:
+            parts.append(draw_missing(axes["missing"], known, labels))
         figure.tight_layout()
-        others = (
-            f" Right: where each of {len(fit.starts)} starts ended; points on one level reached the same optimum."
-            if many
-            else ""
-        )
-        caption = (
-            "Distance in nats of the objective from the top of the best hill (its last value plus its estimated "
-            "remaining gain) against passes over the data, on a log axis; the dark line is the start that was kept. A "
-            "straight descent is healthy; where it is level at its end, the climb only looked around before it was "
-            f"called done. Crosses: longer steps that were tried and refused.{others}"
-        )
-        return save(figure, folder, Picture("convergence", "How it converged", caption))
+        return save(figure, folder, Picture("convergence", "How it converged", " ".join(parts)))
 
 
 def draw_climbs(axis: Any, fit: Fit[Any, Any], climbs: dict[int, list[Pass]]) -> None:
@@ -55,6 +74,7 @@ def draw_climbs(axis: Any, fit: Fit[Any, Any], climbs: dict[int, list[Pass]]) ->
             axis.plot(len(rows), below[-1], "o", ms=4, color=INK, zorder=4, clip_on=False)
             refused = [i for i, row in enumerate(rows) if row.kind == "refused"]
             axis.plot([i + 1 for i in refused], below[refused], "x", ms=3.5, mew=0.8, color=PALETTE[5], zorder=5)
+            draw_slope(axis, fit.certificate.rate if fit.certificate is not None else fit.rate, below)
     longest = max(map(len, climbs.values()))
     if longest > LONG * len(climbs[kept]):
         axis.set_xscale("log")
@@ -64,6 +84,44 @@ def draw_climbs(axis: Any, fit: Fit[Any, Any], climbs: dict[int, list[Pass]]) ->
     axis.set_xlabel("passes over the data")
     axis.set_ylabel("nats below the top")
     axis.set_title("Climb")
+
+
+def draw_slope(axis: Any, rate: float, below: np.ndarray) -> None:
+    """The slope of plain EM, whose distance shrinks by the square of `rate` a pass; or a word where the climb is level."""
+    if len(below) > 1 and below.min() == below.max():
+        axis.annotate("begun at the top,\nafter a search", (0.5, 0.75), xycoords="axes fraction", ha="center")
+        return
+    near = int(np.argmax(below < 1.0)) if (below < 1.0).any() else 0
+    last = int(np.argmax(below <= below.min()))
+    if not 0.0 < rate < 1.0 or last - near < 1:
+        return
+    passes = np.arange(near, len(below))
+    line = below[near] * rate ** (2.0 * (passes - near))
+    kept = line >= below.min()
+    axis.plot(
+        passes[kept] + 1, line[kept], "--", lw=1.0, color=PALETTE[0], zorder=2, label=f"plain EM, rate {rate:.3g}"
+    )
+    axis.legend(loc="upper right")
+
+
+def draw_missing(axis: Any, certificate: Certificate, labels: Labels | None) -> str:
+    """Fractions of missing information, largest first, and the caption."""
+    shares = 100.0 * np.asarray(certificate.spectrum)
+    axis.bar(np.arange(1, len(shares) + 1), shares, color=PALETTE[0], width=0.65)
+    axis.set_ylim(0.0, max(100.0, float(shares.max())))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlabel("direction, hardest to see first")
+    axis.set_ylabel("missing information (%)")
+    axis.set_title("Missing information")
+    along = certificate.towards(labels)
+    if along:
+        words = textwrap.fill(f"hardest: {along}", 38)
+        axis.annotate(words, (0.98, 0.97), xycoords="axes fraction", ha="right", va="top", fontsize=7)
+    return (
+        f"Missing information: the share that the data do not hold of what complete data would tell, direction by direction "
+        f"(the {len(shares)} largest); {shares[0]:.3g} % along the first{f', mostly {along}' if along else ''}. Near 100 % "
+        "the data hardly show that direction, and plain EM is slow."
+    )
 
 
 def draw_starts(axis: Any, fit: Fit[Any, Any]) -> None:

@@ -272,7 +272,7 @@ def draw_heat(figure: Any, axis: Any, means: Floats, spread: Floats, written: Fl
     texts = [numbers(column) for column in written.T] if means.shape[1] <= MOST_WRITTEN else []
     for column, row in np.ndindex(len(texts), len(means)):
         tint = "white" if abs(scaled[row, column]) > 0.65 * limit else INK
-        axis.text(column, row, texts[column][row], ha="center", va="center", fontsize=6, color=tint)
+        axis.text(column, row, texts[column][row], ha="center", va="center", fontsize=7, color=tint)
     for side in axis.spines.values():
         side.set_visible(False)
 
@@ -390,7 +390,7 @@ def draw_stack(
                 mark,
                 ha="center",
                 va="center",
-                fontsize=6.5,
+                fontsize=7,
                 path_effects=HALO,
             )
         left += width
@@ -435,7 +435,7 @@ def confusion_figure(
             for row, column in np.argwhere(table[:, order] > 0):
                 tint = "white" if share[row, column] > 0.55 else INK
                 count = f"{table[row, order[column]]:.0f}"
-                axis.text(column, row, count, ha="center", va="center", fontsize=6, color=tint)
+                axis.text(column, row, count, ha="center", va="center", fontsize=7, color=tint)
             for column, k in enumerate(order):
                 if k in partner and table[partner[k], k] > 0:
                     corner = (column - 0.5, partner[k] - 0.5)

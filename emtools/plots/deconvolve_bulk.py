@@ -73,7 +73,7 @@ def draw_composition(
             panel.set_title(types[j], fontsize=7)
             panel.set_ylim(0, None)
             panel.set_xticks([])
-            panel.tick_params(labelsize=6)
+            panel.tick_params(labelsize=7)
         order_words = "in the order above" if n <= MOST_INTERVALS else "from lowest to highest in each panel"
         bottom.supxlabel(f"samples, {order_words}", fontsize=7)
         caption = (
@@ -147,7 +147,7 @@ def draw_reference(
         )
         image = axis.imshow(shown.T, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
         axis.set_yticks(np.arange(len(types)), types)
-        axis.set_xticks(np.arange(len(chosen)), [genes[i] for i in chosen], rotation=90, fontsize=6)
+        axis.set_xticks(np.arange(len(chosen)), [genes[i] for i in chosen], rotation=90, fontsize=7)
         axis.spines[:].set_visible(False)
         axis.tick_params(length=0)
         bar = figure.colorbar(image, ax=axis, shrink=0.8, ticks=[0, 0.5, 1])

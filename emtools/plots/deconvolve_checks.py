@@ -161,7 +161,7 @@ def reliability_figure(curves: Mapping[str, Any]) -> Figure:
             2, 1, figsize=(3.5, 3.6), height_ratios=(3.2, 1.0), sharex=True, layout="constrained"
         )
         axis.plot([0, 1], [0, 1], color=FAINT, lw=1, ls=(0, (4, 2)), zorder=0)
-        axis.text(0.2, 0.155, "as stated", rotation=40, ha="center", va="center", fontsize=6.5, color="#6B7280")
+        axis.text(0.2, 0.155, "as stated", rotation=40, ha="center", va="center", fontsize=7, color="#6B7280")
         wide = 0.085 / max(len(curves), 1)
         for i, (name, told) in enumerate(curves.items()):
             n = np.asarray(told["n"], dtype=np.float64)

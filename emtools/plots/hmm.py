@@ -197,8 +197,8 @@ def draw_emission_bars(axis: Any, emission: np.ndarray, names: Sequence[str], le
             color=color_of(state),
             label=names[state],
         )
-        if k <= 4:
-            axis.bar_label(bars, fmt="%.2f", fontsize=5.5 if k > 3 else 6.5, padding=1)
+        if k <= 2:
+            axis.bar_label(bars, fmt="%.2f", fontsize=7, padding=1)
     axis.axhline(1.0 / len(letters), color=FAINT, lw=0.8, zorder=0)
     axis.set_xticks(places, list(letters))
     axis.set_ylabel("emission probability")

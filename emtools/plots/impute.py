@@ -208,7 +208,7 @@ def draw_missingness(values: Floats, markers: Sequence[str], folder: Path, bound
         grid.tick_params(length=0)
         bars.barh(range(len(kept)), rows, color=FAINT, height=0.8)
         for place, count in enumerate(rows):
-            bars.text(count, place, f" {count}", va="center", fontsize=6.5)
+            bars.text(count, place, f" {count}", va="center", fontsize=7)
         bars.set_ylim(len(kept) - 0.5, -0.5)
         bars.set_xlim(0, rows.max() * 1.35)
         bars.set_yticks([])
@@ -284,7 +284,7 @@ def draw_imputed(
             axis.set_yticks([])
             axis.spines["left"].set_visible(False)
             axis.set_title(short(names[j], LONGEST_NAME), fontsize=8)
-            axis.text(0.98, 0.97, f"{gap.sum()} filled", transform=axis.transAxes, ha="right", va="top", fontsize=6.5)
+            axis.text(0.98, 0.97, f"{gap.sum()} filled", transform=axis.transAxes, ha="right", va="top", fontsize=7)
             axis.xaxis.set_major_locator(MaxNLocator(4))
         handles = [
             plt.Rectangle((0, 0), 1, 1, color=OBSERVED, alpha=0.35, lw=0),
@@ -452,7 +452,7 @@ def draw_accuracy(
             axis.axline((t.min(), t.min()), (t.max(), t.max()), color=INK, lw=0.7, zorder=1)
             axis.set_title(short(markers[j], LONGEST_NAME), fontsize=8)
             axis.text(
-                0.03, 0.97, f"error {errors[j]:.2f} SD", transform=axis.transAxes, va="top", fontsize=6.5, bbox=BACKING
+                0.03, 0.97, f"error {errors[j]:.2f} SD", transform=axis.transAxes, va="top", fontsize=7, bbox=BACKING
             )
         figure.supxlabel("true value (units of the table)", fontsize=8)
         figure.supylabel("filled in, with 95 % interval", fontsize=8)

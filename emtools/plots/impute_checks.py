@@ -175,7 +175,7 @@ def draw_correlations(imputation: Imputation, diagnosis: Diagnosis, folder: Path
     theirs = pairwise(imputation.scaled.values[:, shown])
     names = [short(imputation.markers[j], LONGEST_TICK) for j in shown]
     with styled():
-        size = min(max(0.16 * len(shown), 2.2), 5.0)
+        size = min(max((0.26 if len(shown) <= WRITTEN else 0.16) * len(shown), 2.2), 5.0)
         figure, axes = plt.subplots(1, 2, figsize=(2 * size + 1.6, size + 1.0), sharey=True)
         colors = plt.get_cmap("RdBu_r").with_extremes(bad=GAP)
         for axis, table, title in zip(axes, (ours, theirs), ("Model", "Rows that have both"), strict=True):
@@ -188,7 +188,7 @@ def draw_correlations(imputation: Imputation, diagnosis: Diagnosis, folder: Path
                 for i, j in np.argwhere(~np.eye(len(shown), dtype=bool) & np.isfinite(table)):
                     ink = "white" if abs(table[i, j]) > 0.6 else INK
                     axis.text(
-                        j, i, f"{table[i, j]:.2f}".replace("0.", "."), ha="center", va="center", fontsize=5.5, color=ink
+                        j, i, f"{table[i, j]:.2f}".replace("0.", "."), ha="center", va="center", fontsize=7, color=ink
                     )
             for side in ("left", "bottom"):
                 axis.spines[side].set_visible(False)

@@ -11,7 +11,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import PIL.Image
 from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.lines import Line2D
@@ -25,7 +24,6 @@ Labels = npt.NDArray[np.integer[Any]]
 
 LARGEST_SHOWN = 1024  # pixels on a side; larger images are shown by every n-th pixel
 GREYS = 16
-COLOURS = 128
 FOUND, TRUE = "#56B4E9", "#F0A030"
 MANY_OBJECTS = 1500
 GRID = 220
@@ -59,19 +57,6 @@ class Regions:
     log_joint: Floats
     means: Floats
     covariances: Floats | None
-
-
-def save_small(figure: Any, folder: Path, picture: Picture) -> Picture:
-    """Save a figure with an image in it; the PNG keeps `COLOURS` colours, a third of the bytes."""
-    save(figure, folder, picture)
-    path = folder / f"{picture.stem}.png"
-    with PIL.Image.open(path) as opened:
-        dots = opened.info.get("dpi")
-        small = opened.convert("RGB").quantize(
-            COLOURS, method=PIL.Image.Quantize.MEDIANCUT, dither=PIL.Image.Dither.NONE
-        )
-    small.save(path, optimize=True, **({"dpi": dots} if dots else {}))
-    return picture
 
 
 def thinned(shape: tuple[int, int]) -> int:
@@ -195,7 +180,7 @@ def draw_overlay(
             f"{' in its colours' if coloured else ', brightness on a square-root scale so that dim objects show'}."
             f"{annotated} {note}"
         )
-        return save_small(figure, folder, Picture("overlay", "What was found", " ".join(caption.split())))
+        return save(figure, folder, Picture("overlay", "What was found", " ".join(caption.split())))
 
 
 def draw_posterior(
@@ -247,7 +232,7 @@ def draw_posterior(
             + ("takes pixels for independent" if independent else "treats its neighbours as if they were known")
             + ", so that it is surer than it should be."
         )
-        return save_small(figure, folder, Picture("posterior", "How sure is each pixel?", caption))
+        return save(figure, folder, Picture("posterior", "How sure is each pixel?", caption))
 
 
 def draw_boundary(

@@ -14,8 +14,8 @@ import PIL.Image
 
 from emtools.kernels.field import grid
 from emtools.kernels.intensity import Levels, surface_at
-from emtools.plots.segment import FOUND, GREYS, save_small
-from emtools.plots.style import FAINT, Picture, color_of, styled
+from emtools.plots.segment import FOUND, GREYS
+from emtools.plots.style import FAINT, Picture, color_of, save, styled
 
 Labels = npt.NDArray[np.integer[Any]]
 
@@ -114,14 +114,14 @@ def draw_sheet(overlays: Sequence[Path], titles: Sequence[str], folder: Path) ->
                 small.thumbnail((THUMBNAIL, THUMBNAIL), PIL.Image.Resampling.BOX)
             axis.set_anchor("NW")
             axis.imshow(np.asarray(small), interpolation="none")
-            axis.set_title(titles[number], fontsize=6, fontweight="normal", wrap=True)
+            axis.set_title(titles[number], fontsize=7, fontweight="normal", wrap=True)
         figure.tight_layout(pad=0.4)
         some = "" if len(chosen) == len(overlays) else f"{len(chosen)} of the {len(overlays)} images, spread evenly. "
         caption = (
             f"{some}Outlines of the objects (blue) over each image. Black is the background of the image, white twice the "
             "typical object of the batch, on one scale for all images: what is dim here is dim beside the others."
         )
-        return save_small(figure, folder, Picture("overlay", "What was found in each image", caption))
+        return save(figure, folder, Picture("overlay", "What was found in each image", caption))
 
 
 def draw_large(overview: Path, detail: Path, titles: tuple[str, str], folder: Path) -> Picture:
@@ -149,7 +149,7 @@ def draw_large(overview: Path, detail: Path, titles: tuple[str, str], folder: Pa
             "Left: the whole image, its objects tinted blue. Right: the square with most objects at full size, with their "
             "outlines. Black is the background, white twice the typical object."
         )
-        return save_small(figure, folder, Picture("sheet", "What was found", caption))
+        return save(figure, folder, Picture("sheet", "What was found", caption))
 
 
 def draw_shares(names: Sequence[str], shares: npt.NDArray[np.float64], folder: Path) -> Picture:
@@ -174,10 +174,10 @@ def draw_shares(names: Sequence[str], shares: npt.NDArray[np.float64], folder: P
         axis.axhline(float(np.median(left)), color=FAINT, lw=0.8, ls="--", label="median")
         axis.set_ylabel("share of the image, %")
         if n <= 40:
-            axis.set_xticks(range(n), [name[:24] for name in names], rotation=60, ha="right", fontsize=6)
+            axis.set_xticks(range(n), [name[:24] for name in names], rotation=60, ha="right", fontsize=7)
         else:
             axis.set_xlabel("image, in the order of the table")
         axis.legend(fontsize=7, ncols=k)
         figure.tight_layout()
         caption = "Share of each image that each class but the darkest covers; a class is the same in all images."
-        return save_small(figure, folder, Picture("shares", "How much of each class?", caption))
+        return save(figure, folder, Picture("shares", "How much of each class?", caption))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from emtools.kernels.reliability import brier_score, reliability
 from emtools.models.random_field import Plane
-from emtools.plots.segment import LARGEST_SHOWN, add_scale_bar, class_name, image_axis, save_small
+from emtools.plots.segment import LARGEST_SHOWN, add_scale_bar, class_name, image_axis
 from emtools.plots.style import FAINT, INK, PALETTE, Picture, color_of, save, styled
 from emtools.segmenting.field import Segmented
 
@@ -68,7 +68,7 @@ def draw_levels(found: Segmented, channel: int, pixel_size: tuple[float, float] 
             f"{gain.min():.2f} to {gain.max():.2f}; it multiplies the class means, and hardly touches the background, which "
             "lies near 0."
         )
-        return save_small(figure, folder, Picture("levels", "On what scale?", caption))
+        return save(figure, folder, Picture("levels", "On what scale?", caption))
 
 
 def draw_reliability(

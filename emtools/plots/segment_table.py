@@ -15,7 +15,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from scipy.ndimage import gaussian_filter
 
-from emtools.plots.segment import save_small
 from emtools.plots.style import INK, PALETTE, Picture, color_of, save, styled
 
 Floats = npt.NDArray[np.float64]
@@ -119,7 +118,7 @@ def draw_planes(
             f"were modelled; the highest hundredth of a feature may lie beyond the frame.{others} K-means (hard EM) cuts half-way between two means, and so depends on the units; a mixture "
             "draws a quadric (an ellipse, parabola or hyperbola) that follows the shape and the abundance of each class."
         )
-        return save_small(figure, folder, Picture("boundary", "Hyperplane or quadric?", caption))
+        return save(figure, folder, Picture("boundary", "Hyperplane or quadric?", caption))
 
 
 def fill_panel(axis: Any, points: Floats, panel: Panel, hard: Panel | None) -> None:
@@ -202,7 +201,7 @@ def draw_by_scaling(accuracy: pd.DataFrame, folder: Path) -> Picture:
                         (6, 0),
                         textcoords="offset points",
                         va="center",
-                        fontsize=6.5,
+                        fontsize=7,
                     )
             axis.set_yticks(range(len(scalings)), scalings)
             axis.set_ylim(len(scalings) - 0.5, -0.5)

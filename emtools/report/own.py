@@ -54,7 +54,7 @@ def write_report(
     files = [Path(path) for path in inputs]
     with staged(folder) as scratch:
         record = fit_record(fit, branch=fit.model.name, inputs=files, command=[], labels=labels, units=units)
-        convergence = draw_convergence(fit, scratch)
+        convergence = draw_convergence(fit, scratch, labels)
         record["outputs"] = sorted({path.name for path in scratch.iterdir()} | {"fit.json", "report.html"})
         write_record(record, scratch / "fit.json")
         page = Page(title or fit.model.name.replace("_", " ").capitalize(), lead or fit.verdict)

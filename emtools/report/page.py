@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,12 +19,14 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from emtools.plots.style import Picture
+from emtools.report.rules import stops
 
 LARGEST_SVG = 250_000
 LONGEST_TABLE = 200
 LONGEST_OPEN = 60
 PROBABILITY = "probability"
 LEAST_PROBABILITY = 1e-6
+FAR = 10  # nats from the top from which the rate there tells nothing
 FULL = 15  # digits of a float
 
 
@@ -174,6 +177,11 @@ def unbroken_exponents(text: str) -> str:
     return re.sub(r"(?<=\de)-(?=\d)", "\N{NON-BREAKING HYPHEN}", text)
 
 
+def show_nats(value: float) -> str:
+    """Nats that a stop rule leaves; beyond ten the estimate tells no more than that."""
+    return f"{value:.2g}" if value <= FAR else f"more than {FAR}"
+
+
 def with_code(text: str) -> Markup:
     """The text with options such as ``--log``, and what stands between backticks, set as code."""
     words = re.split(r"(`[^`]+`|(?<![\w-])--[a-z][a-z-]*(?: (?:(?:t|factors|mixture)(?![\w-])|\S+=[\w-]+'?))?)", text)
@@ -194,6 +202,7 @@ def templates() -> jinja2.Environment:
     environment.filters["beside"] = show_beside
     environment.filters["interval"] = show_interval
     environment.filters["percent"] = show_percent
+    environment.filters["nats"] = show_nats
     environment.filters["code"] = with_code
     environment.filters["unbroken"] = unbroken_exponents
     return environment
@@ -227,6 +236,8 @@ def write_page(path: Path, page: Page, diagnostics: Sequence[Picture], record: M
             longest=LONGEST_TABLE,
             longest_open=LONGEST_OPEN,
             estimates=estimate_rows(record),
+            stops=stops(record),
+            command=shlex.join(record["command"]),
         )
     )
     path.write_text(html, encoding="utf-8")

@@ -29,6 +29,8 @@ FIELDS = (
     ("gap", "To gain", "Estimated gain still to come on this hill, nats"),
     ("rate", "Rate", "Largest fraction of missing information; near 1 is slow"),
     ("passes", "Passes", "Passes over the data, all starts together"),
+    ("seconds", "CPU, s", "CPU seconds of the job, where the workflow ran it"),
+    ("memory", "Memory, MB", "Largest resident memory of the job, where the workflow ran it"),
     ("agreeing", "Starts at the best", "Starts that reached the best optimum, of all starts"),
     ("accuracy", "Accuracy", "Agreement with a known truth, where there is one"),
 )
@@ -69,6 +71,8 @@ class Card:
         Verdict at a glance.
     record : mapping
         Content of its fit.json.
+    seconds, memory : float or None
+        CPU seconds and largest resident memory in MB, from the benchmark file of the workflow.
     page, figure : str or None
         Links to report.html and to a figure, seen from the page of the run.
     accuracy : DataFrame or None
@@ -80,6 +84,8 @@ class Card:
     model: str
     light: Light
     record: Mapping[str, Any]
+    seconds: float | None
+    memory: float | None
     page: str | None
     figure: str | None
     accuracy: pd.DataFrame | None
@@ -118,6 +124,8 @@ class Card:
             "passes": record["passes"],
             "starts": len(record["starts"]),
             "agreeing": self.n_agreeing,
+            "seconds": self.seconds,
+            "memory": self.memory,
             "accuracy": self.headline,
             "sentence": record["verdict"],
         }
@@ -126,6 +134,17 @@ class Card:
 def link_of(path: Path, out: Path) -> str | None:
     """Link to `path` from the page in `out`; None where there is no such file."""
     return quote(Path(os.path.relpath(path, out)).as_posix()) if path.is_file() else None
+
+
+def cost_of(path: Path) -> tuple[float | None, float | None]:
+    """CPU seconds and largest resident memory in MB of a job, from a benchmark file of Snakemake; None where there is none."""
+    if not path.is_file():
+        return None, None
+    head, values = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[:2])
+    row = dict(zip(head, values, strict=True))
+    numbers = (row.get(key, "") for key in ("cpu_time", "max_rss"))
+    seconds, memory = (float(text) if text.replace(".", "", 1).isdigit() else None for text in numbers)
+    return seconds, memory
 
 
 def read_card(path: Path, out: Path) -> Card:
@@ -149,6 +168,7 @@ def read_card(path: Path, out: Path) -> Card:
         describe_model(record["model"]),
         judge(record),
         record,
+        *cost_of(out / "benchmarks" / branch / f"{folder.resolve().name}.tsv"),
         link_of(folder / "report.html", out),
         next((figure for figure in figures if figure), None),
         table,
@@ -158,7 +178,7 @@ def read_card(path: Path, out: Path) -> Card:
 def multiqc_tables(cards: Sequence[Card]) -> dict[str, dict[str, Any]]:
     """MultiQC custom content: table of all fits, and their climbs."""
     words = {key: {"title": title, "description": meaning} for key, title, meaning in FIELDS}
-    order = ("verdict", "accuracy", "agreeing", "loglik", "gap", "rate", "passes", "model")
+    order = ("verdict", "accuracy", "agreeing", "loglik", "gap", "rate", "passes", "seconds", "memory", "model")
     headers: dict[str, dict[str, Any]] = {key: dict(words[key]) for key in order}
     headers["verdict"]["cond_formatting_rules"] = {
         "pass": [{"s_eq": "converged"}],
@@ -169,6 +189,8 @@ def multiqc_tables(cards: Sequence[Card]) -> dict[str, dict[str, Any]]:
     headers["gap"] |= {"format": "{:.1e}", "scale": False}
     headers["rate"] |= {"format": "{:.4f}", "min": 0, "max": 1, "scale": "OrRd"}
     headers["passes"] |= {"format": "{:,.0f}", "scale": "Blues", "min": 0}
+    headers["seconds"] |= {"format": "{:,.1f}", "scale": False, "min": 0}
+    headers["memory"] |= {"format": "{:,.0f}", "scale": False, "min": 0}
     headers["agreeing"] |= {"scale": False}
     keys = [key for key in headers if key != "agreeing"]
     rows = {

@@ -50,7 +50,7 @@ for entry in PLAN.branch("deconvolve"):
             entry.product,
             of_mixtures(entry) if "reference" in entry.given else of_cells(entry),
             fit=f"{entry.out}/fit.json",
-            page=shown(entry, f"{entry.out}/report.html", "page of the fit"),
+            page=f"{entry.out}/report.html",
         log:
             record(entry, "logs", "log"),
         benchmark:

@@ -16,7 +16,7 @@ for entry in PLAN.branch("hmm"):
             shown(entry, entry.product, "segments"),
             shown(entry, f"{entry.out}/parameters.tsv", "parameters"),
             fit=f"{entry.out}/fit.json",
-            page=shown(entry, f"{entry.out}/report.html", "page of the fit"),
+            page=f"{entry.out}/report.html",
         log:
             record(entry, "logs", "log"),
         benchmark:

@@ -35,7 +35,7 @@ for entry in PLAN.branch("impute"):
             if "truth" in entry.given
             else [],
             fit=f"{entry.out}/fit.json",
-            page=shown(entry, f"{entry.out}/report.html", "page of the fit"),
+            page=f"{entry.out}/report.html",
         log:
             record(entry, "logs", "log"),
         benchmark:

@@ -16,7 +16,7 @@ for entry in PLAN.branch("motif"):
             if "truth" in entry.given
             else [],
             fit=f"{entry.out}/fit.json",
-            page=shown(entry, f"{entry.out}/report.html", "page of the fit"),
+            page=f"{entry.out}/report.html",
         log:
             record(entry, "logs", "log"),
         benchmark:

@@ -37,7 +37,7 @@ for entry in [
             if "truth" in entry.given
             else [],
             fit=f"{entry.out}/fit.json",
-            page=shown(entry, f"{entry.out}/report.html", "page of the fit"),
+            page=f"{entry.out}/report.html",
         log:
             record(entry, "logs", "log"),
         benchmark:
@@ -84,7 +84,7 @@ for entry in [entry for entry in PLAN.branch("segment") if entry.images]:
             ),
             shown(entry, f"{entry.out}/images.tsv", "images"),
             fit=f"{entry.out}/fit.json",
-            page=shown(entry, f"{entry.out}/report.html", "page of the fit"),
+            page=f"{entry.out}/report.html",
         log:
             record(entry, "logs", "log"),
         benchmark:
@@ -133,7 +133,7 @@ for entry in [entry for entry in PLAN.branch("segment") if entry.tabular]:
             if "truth" in entry.given
             else [],
             fit=f"{entry.out}/fit.json",
-            page=shown(entry, f"{entry.out}/report.html", "page of the fit"),
+            page=f"{entry.out}/report.html",
         log:
             record(entry, "logs", "log"),
         benchmark:

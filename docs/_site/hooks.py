@@ -1,0 +1,59 @@
+"""What `mkdocs build` does beside its own: tutorials are run, benchmark tables become a page, equations become MathML."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(Path(__file__).parent))
+
+from benchmark_page import benchmark_page  # noqa: E402
+from equations import with_equations  # noqa: E402
+from tutorials import Tutorials  # noqa: E402
+
+# Pages that lie elsewhere in the repository, and where the site has them.
+ELSEWHERE = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", "config/README.md": "config.md", "resources/README.md": "data.md"}  # fmt: skip
+TUTORIALS = Tutorials(ROOT)
+
+
+def leaves(nav: Any) -> list[str]:
+    """Pages of the navigation in order."""
+    if isinstance(nav, str):
+        return [nav]
+    parts = nav.values() if isinstance(nav, dict) else nav
+    return [page for part in parts for page in leaves(part)]
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Run the tutorials, and add what lies outside docs/."""
+    names = [page for page in leaves(config.nav) if page.startswith("tutorials/")]
+    TUTORIALS.run([Path(config.docs_dir) / name for name in names])
+    for path in TUTORIALS.produced():
+        files.append(File.generated(config, f"tutorials/{path.relative_to(TUTORIALS.folder)}", abs_src_path=str(path)))
+    for source, name in ELSEWHERE.items():
+        files.append(File.generated(config, name, content=(ROOT / source).read_text(encoding="utf-8")))
+    files.append(File.generated(config, "benchmarks.md", content=benchmark_page(ROOT / "benchmarks")))
+    for path in sorted((ROOT / "benchmarks").glob("*.tsv")):
+        files.append(File.generated(config, f"benchmarks/{path.name}", abs_src_path=str(path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Outputs behind the commands of a tutorial; links that are right in the repository made right in the site."""
+    name = page.file.src_uri
+    if name.startswith("tutorials/"):
+        markdown = TUTORIALS.shown(Path(name).name, markdown)
+    for source, target in ELSEWHERE.items():
+        up = "../" * name.count("/")
+        markdown = re.sub(rf"\]\((?:\.\./)*{re.escape(source)}", f"]({up}{target}", markdown)
+    return markdown.replace("](../../benchmarks/", "](../benchmarks/")
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Equations as MathML, which browsers draw without a script."""
+    return with_equations(html)
