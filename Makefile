@@ -17,7 +17,7 @@ export XDG_CACHE_HOME := $(CURDIR)/.snakemake/cache
 export MPLCONFIGDIR := $(CURDIR)/.snakemake/matplotlib
 endif
 
-.PHONY: help env run test slow faults cluster lint bench lock clean
+.PHONY: help env run test slow faults cluster lint docs bench lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -68,6 +68,11 @@ lint: $(READY)  ## formatting, types, arrows between the rooms, workflow
 	$(BIN)/snakemake --lint
 	cd workflow && ../$(BIN)/snakemake --lint
 
+docs: $(READY)  ## the site in site/: tutorials are run, warnings are errors, links are checked
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@$(BIN)/python docs/_site/links.py site
+	@echo "Docs: site/index.html"
+
 bench: $(READY)  ## ours against named peers
 	$(BIN)/python -m benchmarks
 
@@ -76,5 +81,5 @@ lock:  ## write requirements.lock anew from pyproject.toml (needs uv)
 	  --no-header --universal --fork-strategy fewest --python-version 3.11 -o requirements.lock
 
 clean:  ## remove results and caches; .venv stays
-	rm -rf $(RESULTS) .snakemake workflow/.snakemake .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(RESULTS) site .docs .snakemake workflow/.snakemake .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find emtools tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

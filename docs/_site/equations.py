@@ -8,6 +8,8 @@ import re
 from latex2mathml.converter import convert
 
 MARKED = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', flags=re.S)
+NAME = re.compile(r"<mi>((?:log|exp|max|min|det|tr|diag|arg|Pr)\b)</mi>")  # of a function, which stands apart
+THIN = '<mspace width="0.167em"></mspace>'
 
 
 def with_equations(page: str) -> str:
@@ -15,6 +17,7 @@ def with_equations(page: str) -> str:
 
     def drawn(match: re.Match[str]) -> str:
         display = "block" if match[2] == "[" else "inline"
-        return convert(html.unescape(match[3]).strip(), display=display)
+        drawn = convert(html.unescape(match[3]).strip(), display=display)
+        return f'<span class="eq">{NAME.sub(rf"{THIN}<mi>\1</mi>{THIN}", drawn)}</span>'
 
     return MARKED.sub(drawn, page)

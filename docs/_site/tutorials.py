@@ -71,7 +71,7 @@ class Tutorials:
 
     def execute(self, name: str, block: str, status: int) -> str:
         """What the commands of one block print."""
-        commands = [line[2:] for line in block.replace("\\\n", " ").splitlines() if line.startswith("$ ")]
+        commands = re.split(r"^\$ ", block, flags=re.M)[1:]
         environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -80,7 +80,7 @@ class Tutorials:
         }
         told = []
         for command in commands:
-            print(f"{name}: {command}", file=sys.stderr)
+            print(f"{name}: {command.rstrip()}", file=sys.stderr)
             done = subprocess.run(
                 ["bash", "-c", command],
                 cwd=self.folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

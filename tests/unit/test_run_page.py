@@ -11,7 +11,7 @@ import pytest
 
 from emtools.cli import main
 from emtools.errors import InputError
-from emtools.report.run import curve, judge, multiqc_tables, read_card
+from emtools.report.run import cost_of, curve, judge, multiqc_tables, read_card
 
 
 def record(status: str = "converged", hits: tuple[int, ...] = (1, 1), rate: float | None = 0.5) -> dict[str, Any]:
@@ -101,6 +101,22 @@ def test_accuracy_of_single_columns_stays_on_the_page_of_the_fit(tmp_path: Path)
     assert card.accuracy.to_numpy().tolist() == [["ours", 0.25], ["mean", 1.0]]
     traces = multiqc_tables([card])["emtools_traces_mqc.json"]["data"]
     assert traces["hmm a"][0] == [1, 4.5 + 1e-7]
+
+
+def test_what_a_job_cost_is_read_from_the_benchmark_of_the_workflow(tmp_path: Path) -> None:
+    fit = write(tmp_path / "hmm" / "a" / "fit.json", record())
+    path = tmp_path / "benchmarks" / "hmm" / "a.tsv"
+    assert cost_of(path) == (None, None)
+    path.parent.mkdir(parents=True)
+    path.write_text("s\th:m:s\tmax_rss\tcpu_time\n33.79\t0:00:33\t222.62\t1234.5\n")
+    card = read_card(fit, tmp_path)
+    assert (card.row["seconds"], card.row["memory"]) == (1234.5, 222.62)
+    assert main(["summary", str(fit), "--out", str(tmp_path)]) == 0
+    html = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert '<td data-sort="1234.5">1,234.5</td>' in html
+    assert '<td data-sort="222.62">223</td>' in html
+    path.write_text("s\tmax_rss\tcpu_time\n0.1\tNA\tNA\n")  # what Snakemake writes of jobs too short to be looked at
+    assert cost_of(path) == (None, None)
 
 
 def test_unknown_numbers_are_shown_as_unknown(tmp_path: Path) -> None:

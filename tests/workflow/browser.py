@@ -41,11 +41,16 @@ class Seen:
     enlarged: int = 0
 
 
+def system_chromium() -> str | None:
+    """The browser of this machine, where there is one."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
 @contextmanager
 def chromium() -> Iterator[Any]:
     """A browser; the test is skipped where there is none."""
     playwright = pytest.importorskip("playwright.sync_api")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    found = system_chromium()
     if found is None:
         pytest.skip("no Chromium on this machine")
     with playwright.sync_playwright() as driver:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from unit.test_proposal import write_inputs
+from workflow.browser import check_run, system_chromium
 
 ROOT = Path(__file__).parents[2]
 HOME = ("Snakefile", "workflow", "config", "resources")
@@ -200,6 +202,12 @@ def test_failing_command_fails_the_run(clone: Path, finished: Path) -> None:
     assert not list((finished / "fail" / "hmm").rglob("*.*"))
 
 
+def smallest_text(figure: Path) -> float:
+    """Points of the smallest text in a figure of matplotlib, whose glyphs have 100 units to the point; of exponents their base."""
+    scales = re.findall(r'<g [^>]*transform="[^"]*scale\(([\d.]+) -', figure.read_text(encoding="utf-8"))
+    return min((100.0 * float(scale) for scale in scales), default=math.inf)
+
+
 @pytest.mark.slow
 def test_shell_lines_typed_outside_snakemake_make_the_same_bytes(clone: Path, finished: Path, tmp_path: Path) -> None:
     for name in ("genome.fa", ODD, "config.yaml"):
@@ -240,6 +248,11 @@ def test_demo_runs_whole_and_then_rests(clone: Path) -> None:
     assert "Nothing to be done" in again.stdout + again.stderr
     pages = [path for path in results.rglob("report.html") if path.stat().st_size > 1_400_000]
     assert pages == []
+    figures = sorted(results.rglob("*.svg"))
+    assert len(figures) > 40
+    assert {path: size for path in figures if (size := smallest_text(path)) < 7.0} == {}
+    if system_chromium():
+        assert check_run(results).enlarged == len(DEMO)
 
 
 @pytest.mark.slow
