@@ -10,6 +10,7 @@ from latex2mathml.converter import convert
 MARKED = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', flags=re.S)
 NAME = re.compile(r"<mi>((?:log|exp|max|min|det|tr|diag|arg|Pr)\b)</mi>")  # of a function, which stands apart
 THIN = '<mspace width="0.167em"></mspace>'
+APART = rf"{THIN}<mi>\1</mi>{THIN}"
 
 
 def with_equations(page: str) -> str:
@@ -17,7 +18,7 @@ def with_equations(page: str) -> str:
 
     def drawn(match: re.Match[str]) -> str:
         display = "block" if match[2] == "[" else "inline"
-        drawn = convert(html.unescape(match[3]).strip(), display=display)
-        return f'<span class="eq">{NAME.sub(rf"{THIN}<mi>\1</mi>{THIN}", drawn)}</span>'
+        equation = convert(html.unescape(match[3]).strip(), display=display)
+        return f'<span class="eq">{NAME.sub(APART, equation)}</span>'
 
     return MARKED.sub(drawn, page)

@@ -29,8 +29,8 @@ FIELDS = (
     ("gap", "To gain", "Estimated gain still to come on this hill, nats"),
     ("rate", "Rate", "Largest fraction of missing information; near 1 is slow"),
     ("passes", "Passes", "Passes over the data, all starts together"),
-    ("seconds", "CPU, s", "CPU seconds of the job, where the workflow ran it"),
-    ("memory", "Memory, MB", "Largest resident memory of the job, where the workflow ran it"),
+    ("seconds", "CPU s", "CPU seconds of the job, where the workflow ran it"),
+    ("memory", "MB", "Largest resident memory of the job, where the workflow ran it"),
     ("agreeing", "Starts at the best", "Starts that reached the best optimum, of all starts"),
     ("accuracy", "Accuracy", "Agreement with a known truth, where there is one"),
 )
