@@ -43,6 +43,20 @@ def on_files(files: Any, config: Any) -> Any:
     return files
 
 
+def with_lists(markdown: str) -> str:
+    """The page with an empty line before each list, which Markdown's first dialect asks for and GitHub's does not."""
+    lines: list[str] = []
+    fenced = False
+    for line in markdown.splitlines():
+        fenced ^= line.lstrip().startswith("```")
+        item = re.match(r"(-|\d+\.) ", line) is not None
+        before = lines[-1] if lines else ""
+        if item and not fenced and before and not re.match(r"(-|\d+\.|\s) ", before):
+            lines.append("")
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Outputs behind the commands of a tutorial; links that are right in the repository made right in the site."""
     name = page.file.src_uri
@@ -51,7 +65,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     for source, target in ELSEWHERE.items():
         up = "../" * name.count("/")
         markdown = re.sub(rf"\]\((?:\.\./)*{re.escape(source)}", f"]({up}{target}", markdown)
-    return markdown.replace("](../../benchmarks/", "](../benchmarks/")
+    return with_lists(markdown).replace("](../../benchmarks/", "](../benchmarks/")
 
 
 def on_page_content(html: str, **_: Any) -> str:

@@ -102,7 +102,7 @@ class Tutorials:
         def with_output(match: re.Match[str]) -> str:
             printed = next(outputs).rstrip()
             block = f"```console\n{match[2]}```\n"
-            lines = [part for line in printed.splitlines() for part in textwrap.wrap(line, COLUMNS, drop_whitespace=False, replace_whitespace=False) or [""]]  # fmt: skip
+            lines = [part for line in printed.splitlines() for part in textwrap.wrap(line, COLUMNS, replace_whitespace=False) or [""]]  # fmt: skip
             return block + ('\n```text title="prints"\n' + "\n".join(lines) + "\n```\n" if printed else "")
 
         environment = jinja2.Environment(undefined=jinja2.StrictUndefined)

@@ -231,6 +231,8 @@ def lead_of(found: Found, shares: pd.DataFrame, unsure: float, kinds: str) -> st
         f"{len(found.cells.names)} {unit} fall into {len(typed.types)} {kinds}; the largest holds "
         f"{shares['proportion'].max():.0%} of them, the smallest {shares['proportion'].min():.1%}. For {unsure:.0%} of the "
         f"{unit} another {kinds[:-1]} has a probability above {UNCERTAIN}."
+        if len(typed.types) > 1
+        else f"All {len(found.cells.names)} {unit} are of one {kinds[:-1]}."
     )
     if typed.selection is not None:
         lead += f" Their number was chosen by {typed.selection.criterion.upper().replace('_', '-')}."

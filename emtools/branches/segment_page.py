@@ -21,6 +21,7 @@ Reals = npt.NDArray[np.floating[Any]]
 DARKEST = 1.0  # per cent of the pixels
 UNSURE = 0.1
 APART = 20.0  # per cent of the pixels
+RIM = 0.5  # share of the rim of an image above which the brightest class may be its background
 
 IMAGE_FILES = {
     "labels.ome.tif": "class of each pixel, 1 the darkest",
@@ -188,10 +189,16 @@ def describe(
             class_table(pixels, posterior),
         ),
     ]
+    rim = np.concatenate([best.foreground[0], best.foreground[-1], best.foreground[:, 0], best.foreground[:, -1]])
+    notices = [
+        f"The {pixels.brightest} fills {rim.mean():.0%} of the rim of the image, as a background does: where the objects are "
+        "the darker part (brightfield, stained sections), invert the image and segment it again"
+    ] * bool(rim.mean() > RIM)
     return Page(
         title=f"Segmentation of {options.input.name}",
         lead=lead,
         facts=facts,
+        notices=notices,
         pictures=pictures,
         tables=tables,
         methods=methods_text(options, pixels, best),

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import MaxNLocator, NullLocator, StrMethodFormatter
 
-from emtools.engine.certificate import Certificate, Labels
+from emtools.engine.certificate import VISIBLE, Certificate, Labels
 from emtools.engine.result import Fit, Pass
 from emtools.plots.style import FAINT, INK, PALETTE, Picture, save, styled
 
@@ -34,7 +34,11 @@ def draw_convergence(fit: Fit[Any, Any], folder: Path, labels: Labels | None = N
     climbs: dict[int, list[Pass]] = defaultdict(list)
     for row in fit.trace:
         climbs[row.restart].append(row)
-    known = fit.certificate if fit.certificate is not None and len(fit.certificate.spectrum) > 1 else None
+    known = (
+        fit.certificate
+        if fit.certificate is not None and max(fit.certificate.spectrum, default=0.0) >= VISIBLE
+        else None
+    )
     panels = ["climb", *["starts"] * (len(fit.starts) > 1), *["missing"] * (known is not None)]
     rows = [["climb", "starts"], ["missing", "missing"]] if len(panels) == 3 else [panels]
     with styled():

@@ -192,8 +192,9 @@ def profile_figure(
     dots = profiles.lowest >= 0.0 and bool((profiles.fractions[columns] < 0.98).any())
     with styled():
         cell = 0.38 if not dots and len(columns) <= MOST_WRITTEN else 0.21
+        longest = max(len(genes[g]) for g in columns)
         width = min(2.0 + cell * len(columns), 11.0)
-        figure, axis = plt.subplots(figsize=(max(width, 4.2), 1.5 + 0.24 * len(types)))
+        figure, axis = plt.subplots(figsize=(max(width, 4.2), max(1.5, 0.7 + 0.065 * longest) + 0.24 * len(types)))
         if dots:
             draw_dots(figure, axis, means, profiles.fractions[columns].T)
             how = (

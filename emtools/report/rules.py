@@ -36,6 +36,9 @@ RULES = (
 SEQUENCES = ("hmm", "motif")  # branches whose units are sequences, which mixtures know nothing of
 
 
+VISIBLE = 0.01  # rate below which every rule ends at the top
+
+
 class Stop(NamedTuple):
     """Where a rule stops: nats left at most, and how far that is along the slowest direction in standard errors."""
 
@@ -69,7 +72,7 @@ def stops(record: Mapping[str, Any]) -> list[Stop]:
     certificate = record.get("certificate") or {}
     rules = RULES[-1:] if record["branch"] in SEQUENCES else RULES
     rate, loglik, n = certificate.get("rate"), record["loglik"], record.get("n_units")
-    if record["status"] != "converged" or not rate or not 0.0 < rate < 1.0 or None in (loglik, n, record["gap"]):
+    if record["status"] != "converged" or not rate or not VISIBLE <= rate < 1.0 or None in (loglik, n, record["gap"]):
         return []
     if certificate.get("kind") not in ("maximum", "boundary"):
         return []

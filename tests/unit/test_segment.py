@@ -54,6 +54,15 @@ def mixed(crop: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     return out
 
 
+def test_dark_objects_on_a_bright_ground_are_told_of(crop: tuple[Path, Path], results: Path, tmp_path: Path) -> None:
+    dark = tmp_path / "dark.tif"
+    tifffile.imwrite(dark, 255 - tifffile.imread(crop[0]))
+    main(["segment", str(dark), "--out", str(tmp_path / "out")])
+    told = "invert the image and segment it again"
+    assert told in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert told not in (results / "report.html").read_text(encoding="utf-8")
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
