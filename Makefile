@@ -69,7 +69,7 @@ lint: $(READY)  ## formatting, types, arrows between the rooms, workflow
 	cd workflow && ../$(BIN)/snakemake --lint
 
 docs: $(READY)  ## the site in site/: tutorials are run, warnings are errors, links are checked
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@$(BIN)/python docs/_site/links.py site
 	@echo "Docs: site/index.html"
 
