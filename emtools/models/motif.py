@@ -16,7 +16,8 @@ from emtools.engine.protocol import Assign, Floats, Source, Stats
 from emtools.errors import InputError
 from emtools.kernels.logspace import log_or_minus_infinity
 from emtools.kernels.motif import Hits, background_letters, count_words, expected_sites, log_mean_ratios
-from emtools.kernels.placements import any_number, context_table, one_site
+from emtools.kernels.placements import any_number, one_site
+from emtools.kernels.windows import context_table
 
 Occurrence = Literal["oops", "zoops", "anr"]
 Strands = Literal["both", "one"]
@@ -28,8 +29,6 @@ WORDS = 64
 SCORED_LETTERS = 100_000
 WORD_MATCH = 0.55
 OCCURRENCES = np.array([0.1, 0.3, 0.6, 0.9])
-LONG_WORD, SHORT_WORD = 6, 3  # letters of a word of the fast E-step
-FEW_LETTERS = 30_000  # in a chunk: up to here tables of long words cost more than they save
 WIDEST_FAST = 64  # bp; the product of more ratios may leave the range of numbers
 
 
@@ -365,12 +364,11 @@ class Motif:
 
     def by_words(self, params: MotifParams, chunk: Sequences) -> tuple[Any, ...]:
         """Arguments of the kernels that go by words."""
-        word = SHORT_WORD if chunk.codes.size <= FEW_LETTERS else LONG_WORD
         order = self.background.order
         table = context_table(self.background.log_table, order)
         return (
             *(chunk.codes, chunk.offsets, chunk.weights, table, order),
-            *(params.matrix, params.occurrence, self.both, word),
+            *(params.matrix, params.occurrence, self.both),
         )
 
     def place_sites(self, params: MotifParams, chunk: Sequences, posterior: Floats) -> tuple[Floats, Floats]:

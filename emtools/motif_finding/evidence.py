@@ -17,8 +17,9 @@ from scipy.special import betaln
 from emtools.engine.chunks import SequenceSource
 from emtools.engine.protocol import Floats
 from emtools.kernels.motif import background_letters
-from emtools.kernels.placements import best_placements, context_table
-from emtools.models.motif import DNA, FEW_LETTERS, LONG_WORD, SHORT_WORD, Background
+from emtools.kernels.placements import best_placements
+from emtools.kernels.windows import context_table
+from emtools.models.motif import DNA, Background
 
 STRENGTH = 2.0  # letters' worth of background in the Dirichlet prior of a column
 TOLL = 0.02  # nats a site that a column must be worth: a background that has learnt the motif is wrong beside it
@@ -116,11 +117,10 @@ class Scene:
     def place(self, matrix: Floats) -> Placed:
         """The best windows of each sequence under `matrix`, the likeliest first; windows less likely than background are left out."""
         codes = self.source.codes
-        word = SHORT_WORD if codes.size <= FEW_LETTERS else LONG_WORD
         most = codes.size if self.many else 1
         order, offsets = self.background.order, self.source.offsets
         sequence, start, strand, logs = best_placements(
-            codes, offsets, self.table, order, np.ascontiguousarray(matrix), self.both, word, most, 0.0
+            codes, offsets, self.table, order, np.ascontiguousarray(matrix), self.both, most, 0.0
         )
         best = np.argsort(-logs, kind="stable")
         return Placed(sequence[best], start[best], strand[best], logs[best])

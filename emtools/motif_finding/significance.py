@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from emtools.engine.chunks import SequenceSource
 from emtools.engine.protocol import Floats
-from emtools.kernels.placements import best_placements, context_table
+from emtools.kernels.placements import best_placements
 from emtools.kernels.shuffles import shuffle_pairs
-from emtools.models.motif import DNA, LONG_WORD, Background, Motif, MotifParams
+from emtools.kernels.windows import context_table
+from emtools.models.motif import DNA, Background, Motif, MotifParams
 from emtools.motif_finding.search import Terms, search, settle
 
 SHUFFLES = 9  # of each sequence
@@ -94,7 +95,7 @@ def best_odds(
     source = SequenceSource(sequences)
     table = context_table(background.log_table, background.order)
     found, _, _, logs = best_placements(
-        source.codes, source.offsets, table, background.order, params.matrix, model.both, LONG_WORD, 1, -math.inf
+        source.codes, source.offsets, table, background.order, params.matrix, model.both, 1, -math.inf
     )
     starts = np.diff(source.offsets)[found] - model.width + 1
     places = (2 if model.both else 1) * (np.ones(len(found)) if model.occurrence == "anr" else starts)

@@ -14,8 +14,9 @@ from test_motif import LETTERS, SETS, encode, letter_logs, model_of, random_para
 from emtools.engine.chunks import SequenceSource, total_stats
 from emtools.errors import InputError
 from emtools.kernels.dyads import count_pairs
-from emtools.kernels.placements import best_placements, context_table
+from emtools.kernels.placements import best_placements
 from emtools.kernels.shuffles import shuffle_pairs
+from emtools.kernels.windows import context_table
 from emtools.models.motif import Motif, MotifParams, estimate_background
 from emtools.motif_finding.background import choose_order
 from emtools.motif_finding.calling import call_sites
@@ -174,7 +175,7 @@ def test_best_windows_are_those_of_a_search_by_hand():
     background = estimate_background(source, 0)
     matrix = rng.dirichlet(np.full(4, 0.4), size=6) * 0.9 + 0.025
     table = context_table(background.log_table, 0)
-    found = best_placements(source.codes, source.offsets, table, 0, matrix, True, 3, 1, -50.0)
+    found = best_placements(source.codes, source.offsets, table, 0, matrix, True, 1, -50.0)
     logs = np.log(matrix / background.frequencies)
     for i, start, strand, log_ratio in zip(*found, strict=True):
         codes = encode(texts[i])

@@ -1,0 +1,417 @@
+"""Likelihood ratios of all windows of DNA sequences by products of word tables, and sums over windows by word.
+
+The ratio of a window is the product of a table entry for every word of its letters and of a factor that does not depend
+on the motif: one over its background probability, and how free it is. Words have four letters, so that the tables of
+a motif and those of its sums lie in the first cache; both strands of a word lie side by side and are multiplied at
+once. Expected letters are summed by word and taken apart at the end. Sequences are taken a few at a time (a block).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import njit, types
+from numba.extending import intrinsic
+
+from emtools.kernels.vectors import LANES, Emit, cg, plain
+
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.uint8]
+Offsets = npt.NDArray[np.int64]
+Room = tuple[Codes, Floats, Floats, Floats, Floats, Floats]
+
+LETTERS = 4
+WORD = 4  # letters of a word: one byte
+ENTRIES = LETTERS**WORD
+GROUP = 5  # words that are multiplied in one go
+BLOCK = 1024  # letters, at least, of the sequences that are taken together
+LONGEST_CONTEXT = 5
+PAD = 16  # room that whole vectors may run over
+
+
+@njit(cache=True, nogil=True)
+def word_tables(matrix: Floats) -> Floats:
+    """Probability of every word at every place in the motif.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (width, 4)
+        Letter probabilities at each position of a site.
+
+    Returns
+    -------
+    ndarray, shape (n_words, 256, 2)
+        By word of the window (``n_words = ceil(width / 4)``), number of the word (its first letter the highest digit) and
+        strand; letters beyond the window count as 1.
+    """
+    width = matrix.shape[0]
+    n_words = -(-width // WORD)
+    tables = np.ones((n_words, ENTRIES, 2))
+    for q in range(n_words):
+        for code in range(ENTRIES):
+            for place in range(min(WORD, width - q * WORD)):
+                letter = (code >> (2 * (WORD - 1 - place))) & 3
+                w = q * WORD + place
+                tables[q, code, 0] *= matrix[w, letter]
+                tables[q, code, 1] *= matrix[width - 1 - w, 3 - letter]
+    return tables
+
+
+@njit(cache=True, nogil=True)
+def letters_of_words(sums: Floats, width: int) -> Floats:
+    """Expected letters at each position of the sites from sums by word, shape (width, 4).
+
+    Parameters
+    ----------
+    sums : ndarray, shape (n_words, 256, 2)
+        Expected number of sites with each word, laid out as in `word_tables`.
+    """
+    counts = np.zeros((width, LETTERS))
+    for q in range(sums.shape[0]):
+        for code in range(ENTRIES):
+            for place in range(min(WORD, width - q * WORD)):
+                letter = (code >> (2 * (WORD - 1 - place))) & 3
+                w = q * WORD + place
+                counts[w, letter] += sums[q, code, 0]
+                counts[width - 1 - w, 3 - letter] += sums[q, code, 1]
+    return counts
+
+
+def entry(e: Emit, words: Any, index: Any, word: Any) -> Any:
+    """Where both strands of a word lie in a table: the one that begins `word` words behind letter `index`."""
+    place = e.builder.add(index, e.builder.mul(word, e.whole(WORD)))
+    code = e.builder.zext(e.builder.load(e.builder.gep(words, [place])), ir.IntType(64))
+    return e.builder.mul(e.builder.add(e.builder.mul(word, e.whole(ENTRIES)), code), e.whole(2))
+
+
+def for_each_size(e: Emit, count: Any, n: Any, body: Any) -> None:
+    """``body(words, index)`` for every index below n, as a loop of its own for each number of words up to `GROUP`."""
+    for size in range(1, GROUP + 1):
+        with (
+            e.builder.if_then(e.builder.icmp_signed("==", count, e.whole(size))),
+            cg.for_range(e.builder, n) as loop,
+        ):
+            body(size, loop.index)
+
+
+def multiplier(fresh: bool) -> Any:
+    """Intrinsic that multiplies the ratios of windows with table entries: those of `factors` first if `fresh`, else what is there."""
+
+    def emitted(
+        typingctx: Any, words: Any, n: Any, tables: Any, first: Any, count: Any, factors: Any, ratios: Any
+    ) -> Any:
+        signature = types.void(words, types.intp, tables, types.intp, types.intp, factors, ratios)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            e = Emit(context, builder, signature, arguments, 2)
+            words, tables, factors, ratios = (e.data(i) for i in (0, 2, 5, 6))
+            n, first, count = (arguments[i] for i in (1, 3, 4))
+
+            def body(size: int, index: Any) -> None:
+                at = builder.mul(index, e.whole(2))
+                value = e.each(factors, index) if fresh else e.load(ratios, at)
+                for k in range(size):
+                    value = builder.fmul(value, e.load(tables, entry(e, words, index, e.at(first, k))))
+                e.store(value, ratios, at)
+
+            for_each_size(e, count, n, body)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    def readable(
+        words: Codes, n: int, tables: Floats, first: int, count: int, factors: Floats, ratios: Floats
+    ) -> None:
+        """For each of n windows, both strands: the factor, or the ratio so far, times the entries of `count` words from `first` on."""
+        by_word, pairs = tables.reshape(-1, ENTRIES, 2), ratios[: 2 * n].reshape(n, 2)
+        if fresh:
+            pairs[:] = factors[:n, None]
+        for q in range(first, first + count):
+            pairs *= by_word[q, words[WORD * q : WORD * q + n]]
+
+    return readable if plain else intrinsic(emitted)
+
+
+def add_emitted(
+    typingctx: Any, words: Any, n: Any, shares: Any, first: Any, count: Any, logs: Any, sums: Any, weighed: Any
+) -> Any:
+    signature = types.void(words, types.intp, shares, types.intp, types.intp, logs, sums, weighed)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        e = Emit(context, builder, signature, arguments, 2)
+        words, shares, logs, sums, weighed = (e.data(i) for i in (0, 2, 5, 6, 7))
+        n, first, count = (arguments[i] for i in (1, 3, 4))
+        total = e.sum()
+
+        def body(size: int, index: Any) -> None:
+            share = e.load(shares, builder.mul(index, e.whole(2)))
+            e.add_product_to(total, share, e.each(logs, index))
+            for k in range(size):
+                at = entry(e, words, index, e.at(first, k))
+                e.store(builder.fadd(e.load(sums, at), share), sums, at)
+
+        for_each_size(e, count, n, body)
+        e.store(builder.load(total), weighed, e.whole(0))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def add_readable(
+    words: Codes, n: int, shares: Floats, first: int, count: int, logs: Floats, sums: Floats, weighed: Floats
+) -> None:
+    """Add the shares of n windows, both strands, to the entries of `count` words from `first` on; ``shares @ logs`` by strand."""
+    by_word, pairs = sums.reshape(-1, ENTRIES, 2), shares[: 2 * n].reshape(n, 2)
+    for q in range(first, first + count):
+        np.add.at(by_word[q], words[WORD * q : WORD * q + n], pairs)
+    weighed[:] = logs[:n] @ pairs
+
+
+multiply_fresh, multiply_on = multiplier(True), multiplier(False)
+add_by_word: Any = add_readable if plain else intrinsic(add_emitted)
+
+
+def context_table(log_table: Floats, order: int) -> Floats:
+    """A background table whose contexts are numbers of three bits a letter, for letters with less than a full context.
+
+    Parameters
+    ----------
+    log_table : ndarray, shape (5**order, 4)
+        As in `kernels.motif.background_letters`.
+
+    Returns
+    -------
+    ndarray, shape (2, 8**order * 4)
+        One over the probability of a letter after a context, and minus its log; the letter is the lowest digit.
+    """
+    logs = np.asarray(log_table).reshape((LETTERS + 1,) * order + (LETTERS,))
+    wide = np.zeros((8,) * order + (LETTERS,))
+    wide[(slice(0, LETTERS + 1),) * order] = logs
+    flat = wide.ravel()
+    return np.stack([np.exp(-flat), -flat])
+
+
+@njit(cache=True, nogil=True)
+def full_contexts(table: Floats, order: int) -> Floats:
+    """The same for every number of four letters (six above order 3), of which the first ones may be beyond the context.
+
+    Returns
+    -------
+    ndarray, shape (2, 256) or (2, 4096)
+    """
+    n_letters = WORD if order < WORD else LONGEST_CONTEXT + 1
+    full = np.empty((2, LETTERS**n_letters))
+    for number in range(LETTERS**n_letters):
+        wide = 0
+        for back in range(order, 0, -1):
+            wide = wide << 3 | (number >> (2 * back)) & 3
+        full[:, number] = table[:, wide << 2 | number & 3]
+    return full
+
+
+@njit(cache=True, nogil=True)
+def spell(codes: Codes, low: int, n: int, words: Codes) -> None:
+    """Number of the word that starts at each of n letters from `low` on; letters behind the end count as A."""
+    total = codes.size
+    whole = min(n, total - low - WORD + 1)
+    part = codes[low:]
+    for j in range(whole):
+        words[j] = (part[j] & 3) << 6 | (part[j + 1] & 3) << 4 | (part[j + 2] & 3) << 2 | (part[j + 3] & 3)
+    words[max(whole, 0) : n] = 0
+    for j in range(max(whole, 0), n):
+        for k in range(min(WORD, total - low - j)):
+            words[j] |= (part[j + k] & 3) << (2 * (WORD - 1 - k))
+    words[n:] = 0
+
+
+@njit(cache=True, nogil=True)
+def letter_factors(
+    codes: Codes, offsets: Offsets, first: int, last: int, words: Codes, table: Floats, full: Floats, order: int,
+    inverse: Floats, logs: Floats,
+) -> bool:  # fmt: skip
+    """One over the background probability of each letter, and minus its log; whether every letter was observed.
+
+    Parameters
+    ----------
+    codes, offsets
+        As in `kernels.motif.background_letters`; four letters.
+    first, last : int
+        The sequences of the block: `first` to before `last`.
+    words : ndarray of uint8
+        As from `spell`.
+    table, full, order
+        As from `context_table` and `full_contexts`; letters that the next one depends on.
+    inverse, logs : ndarray, shape (at least the letters of the block,)
+        Out; 1.0 and 0.0 where the letter was not observed.
+    """
+    low, high = offsets[first], offsets[last]
+    n = high - low
+    by_word, by_log = full[0], full[1]
+    if full.shape[1] == ENTRIES:
+        for j in range(3, n):
+            number = np.uint64(words[j - 3])
+            inverse[j], logs[j] = by_word[number], by_log[number]
+    else:
+        for j in range(LONGEST_CONTEXT, n):
+            number = np.uint64(words[j - LONGEST_CONTEXT]) << np.uint64(4) | np.uint64(words[j - 3] & 15)
+            inverse[j], logs[j] = by_word[number], by_log[number]
+    known = True
+    for j in range(low, high):
+        known &= codes[j] < LETTERS
+    unknown, fresh = np.int64(LETTERS), np.int64(0)
+    for _ in range(order):
+        fresh = fresh << 3 | unknown
+    keep = np.int64(8**order - 1)
+    for i in range(first, last):
+        context = fresh
+        length = offsets[i + 1] - offsets[i]
+        start = offsets[i] - low
+        partly = max(order, LONGEST_CONTEXT - start)
+        for j in range(start, start + (min(length, partly) if known else length)):
+            letter = np.int64(codes[low + j])
+            if letter >= unknown:
+                context = fresh
+                inverse[j], logs[j] = 1.0, 0.0
+                continue
+            inverse[j], logs[j] = table[0, context << 2 | letter], table[1, context << 2 | letter]
+            context = (context << 3 | letter) & keep
+    return known
+
+
+def joiner(product: bool) -> Any:
+    """Intrinsic that joins values to others, by product or sum."""
+
+    def emitted(typingctx: Any, out: Any, values: Any, shift: Any, n: Any) -> Any:
+        signature = types.void(out, values, types.intp, types.intp)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            e = Emit(context, builder, signature, arguments)
+            out, values = e.data(0), e.data(1)
+            steps = builder.sdiv(builder.add(arguments[3], e.whole(LANES - 1)), e.whole(LANES))
+            with cg.for_range(builder, steps) as loop:
+                at = builder.mul(loop.index, e.whole(LANES))
+                pair = e.load(out, at), e.load(values, builder.add(at, arguments[2]))
+                e.store(builder.fmul(*pair) if product else builder.fadd(*pair), out, at)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    def readable(out: Floats, values: Floats, shift: int, n: int) -> None:
+        """``out[j] *= values[j + shift]``, or ``+=``, for j < n rounded up to the lanes; both may be the same array."""
+        n = -(-n // LANES) * LANES
+        out[:n] = out[:n] * values[shift : shift + n] if product else out[:n] + values[shift : shift + n]
+
+    return readable if plain else intrinsic(emitted)
+
+
+multiply_by, add_to = joiner(True), joiner(False)
+
+
+@njit(cache=True, nogil=True)
+def over_windows(inverse: Floats, logs: Floats, n: int, width: int, factors: Floats, log_factors: Floats) -> None:
+    """Products of `width` of `inverse` and sums of `width` of `logs` from each of n places on, by doubling.
+
+    Parameters
+    ----------
+    inverse, logs : ndarray, shape (at least n + width + PAD,)
+        Overwritten; what lies beyond n counts as 1.0 and 0.0.
+    factors, log_factors : ndarray, shape (at least n + PAD,)
+        Out.
+    """
+    inverse[n : n + width + PAD] = 1.0
+    logs[n : n + width + PAD] = 0.0
+    factors[: n + PAD] = 1.0
+    log_factors[: n + PAD] = 0.0
+    size, done = 1, 0
+    while True:
+        if width & size:
+            multiply_by(factors, inverse, done, n)
+            add_to(log_factors, logs, done, n)
+            done += size
+        if done == width:
+            return
+        multiply_by(inverse, inverse, size, n)
+        add_to(logs, logs, size, n)
+        size *= 2
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc"})
+def total_of(values: Floats, low: int, high: int) -> float:
+    """Sum of a stretch of an array."""
+    part = values[low:high]
+    total = 0.0
+    for j in range(part.size):
+        total += part[j]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def room_for(offsets: Offsets, width: int) -> Room:
+    """Empty arrays for any block: words; letters' inverse and logs; windows' factors, logs and ratios (by window and strand)."""
+    longest = BLOCK
+    for i in range(offsets.size - 1):
+        longest = max(longest, BLOCK + offsets[i + 1] - offsets[i])
+    size = longest + width + PAD
+    return (
+        np.empty(size, dtype=np.uint8), np.empty(size), np.empty(size),
+        np.empty(size), np.empty(size), np.empty(2 * size),
+    )  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def end_of_block(offsets: Offsets, first: int) -> int:
+    """The sequence behind the last one of the block that begins with `first`."""
+    last = first + 1
+    while last < offsets.size - 1 and offsets[last] - offsets[first] < BLOCK:
+        last += 1
+    return last
+
+
+@njit(cache=True, nogil=True)
+def rate_block(
+    codes: Codes, offsets: Offsets, first: int, last: int, width: int, tables: Floats,
+    table: Floats, full: Floats, order: int,
+    room: Room, outside: Floats,
+) -> bool:  # fmt: skip
+    """Likelihood ratio motif : background of every window of a block, into the last of `room`; whether every letter was observed.
+
+    `outside` gets the background log-probability of each sequence. The ratio, its factor and the log of that are 0.0 where a letter of the window was not observed; windows that reach beyond the end
+    of their sequence hold no meaning.
+    """
+    words, inverse, logs, factors, log_factors, ratios = room
+    low = offsets[first]
+    n = offsets[last] - low
+    spell(codes, low, n, words)
+    known = letter_factors(codes, offsets, first, last, words, table, full, order, inverse, logs)
+    for i in range(first, last):
+        outside[i - first] = -total_of(logs, offsets[i] - low, offsets[i + 1] - low)
+    over_windows(inverse, logs, n, width, factors, log_factors)
+    if not known:
+        run = 0
+        for j in range(n - 1, -1, -1):
+            run = run + 1 if codes[low + j] < LETTERS else 0
+            if run < width:
+                factors[j], log_factors[j] = 0.0, 0.0
+    flat, n_words = tables.ravel(), tables.shape[0]
+    multiply_fresh(words, n, flat, 0, min(GROUP, n_words), factors, ratios)
+    for q in range(GROUP, n_words, GROUP):
+        multiply_on(words, n, flat, q, min(GROUP, n_words - q), factors, ratios)
+    return known
+
+
+@njit(cache=True, nogil=True)
+def add_block(
+    n: int, room: Room, sums: Floats, weighed: Floats
+) -> float:
+    """Add the shares of the n windows of a block, which lie where its ratios were, to `sums`; the sum of share times log factor."""
+    words, _, _, _, log_factors, shares = room
+    flat, n_words = sums.ravel(), sums.shape[0]
+    add_by_word(words, n, shares, 0, min(GROUP, n_words), log_factors, flat, weighed)
+    total = weighed[0] + weighed[1]
+    for q in range(GROUP, n_words, GROUP):
+        add_by_word(words, n, shares, q, min(GROUP, n_words - q), log_factors, flat, weighed)
+    return total
