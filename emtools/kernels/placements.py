@@ -15,13 +15,13 @@ from numba import njit
 
 from emtools.kernels.windows import (
     BLOCK,
-    add_block,
+    add_shares,
     end_of_block,
     full_contexts,
     letters_of_words,
     rate_block,
     room_for,
-    total_of,
+    total_pairs,
     word_tables,
 )
 
@@ -71,10 +71,10 @@ def one_site(
     if not both:
         tables[0, :, 1] = 0.0
     _, _, _, factors, _, ratios = room
-    sums, weighed, outsides = np.zeros(tables.shape), np.zeros(2), np.empty(BLOCK)
+    sums, weighed, outsides = np.zeros(tables.size), np.zeros(4), np.empty(BLOCK)
     totals = np.zeros(6)
     failed = np.zeros(offsets.size - 1, dtype=np.int64)
-    n_failed, written, latest, log_place = 0, 0.0, 0, 0.0
+    n_failed, latest, log_place = 0, 0, 0.0
     n_strands = 2 if both else 1
     log_rate, log_none = math.log(rate), math.log(1.0 - rate) if rate < 1.0 else -np.inf
     first = 0
@@ -91,26 +91,21 @@ def one_site(
                 n_windows = 0
                 for j in range(low, low + n_starts):
                     n_windows += factors[j] > 0.0
-            ratios[2 * (low + n_starts) : 2 * high] = 0.0
             if n_windows == 0:
                 totals[0] += weight
                 totals[1] += weight * outside
                 totals[5] += weight * outside
                 continue
-            here = ratios[2 * low : 2 * (low + n_starts)]
-            total = total_of(here, 0, here.size)
+            total = total_pairs(ratios, 2 * low, n_starts)
             if n_windows != latest:
                 latest, log_place = n_windows, -math.log(n_strands * n_windows)
             mixture = 1.0 - rate + rate * total / (n_strands * n_windows)
             if not 0.0 < mixture < np.inf:
-                here[:] = 0.0
                 failed[n_failed] = i
                 n_failed += 1
                 continue
             share = rate / (n_strands * n_windows * mixture)
-            scale = weight * share
-            for k in range(here.size):
-                here[k] *= scale
+            add_shares(low, n_starts, weight * share, room, sums, weighed)
             log_mixture = math.log(mixture)
             any_site, none = share * total, (1.0 - rate) / mixture
             entropy = -xlogy(any_site, log_rate + log_place - log_mixture) - xlogy(none, log_none - log_mixture)
@@ -120,9 +115,8 @@ def one_site(
             totals[3] += weight
             totals[4] += weight * any_site
             totals[5] += weight * (outside + any_site * log_place)
-        written += add_block(offsets[last] - base, room, sums, weighed)
         first = last
-    counts = letters_of_words(sums, width)
+    counts, written = letters_of_words(sums.reshape(tables.shape), width), weighed[0] + weighed[1]
     totals[2] -= written + (counts * np.log(matrix)).sum()  # the ratios' part of the log of every posterior
     totals[5] += written
     return totals, counts, failed[:n_failed]
@@ -248,11 +242,11 @@ def any_number(
     if not both:
         tables[0, :, 1] = 0.0
     _, _, _, factors, _, ratios = room
-    sums, weighed, outsides = np.zeros(tables.shape), np.zeros(2), np.empty(BLOCK)
+    sums, weighed, outsides = np.zeros(tables.size), np.zeros(4), np.empty(BLOCK)
     starts, stays, ahead = np.empty(factors.size), np.empty(factors.size), np.empty(factors.size)
     reach, powers = np.empty(factors.size), np.empty(factors.size, dtype=np.int32)
     totals = np.zeros(6)
-    n_strands, written = 2 if both else 1, 0.0
+    n_strands = 2 if both else 1
     log_start, log_none = math.log(rate / n_strands), math.log(1.0 - rate)
     first = 0
     while first < offsets.size - 1:
@@ -263,7 +257,6 @@ def any_number(
             low, high = offsets[i] - base, offsets[i + 1] - base
             n, weight, outside = high - low, weights[i], outsides[i - first]
             n_starts = max(0, n - width + 1)
-            ratios[2 * (low + n_starts) : 2 * high] = 0.0
             here = ratios[2 * low : 2 * (low + n_starts)]
             for k in range(here.size):
                 here[k] *= rate / n_strands
@@ -278,17 +271,15 @@ def any_number(
                 for j in range(n_starts):
                     posterior[0, base + low + j] = here[2 * j]
                     posterior[1, base + low + j] = here[2 * j + 1]
-            if weight != 1.0:
-                here *= weight
+            add_shares(low, n_starts, weight, room, sums, weighed)
             totals[0] += weight
             totals[1] += weight * (outside + log_mixture)
             totals[2] += weight * (log_mixture - n_sites * log_start - (n_places - n_sites) * log_none)
             totals[3] += weight * n_places
             totals[4] += weight * n_sites
             totals[5] += weight * (outside - n_sites * math.log(n_strands))
-        written += add_block(offsets[last] - base, room, sums, weighed)
         first = last
-    counts = letters_of_words(sums, width)
+    counts, written = letters_of_words(sums.reshape(tables.shape), width), weighed[0] + weighed[1]
     totals[2] -= written + (counts * np.log(matrix)).sum()
     totals[5] += written
     return totals, counts

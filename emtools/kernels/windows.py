@@ -8,7 +8,6 @@ once. Expected letters are summed by word and taken apart at the end. Sequences 
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -123,9 +122,7 @@ def multiplier(fresh: bool) -> Any:
 
         return signature, generate
 
-    def readable(
-        words: Codes, n: int, tables: Floats, first: int, count: int, factors: Floats, ratios: Floats
-    ) -> None:
+    def readable(words: Codes, n: int, tables: Floats, first: int, count: int, factors: Floats, ratios: Floats) -> None:
         """For each of n windows, both strands: the factor, or the ratio so far, times the entries of `count` words from `first` on."""
         by_word, pairs = tables.reshape(-1, ENTRIES, 2), ratios[: 2 * n].reshape(n, 2)
         if fresh:
@@ -137,42 +134,77 @@ def multiplier(fresh: bool) -> Any:
 
 
 def add_emitted(
-    typingctx: Any, words: Any, n: Any, shares: Any, first: Any, count: Any, logs: Any, sums: Any, weighed: Any
-) -> Any:
-    signature = types.void(words, types.intp, shares, types.intp, types.intp, logs, sums, weighed)
+    typingctx: Any, words: Any, at: Any, n: Any, ratios: Any, scale: Any, first: Any, count: Any, logs: Any,
+    sums: Any, weighed: Any,
+) -> Any:  # fmt: skip
+    whole = types.intp
+    signature = types.void(words, whole, whole, ratios, types.float64, whole, whole, logs, sums, weighed)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         e = Emit(context, builder, signature, arguments, 2)
-        words, shares, logs, sums, weighed = (e.data(i) for i in (0, 2, 5, 6, 7))
-        n, first, count = (arguments[i] for i in (1, 3, 4))
-        total = e.sum()
+        words, ratios, logs, sums, weighed = (e.data(i) for i in (0, 3, 7, 8, 9))
+        at, n, scale, first, count = (arguments[i] for i in (1, 2, 4, 5, 6))
+        total, factor = e.sum(), e.spread(scale)
 
-        def body(size: int, index: Any) -> None:
-            share = e.load(shares, builder.mul(index, e.whole(2)))
+        def body(size: int, step: Any) -> None:
+            index = builder.add(at, step)
+            share = builder.fmul(e.load(ratios, builder.mul(index, e.whole(2))), factor)
             e.add_product_to(total, share, e.each(logs, index))
             for k in range(size):
-                at = entry(e, words, index, e.at(first, k))
-                e.store(builder.fadd(e.load(sums, at), share), sums, at)
+                place = entry(e, words, index, e.at(first, k))
+                e.store(builder.fadd(e.load(sums, place), share), sums, place)
 
         for_each_size(e, count, n, body)
-        e.store(builder.load(total), weighed, e.whole(0))
+        e.flush(total, weighed, e.whole(0))
         return context.get_dummy_value()
 
     return signature, generate
 
 
 def add_readable(
-    words: Codes, n: int, shares: Floats, first: int, count: int, logs: Floats, sums: Floats, weighed: Floats
-) -> None:
-    """Add the shares of n windows, both strands, to the entries of `count` words from `first` on; ``shares @ logs`` by strand."""
-    by_word, pairs = sums.reshape(-1, ENTRIES, 2), shares[: 2 * n].reshape(n, 2)
+    words: Codes, at: int, n: int, ratios: Floats, scale: float, first: int, count: int, logs: Floats,
+    sums: Floats, weighed: Floats,
+) -> None:  # fmt: skip
+    """Add the scaled ratios of n windows from `at` on, both strands, to the entries of `count` words from `first` on.
+
+    ``weighed`` gets the sum of their products with `logs` added, by strand.
+    """
+    by_word, shares = sums.reshape(-1, ENTRIES, 2), scale * ratios[2 * at : 2 * (at + n)].reshape(n, 2)
     for q in range(first, first + count):
-        np.add.at(by_word[q], words[WORD * q : WORD * q + n], pairs)
-    weighed[:] = logs[:n] @ pairs
+        np.add.at(by_word[q], words[at + WORD * q : at + WORD * q + n], shares)
+    weighed[:2] += logs[at : at + n] @ shares
+
+
+def total_emitted(typingctx: Any, values: Any, at: Any, n: Any) -> Any:
+    signature = types.float64(values, types.intp, types.intp)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        e = Emit(context, builder, signature, arguments, 2)
+        values, (at, n) = e.data(0), arguments[1:]
+        four = builder.sdiv(n, e.whole(4))
+        sums = [e.sum() for _ in range(4)]
+        with cg.for_range(builder, four) as loop:
+            for k, slot in enumerate(sums):
+                e.add_to(slot, e.load(values, builder.add(at, e.at(e.whole(2 * k), 8, loop.index))))
+        with cg.for_range(builder, builder.sub(n, builder.mul(four, e.whole(4)))) as loop:
+            index = builder.add(builder.mul(four, e.whole(4)), loop.index)
+            e.add_to(sums[0], e.load(values, builder.add(at, builder.mul(index, e.whole(2)))))
+        loaded = [builder.load(slot) for slot in sums]
+        pair = builder.fadd(builder.fadd(loaded[0], loaded[1]), builder.fadd(loaded[2], loaded[3]))
+        low, high = (builder.extract_element(pair, ir.Constant(ir.IntType(32), k)) for k in range(2))
+        return builder.fadd(low, high)
+
+    return signature, generate
+
+
+def total_readable(values: Floats, at: int, n: int) -> float:
+    """Sum of n pairs of values from `at` on."""
+    return float(values[at : at + 2 * n].sum())
 
 
 multiply_fresh, multiply_on = multiplier(True), multiplier(False)
 add_by_word: Any = add_readable if plain else intrinsic(add_emitted)
+total_pairs: Any = total_readable if plain else intrinsic(total_emitted)
 
 
 def context_table(log_table: Floats, order: int) -> Floats:
@@ -252,16 +284,16 @@ def letter_factors(
     n = high - low
     by_word, by_log = full[0], full[1]
     if full.shape[1] == ENTRIES:
-        for j in range(3, n):
-            number = np.uint64(words[j - 3])
-            inverse[j], logs[j] = by_word[number], by_log[number]
+        for j in range(n - 3):
+            number = np.uint64(words[j])
+            inverse[j + 3], logs[j + 3] = by_word[number], by_log[number]
     else:
-        for j in range(LONGEST_CONTEXT, n):
-            number = np.uint64(words[j - LONGEST_CONTEXT]) << np.uint64(4) | np.uint64(words[j - 3] & 15)
-            inverse[j], logs[j] = by_word[number], by_log[number]
-    known = True
-    for j in range(low, high):
-        known &= codes[j] < LETTERS
+        for j in range(n - LONGEST_CONTEXT):
+            number = np.uint64(words[j]) << np.uint64(4) | np.uint64(words[j + 2] & 15)
+            inverse[j + LONGEST_CONTEXT], logs[j + LONGEST_CONTEXT] = by_word[number], by_log[number]
+    known, part = True, codes[low:high]
+    for j in range(n):
+        known &= part[j] < LETTERS
     unknown, fresh = np.int64(LETTERS), np.int64(0)
     for _ in range(order):
         fresh = fresh << 3 | unknown
@@ -324,11 +356,13 @@ def over_windows(inverse: Floats, logs: Floats, n: int, width: int, factors: Flo
     """
     inverse[n : n + width + PAD] = 1.0
     logs[n : n + width + PAD] = 0.0
-    factors[: n + PAD] = 1.0
-    log_factors[: n + PAD] = 0.0
     size, done = 1, 0
     while True:
-        if width & size:
+        if width & size and done == 0:
+            factors[:n] = inverse[:n]
+            log_factors[:n] = logs[:n]
+            done = size
+        elif width & size:
             multiply_by(factors, inverse, done, n)
             add_to(log_factors, logs, done, n)
             done += size
@@ -337,16 +371,6 @@ def over_windows(inverse: Floats, logs: Floats, n: int, width: int, factors: Flo
         multiply_by(inverse, inverse, size, n)
         add_to(logs, logs, size, n)
         size *= 2
-
-
-@njit(cache=True, nogil=True, fastmath={"reassoc"})
-def total_of(values: Floats, low: int, high: int) -> float:
-    """Sum of a stretch of an array."""
-    part = values[low:high]
-    total = 0.0
-    for j in range(part.size):
-        total += part[j]
-    return total
 
 
 @njit(cache=True, nogil=True)
@@ -388,7 +412,9 @@ def rate_block(
     spell(codes, low, n, words)
     known = letter_factors(codes, offsets, first, last, words, table, full, order, inverse, logs)
     for i in range(first, last):
-        outside[i - first] = -total_of(logs, offsets[i] - low, offsets[i + 1] - low)
+        start, length = offsets[i] - low, offsets[i + 1] - offsets[i]
+        total = total_pairs(logs, start, length // 2)
+        outside[i - first] = -(total + logs[start + length - 1] if length % 2 else total)
     over_windows(inverse, logs, n, width, factors, log_factors)
     if not known:
         run = 0
@@ -404,14 +430,13 @@ def rate_block(
 
 
 @njit(cache=True, nogil=True)
-def add_block(
-    n: int, room: Room, sums: Floats, weighed: Floats
-) -> float:
-    """Add the shares of the n windows of a block, which lie where its ratios were, to `sums`; the sum of share times log factor."""
-    words, _, _, _, log_factors, shares = room
-    flat, n_words = sums.ravel(), sums.shape[0]
-    add_by_word(words, n, shares, 0, min(GROUP, n_words), log_factors, flat, weighed)
-    total = weighed[0] + weighed[1]
+def add_shares(at: int, n: int, scale: float, room: Room, sums: Floats, weighed: Floats) -> None:
+    """Add the ratios of n windows of a block from `at` on, times `scale`, to sums by word (flat).
+
+    The first two of `weighed` get the sum of their products with the log of their factor added, by strand.
+    """
+    words, _, _, _, log_factors, ratios = room
+    n_words = sums.size // (2 * ENTRIES)
+    add_by_word(words, at, n, ratios, scale, 0, min(GROUP, n_words), log_factors, sums, weighed)
     for q in range(GROUP, n_words, GROUP):
-        add_by_word(words, n, shares, q, min(GROUP, n_words - q), log_factors, flat, weighed)
-    return total
+        add_by_word(words, at, n, ratios, scale, q, min(GROUP, n_words - q), log_factors, sums, weighed[2:])

@@ -8,6 +8,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from numba import njit
 from scipy.special import betaln, gammaln
 from test_motif import LETTERS, SETS, encode, letter_logs, model_of, random_params, source_of
 
@@ -16,7 +17,15 @@ from emtools.errors import InputError
 from emtools.kernels.dyads import count_pairs
 from emtools.kernels.placements import best_placements
 from emtools.kernels.shuffles import shuffle_pairs
-from emtools.kernels.windows import context_table
+from emtools.kernels.windows import (
+    BLOCK,
+    add_by_word,
+    add_readable,
+    context_table,
+    multiply_fresh,
+    multiply_on,
+    total_pairs,
+)
 from emtools.models.motif import Motif, MotifParams, estimate_background
 from emtools.motif_finding.background import choose_order
 from emtools.motif_finding.calling import call_sites
@@ -115,24 +124,86 @@ def test_many_sites_in_a_long_sequence_stay_in_the_range_of_numbers():
     assert stats.n_sites == pytest.approx(one.n_sites, abs=0.01)
 
 
+def mixed_source(n, seed, longest=130, **kwargs):
+    """Sequences of 1 to `longest` letters, some not observed, with weights 0 to 2."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, longest, size=n)
+    texts = ["".join(rng.choice(list(LETTERS), p=[0.3, 0.2, 0.2, 0.29, 0.01], size=size)) for size in sizes]
+    return SequenceSource([encode(t) for t in texts], rng.integers(0, 3, size=n).astype(float), **kwargs)
+
+
+def numbers(stats):
+    return [stats.n, stats.loglik, stats.entropy, stats.n_rooms, stats.n_sites, stats.constant]
+
+
 @pytest.mark.parametrize("occurrence", ["oops", "zoops"])
 @pytest.mark.parametrize("strands", ["one", "both"])
-@pytest.mark.parametrize(("width", "n"), [(5, 60), (13, 700), (30, 700)])
-def test_fast_e_step_equals_the_slow_one(occurrence, strands, width, n):
-    """Short and long words, one to more than three of them; letters that were not observed."""
-    rng = np.random.default_rng(width + n)
-    texts = [
-        "".join(rng.choice(list(LETTERS), p=[0.3, 0.2, 0.2, 0.29, 0.01], size=rng.integers(3, 130))) for _ in range(n)
-    ]
-    weights = rng.integers(0, 3, size=n).astype(float)
-    source = SequenceSource([encode(t) for t in texts], weights)
-    model = model_of(source, width=width, order=2, occurrence=occurrence, strands=strands)
+@pytest.mark.parametrize(("width", "n", "order"), [(2, 40, 0), (5, 60, 1), (13, 700, 2), (20, 60, 4), (30, 700, 5)])
+def test_fast_e_step_equals_the_slow_one(occurrence, strands, width, n, order):
+    """One to eight words, whole and cut ones; letters that were not observed; every kind of context."""
+    source = mixed_source(n, width + n)
+    model = model_of(source, width=width, order=order, occurrence=occurrence, strands=strands)
     params = random_params(model, 2)
     fast = model.e_step(params, source.chunk(0))
     totals, counts, _, _ = model.run_e_step(params, source.chunk(0))
-    ours = [fast.n, fast.loglik, fast.entropy, fast.n_rooms, fast.n_sites, fast.constant]
-    np.testing.assert_allclose(ours, totals, rtol=1e-10, atol=1e-9)
+    np.testing.assert_allclose(numbers(fast), totals, rtol=1e-10, atol=1e-9)
     np.testing.assert_allclose(fast.counts, counts, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("occurrence", ["zoops", "anr"])
+def test_sequences_may_be_taken_together_or_one_by_one(occurrence):
+    """Blocks of many sequences, of one, and one longer than a block; an unknown letter in one block must not touch the next."""
+    source = mixed_source(60, 4)
+    codes = [source.codes[a:b] for a, b in itertools.pairwise(source.offsets)]
+    codes.insert(7, np.random.default_rng(0).integers(4, size=3 * BLOCK).astype(np.uint8))
+    codes += [c[c < 4] for c in codes if (c < 4).any()]
+    whole = SequenceSource(codes)
+    model = model_of(whole, width=7, order=2, occurrence=occurrence)
+    params = MotifParams(0.02, random_params(model, 1).matrix)
+    together = total_stats(model, whole, params)
+    alone = total_stats(model, SequenceSource(codes, chunk_letters=1), params)
+    np.testing.assert_allclose(numbers(together), numbers(alone), rtol=1e-11)
+    np.testing.assert_allclose(together.counts, alone.counts, rtol=1e-10)
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_vector_instructions_do_what_the_readable_ones_do(count):
+    rng = np.random.default_rng(count)
+    n, first = 37, 1
+    words, tables = rng.integers(256, size=100).astype(np.uint8), rng.random(2 * 256 * 7)
+    factors, ratios, logs = rng.random(n), rng.random(2 * n), rng.random(n)
+    for fresh in (True, False):
+        ours, theirs = ratios.copy(), ratios.copy()
+        call_multiply(fresh, words, n, tables, first, count, factors, ours)
+        pairs, by_word = theirs.reshape(n, 2), tables.reshape(-1, 256, 2)
+        start = np.repeat(factors[:, None], 2, axis=1) if fresh else pairs.copy()
+        for j in range(n):
+            pairs[j] = start[j] * np.prod([by_word[q, words[j + 4 * q]] for q in range(first, first + count)], axis=0)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-14)
+    sums, others, weighed, wanted = tables.copy(), tables.copy(), np.ones(2), np.ones(2)
+    call_add(words, 3, 30, ratios, 0.7, first, count, logs, sums, weighed)
+    add_readable(words, 3, 30, ratios, 0.7, first, count, logs, others, wanted)
+    np.testing.assert_allclose(sums, others, rtol=1e-14)
+    np.testing.assert_allclose(weighed, wanted, rtol=1e-14)
+    assert call_total(ratios, 2, 9) == pytest.approx(ratios[2:20].sum(), rel=1e-14)
+
+
+@njit
+def call_multiply(fresh, words, n, tables, first, count, factors, ratios):
+    if fresh:
+        multiply_fresh(words, n, tables, first, count, factors, ratios)
+    else:
+        multiply_on(words, n, tables, first, count, factors, ratios)
+
+
+@njit
+def call_add(words, at, n, ratios, scale, first, count, logs, sums, weighed):
+    add_by_word(words, at, n, ratios, scale, first, count, logs, sums, weighed)
+
+
+@njit
+def call_total(values, at, n):
+    return total_pairs(values, at, n)
 
 
 def test_ratios_beyond_the_range_of_numbers_go_the_slow_way():
