@@ -67,7 +67,7 @@ def one_site(
         Sequences whose ratios left the range of numbers: they are in no sum.
     """
     width = matrix.shape[0]
-    tables, full, room = word_tables(matrix), full_contexts(table, order), room_for(offsets, width)
+    tables, full, room = word_tables(matrix, table, order), full_contexts(table, order), room_for(offsets, width)
     if not both:
         tables[0, :, 1] = 0.0
     _, _, _, factors, _, ratios = room
@@ -116,7 +116,8 @@ def one_site(
             totals[4] += weight * any_site
             totals[5] += weight * (outside + any_site * log_place)
         first = last
-    counts, written = letters_of_words(sums.reshape(tables.shape), width), weighed[0] + weighed[1]
+    counts, written = letters_of_words(sums.reshape(tables.shape), width, table, order)
+    written += weighed[0] + weighed[1]
     totals[2] -= written + (counts * np.log(matrix)).sum()  # the ratios' part of the log of every posterior
     totals[5] += written
     return totals, counts, failed[:n_failed]
@@ -238,7 +239,7 @@ def any_number(
         Expected letters at each position of the sites.
     """
     width = matrix.shape[0]
-    tables, full, room = word_tables(matrix), full_contexts(table, order), room_for(offsets, width)
+    tables, full, room = word_tables(matrix, table, order), full_contexts(table, order), room_for(offsets, width)
     if not both:
         tables[0, :, 1] = 0.0
     _, _, _, factors, _, ratios = room
@@ -279,7 +280,8 @@ def any_number(
             totals[4] += weight * n_sites
             totals[5] += weight * (outside - n_sites * math.log(n_strands))
         first = last
-    counts, written = letters_of_words(sums.reshape(tables.shape), width), weighed[0] + weighed[1]
+    counts, written = letters_of_words(sums.reshape(tables.shape), width, table, order)
+    written += weighed[0] + weighed[1]
     totals[2] -= written + (counts * np.log(matrix)).sum()
     totals[5] += written
     return totals, counts
@@ -315,7 +317,7 @@ def best_placements(
         Nats.
     """
     width = matrix.shape[0]
-    tables, full, room = word_tables(matrix), full_contexts(table, order), room_for(offsets, width)
+    tables, full, room = word_tables(matrix, table, order), full_contexts(table, order), room_for(offsets, width)
     if not both:
         tables[0, :, 1] = 0.0
     ratios, outsides = room[5], np.empty(BLOCK)

@@ -33,13 +33,15 @@ PAD = 16  # room that whole vectors may run over
 
 
 @njit(cache=True, nogil=True)
-def word_tables(matrix: Floats) -> Floats:
-    """Probability of every word at every place in the motif.
+def word_tables(matrix: Floats, table: Floats, order: int) -> Floats:
+    """Probability of every word at every place in the motif, over that by the background where this is of order 0.
 
     Parameters
     ----------
     matrix : ndarray, shape (width, 4)
         Letter probabilities at each position of a site.
+    table, order
+        As from `context_table`; letters that the next one depends on.
 
     Returns
     -------
@@ -55,21 +57,30 @@ def word_tables(matrix: Floats) -> Floats:
             for place in range(min(WORD, width - q * WORD)):
                 letter = (code >> (2 * (WORD - 1 - place))) & 3
                 w = q * WORD + place
-                tables[q, code, 0] *= matrix[w, letter]
-                tables[q, code, 1] *= matrix[width - 1 - w, 3 - letter]
+                factor = table[0, letter] if order == 0 else 1.0
+                tables[q, code, 0] *= factor * matrix[w, letter]
+                tables[q, code, 1] *= factor * matrix[width - 1 - w, 3 - letter]
     return tables
 
 
 @njit(cache=True, nogil=True)
-def letters_of_words(sums: Floats, width: int) -> Floats:
-    """Expected letters at each position of the sites from sums by word, shape (width, 4).
+def letters_of_words(sums: Floats, width: int, table: Floats, order: int) -> tuple[Floats, float]:
+    """Expected letters at each position of the sites from sums by word; their log-probability by a background of order 0, negative.
 
     Parameters
     ----------
     sums : ndarray, shape (n_words, 256, 2)
         Expected number of sites with each word, laid out as in `word_tables`.
+    table, order
+        As there.
+
+    Returns
+    -------
+    counts : ndarray, shape (width, 4)
+    written : float
+        Nats; 0.0 if the order is above 0.
     """
-    counts = np.zeros((width, LETTERS))
+    counts, written = np.zeros((width, LETTERS)), 0.0
     for q in range(sums.shape[0]):
         for code in range(ENTRIES):
             for place in range(min(WORD, width - q * WORD)):
@@ -77,7 +88,9 @@ def letters_of_words(sums: Floats, width: int) -> Floats:
                 w = q * WORD + place
                 counts[w, letter] += sums[q, code, 0]
                 counts[width - 1 - w, 3 - letter] += sums[q, code, 1]
-    return counts
+                if order == 0:
+                    written += (sums[q, code, 0] + sums[q, code, 1]) * table[1, letter]
+    return counts, written
 
 
 def entry(e: Emit, words: Any, index: Any, word: Any) -> Any:
@@ -278,12 +291,15 @@ def letter_factors(
     table, full, order
         As from `context_table` and `full_contexts`; letters that the next one depends on.
     inverse, logs : ndarray, shape (at least the letters of the block,)
-        Out; 1.0 and 0.0 where the letter was not observed.
+        Out; 1.0 and 0.0 where the letter was not observed. Of order 0 only the logs: the rest is in the tables.
     """
     low, high = offsets[first], offsets[last]
     n = high - low
     by_word, by_log = full[0], full[1]
-    if full.shape[1] == ENTRIES:
+    if order == 0:
+        for j in range(n - 3):
+            logs[j + 3] = by_log[np.uint64(words[j])]
+    elif full.shape[1] == ENTRIES:
         for j in range(n - 3):
             number = np.uint64(words[j])
             inverse[j + 3], logs[j + 3] = by_word[number], by_log[number]
@@ -415,7 +431,11 @@ def rate_block(
         start, length = offsets[i] - low, offsets[i + 1] - offsets[i]
         total = total_pairs(logs, start, length // 2)
         outside[i - first] = -(total + logs[start + length - 1] if length % 2 else total)
-    over_windows(inverse, logs, n, width, factors, log_factors)
+    if order == 0:
+        factors[:n] = 1.0
+        log_factors[:n] = 0.0
+    else:
+        over_windows(inverse, logs, n, width, factors, log_factors)
     if not known:
         run = 0
         for j in range(n - 1, -1, -1):
