@@ -186,7 +186,8 @@ def walk(
     reach[: n + 1] = 0.0
     here, n_places, n_sites = 1.0, 0.0, 0.0
     for j in range(n_starts):
-        jump, onward = ahead[j + width] / ahead[j], stays[j] * (ahead[j + 1] / ahead[j])
+        inverse = 1.0 / ahead[j]
+        jump, onward = ahead[j + width] * inverse, stays[j] * ahead[j + 1] * inverse
         if powers[j + width] != powers[j]:
             jump = scaled(jump, powers[j + width] - powers[j])
         if powers[j + 1] != powers[j]:
