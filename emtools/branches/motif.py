@@ -29,7 +29,7 @@ from emtools.motif_finding.background import choose_order
 from emtools.motif_finding.calling import call_sites
 from emtools.motif_finding.search import Candidate, Terms, search, settle
 from emtools.motif_finding.significance import held_out_test, site_p_values
-from emtools.plots.motif import Row, Site, draw_logo, draw_sites
+from emtools.plots.motif import Row, Site, draw_logo, draw_positions, draw_sites
 
 FEWEST_LETTERS = 10  # letters for each context of the background, below which it is refused
 STRANDS = "+-"
@@ -184,9 +184,11 @@ def write(
             for z, p, word in zip(finding.calls.posterior, finding.p_values, words_of(finding, intervals), strict=True)
         ]
         write_gff3(folder / "sites.gff3", intervals, notes)
+        rows = site_rows(finding)
         pictures = [
             draw_logo(matrix, frequencies, errors_of(fitted), letters, len(intervals), both, folder),
-            draw_sites(site_rows(finding), model.width, options.truth is not None, folder),
+            draw_sites(rows, model.width, options.truth is not None, folder),
+            draw_positions(rows, model.width, folder),
         ]
         inputs = (options.input, options.regions, options.truth, options.background)
         return finish(

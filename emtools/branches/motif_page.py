@@ -40,6 +40,7 @@ FILES = {
     "sites.gff3": "the sites in GFF3 (1-based, inclusive) with posterior, p-value and letters",
     "logo.svg": "logo",
     "sites.svg": "sites",
+    "positions.svg": "where in the sequences the sites lie",
 }
 MOST_ROWS = 500  # sites on the page
 OCCURRENCES = {

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from emtools.plots.style import FAINT, INK, PALETTE, Picture, save, styled
+from emtools.plots.style import COLUMN, FAINT, INK, PALETTE, Picture, save, styled
 
 Floats = npt.NDArray[np.float64]
 
@@ -26,6 +26,7 @@ LETTER_COLORS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00"}
 CERTAINTY = LinearSegmentedColormap.from_list("certainty", ["#CFE3F1", "#0072B2", "#00304D"])
 MOST_ROWS = 40
 MOST_LANES = 6
+MOST_BINS = 41
 LONGEST_LABEL = 28
 KNOWN = "#F4C77B"
 
@@ -179,6 +180,62 @@ def draw_sites(rows: Sequence[Row], width: int, truth: bool, folder: Path) -> Pi
         if truth:
             caption += " Shaded: known sites."
         return save(figure, folder, Picture("sites", "The sites", caption))
+
+
+def expected_centres(lengths: npt.NDArray[np.int64], width: int, edges: Floats) -> Floats:
+    """Sites whose middle would lie between two edges, were each anywhere in its sequence alike, shape (n_edges - 1,).
+
+    Parameters
+    ----------
+    lengths : ndarray of int64, shape (n_sites,)
+        Length of the sequence that each site is in, bp.
+    width : int
+        Positions of a site, bp.
+    edges : ndarray, shape (n_edges,)
+        Distances from the middle of the sequence, bp, increasing.
+    """
+    reach, n = np.unique((lengths - width + 1) / 2, return_counts=True)
+    inside = np.clip(edges[None, :], -reach[:, None], reach[:, None])
+    expected: Floats = (n[:, None] * np.diff(inside, axis=1) / (2.0 * reach[:, None])).sum(axis=0)
+    return expected
+
+
+def draw_positions(rows: Sequence[Row], width: int, folder: Path) -> Picture:
+    """Histogram of the distance of each site from the middle of its sequence, beside what chance would give.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        Stretches that were searched.
+    width : int
+        Positions of a site, bp.
+    folder : Path
+        Where the figure goes.
+    """
+    sites = [(row.length, site.start) for row in rows for site in row.sites]
+    lengths, starts = np.array(sites, dtype=np.int64).reshape(-1, 2).T
+    distances = starts + width / 2 - lengths / 2
+    half = max(row.length for row in rows) / 2
+    n_bins = int(np.clip(round(2.0 * np.sqrt(len(sites))), 5, MOST_BINS)) | 1
+    edges = np.linspace(-half, half, n_bins + 1)
+    counts, _ = np.histogram(distances, edges)
+    middles = (edges[1:] + edges[:-1]) / 2
+    with styled():
+        figure, axis = plt.subplots(figsize=(COLUMN, 2.3))
+        axis.bar(middles, counts, width=edges[1] - edges[0], color=PALETTE[0], edgecolor="white", lw=0.4)
+        axis.plot(middles, expected_centres(lengths, width, edges), color=INK, lw=1.0, label="anywhere alike")
+        axis.set_xlabel("middle of the site − middle of the sequence, bp")
+        axis.set_ylabel("sites")
+        axis.set_ylim(bottom=0.0, top=None if sites else 1.0)
+        axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.set_title(f"{len(sites)} sites along their sequences")
+        axis.legend()
+        figure.tight_layout()
+        caption = (
+            "How far the middle of each site lies from the middle of its sequence. The line is what would be seen were a site anywhere in its "
+            "sequence alike; bars above it in the middle are what peaks of ChIP-seq show, whose summit is at the bound place."
+        )
+        return save(figure, folder, Picture("positions", "Where in the sequence", caption))
 
 
 def line_by_line(rows: Sequence[Row], width: int) -> tuple[Any, str]:

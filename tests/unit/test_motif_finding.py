@@ -33,6 +33,7 @@ from emtools.motif_finding.evidence import STRENGTH, Placed, Scene, best_span, c
 from emtools.motif_finding.search import Terms, search
 from emtools.motif_finding.seeds import enriched_pairs, pair_matrix
 from emtools.motif_finding.significance import held_out_test, shuffled_pieces, site_p_values, upper_tail
+from emtools.plots.motif import expected_centres
 
 
 def placements(text, width):
@@ -396,6 +397,19 @@ def test_a_planted_motif_is_significant_and_shuffles_of_it_are_not():
     assert seen.n_with >= 27
     shuffled = SequenceSource([shuffled_pieces(real.codes[a:b], rng) for a, b in itertools.pairwise(real.offsets)])
     assert held_out_test(shuffled, background, Terms((10, 10)), 0, 10).p > 1e-3
+
+
+def test_expected_positions_are_those_of_all_starts():
+    """Every start of every length listed, as wide as one base each."""
+    edges = np.array([-12.0, -4.5, -1.0, 0.5, 6.0, 12.0])
+    lengths, width = np.array([10, 10, 17, 5]), 5
+    exact = np.zeros(5)
+    for length in lengths:
+        middles = np.arange(length - width + 1) + width / 2 - length / 2
+        for i, (low, high) in enumerate(itertools.pairwise(edges)):
+            shared = np.minimum(middles + 0.5, high) - np.maximum(middles - 0.5, low)
+            exact[i] += np.maximum(shared, 0.0).sum() / len(middles)
+    np.testing.assert_allclose(expected_centres(lengths, width, edges), exact, rtol=1e-12)
 
 
 def test_held_rate_and_any_number_are_refused_where_they_mean_nothing():

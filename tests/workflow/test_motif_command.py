@@ -20,7 +20,8 @@ CRP = RESOURCES / "crp.fa"
 SITES = RESOURCES / "crp_sites.bed"
 ALWAYS = {
     "fit.json", "report.html", "motifs.meme", "motifs.jaspar", "motifs.transfac", "sites.bed", "sites.gff3",
-    "logo.svg", "logo.png", "sites.svg", "sites.png", "convergence.svg", "convergence.png",
+    "logo.svg", "logo.png", "sites.svg", "sites.png", "positions.svg", "positions.png",
+    "convergence.svg", "convergence.png",
 }  # fmt: skip
 
 

@@ -10,7 +10,13 @@ for entry in PLAN.branch("motif"):
             f"{entry.out}/motifs.jaspar",
             f"{entry.out}/motifs.transfac",
             f"{entry.out}/sites.gff3",
-            figures(entry, logo="motif", sites="sites", convergence="convergence"),
+            figures(
+                entry,
+                logo="motif",
+                sites="sites",
+                positions="positions",
+                convergence="convergence",
+            ),
             shown(entry, entry.product, "sites"),
             [shown(entry, f"{entry.out}/accuracy.tsv", "accuracy")]
             if "truth" in entry.given
