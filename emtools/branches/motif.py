@@ -49,6 +49,8 @@ class Options(RunOptions):
         One site a sequence (oops), zero or one (zoops), or any number (anr).
     strands : str
         Search both strands or one.
+    palindrome : bool
+        Tie the motif to its own reverse complement.
     background_order : int or None
         Order of the Markov background; None to choose it by the number of letters.
     background : Path or None
@@ -71,6 +73,7 @@ class Options(RunOptions):
     width: tuple[int, int]
     occurrence: Occurrence = "zoops"
     strands: Strands = "both"
+    palindrome: bool = False
     background_order: int | None = None
     background: Path | None = None
     untested: bool = False
@@ -95,7 +98,7 @@ def run(options: Options) -> int:
 
     source = SequenceSource([piece.codes for piece in pieces])
     background, note = learn_background(source, options)
-    terms = Terms(options.width, options.occurrence, options.strands == "both")
+    terms = Terms(options.width, options.occurrence, options.strands == "both", palindrome=options.palindrome)
     progress = Progress(f"motif {options.input.name}")
     try:
         fitted, found = find(source, background, terms, options, progress)
@@ -168,6 +171,7 @@ def write(
 ) -> int:
     """All files; the exit code."""
     model, matrix = fitted.model, fitted.params.matrix
+    counts = model.tied(fitted.stats.counts)
     accuracy = None if options.truth is None else measure(intervals, finding, options)
     gain = fitted.loglik - model.background_loglik(source)
     letters, bits, both = consensus(matrix), model.information(fitted.params), model.both
@@ -176,8 +180,8 @@ def write(
         e_value = None if seen is None else seen.p
         n_sites = max(1, len(intervals))
         write_meme(folder / "motifs.meme", options.name, matrix, frequencies, n_sites, both, e_value)
-        write_jaspar(folder / "motifs.jaspar", options.name, fitted.stats.counts)
-        write_transfac(folder / "motifs.transfac", options.name, fitted.stats.counts)
+        write_jaspar(folder / "motifs.jaspar", options.name, counts)
+        write_transfac(folder / "motifs.transfac", options.name, counts)
         write_bed(folder / "sites.bed", intervals)
         notes = [
             {"posterior": f"{z:.4f}", "pvalue": f"{p:.3g}", "letters": word}
@@ -186,7 +190,9 @@ def write(
         write_gff3(folder / "sites.gff3", intervals, notes)
         rows = site_rows(finding)
         pictures = [
-            draw_logo(matrix, frequencies, errors_of(fitted), letters, len(intervals), both, folder),
+            draw_logo(
+                matrix, frequencies, errors_of(fitted), letters, len(intervals), both and not model.palindrome, folder
+            ),
             draw_sites(rows, model.width, options.truth is not None, folder),
             draw_positions(rows, model.width, folder),
         ]
@@ -219,6 +225,8 @@ def require_consistent(options: Options) -> None:
     """Refuse options that do not go together."""
     if options.region_name is not None and options.regions is None:
         raise InputError("--region-name", repr(options.region_name), "--regions BED", "add it or leave both out")
+    if options.palindrome and options.strands == "one":
+        raise InputError("--palindrome", "with --strands one", "both strands", "leave one of them out")
     narrow, wide = options.width
     if not 2 <= narrow <= wide:
         raise InputError("--width", f"{narrow}-{wide}", "at least 2 bp, the smaller one first")

@@ -169,6 +169,8 @@ def methods(options: Any, fitted: Fit[Any, Any], finding: Finding) -> str:
     narrow, wide = options.width
     searched = f"{narrow} bp" if narrow == wide else f"{model.width} bp (searched from {narrow} to {wide})"
     one_or_two = "both strands" if model.both else "the forward strand"
+    if model.palindrome:
+        one_or_two += ", tied to its own reverse complement,"
     held = "" if model.occurrence == "oops" else (
         " The number of sites in the search is the one with the highest evidence of the placed sites, letter probabilities and "
         "occurrence integrated out: likelihood alone drifts towards a blurred motif in every sequence. "

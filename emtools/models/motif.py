@@ -198,6 +198,8 @@ class Motif:
         ZOOPS, half of it is also added to the sequences with and to those without a site (Beta prior).
     rate : float, optional
         Occurrence that is held fixed. By default it is fitted, except under OOPS, where it is 1.
+    palindrome : bool
+        Tie the motif to its own reverse complement; needs both strands.
 
     References
     ----------
@@ -213,6 +215,7 @@ class Motif:
     strands: Strands = "both"
     pseudocount: float = 0.5
     rate: float | None = None
+    palindrome: bool = False
 
     name = "motif"
     strategies = ("words", "random")
@@ -226,6 +229,8 @@ class Motif:
             raise InputError("strands", f"both, with {self.n_letters} letters", "DNA or RNA for both strands")
         if self.occurrence == "anr" and (self.n_letters != DNA or self.width > WIDEST_FAST):
             raise InputError("occurrence", "anr", f"DNA or RNA and a width of at most {WIDEST_FAST}")
+        if self.palindrome and not self.both:
+            raise InputError("palindrome", "with one strand", "both strands: a palindrome lies on both at once")
         if self.rate is not None and not 0.0 < self.rate < 1.0:
             raise InputError("rate", str(self.rate), "between 0 and 1")
 
@@ -239,6 +244,7 @@ class Motif:
             "background_order": self.background.order,
             "background_frequencies": self.background.frequencies,
             **({} if self.rate is None else {"occurrence_held": self.rate}),
+            **({"palindrome": True} if self.palindrome else {}),
         }
 
     @property
@@ -270,7 +276,7 @@ class Motif:
         """
         if strategy == "random":
             matrix = rng.dirichlet(np.full(self.n_letters, 1.0), size=self.width)
-            return MotifParams(self.first_rate(data, 0.5), self.softened(matrix))
+            return MotifParams(self.first_rate(data, 0.5), self.tied(self.softened(matrix)))
         sample = draw_sequences(data, rng)
         words = draw_words(sample, self.width, self.n_letters, rng)
         if not len(words):
@@ -289,7 +295,12 @@ class Motif:
                 )
                 if gain > best_gain:
                     best, best_gain = MotifParams(float(rate), matrix), gain
-        return MotifParams(self.first_rate(data, best.occurrence), best.matrix)
+        return MotifParams(self.first_rate(data, best.occurrence), self.tied(best.matrix))
+
+    def tied(self, values: Floats) -> Floats:
+        """Mean of a matrix of the motif and what it is on the other strand, if the motif is a palindrome; else `values`."""
+        mean: Floats = 0.5 * (values + values[::-1, ::-1]) if self.palindrome else values
+        return mean
 
     def first_rate(self, data: Source[Sequences], share: float) -> float:
         """Occurrence to start from where a `share` of the sequences has a site."""
@@ -378,7 +389,7 @@ class Motif:
         return totals, counts
 
     def m_step(self, stats: MotifStats, params: MotifParams) -> MotifParams:
-        counts = stats.counts + self.prior_counts
+        counts = self.tied(stats.counts + self.prior_counts)
         matrix = counts / counts.sum(axis=1, keepdims=True)
         if self.held is not None:
             return MotifParams(self.held, matrix)
@@ -397,20 +408,29 @@ class Motif:
         return value + binomial_log(self.pseudocount / 2, self.pseudocount / 2, params.occurrence)
 
     def pack(self, params: MotifParams) -> Floats:
-        """Log-ratios of the letters to the last one, row by row; before them the logit of the rate, if it is fitted."""
-        log_matrix = np.log(params.matrix)
-        ratios = (log_matrix[:, :-1] - log_matrix[:, -1:]).ravel()
-        if self.held is not None:
-            return ratios
-        return np.concatenate([[logit(params.occurrence)], ratios])
+        """Log-ratios of the letters to the last one, row by row; before them the logit of the rate, if it is fitted.
+
+        Of a palindrome the first half of the rows; of a row in the middle, where A = T and C = G, the logit of A + T.
+        """
+        half, odd = divmod(self.width, 2) if self.palindrome else (self.width, 0)
+        log_matrix = np.log(params.matrix[:half])
+        rate = np.empty(0) if self.held is not None else logit([params.occurrence])
+        middle = logit([2.0 * params.matrix[half, 0]]) if odd else np.empty(0)
+        return np.concatenate([rate, (log_matrix[:, :-1] - log_matrix[:, -1:]).ravel(), middle])
 
     def unpack(self, vector: Floats) -> MotifParams:
         fitted = self.held is None
         rate = float(expit(vector[0])) if self.held is None else self.held
-        ratios = vector[int(fitted) :].reshape(self.width, self.n_letters - 1)
-        logs = np.concatenate([ratios, np.zeros((self.width, 1))], axis=1)
+        half, odd = divmod(self.width, 2) if self.palindrome else (self.width, 0)
+        ratios = vector[int(fitted) : len(vector) - odd].reshape(half, self.n_letters - 1)
+        logs = np.concatenate([ratios, np.zeros((half, 1))], axis=1)
         powers = np.exp(logs - logs.max(axis=1, keepdims=True))
-        return MotifParams(rate, powers / powers.sum(axis=1, keepdims=True))
+        matrix = powers / powers.sum(axis=1, keepdims=True)
+        if self.palindrome:
+            weak, strong = 0.5 * expit(vector[len(vector) - odd :]), 0.5 * expit(-vector[len(vector) - odd :])
+            middle = np.stack([weak, strong, strong, weak], axis=1)
+            matrix = np.concatenate([matrix, middle, matrix[::-1, ::-1]])
+        return MotifParams(rate, matrix)
 
     def natural(self, params: MotifParams) -> dict[str, Floats]:
         rate = {} if self.held is not None else {"occurrence": np.array(params.occurrence)}
@@ -467,7 +487,7 @@ class Motif:
             matrix[:-by] = params.matrix[by:]
         else:
             matrix[-by:] = params.matrix[: self.width + by]
-        return MotifParams(params.occurrence, matrix)
+        return MotifParams(params.occurrence, self.tied(matrix))
 
     def sites(self, params: MotifParams, source: Source[Sequences]) -> Sites:
         """The likeliest site of each sequence of `source`, in its order."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,13 @@ class Calls:
 
 
 def call_sites(model: Motif, params: MotifParams, source: SequenceSource) -> Calls:
-    """Sites whose `anywhere` is at least `CALLED`; no two overlap."""
+    """Sites whose `anywhere` is at least `CALLED`; no two overlap. Those of a palindrome, alike on both strands, are forward."""
+    calls = call_either(model, params, source)
+    return replace(calls, strand=np.zeros_like(calls.strand)) if model.palindrome else calls
+
+
+def call_either(model: Motif, params: MotifParams, source: SequenceSource) -> Calls:
+    """The same on whichever strand is the likelier."""
     if model.occurrence == "anr":
         parts = [call_many(model, params, source.chunk(i)) for i in range(source.n_chunks)]
         return Calls(*(np.concatenate(values) for values in zip(*parts, strict=True)))

@@ -87,22 +87,27 @@ class Scene:
         Both strands.
     many : bool
         Any number of sites a sequence, instead of one at most.
+    palindrome : bool
+        Columns are chosen in pairs, as far from the middle on either side.
     """
 
     source: SequenceSource
     background: Background
     both: bool
     many: bool
+    palindrome: bool
     table: Floats
     log_background: Floats
     n_windows: dict[int, Ints]
 
     @classmethod
-    def of(cls, source: SequenceSource, background: Background, both: bool, many: bool) -> Scene:
+    def of(
+        cls, source: SequenceSource, background: Background, both: bool, many: bool, palindrome: bool = False
+    ) -> Scene:
         """Prepare."""
         table = context_table(background.log_table, background.order)
         logs = background_letters(source.codes, source.offsets, background.log_table, background.order, DNA)
-        return cls(source, background, both, many, table, logs, {})
+        return cls(source, background, both, many, palindrome, table, logs, {})
 
     def windows(self, width: int) -> Ints:
         """Windows of each sequence in which every letter was observed, shape (n_sequences,)."""
@@ -174,7 +179,7 @@ class Scene:
             low = min(max(fewest, 1), len(path)) - 1
             n = low + 1 + int(np.argmax(path[low:]))
             columns = gains[:n].sum(axis=0) - TOLL * n
-            first, last = best_span(columns, *widths)
+            first, last = (middle_span if self.palindrome else best_span)(columns, *widths)
         evidence = float(gains[:n, first:last].sum() + prior[n - 1])
         kept = letters[:n, first:last]
         counts = np.stack([(kept == letter).sum(axis=0) for letter in range(DNA)], axis=1).astype(np.float64)
@@ -224,3 +229,11 @@ def best_span(columns: Floats, fewest: int, most: int) -> tuple[int, int]:
         if sums[at] > best:
             best, span = float(sums[at]), (at, at + width)
     return span
+
+
+def middle_span(columns: Floats, fewest: int, most: int) -> tuple[int, int]:
+    """The same among the spans as far from the first column as from the last."""
+    spans = [(first, len(columns) - first) for first in range(len(columns) // 2 + 1)]
+    spans = [span for span in spans if fewest <= span[1] - span[0] <= most]
+    sums = [float(columns[first:last].sum()) for first, last in spans]
+    return spans[int(np.argmax(sums))]

@@ -53,19 +53,26 @@ class Terms:
         Both strands.
     pseudocount : float
         Of the model.
+    palindrome : bool
+        Motifs that are their own reverse complement; both strands.
     """
 
     widths: tuple[int, int]
     occurrence: Occurrence = "zoops"
     both: bool = True
     pseudocount: float = 0.5
+    palindrome: bool = False
 
     def model(self, width: int, background: Background, rate: float | None) -> Motif:
         """The model at one width; one site at most where the occurrence is held."""
         return Motif(
             width, background, occurrence=self.occurrence, strands="both" if self.both else "one",
-            pseudocount=self.pseudocount, rate=None if self.occurrence == "oops" else rate,
+            pseudocount=self.pseudocount, rate=None if self.occurrence == "oops" else rate, palindrome=self.palindrome,
         )  # fmt: skip
+
+    def scene(self, source: SequenceSource, background: Background) -> Scene:
+        """What evaluations on `source` need."""
+        return Scene.of(source, background, self.both, self.occurrence == "anr", self.palindrome)
 
 
 def occurrence_of(n_sites: int, scene: Scene, width: int, occurrence: str) -> float:
@@ -95,7 +102,7 @@ def improve(scene: Scene, params: MotifParams, terms: Terms, passes: int, rounds
             break
         choice = scene.choose(placed, width, terms.widths, fewest)
         rate = occurrence_of(choice.n_sites, scene, choice.width, terms.occurrence)
-        counts = choice.counts + terms.pseudocount * scene.background.frequencies
+        counts = model.tied(choice.counts) + terms.pseudocount * scene.background.frequencies
         same = (choice.first, choice.width) == (0, width)
         matrix = climbed.params.matrix if same else counts / counts.sum(axis=1, keepdims=True)
         candidate = Candidate(MotifParams(rate, matrix), choice)
@@ -117,7 +124,7 @@ def settle(
     the evidence of the sites at the top: it must not fall by more than `GIVEN_UP` of what it was. Under ANR there is no
     ceiling to the number of sites, and the occurrence stays held.
     """
-    scene = Scene.of(sample_sequences(source, FINAL_LETTERS, seed), background, terms.both, terms.occurrence == "anr")
+    scene = terms.scene(sample_sequences(source, FINAL_LETTERS, seed), background)
     best = found[0].choice.evidence
     near = [c for c in found if c.choice.evidence >= best - max(NEAR, GIVEN_UP * abs(best))]
     tops: list[tuple[float, int, Motif, MotifParams]] = []
@@ -150,17 +157,19 @@ def search(
 ) -> list[Candidate]:
     """Candidates, the one with the highest evidence first."""
     sample = sample_sequences(source, SAMPLE_LETTERS, seed)
-    small = Scene.of(sample, background, terms.both, terms.occurrence == "anr")
+    small = terms.scene(sample, background)
     larger = sample_sequences(source, FINAL_LETTERS, seed)
-    scene = small if larger is sample else Scene.of(larger, background, terms.both, small.many)
+    scene = small if larger is sample else terms.scene(larger, background)
     narrow, wide = terms.widths
     middle = round((narrow * wide) ** 0.5)
     pairs = enriched_pairs(source, background, terms.both, wide, seeds)
     first = []
     for word, gap, _ in pairs:
         width = int(np.clip(max(6 + gap, middle), narrow, wide))
+        if terms.palindrome and (width - gap) % 2:  # the middle of the pair is that of the motif
+            width = width + 1 if width < wide else max(narrow, width - 1)
         rate = occurrence_of(max(2, round(0.25 * sample.n_units)), small, width, terms.occurrence)
-        start = MotifParams(rate, pair_matrix(word, gap, width, background))
+        start = MotifParams(rate, terms.model(width, background, rate).tied(pair_matrix(word, gap, width, background)))
         first.append(improve(small, start, terms, FEW_PASSES, 2))
     if not first:
         model = terms.model(middle, background, None)

@@ -255,7 +255,7 @@ def laplace_uniform() -> Case:
     return Case(LaplaceUniform(), lambda n: ArraySource(values, chunk_rows=80 // n), weighted, replicated, smooth=False)
 
 
-def motif_case(occurrence: str, strands: str, order: int) -> Case:
+def motif_case(occurrence: str, strands: str, order: int, palindrome: bool = False) -> Case:
     from emtools.engine.chunks import SequenceSource
     from emtools.models.motif import Motif, estimate_background
 
@@ -269,7 +269,7 @@ def motif_case(occurrence: str, strands: str, order: int) -> Case:
     counts = np.array([1, 2, 1, 3, 1, 1, 2, 1])
     repeated = [sequence for sequence, n in zip(sequences, counts, strict=True) for _ in range(n)]
     return Case(
-        Motif(5, background, occurrence=occurrence, strands=strands),  # type: ignore[arg-type]
+        Motif(5, background, occurrence=occurrence, strands=strands, palindrome=palindrome),  # type: ignore[arg-type]
         lambda n: SequenceSource(sequences, chunk_letters=200 // n),
         lambda: SequenceSource(sequences, counts.astype(float)),
         lambda: SequenceSource(repeated),
@@ -289,6 +289,11 @@ def motif_zoops_one_strand() -> Case:
 @case
 def motif_any_number_both_strands() -> Case:
     return motif_case("anr", "both", 1)
+
+
+@case
+def motif_palindrome_of_odd_width() -> Case:
+    return motif_case("zoops", "both", 0, palindrome=True)
 
 
 def series_case(model: Any, counts: bool) -> Case:

@@ -186,6 +186,27 @@ def test_reverse_complement_is_the_same_distribution_and_one_is_chosen():
     )
 
 
+@pytest.mark.parametrize("width", [4, 5])
+def test_a_palindrome_is_tied_to_itself_at_the_best_tied_matrix(width):
+    """No other tied matrix has a higher Q + log prior; the free parameters give it back; its errors are those of the pairs."""
+    rng = np.random.default_rng(width)
+    texts = ["".join(rng.choice(list("ACGT"), size=40)) for _ in range(30)]
+    source = source_of([t[:9] + "TGACA"[: width - 1] + "CA" + t[9:] for t in texts])
+    model = model_of(source, width=width, order=0, palindrome=True)
+    stats = total_stats(model, source, random_params(model, 1))
+    best = model.m_step(stats, random_params(model, 1))
+    np.testing.assert_allclose(best.matrix, reverse_complement(best.matrix), rtol=1e-14)
+    top = model.expected_loglik(stats, best) + model.log_prior(best)
+    vector = model.pack(best)
+    assert vector.size == 1 + 3 * (width // 2) + width % 2
+    np.testing.assert_allclose(model.unpack(vector).matrix, best.matrix, rtol=1e-12)
+    for step in rng.normal(scale=0.02, size=(40, vector.size)):
+        other = model.unpack(vector + step)
+        assert model.expected_loglik(stats, other) + model.log_prior(other) < top
+    errors = fit(model, source, starts=2).certificate.standard_errors["matrix"]
+    np.testing.assert_allclose(errors, errors[::-1, ::-1], rtol=1e-6)
+
+
 def test_likeliest_site_is_where_it_was_planted():
     texts = ["TTTTTTGACGTCATTTTT", "CCGACGTAACCCC", "TGACGTATTTT", "AAAATACGTCAAA"]
     matrix = np.full((7, 4), 0.01)

@@ -29,8 +29,8 @@ from emtools.kernels.windows import (
 from emtools.models.motif import Motif, MotifParams, estimate_background
 from emtools.motif_finding.background import choose_order
 from emtools.motif_finding.calling import call_sites
-from emtools.motif_finding.evidence import STRENGTH, Placed, Scene, best_span, column_gains
-from emtools.motif_finding.search import Terms, search
+from emtools.motif_finding.evidence import STRENGTH, Placed, Scene, best_span, column_gains, middle_span
+from emtools.motif_finding.search import Terms, search, settle
 from emtools.motif_finding.seeds import enriched_pairs, pair_matrix
 from emtools.motif_finding.significance import held_out_test, shuffled_pieces, site_p_values, upper_tail
 from emtools.plots.motif import expected_centres
@@ -336,6 +336,30 @@ def test_the_search_finds_width_and_number_of_planted_sites(occurrence):
     assert model.width in (10, 11)
     assert abs(len(calls.start) - planted) <= 2
     assert found.choice.evidence > 30
+
+
+@pytest.mark.parametrize("widths", [(8, 8), (6, 12)])
+def test_a_planted_palindrome_is_found_whole(widths):
+    rng = np.random.default_rng(9)
+    texts = ["".join(rng.choice(list("ACGT"), size=60)) for _ in range(50)]
+    source = source_of([t[:20] + "TGACGTCA" + t[28:] if i < 30 else t for i, t in enumerate(texts)])
+    terms = Terms(widths, palindrome=True)
+    background = estimate_background(source, 0)
+    model, params = settle(source, background, terms, search(source, background, terms, seeds=20))
+    assert model.palindrome
+    assert model.width == 8
+    assert "".join("ACGT"[i] for i in params.matrix.argmax(axis=1)) == "TGACGTCA"
+    np.testing.assert_allclose(params.matrix, params.matrix[::-1, ::-1], rtol=1e-12)
+    calls = call_sites(model, params, source)
+    assert set(calls.start[calls.sequence < 30].tolist()) == {20}
+    assert not calls.strand.any()
+
+
+def test_the_middle_span_is_the_best_one_around_the_middle():
+    columns = np.array([9.0, -2.0, 1.0, 3.0, -1.0, 1.5])
+    assert best_span(columns, 2, 6) == (0, 6)
+    assert middle_span(columns, 2, 4) == (2, 4)
+    assert middle_span(columns, 5, 6) == (0, 6)
 
 
 def test_order_of_the_background_follows_the_letters():

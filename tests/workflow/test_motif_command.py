@@ -274,6 +274,7 @@ BAD = {
     ),
     "no background file": (GOOD, None, ["--background", "absent.fa"], "absent.fa"),
     "background of too high an order": (GOOD, None, ["--background-order", "5"], "in.fa: 14 letters to count"),
+    "palindrome on one strand": (GOOD, None, ["--palindrome", "--strands", "one"], "both strands"),
     "no truth file": (GOOD, None, ["--truth", "absent.bed"], "absent.bed"),
     "blank in the name": (GOOD, None, ["--name", "my motif"], "--name"),
 }
