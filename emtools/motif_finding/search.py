@@ -166,8 +166,6 @@ def search(
     first = []
     for word, gap, _ in pairs:
         width = int(np.clip(max(6 + gap, middle), narrow, wide))
-        if terms.palindrome and (width - gap) % 2:  # the middle of the pair is that of the motif
-            width = width + 1 if width < wide else max(narrow, width - 1)
         rate = occurrence_of(max(2, round(0.25 * sample.n_units)), small, width, terms.occurrence)
         start = MotifParams(rate, terms.model(width, background, rate).tied(pair_matrix(word, gap, width, background)))
         first.append(improve(small, start, terms, FEW_PASSES, 2))
