@@ -1,7 +1,8 @@
 """CPU seconds of a search and of one E-step: ``python -m benchmarks.motif_speed [--largest N]``.
 
 The CTCF matrix of JASPAR is planted in 70 % of random sequences of 100 bp; both strands, every sequence used, background of order 2,
-one thread. "pass" is one E-step in ns per position, both strands, beside the letter-by-letter one in log space on the same parameters.
+one thread. "pass" is one E-step in ns per position, both strands, beside the letter-by-letter one in log space on the same parameters;
+motif_passes.tsv has it by width, background order and occurrence.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ import pandas as pd
 from benchmarks.motif_accuracy import matrices, nucleotide_f1, plant
 from emtools.engine.chunks import SequenceSource
 from emtools.engine.loop import climb
-from emtools.models.motif import estimate_background
+from emtools.models.motif import MotifParams, estimate_background
 from emtools.motif_finding.calling import call_sites
 from emtools.motif_finding.search import Terms, search, settle
 
 STORED = Path(__file__).with_name("motif_speed.tsv")
+PASSES = Path(__file__).with_name("motif_passes.tsv")
 RUNS = (
     (1_000, (15, 15)),
     (1_000, (8, 20)),
@@ -59,6 +61,30 @@ def measured(n: int, widths: tuple[int, int]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def passes() -> pd.DataFrame:
+    """ns per position of an E-step, both strands, and how many times longer letter by letter takes."""
+    rng = np.random.default_rng(0)
+    source = SequenceSource([rng.integers(4, size=LENGTH).astype(np.uint8) for _ in range(5_000)])
+    chunk, rows = source.chunk(0), []
+    for order in (0, 2):
+        background = estimate_background(source, order)
+        for width in (8, 15, 20):
+            matrix = 0.95 * rng.dirichlet(np.full(4, 0.3), size=width) + 0.0125
+            row: dict[str, Any] = {"order": order, "width": width}
+            for occurrence, rate in (("zoops", 0.3), ("anr", 0.003)):
+                model, params = (
+                    Terms((width, width), occurrence).model(width, background, rate),
+                    MotifParams(rate, matrix),
+                )  # type: ignore[arg-type]
+                model.e_step(params, chunk)
+                seconds = min(timed(lambda: model.e_step(params, chunk)) for _ in range(9))  # noqa: B023
+                row[f"{occurrence}_ns"] = round(1e9 * seconds / chunk.codes.size, 2)
+            slow = min(timed(lambda: model.run_e_step(params, chunk)) for _ in range(2))  # noqa: B023
+            rows.append(row | {"by_letter_ns": round(1e9 * slow / chunk.codes.size, 1)})
+            print(rows[-1], flush=True)
+    return pd.DataFrame(rows)
+
+
 def timed(run: Any) -> float:
     """CPU seconds of one call."""
     began = process_time()
@@ -71,6 +97,7 @@ def main() -> None:
     parser.add_argument("--largest", type=int, default=1_000_000)
     largest = parser.parse_args().largest
     measured(200, (8, 20))  # compiles
+    passes().to_csv(PASSES, sep="\t", index=False)
     rows = []
     for n, widths in RUNS:
         if n <= largest:
