@@ -24,7 +24,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 LONGEST_SEAL = 40  # letters of its name that the scratch folder carries
 FIGURES = (
     "accuracy|batches|boundary|composition|confusion|convergence|correlations|detail|explained|factors|heatmap|imputed"
-    "|information|levels|logo|missingness|overimputed|overlay|parameters|posterior|profiles|proportions|reference|reliability"
+    "|information|levels|logo|missingness|overimputed|overlay|parameters|positions|posterior|profiles|proportions|reference|reliability"
     "|selection|shares|sheet|shrinkage|sites|track|types"
 )
 OWN = re.compile(
