@@ -376,8 +376,8 @@ DEFECTS = (
         "pseudo-counts of the motif taken twice",
         "motif_zoops_one_strand",
         "models.motif",
-        "counts = stats.counts + self.prior_counts",
-        "counts = stats.counts + 2.0 * self.prior_counts",
+        "counts = self.tied(stats.counts + self.prior_counts)",
+        "counts = self.tied(stats.counts + 2.0 * self.prior_counts)",
     ),
     Defect(
         "one sequence too many in the occurrence rate",
