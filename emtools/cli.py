@@ -15,11 +15,12 @@ from emtools.commands.deconvolve import add_deconvolve, route_deconvolve
 from emtools.commands.impute import add_impute, add_transform
 from emtools.commands.parsing import EXITS, Parser
 from emtools.commands.segment import add_segment, route_segment
-from emtools.commands.sequences import add_hmm, add_motif
+from emtools.commands.sequences import add_hmm, add_motif, route_hmm
 from emtools.errors import EmtoolsError
 from emtools.io.outputs import require_target
 
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+ROUTES = {"deconvolve": route_deconvolve, "segment": route_segment, "hmm": route_hmm}
 ADDERS = (add_impute, add_transform, add_pool, add_deconvolve, add_segment, add_hmm, add_motif, add_helpers)
 
 
@@ -57,10 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     branch = chosen.pop("branch")
     traceback = chosen.pop("traceback", False)
     try:
-        if branch == "deconvolve":
-            chosen = route_deconvolve(chosen)
-        if branch == "segment":
-            chosen = route_segment(chosen)
+        if branch in ROUTES:
+            chosen = ROUTES[branch](chosen)
         name = chosen.pop("module")
         if name.startswith("emtools.branches."):
             given = [value for key, value in chosen.items() if key != "out" and isinstance(value, Path)]

@@ -27,6 +27,18 @@ def add_helpers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     show.add_argument("fits", metavar="FIT", nargs="+", type=Path, help="fit.json, or the folder that holds it")
     show.add_argument("--all", action="store_true", help="every estimate, however many there are")
 
+    manifest = commands.add_parser("manifest", help="write down inputs, hashes, versions, seeds and commands of a run")
+    manifest.set_defaults(module="emtools.io.provenance")
+    manifest.add_argument("fits", metavar="FIT.json", nargs="+", type=Path, help="fit.json of each fit")
+    manifest.add_argument("--out", metavar="DIR", type=target, required=True, help="folder of the run")
+    manifest.add_argument(
+        "--config", metavar="FILE", nargs="*", default=(), type=Path, help="configs and sample sheets"
+    )
+
+    verify = commands.add_parser("verify", help="check that a run is byte by byte what its manifest says")
+    verify.set_defaults(module="emtools.io.provenance")
+    verify.add_argument("results", metavar="DIR", type=Path, help="folder of the run")
+
     doctor = commands.add_parser("doctor", help="what is installed here, and which optional parts are there")
     doctor.set_defaults(module="emtools.doctor")
 
@@ -44,5 +56,5 @@ def add_helpers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     check.set_defaults(module="emtools.io.config")
     check.add_argument("config", metavar="CONFIG", type=Path, help="YAML file")
     check.add_argument("--schemas", metavar="DIR", type=Path, help="default: workflow/schemas of the repository")
-    for parser in (demo, summary, show, doctor, init, check):
+    for parser in (demo, summary, show, manifest, verify, doctor, init, check):
         parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")

@@ -39,6 +39,20 @@ def whole(low: int, high: int | None = None) -> Callable[[str], int]:
 positive = whole(1)
 
 
+def whole_range(low: int, high: int | None = None) -> Callable[[str], tuple[int, int]]:
+    """Reader of a whole number, or of the smallest and the largest with a hyphen between."""
+
+    def read(text: str) -> tuple[int, int]:
+        first, hyphen, last = text.partition("-")
+        smallest = whole(low, high)(first)
+        largest = whole(low, high)(last) if hyphen else smallest
+        if largest < smallest:
+            raise argparse.ArgumentTypeError(f"{text}: the smaller number comes first")
+        return smallest, largest
+
+    return read
+
+
 def real(low: float, inclusive: bool = False) -> Callable[[str], float]:
     """Reader of finite numbers above `low`, or at least `low`."""
 

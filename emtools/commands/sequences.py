@@ -1,21 +1,16 @@
-"""``emtools hmm`` and ``emtools motif``."""
+"""``emtools hmm``, of letters or of values, and ``emtools motif``."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from emtools.commands.parsing import branch_parser, positive, real, whole
+from emtools.commands.parsing import branch_parser, positive, real, whole_range
+from emtools.errors import InputError
+from emtools.io.sniff import TRACKS, bare_suffix
 
-
-def width_range(text: str) -> tuple[int, int]:
-    """A width, or the fewest and the most positions with a hyphen between."""
-    first, hyphen, last = text.partition("-")
-    narrow = whole(2)(first)
-    wide = whole(2)(last) if hyphen else narrow
-    if wide < narrow:
-        raise argparse.ArgumentTypeError(f"{text}: the smaller number comes first")
-    return narrow, wide
+width_range = whole_range(2)
 
 
 def add_hmm(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -23,12 +18,38 @@ def add_hmm(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     hmm = branch_parser(
         branches,
         "hmm",
-        "FASTA",
-        "find hidden states in sequences (Baum-Welch)",
-        "emtools hmm genome.fa --out results/genome --states 2",
+        "INPUT",
+        "find hidden states in sequences (FASTA) or along values on a genome (bedGraph), by Baum-Welch",
+        "emtools hmm genome.fa --out results/genome --states 2\n"
+        "  emtools hmm ratios.bedgraph --out results/ratios --states 2-5",
         10,
     )
-    hmm.add_argument("--states", type=whole(1, 100), required=True, metavar="K", help="number of hidden states")
+    hmm.add_argument(
+        "--states",
+        type=whole_range(1, 100),
+        default=None,
+        metavar="K|A-B",
+        help="number of hidden states, or a range to choose from by BIC; needed without --model",
+    )
+    hmm.add_argument(
+        "--order",
+        type=whole_range(0, 3),
+        default=(0, 0),
+        metavar="M|A-B",
+        help="letters before it that a letter is emitted given, 0 to 3, or a range to choose from by BIC (default 0)",
+    )
+    hmm.add_argument(
+        "--topology",
+        choices=("free", "left-right", "banded"),
+        default="free",
+        help="states that may follow: all (default), the same and later ones, or the same and its neighbours",
+    )
+    hmm.add_argument(
+        "--model",
+        choices=("cpg", "cpg-8"),
+        default=None,
+        help="a ready-made model instead of --states: CpG islands by two states with published tables, or by eight states",
+    )
     hmm.add_argument("--alphabet", choices=("dna", "rna", "protein"), default="dna", help="letters (default dna)")
     hmm.add_argument(
         "--pseudocount",
@@ -37,6 +58,41 @@ def add_hmm(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         metavar="A",
         help="Dirichlet pseudo-count of every probability (default 0)",
     )
+    hmm.add_argument(
+        "--emission",
+        choices=("gaussian", "poisson"),
+        default=None,
+        help="of values in a bedGraph file: numbers, or counts (default gaussian)",
+    )
+
+
+OF_LETTERS = {"order": (0, 0), "topology": "free", "model": None, "alphabet": "dna"}
+
+
+def route_hmm(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Options of the one of the two kinds of `hmm` that the ending of the input asks for.
+
+    Raises
+    ------
+    InputError
+        If options of the other kind are given, or the number of states is missing.
+    """
+    values = bare_suffix(chosen["input"]) in TRACKS
+    foreign: dict[str, Any] = OF_LETTERS if values else {"emission": None}
+    given = [f"--{key}" for key, default in foreign.items() if chosen[key] != default]
+    if given:
+        raise InputError(
+            ", ".join(given),
+            f"given with {'values (bedGraph)' if values else 'sequences (FASTA)'}",
+            f"it is for {'sequences' if values else 'values'}",
+            "leave it out or see emtools hmm --help",
+        )
+    kept = {key: value for key, value in chosen.items() if key not in foreign}
+    if not values:
+        return kept
+    if kept["states"] is None:
+        raise InputError("emtools hmm", "no number of states", "--states K or --states A-B")
+    return kept | {"emission": chosen["emission"] or "gaussian", "module": "emtools.branches.hmm_track"}
 
 
 def add_motif(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from emtools.errors import InputError
 from emtools.io.demo import DEMOS
 from emtools.io.image_folder import is_batch, list_images
-from emtools.io.sniff import TABLES, Kind, bare_suffix, sniff, whole_suffix
+from emtools.io.sniff import TABLES, TRACKS, Kind, bare_suffix, sniff, whole_suffix
 
 try:
     import yaml
@@ -27,7 +27,7 @@ FILES: dict[str, dict[str, tuple[Kind, ...]]] = {
     "impute": {"input": ("cells", "table"), "truth": ("cells", "table"), "dictionary": ("table",)},
     "deconvolve": {"input": ("cells", "table"), "reference": ("cells", "table"), "markers": ("table",)},
     "segment": {"input": ("cells", "table", "image"), "truth": ("image",)},
-    "hmm": {"input": ("fasta",)},
+    "hmm": {"input": ("track", "fasta")},
     "motif": {"input": ("fasta",), "regions": ("bed",), "truth": ("bed",), "background": ("fasta",)},
 }
 COLUMNS = {
@@ -239,6 +239,8 @@ def make_plan(config: Mapping[str, Any], source: str, schemas: Path) -> Plan:
     def resolve(draft: Draft, role: str) -> str:
         value = draft.options[role]
         kind, product = reference(draft, role, value, index)
+        if draft.branch == "hmm":
+            check_hmm(draft, kind)
         if product is None:
             path = Path(value)
             try:
@@ -256,6 +258,15 @@ def make_plan(config: Mapping[str, Any], source: str, schemas: Path) -> Plan:
     for draft in drafts:
         check_columns(draft, index)
     return plan
+
+
+def check_hmm(draft: Draft, kind: Kind) -> None:
+    """Refuse keys of letters for values, and the other way round."""
+    foreign = ("order", "topology", "model", "alphabet") if kind == "track" else ("emission",)
+    for key in foreign:
+        if key in draft.options:
+            what, other = ("values (bedGraph)", "sequences") if kind == "track" else ("sequences (FASTA)", "values")
+            raise InputError(draft.at(key), f"given with {what}", f"it is for {other}", "leave it out")
 
 
 def is_large(path: Path) -> bool:
@@ -479,6 +490,8 @@ def cure(value: Any, kinds: list[str]) -> str:
 def kind_by_name(name: str) -> Kind:
     """What a file holds by its ending: an AnnData file, a table, else an image."""
     suffix = bare_suffix(Path(name))
+    if suffix in TRACKS:
+        return "track"
     return "cells" if suffix in (".h5ad", ".h5") else "table" if suffix in TABLES else "image"
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from emtools.errors import InputError
 from emtools.io.config import find_schemas, make_plan, read_yaml
 from emtools.io.outputs import staged
-from emtools.io.sniff import TABLES, bare_suffix
+from emtools.io.sniff import TABLES, TRACKS, bare_suffix
 
 if TYPE_CHECKING:
     from emtools.io.tables import Table
@@ -125,7 +125,13 @@ def look(data: Sequence[Path]) -> tuple[list[Proposal], list[Path]]:
 def propose(path: Path) -> Proposal | None:
     """What to do with a file; None where its ending is of no kind that is known."""
     suffix = bare_suffix(path)
-    for endings, of_kind in ((TABLES, of_table), (CELLS, of_cells), (IMAGES, of_image), (SEQUENCES, of_fasta)):
+    for endings, of_kind in (
+        (TABLES, of_table),
+        (CELLS, of_cells),
+        (IMAGES, of_image),
+        (SEQUENCES, of_fasta),
+        (TRACKS, of_track),
+    ):
         if suffix in endings:
             return of_kind(path)
     return None
@@ -232,6 +238,18 @@ def of_fasta(path: Path) -> Proposal:
         return Proposal("motif", path, shape, {"width": min(12, lengths[0])}, hints)
     keys: dict[str, Any] = {"states": 2} | ({} if alphabet == "dna" else {"alphabet": alphabet})
     return Proposal("hmm", path, shape, keys, ["pseudocount: 1   # where sequences are short"])
+
+
+def of_track(path: Path) -> Proposal:
+    """Values on a genome are segmented; whole numbers may be counts."""
+    from emtools.io.bedgraph import read_bedgraph
+
+    tracks = read_bedgraph(path)
+    n = sum(map(len, tracks))
+    hints = ["emission: poisson   # where the values are counts", "states: 2-5   # to have the number chosen by BIC"]
+    return Proposal(
+        "hmm", path, f"{n:,} values on {len(tracks)} record{'s' * (len(tracks) != 1)}", {"states": 3}, hints
+    )
 
 
 def config_text(found: Sequence[Proposal], unused: Sequence[Path], options: Options) -> str:

@@ -12,13 +12,14 @@ from typing import Literal
 from emtools.errors import InputError
 from emtools.io.outputs import require_file
 
-Kind = Literal["table", "cells", "image", "fasta", "bed"]
-KINDS = {"table": "table", "cells": "h5ad", "image": "image", "fasta": "FASTA", "bed": "BED"}
+Kind = Literal["table", "cells", "image", "fasta", "bed", "track"]
+KINDS = {"table": "table", "cells": "h5ad", "image": "image", "fasta": "FASTA", "bed": "BED", "track": "bedGraph"}
 HDF5 = b"\x89HDF\r\n\x1a\n"
 GZIP = b"\x1f\x8b"
 TIFF = {b"II*\0": ("<I", 4), b"MM\0*": (">I", 4), b"II+\0": ("<Q", 8), b"MM\0+": (">Q", 8)}
 TEXT = (".csv", ".tsv", ".tab", ".txt")
 TABLES = (*TEXT, ".parquet", ".pq", ".xlsx", ".xlsm", ".xls", ".ods")
+TRACKS = (".bedgraph", ".bdg", ".bg")
 HEAD = 65536
 UNPACKED = 2**26  # bytes that any file may unpack to
 EXPANSION = 100  # times its size, above that: text and numbers reach 50, a bomb 1,000

@@ -220,13 +220,14 @@ def draw_emission_map(axis: Any, emission: np.ndarray, names: Sequence[str], wor
     axis.figure.colorbar(image, ax=axis, label="log2 ratio to the mean", shrink=0.8, extend="both")
 
 
-def draw_transitions(axis: Any, params: HMMParams, names: Sequence[str]) -> None:
+def draw_transitions(axis: Any, params: Any, names: Sequence[str], unit: str = "letter") -> None:
+    """Probability of each next state, and how many of a unit a visit lasts."""
     k = len(names)
     shade = np.log10(np.maximum(params.transition, 1e-6))
     axis.imshow(shade, cmap="Greys", vmin=-7, vmax=0, aspect="auto")
     for i in range(k):
         for j in range(k):
-            text = stay_text(params.transition[i, i]) if i == j else share_text(params.transition[i, j])
+            text = stay_text(params.transition[i, i], unit) if i == j else share_text(params.transition[i, j])
             axis.text(
                 j,
                 i,
@@ -244,15 +245,15 @@ def draw_transitions(axis: Any, params: HMMParams, names: Sequence[str]) -> None
     axis.tick_params(length=0)
     axis.set_xlabel("next state")
     axis.set_ylabel("state")
-    axis.set_title("Transitions per letter")
+    axis.set_title(f"Transitions per {unit}")
 
 
-def stay_text(stay: float) -> str:
+def stay_text(stay: float, unit: str) -> str:
     """How long a visit lasts."""
     if stay >= 1.0:
         return "never\nleaves"
     length = 1.0 / (1.0 - stay)
-    return f"{length:,.0f}\nletters" if length >= 10 else f"{length:.1f}\nletters"
+    return f"{length:,.0f}\n{unit}s" if length >= 10 else f"{length:.1f}\n{unit}s"
 
 
 def share_text(share: float) -> str:
