@@ -26,7 +26,7 @@ from emtools.io.outputs import staged
 from emtools.models.gaussian_hmm import GaussianHMM
 from emtools.models.poisson_hmm import PoissonHMM
 from emtools.plots.hmm import rgb_of
-from emtools.plots.hmm_track import draw_levels, draw_values
+from emtools.plots.hmm_track import CalledTrack, draw_levels, draw_values
 from emtools.report.page import PROBABILITY, Page, Table
 
 REFERENCES = (
@@ -58,25 +58,6 @@ class Options(RunOptions):
     states: tuple[int, int]
     emission: str = "gaussian"
     pseudocount: float = 0.0
-
-
-@dataclass(frozen=True)
-class CalledTrack:
-    """A track with its states.
-
-    Parameters
-    ----------
-    track : ValueTrack
-        Steps.
-    path : ndarray of int, shape (T,)
-        Most probable path.
-    posterior : ndarray, shape (T, K)
-        Probability of each state.
-    """
-
-    track: ValueTrack
-    path: np.ndarray
-    posterior: np.ndarray
 
 
 def run(options: Options) -> int:

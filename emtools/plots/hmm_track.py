@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,15 +13,32 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from scipy import stats
 
+from emtools.io.bedgraph import ValueTrack
 from emtools.plots.hmm import draw_transitions
 from emtools.plots.style import FAINT, INK, Picture, color_of, save, styled
-
-if TYPE_CHECKING:
-    from emtools.branches.hmm_track import CalledTrack
 
 MOST_POINTS = 8000
 MOST_NAMED = 30
 CROWDED = 0.02  # share of the width below which every second name stands lower
+
+
+@dataclass(frozen=True)
+class CalledTrack:
+    """A track with its states.
+
+    Parameters
+    ----------
+    track : ValueTrack
+        Steps.
+    path : ndarray of int, shape (T,)
+        Most probable path.
+    posterior : ndarray, shape (T, K)
+        Probability of each state.
+    """
+
+    track: ValueTrack
+    path: np.ndarray
+    posterior: np.ndarray
 
 
 def draw_values(called: Sequence[CalledTrack], table: pd.DataFrame, folder: Path) -> Picture:
