@@ -116,7 +116,7 @@ def run(options: Options) -> int:
             pictures=[draw_values(called, table, folder), draw_levels(called, params, table, folder)],
             tables=[
                 *([] if compared is None else [Table("Models compared", COMPARISON, compared)]),
-                Table("States", STATES, states.round(4)),
+                Table("States", STATES, readable(states)),
                 Table(
                     "Segments",
                     "Runs of one state along the most probable path; 0-based, half-open.",
@@ -232,6 +232,13 @@ def describe(called: Sequence[CalledTrack], segments: Sequence[Interval], table:
             }
         )
     return pd.DataFrame(rows)
+
+
+def readable(states: pd.DataFrame) -> pd.DataFrame:
+    """The table of states as a person reads it."""
+    column = "expected stay, steps"
+    stays = ["never leaves" if math.isinf(stay) else f"{stay:,.1f}" for stay in states[column]]
+    return states.round(4).assign(**{column: stays})
 
 
 def rows_of(segments: Sequence[Interval], called: Sequence[CalledTrack]) -> pd.DataFrame:

@@ -78,8 +78,8 @@ def draw_values(called: Sequence[CalledTrack], table: pd.DataFrame, folder: Path
         figure.legend(handles=handles, loc="outside upper right", ncols=min(len(table), 5))
         caption = (
             f"{n_seen:,} values of {len(called)} record{'s' * (len(called) != 1)}, step by step, in the colour of the most probable path; "
-            "black, the level of the state. A run of one colour away from the others is a segment; a single point of another colour is "
-            "one outlying value, which the posterior of its segment tells from a real one."
+            "black, the level of the state. A run of one colour away from the others is a segment; a single "
+            "point of another colour is one value as far out as such a segment, and by itself no proof of one."
         )
         return save(figure, folder, Picture("track", "States along the values", caption))
 
