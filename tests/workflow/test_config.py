@@ -119,7 +119,7 @@ WRONG = {
     "unknown demo": ("impute: {a: {input: 'demo:iris'}}", "impute.a.input: no demo set 'iris'; one of pbmc68k", ""),
     "wrong kind of product": (
         "{impute: {a: {input: markers.csv}}, hmm: {b: {input: 'impute:a', states: 2}}}",
-        "config.yaml: hmm.b.input: impute:a is a table file; fasta is needed",
+        "config.yaml: hmm.b.input: impute:a is a table file; track or fasta is needed",
         "",
     ),
     "mixtures without a reference": (
