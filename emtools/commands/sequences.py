@@ -120,6 +120,9 @@ def add_motif(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     motif.add_argument("--strands", choices=("both", "one"), default="both", help="strands searched (default both)")
     motif.add_argument(
+        "--palindrome", action="store_true", help="a motif that is its own reverse complement; needs both strands"
+    )
+    motif.add_argument(
         "--background-order",
         type=int,
         choices=range(6),
