@@ -1,4 +1,4 @@
-"""Run the studies of speed and write all ratios into one table: ``python -m benchmarks`` (``make bench``).
+"""All demands of speed and what was measured: ``python -m benchmarks`` (``make bench``).
 
 Each study alternates ours and its peer in one run, on the same data, from the same start, on one thread, and stores its own
 table; `benchmarks.demands` says which figure of it is asked for, and results.tsv holds them all, the quality of the answers beside. A peer
