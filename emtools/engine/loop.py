@@ -409,9 +409,7 @@ class Climber(Generic[P, S, C]):
             state.remaining = remaining_gain(state.objectives)
         elif not self.smooth:  # mixing gains by fits and starts, which pairs of passes even out, at no rate of EM's own
             state.remaining = replace(remaining_gain(state.objectives[::-2][::-1]), rate=state.accelerator.rate())
-        if (
-            self.assign == "hard" and state.change <= ROUNDING
-        ):  # no hidden value has changed: the place is its own image
+        if self.assign == "hard" and state.change <= ROUNDING:  # the place is its own image
             state.remaining = Remaining(0.0, 0.0)
         if not self.smooth:
             return math.nan
