@@ -62,7 +62,6 @@ MIXTURE, VALUES, LOGSPACE, NORMAL, PRECISION, HMM, MARKOV, WORDS = (
     "kernels.logspace",
     "models.normal",
     "kernels.precision",
-    "models.hmm_starts",
     "models.hmm",
     "kernels.markov",
     "kernels.words",

@@ -46,7 +46,7 @@ class WrongResponsibilities(GaussianMixture):
     def log_joint(self, params, values):
         return super().log_joint(params, values) * 1.01
 
-    def soft(self, params, chunk):
+    def compiled(self, params, chunk, assign):
         raise NotImplementedError
 
 

@@ -79,7 +79,7 @@ def test_clean_tree_plans_all_branches_from_both_folders(clone: Path) -> None:
     [
         ("impute: {a: {input: none.csv}}", "impute.a.input: none.csv: no such file"),
         ("impute: {a: {inptu: none.csv}}", "impute.a.inptu: unknown key"),
-        ("hmm: {a: {input: resources/lambda.fa, states: two}}", "hmm.a.states: 'two' is a string"),
+        ("hmm: {a: {input: resources/lambda.fa, states: two}}", "hmm.a.states: 'two' is not a range"),
         (
             "impute: {a: {input: resources/pbc.csv, id: patient}}",
             "impute.a.id: resources/pbc.csv has no column 'patient'",
