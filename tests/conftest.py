@@ -7,8 +7,26 @@ import pytest
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
-# Cases of parametrised tests that take minutes, where the others take seconds.
+# Tests and cases of parametrised ones that take ten seconds or more, where their neighbours take one.
 LONG = (
+    "test_promise[censored_normal-frozen]",
+    "test_promise[motif_any_number_both_strands-frozen]",
+    "test_no_kept_pass_falls_and_converged_means_it[motif_any_number_both_strands]",
+    "test_columns_of_any_name_are_shown_as_text[segment]",
+    "test_half_a_million_unknown_letters_hold_no_site",
+    "test_compiled_now_or_loaded_from_the_cache_it_gives_the_same_bits",
+    "test_a_dask_worker_killed_in_mid_fit_loses_nothing[one]",
+    "test_fit_json_has_the_same_bytes_for_every_executor",
+    "test_command_and_python_give_the_same_bytes[more0-asked0]",
+    "test_threads_cannot_change_a_byte",
+    "test_only_what_is_whole_is_kept",
+    "test_an_interrupted_batch_goes_on",
+    "test_a_large_image_is_fitted_on_squares_and_predicted_part_by_part",
+    "test_deleted_output_is_made_again_alone",
+    "test_changed_input_reruns_only_what_depends_on_it",
+    "test_a_folder_of_images_is_one_job",
+    "test_limits_hold_and_ask_for_a_power",
+    "test_a_zarr_store_in_and_out",
     "test_the_number_of_factors_is_found[1]",
     "test_units_of_columns_do_not_matter[factors]",
     "test_promise[negative_binomial_mixture-errors]",
