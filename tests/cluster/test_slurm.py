@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from about_the_run import ABOUT_THE_RUN
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("slurm.sh")
@@ -29,8 +30,6 @@ motif:
   regions: {input: resources/lambda.fa, regions: "hmm:lambda", window: 200, width: 8, starts: 2}
 """
 TOO_LITTLE = 300  # MB, for a job and the two Snakemakes around it
-# What tells of a run and not of its results.
-ABOUT_THE_RUN = ("logs", "benchmarks", "multiqc/multiqc_report.html", "manifest.json", "ro-crate-metadata.json")
 
 pytestmark = [
     pytest.mark.cluster,

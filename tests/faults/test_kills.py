@@ -17,12 +17,12 @@ import time
 from pathlib import Path
 
 import pytest
+from about_the_run import ABOUT_THE_RUN
 from faults.test_full_disk import write_inputs
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("EMTOOLS_KILLS", "200"))
 SEED = int(os.environ.get("EMTOOLS_KILLS_SEED", "1"))
-ABOUT_THE_RUN = ("logs", "benchmarks", "multiqc/multiqc_report.html", "manifest.json", "ro-crate-metadata.json")
 CONFIG = """
 impute: {table: {input: in.csv, columns: [a, b], fill: model}}
 deconvolve: {groups: {input: "impute:table", columns: [a, b], components: 2, starts: 2}}

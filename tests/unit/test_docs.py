@@ -63,6 +63,7 @@ def test_code_of_the_page_on_size_runs(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # scanpy and anndata warn of their own ways
 def test_code_of_the_page_on_cell_types_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from emtools.cli import main
 

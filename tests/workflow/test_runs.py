@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from about_the_run import ABOUT_THE_RUN
 from unit.test_proposal import write_inputs
 from workflow.browser import check_run, system_chromium
 
@@ -222,7 +223,7 @@ def test_shell_lines_typed_outside_snakemake_make_the_same_bytes(clone: Path, fi
         subprocess.run(["bash", "-c", line], cwd=tmp_path, env={**os.environ, "PATH": path}, check=True)
 
     def contents(folder: Path) -> dict[str, bytes]:
-        about = ("logs", "benchmarks", "multiqc/multiqc_report.html", "manifest.json", "ro-crate-metadata.json", "fail")
+        about = (*ABOUT_THE_RUN, "fail")
         found = {str(p.relative_to(folder)): p for p in (folder / "results").rglob("*") if p.is_file()}
         return {n: p.read_bytes() for n, p in found.items() if not n.removeprefix("results/").startswith(about)}
 
