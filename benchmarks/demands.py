@@ -171,7 +171,8 @@ def commands() -> list[Demand]:
         "small: emtools impute, 4 columns of pbc.csv, no ensemble",
         "small: emtools hmm crp.fa --states 2 --starts 1",
     ):
-        rows.append(Demand("all", f"{name}: CPU s, kernels cached", "command_times", {"command": name}, "second_cpu_s", 1.2, most=True))  # fmt: skip
+        rows.append(Demand("all", f"{name}: CPU s, kernels cached", "command_times", {"command": name}, "second_cpu_s", 1.2, most=True,
+                           why="saving seven figures took 5.6 of 9.9 s of such a command on a busy machine"))  # fmt: skip
     return rows
 
 
