@@ -390,7 +390,7 @@ class Climber(Generic[P, S, C]):
         if not self.smooth:
             near = state.remaining.within(self.tol) and not state.change > self.parameter_tol
             state.near = state.near + 1 if near else 0
-            if state.near >= CONFIRM or (near and state.change <= ROUNDING):
+            if state.near >= CONFIRM or (near and (state.change == 0.0 or self.settled(state))):
                 return self.end(state, Status.CONVERGED)
         elif self.worth_a_look(state, rise):
             ended = self.take_a_look(state, rise)
@@ -409,7 +409,7 @@ class Climber(Generic[P, S, C]):
             state.remaining = remaining_gain(state.objectives)
         elif not self.smooth:  # mixing gains by fits and starts, which pairs of passes even out, at no rate of EM's own
             state.remaining = replace(remaining_gain(state.objectives[::-2][::-1]), rate=state.accelerator.rate())
-        if self.assign == "hard" and state.change <= ROUNDING:  # the place is its own image
+        if self.settled(state):
             state.remaining = Remaining(0.0, 0.0)
         if not self.smooth:
             return math.nan
@@ -420,6 +420,18 @@ class Climber(Generic[P, S, C]):
         if state.accelerator is not None and math.isfinite(state.rate) and state.rate < 1.0:
             state.remaining = Remaining(rise / (1.0 - state.rate), state.rate)
         return rise
+
+    def settled(self, state: State[P, S]) -> bool:
+        """Whether a hard pass has given no value away: the place is its own image but for rounding, in numbers and in Q."""
+        if self.assign != "hard" or state.point is None or state.image is None:
+            return False
+        point, (params, packed) = state.point, state.image
+        if state.change > 0.0 and largest_change(point.packed, packed) > ROUNDING * np.abs(point.packed).max(
+            initial=0.0
+        ):
+            return False
+        rise = self.model.expected_loglik(point.stats, params) - self.model.expected_loglik(point.stats, point.params)
+        return abs(rise) <= ROUNDING * (1.0 + abs(point.objective))
 
     def worth_a_look(self, state: State[P, S], rise: float) -> bool:
         """Whether the end may be near: an EM step gains next to nothing, or the objective is at rest."""

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from reference.slow_problems import MAXIMUM, london_times
+from sklearn.cluster import KMeans
 
 from emtools.engine import starts
 from emtools.engine.certificate import Certificate
@@ -19,7 +20,7 @@ from emtools.engine.stopping import FALL, Status
 from emtools.errors import InputError
 from emtools.models.count_mixture import MultinomialMixture, PoissonMixture
 from emtools.models.hmm import CategoricalHMM, HMMParams
-from emtools.models.mixture import GaussianMixture, MixtureParams
+from emtools.models.mixture import GaussianMixture, MixtureParams, kmeans
 from emtools.models.normal import MultivariateNormal, NormalParams, PatternSource
 
 NAN = math.nan
@@ -287,3 +288,22 @@ def test_a_climb_that_its_certificate_sends_on_stays_within_its_budget():
         result = fit(problem.model, problem.source, init=[problem.starts[0]], tol=1e-2, max_passes=budget)
     assert len(result.trace) == budget
     assert [row.number for row in result.trace] == list(range(len(result.trace)))
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (1e-13, 0.0), (1e9, 0.0), (1.0, 1e7), (1e-4, 1.0)])
+def test_k_means_ends_at_the_first_pass_that_moves_nothing_in_any_unit(scale, offset):
+    rng = np.random.default_rng(1)
+    centres = rng.normal(size=(4, 3))
+    rows = centres[rng.integers(4, size=2000)] + rng.normal(size=(2000, 3))
+    start = centres + rng.normal(size=centres.shape)
+    peer = KMeans(4, init=start, n_init=1, tol=0.0, algorithm="lloyd", max_iter=1000).fit(rows)
+    model, values = kmeans(4, 3, variance=scale**2), offset + scale * rows
+    end = climb(
+        model,
+        ArraySource(values),
+        MixtureParams(np.full(4, 0.25), offset + scale * start, np.full(4, scale**2)),
+        assign="hard",
+    )
+    assert end.status is Status.CONVERGED
+    assert len(end.trace) == peer.n_iter_
+    np.testing.assert_allclose((end.params.means - offset) / scale, peer.cluster_centers_, rtol=0.0, atol=1e-7)
