@@ -211,9 +211,19 @@ def mixed(function: Callable[[int, int], float], step: float) -> float:
 def complete_information(model: Model[P, S, C], stats: S, frame: Frame, step: float, rough: bool = False) -> Floats:
     """Negative second derivatives of Q plus log prior along the directions of `frame`, shape (f, f).
 
-    With `rough`, to second order only, at half the cost.
+    With `rough`, to second order only, at a quarter of the cost: two values of Q a pair.
     """
     result = np.empty((frame.n, frame.n))
+    if rough:
+        ways = step * frame.directions.T
+        here = 2.0 * q_at(model, stats, frame.packed)
+        alone = [both_ways(model, stats, frame.packed, way) - here for way in ways]
+        for i, way in enumerate(ways):
+            for j in range(i):
+                together = both_ways(model, stats, frame.packed, way + ways[j]) - here
+                result[i, j] = result[j, i] = (alone[i] + alone[j] - together) / (2.0 * step**2)
+            result[i, i] = -alone[i] / step**2
+        return result
     for i in range(frame.n):
         for j in range(i + 1):
 
@@ -221,9 +231,13 @@ def complete_information(model: Model[P, S, C], stats: S, frame: Frame, step: fl
                 moved = frame.packed + step * (a * frame.directions[:, i] + b * frame.directions[:, j])
                 return q_at(model, stats, moved)
 
-            value = (q(1, 1) - q(1, -1) - q(-1, 1) + q(-1, -1)) / (4.0 * step**2) if rough else mixed(q, step)
-            result[i, j] = result[j, i] = -value
+            result[i, j] = result[j, i] = -mixed(q, step)
     return result
+
+
+def both_ways(model: Model[P, S, C], stats: S, packed: Floats, way: Floats) -> float:
+    """Q plus log prior a way ahead and as far back, added."""
+    return q_at(model, stats, packed + way) + q_at(model, stats, packed - way)
 
 
 def whiten(

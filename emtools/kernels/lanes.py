@@ -68,5 +68,35 @@ def subtract_plainly(
     work[out : out + LANES] = total * work[scale : scale + LANES]
 
 
+def invert_roots(typingctx: Any, work: Any, at: Any) -> Any:
+    """``work[at] = 1 / sqrt(work[at])`` in every lane.
+
+    Parameters
+    ----------
+    work : ndarray, shape (size,)
+        Elements of the matrices, `LANES` wide.
+    at : int
+        Place of the first lane.
+    """
+    signature = types.void(work, types.intp)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        vector = ir.VectorType(ir.DoubleType(), LANES)
+        root = cg.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector]), f"llvm.sqrt.v{LANES}f64")
+        place = builder.bitcast(builder.gep(data, [arguments[1]]), vector.as_pointer())
+        ones = ir.Constant(vector, [1.0] * LANES)
+        builder.store(builder.fdiv(ones, builder.call(root, [builder.load(place, align=8)])), place, align=8)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def invert_roots_plainly(work: Floats, at: int) -> None:
+    """The same for plain Python."""
+    work[at : at + LANES] = 1.0 / np.sqrt(work[at : at + LANES])
+
+
 plain: bool = config.DISABLE_JIT  # type: ignore[attr-defined]
 settle: Any = subtract_plainly if plain else intrinsic(subtract_products)
+inverse_roots: Any = invert_roots_plainly if plain else intrinsic(invert_roots)

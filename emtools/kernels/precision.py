@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from emtools.kernels.lanes import LANES, settle
+from emtools.kernels.lanes import LANES, inverse_roots, settle
 from emtools.kernels.lapack import factorise_columns, invert_factor, invert_from_factor, solve_columns
 from emtools.kernels.missing import LOG_2PI, factorise, log_determinant
 from emtools.kernels.patterns import PatternRows
@@ -161,7 +161,7 @@ def one_by_one(
     step = most * LANES
     right = most * step
     spare = right + step
-    one = spare + step
+    one = spare + LANES
     zero = one + LANES
     work = np.zeros(zero + LANES)
     work[one : one + LANES] = 1.0
@@ -214,7 +214,7 @@ def one_by_one(
                 if product[t] > LARGE or product[t] < SMALL:
                     logs[t] += math.log(product[t])
                     product[t] = 1.0
-                work[corner + t] = 1.0 / math.sqrt(pivot)
+            inverse_roots(work, corner)
             settle(work, here, here, corner, top, LANES, right, LANES, i)
         for t in range(width):
             row = rows[begin + t]
@@ -226,25 +226,24 @@ def one_by_one(
             top, corner = i * step, i * step + i * LANES
             for j in range(i):
                 at = j * step + j * LANES
-                settle(work, spare + j * LANES, zero, corner, top + j * LANES, LANES, at, step, i - j)
-            for k in range(i * LANES):
-                work[top + k] = work[spare + k]
+                settle(work, top + j * LANES, zero, corner, top + j * LANES, LANES, at, step, i - j)
         for i in range(q):
             corner = i * step + i * LANES
             settle(work, spare, zero, one, corner, step, right + i * LANES, LANES, q - i)
             for t in range(width):
                 if i < count[t]:
                     completed[rows[begin + t], column[i * LANES + t]] = work[spare + t]
-            for j in range(i + 1):
-                settle(work, spare, zero, one, corner, step, i * step + j * LANES, step, q - i)
-                to, of, by = np.uint64(spare), np.uint64(i * LANES), np.uint64(j * LANES)
-                for t in range(LANES):
-                    lane = np.uint64(t)
-                    spread[line[of + lane] + column[by + lane]] -= weight[t] * work[to + lane]
+            for j in range(i + 1):  # in the place of row i of M, which no later sum asks for
+                settle(work, i * step + j * LANES, zero, one, corner, step, i * step + j * LANES, step, q - i)
+        for t in range(width):  # row by row, so that no sum waits for the one before it in the same place
+            for i in range(count[t]):
+                top, start = np.uint64(i * step + t), line[i * LANES + t]
+                for j in range(i + 1):
+                    at = np.uint64(j * LANES)
+                    spread[start + column[at + np.uint64(t)]] -= weight[t] * work[top + at]
             if len(variances):
-                for t in range(width):
-                    if i < count[t]:
-                        variances[rows[begin + t], column[i * LANES + t]] = -work[spare + t]
+                for i in range(count[t]):
+                    variances[rows[begin + t], column[i * LANES + t]] = -work[i * step + i * LANES + t]
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 
 from emtools.engine.certificate import Entry, Move, certify, judge
 from emtools.engine.chunks import ArraySource, SequenceSource, total_stats
+from emtools.engine.information import complete_information as second_derivatives
+from emtools.engine.information import free_frame
 from emtools.engine.spectrum import length_of
 from emtools.engine.starts import fit
 from emtools.engine.stopping import Status
@@ -34,6 +37,24 @@ def complete_information(t):
     a, b, c, d = COUNTS
     hidden = a * t / (2 + t)
     return (hidden + d) / t**2 + (b + c) / (1 - t) ** 2
+
+
+def test_rough_second_derivatives_are_those_of_the_fine_ones_to_second_order():
+    """All of them: along one direction, along two, and along directions that share information."""
+    rows = np.random.default_rng(0).normal(size=(60, 3)) @ np.array(
+        [[1.0, 0.9, 0.0], [0.0, 1.0, -0.5], [0.0, 0.0, 2.0]]
+    )
+    rows[::4, 1] = np.nan
+    model, source = MultivariateNormal(3), PatternSource(rows)
+    found = fit(model, source, certificate=False)
+    packed = model.pack(found.params)
+    stats = total_stats(model, source, found.params)
+    frame = free_frame(model, stats, packed)[0]
+    frame = replace(frame, directions=frame.directions @ (np.eye(frame.n) + 0.3 * np.tri(frame.n)))
+    fine = second_derivatives(model, stats, frame, 2e-2)
+    assert (fine > 0.3).any()
+    assert (fine < -0.3).any()
+    np.testing.assert_allclose(second_derivatives(model, stats, frame, 2e-2, rough=True), fine, rtol=0.0, atol=5e-3)
 
 
 def linkage_certificate(t):
