@@ -119,7 +119,7 @@ def run(options: Options) -> int:
     whole, matched, notes = referred(options, mixtures, cells, only)
     types = whole.types
     given, names, counts = usable(options, mixtures, matched, whole)
-    progress = Progress(f"deconvolve {options.input.name}")
+    progress = Progress(f"deconvolve {options.input.name}", options.starts, options.quiet)
     found = deconvolve(counts, given, **options.climbing)
     progress.close(found.fit.verdict)
     reference, genes = found.reference, tuple(names[i] for i in found.kept)

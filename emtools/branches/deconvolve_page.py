@@ -18,6 +18,7 @@ from emtools.kernels.composition import principal_axes, telling
 from emtools.plots.deconvolve import MOST_WRITTEN, draw_confusion, draw_profiles, draw_proportions, draw_types
 from emtools.plots.deconvolve_checks import draw_composition, draw_reliability, draw_selection
 from emtools.plots.style import Picture
+from emtools.report.components import mixture_sizes
 from emtools.report.page import Page, Table
 
 UNCERTAIN = 0.1
@@ -200,9 +201,20 @@ def describe(
         facts=facts,
         pictures=list(pictures),
         tables=tables,
+        check_tables=[sizes_of(found)],
         methods=methods_of(found),
         references=REFERENCES,
         files=files,
+    )
+
+
+def sizes_of(found: Found) -> Table:
+    """How much each type rests on, and its condition."""
+    typed, fitted = found.typed, found.typed.fitted
+    mixture, params = getattr(fitted.model, "mixture", fitted.model), fitted.params
+    matrices = mixture.covariance_matrices(params)
+    return mixture_sizes(
+        typed.types, found.cells.values, typed.posterior, params.weights, params.means, matrices, found.unit
     )
 
 

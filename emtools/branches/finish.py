@@ -17,6 +17,7 @@ from emtools.io.outputs import files_in
 from emtools.report.page import Page, write_page
 
 NOT_CONVERGED = 3
+FLAGS = ("--quiet", "--traceback")  # these have no value
 UNRECORDED = ("--threads", "--out", "--executor", "--checkpoint")  # options that cannot change the numbers
 
 
@@ -29,6 +30,8 @@ def recorded_command(command: Sequence[str]) -> list[str]:
             skip = False
         elif word in UNRECORDED:
             skip = True
+        elif word in FLAGS:
+            continue
         elif not word.startswith(tuple(f"{option}=" for option in UNRECORDED)):
             kept.append(word)
     return kept

@@ -41,6 +41,7 @@ from emtools.io.outputs import staged
 from emtools.models.hmm import CategoricalHMM, HMMParams, Topology
 from emtools.models.hmm_known import known
 from emtools.plots.hmm import draw_parameters, draw_track
+from emtools.report.components import state_sizes
 from emtools.report.page import PROBABILITY, Page, Table
 
 Range = tuple[int, int]
@@ -94,7 +95,7 @@ def run(options: Options) -> int:
         )
     compared = compare(chains, records, options) if len(chains) > 1 else None
     chain = chains[0 if compared is None else int(np.argmin(compared["BIC"]))]
-    progress = Progress("hmm")
+    progress = Progress("hmm", options.starts, options.quiet)
     result = fit(
         chain.model,
         source,
@@ -118,6 +119,7 @@ def run(options: Options) -> int:
         if compared is not None:
             compared.to_csv(folder / "models.tsv", sep="\t", index=False)
         emitted = compositions(chain, params, decoded)
+        held = result.stats.n_emission.reshape(len(chain.states), -1).sum(axis=1)
         answer = lead(chain, records, n_observed, states, len(segments))
         page = Page(
             title=f"Hidden states in {options.input.name}",
@@ -137,6 +139,7 @@ def run(options: Options) -> int:
                     segment_table(segments, decoded, letters, bool(chain.init)),
                 ),
             ],
+            check_tables=[state_sizes(chain.states, result.stats, held, chain.model.composition(params), "letters")],
             methods=methods(options, options.alphabet, chain, compared),
             references=references(chain, records, compared),
             files=files(chain, compared),

@@ -27,6 +27,7 @@ from emtools.models.gaussian_hmm import GaussianHMM
 from emtools.models.poisson_hmm import PoissonHMM
 from emtools.plots.hmm import rgb_of
 from emtools.plots.hmm_track import CalledTrack, draw_levels, draw_values
+from emtools.report.components import state_sizes
 from emtools.report.page import PROBABILITY, Page, Table
 
 REFERENCES = (
@@ -79,7 +80,7 @@ def run(options: Options) -> int:
     compared = compare(options, source, n_values) if options.states[0] < options.states[1] else None
     n_states = options.states[0] if compared is None else int(compared["states"][compared["BIC"].idxmin()])
     model = model_of(options, n_states)
-    progress = Progress("hmm")
+    progress = Progress("hmm", options.starts, options.quiet)
     result = fit(
         model, source, starts=options.starts, **options.climbing, checkpoint=options.checkpoint, on_pass=progress
     )
@@ -122,6 +123,15 @@ def run(options: Options) -> int:
                     "Runs of one state along the most probable path; 0-based, half-open.",
                     rows_of(segments, called),
                 ),
+            ],
+            check_tables=[
+                state_sizes(
+                    names,
+                    result.stats,
+                    sum(i.posterior[np.isfinite(i.track.values)].sum(axis=0) for i in called),
+                    None,
+                    "values",
+                )
             ],
             methods=methods(options, model, width, compared),
             references=REFERENCES if compared is None else (*REFERENCES, BIC),

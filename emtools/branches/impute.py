@@ -207,7 +207,7 @@ def completed(table: Table, scales: Sequence[Scale], design: Design, options: Op
     from emtools.imputing.fitting import WIDE
     from emtools.io.console import Progress
 
-    progress = Progress("impute")
+    progress = Progress("impute", options.starts, options.quiet)
     climbing = options.climbing
     if len(table.markers) > WIDE:  # what was not asked for is as long as such a table bears, see `fitting.tight`
         given = {"tol": Options.tol, "max_passes": Options.max_passes}

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from emtools.branches.finish import finish
-from emtools.branches.motif_page import Finding, describe, words_of
+from emtools.branches.motif_page import Finding, describe, errors_of, words_of
 from emtools.branches.options import RunOptions
 from emtools.engine.chunks import SequenceSource
 from emtools.engine.result import ONE_START, Fit
@@ -99,7 +99,7 @@ def run(options: Options) -> int:
     source = SequenceSource([piece.codes for piece in pieces])
     background, note = learn_background(source, options)
     terms = Terms(options.width, options.occurrence, options.strands == "both", palindrome=options.palindrome)
-    progress = Progress(f"motif {options.input.name}")
+    progress = Progress(f"motif {options.input.name}", options.starts, options.quiet)
     try:
         fitted, found = find(source, background, terms, options, progress)
     except FitError as error:
@@ -152,13 +152,6 @@ def p_values_of(words: Sequence[str], fitted: Fit[Any, Any]) -> Any:
     letters = np.array([["ACGT".index(c) for c in word] for word in words], dtype=np.int64).reshape(-1, len(matrix))
     scores = np.log(matrix / frequencies)[np.arange(len(matrix)), letters].sum(axis=1)
     return site_p_values(matrix, frequencies, scores)
-
-
-def errors_of(fitted: Fit[Any, Any]) -> Any:
-    """Standard errors of the matrix, or None."""
-    certificate = fitted.certificate
-    errors = None if certificate is None or certificate.standard_errors is None else certificate.standard_errors
-    return None if errors is None else errors.get("matrix")
 
 
 def write(

@@ -18,6 +18,7 @@ from emtools.io.regions import Piece
 from emtools.motif_finding.calling import CALLED, Calls
 from emtools.motif_finding.significance import SHUFFLES, Significance
 from emtools.plots.style import Picture
+from emtools.report.components import motif_sizes
 from emtools.report.page import Page, Table
 
 REFERENCES = (
@@ -144,10 +145,18 @@ def describe(
         facts=facts,
         pictures=pictures,
         tables=tables,
+        check_tables=[motif_sizes(fitted.stats, fitted.params.matrix, errors_of(fitted), len(intervals))],
         methods=methods(options, fitted, finding),
         references=REFERENCES,
         files=FILES | ({"accuracy.tsv": "agreement with the known sites"} if accuracy is not None else {}),
     )
+
+
+def errors_of(fitted: Fit[Any, Any]) -> Floats | None:
+    """Standard errors of the matrix, or None."""
+    certificate = fitted.certificate
+    errors = None if certificate is None or certificate.standard_errors is None else certificate.standard_errors
+    return None if errors is None else errors.get("matrix")
 
 
 def told_accuracy(accuracy: pd.DataFrame, facts: dict[str, str]) -> str:

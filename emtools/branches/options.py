@@ -33,6 +33,8 @@ class RunOptions:
         Where the chunks are worked on; cannot change a result.
     checkpoint : Path, optional
         File from which an interrupted fit goes on.
+    quiet : bool
+        No progress line on a terminal.
     command : tuple of str
         Command line as typed, for the record.
     """
@@ -46,6 +48,7 @@ class RunOptions:
     algorithm: str = "accelerated"
     executor: str = "threads"
     checkpoint: Path | None = None
+    quiet: bool = False
     command: tuple[str, ...] = ()
 
     @property

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import ndimage
 
 from emtools.branches.finish import finish
-from emtools.branches.segment_field import field_labels, field_record
+from emtools.branches.segment_field import energy_record, field_labels, field_record
 from emtools.branches.segment_methods import chosen_model, segmentations
 from emtools.branches.segment_page import boundary_note, counted, describe
 from emtools.branches.segment_types import Method, Options, Pixels
@@ -68,7 +68,7 @@ def run(options: Options) -> int:
     pixels = read_pixels(options)
     chosen = chosen_model(options, pixels)
     source = ArraySource(pixels.features)
-    progress = Progress(f"segment {options.input.name}")
+    progress = Progress(f"segment {options.input.name}", options.starts, options.quiet)
     methods = segmentations(options, pixels, chosen, source, progress)
     best, posterior = methods[0].fit, methods[0].posterior
     assert best is not None
@@ -282,7 +282,14 @@ def record(pixels: Pixels, methods: Sequence[Method]) -> dict[str, Any]:
         "channels": pixels.image.channels,
         "boundaries": boundaries,
         "rivals": others,
-    } | ({} if methods[0].field is None else {"scale": field_record(methods[0].field, pixels.image.channels)})
+    } | (
+        {}
+        if methods[0].field is None
+        else {
+            "scale": field_record(methods[0].field, pixels.image.channels),
+            "free_energy": energy_record(methods[0].field),
+        }
+    )
 
 
 def draw(

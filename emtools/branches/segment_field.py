@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from emtools.engine.result import Fit
+from emtools.kernels.field_bound import field_bound
 from emtools.kernels.intensity import Levels
 from emtools.models.random_field import FieldParams, Plane
 from emtools.segmenting.field import Segmented
@@ -29,6 +30,14 @@ def field_record(found: Segmented, channels: Sequence[str]) -> dict[str, Any]:
         name: record | outlines_record(found.outlines, c)
         for c, (name, record) in enumerate(level_record(found.levels, channels).items())
     }
+
+
+def energy_record(found: Segmented) -> dict[str, float]:
+    """How far the free energy may lie below the log-likelihood, nats."""
+    fitted = found.fit
+    upper = field_bound(fitted.model.log_density(fitted.params, Plane(found.values)), fitted.model.coupling)
+    gap = upper - fitted.loglik
+    return {"upper_bound": upper, "gap": gap, "gap_per_unit": gap / found.values[0].size}
 
 
 def level_record(levels: Sequence[Levels], channels: Sequence[str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from emtools.branches.segment_types import Method, Options, Pixels
 from emtools.kernels.objects import Columns
 from emtools.plots.segment import class_name
 from emtools.plots.style import Picture
+from emtools.report.components import mixture_sizes
 from emtools.report.page import Page, Table
 
 Reals = npt.NDArray[np.floating[Any]]
@@ -201,12 +202,23 @@ def describe(
         notices=notices,
         pictures=pictures,
         tables=tables,
+        check_tables=sizes_of(pixels, best, posterior),
         methods=methods_text(options, pixels, best),
         references=REFERENCES,
         files=IMAGE_FILES
         | {"fit.json": "parameters, boundaries (A, b, c) and (w, b), trace, versions"}
         | ({"accuracy.tsv": "agreement with the annotation"} if accuracy is not None else {}),
     )
+
+
+def sizes_of(pixels: Pixels, best: Method, posterior: Reals) -> list[Table]:
+    """How much each class of a mixture rests on, and its condition; of a random field, the table of classes says it."""
+    if best.fit is None or best.field is not None:
+        return []
+    model, params, k = best.fit.model, best.fit.params, len(posterior)
+    names, shares = [class_name(i, k) for i in range(k)], posterior.reshape(k, -1).T
+    matrices = model.covariance_matrices(params)
+    return [mixture_sizes(names, pixels.features, shares, params.weights, params.means, matrices, "pixels")]
 
 
 def methods_text(options: Options, pixels: Pixels, best: Method) -> str:

@@ -53,7 +53,7 @@ def run(options: Options) -> int:
             "more",
             "lower --components",
         )
-    progress = Progress(f"segment {options.input.name}")
+    progress = Progress(f"segment {options.input.name}", options.starts, options.quiet)
     methods = segmentations(options, table, progress)
     chosen = next((m for m in methods if m.scale.name == options.scaling and m.fit.certificate is not None), None)
     if chosen is None:

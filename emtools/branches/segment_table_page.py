@@ -12,6 +12,7 @@ from emtools.io.cells import Labels
 from emtools.io.feature_table import FeatureTable
 from emtools.kernels.agreement import adjusted_rand, contingency, one_hot
 from emtools.plots.style import Picture
+from emtools.report.components import mixture_sizes
 from emtools.report.page import Page, Table
 
 UNSURE = 0.1
@@ -134,6 +135,8 @@ def describe(
         tables.insert(
             1, Table("Known and found", f"Rows by {options.truth} and class.", confusion(chosen, table.truth))
         )
+    params, names = chosen.fit.params, [f"class {i + 1}" for i in range(k)]
+    matrices, scaled = chosen.fit.model.covariance_matrices(params), chosen.scale.scaled(table.values)
     return Page(
         title=f"Classes of {options.input.name}",
         lead=lead,
@@ -142,6 +145,9 @@ def describe(
         assumed=assumed(options, table, methods, chosen),
         pictures=pictures,
         tables=tables,
+        check_tables=[
+            mixture_sizes(names, scaled, chosen.shares, params.weights, params.means, matrices, "rows"),
+        ],
         belief=belief(options, table, methods, chosen, accuracy),
         following=[
             "Read the means of the classes above: do they differ as the kinds that you expect do?",

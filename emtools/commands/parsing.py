@@ -121,5 +121,6 @@ def branch_parser(
     common.add_argument(
         "--checkpoint", metavar="FILE", type=Path, help="file from which an interrupted fit goes on, to the same bytes"
     )
+    common.add_argument("--quiet", action="store_true", help="no progress line (there is none but on a terminal)")
     common.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     return parser

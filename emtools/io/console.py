@@ -1,8 +1,9 @@
-"""What a person sees while a fit runs: a moving line on a terminal, a plain log line elsewhere."""
+"""What a person sees while a fit runs: a moving line on a terminal, and its verdict there and elsewhere."""
 
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 from threading import Lock
 from time import monotonic
@@ -10,47 +11,51 @@ from typing import TextIO
 
 from emtools.engine.result import Pass
 
-TERMINAL_SECONDS = 0.1
-LOG_SECONDS = 5.0
+SECONDS = 0.1  # between two looks of the line
+CLEAR = "\r\x1b[2K"
 
 
 class Progress:
-    """Reports passes as they are made; pass it to ``fit`` as `on_pass`.
+    """Reports passes as they are made, where standard error is a terminal; pass it to ``fit`` as `on_pass`.
 
     Parameters
     ----------
     label : str
         What is being fitted.
+    starts : int
+        Starts that are made.
+    quiet : bool
+        Nothing but the verdict.
     stream : TextIO, optional
         Standard error by default.
     """
 
-    def __init__(self, label: str, stream: TextIO | None = None) -> None:
-        self.label = label
+    def __init__(self, label: str, starts: int = 1, quiet: bool = False, stream: TextIO | None = None) -> None:
+        self.label, self.starts = label, starts
         self.stream = stream or sys.stderr
-        self.live = self.stream.isatty()
+        self.live = self.stream.isatty() and not quiet
         self.lock = Lock()
         self.passes = 0
+        self.began = monotonic()
         self.shown = -math.inf
-        self.best = -math.inf
 
     def __call__(self, row: Pass) -> None:
         with self.lock:
             self.passes += 1
-            self.best = max(self.best, row.objective)
             now = monotonic()
-            if now - self.shown < (TERMINAL_SECONDS if self.live else LOG_SECONDS):
+            if not self.live or now - self.shown < SECONDS:
                 return
             self.shown = now
-            gap = f"{row.gap:.1e} nats to go" if math.isfinite(row.gap) else "climbing"
-            self.write(f"{self.label}: start {row.restart + 1}, pass {row.number + 1}, best {self.best:.4f}, {gap}")
+            of = f" of {self.starts}" if row.restart < self.starts else ""
+            speed = self.passes / max(now - self.began, 1e-3)
+            gap = f"{row.gap:.1e} nats to gain" if math.isfinite(row.gap) else "climbing"
+            text = f"{self.label}: start {row.restart + 1}{of}, pass {row.number + 1}, {speed:.3g} passes/s, {gap}"
+            self.write(CLEAR + text[: shutil.get_terminal_size().columns - 1])
 
     def write(self, text: str) -> None:
-        """One line: over the last one on a terminal, below it elsewhere."""
-        print(f"\r\x1b[2K{text}" if self.live else text, end="" if self.live else "\n", file=self.stream, flush=True)
+        """To the terminal at once."""
+        print(text, end="", file=self.stream, flush=True)
 
     def close(self, verdict: str) -> None:
-        """The last word."""
-        self.write(f"{self.label}: {verdict}")
-        if self.live:
-            print(file=self.stream)
+        """The last word, where the line was."""
+        self.write(f"{CLEAR if self.live else ''}{self.label}: {verdict}\n")

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator, StrMethodFormatter
 
 from emtools.engine.certificate import VISIBLE, Certificate, Labels
 from emtools.engine.result import Fit, Pass
-from emtools.plots.style import FAINT, INK, PALETTE, Picture, save, styled
+from emtools.plots.style import COLUMN, FAINT, INK, PAGE, PALETTE, Picture, arrange, save, styled
 
 FLOOR = 1e-10
 LONG = 8
@@ -43,7 +43,7 @@ def draw_convergence(fit: Fit[Any, Any], folder: Path, labels: Labels | None = N
     rows = [["climb", "starts"], ["missing", "missing"]] if len(panels) == 3 else [panels]
     with styled():
         figure, axes = plt.subplot_mosaic(
-            rows, figsize=(3.8 if len(panels) == 1 else 7.2, 4.6 if len(panels) == 3 else 2.6)
+            rows, figsize=(COLUMN if len(panels) == 1 else PAGE, 4.6 if len(panels) == 3 else 2.6)
         )
         draw_climbs(axes["climb"], fit, climbs)
         size = f" (n = {fit.stats.n:,.0f})" if fit.stats.n > 1 else ""
@@ -62,7 +62,7 @@ def draw_convergence(fit: Fit[Any, Any], folder: Path, labels: Labels | None = N
             )
         if known is not None:
             parts.append(draw_missing(axes["missing"], known, labels))
-        figure.tight_layout()
+        arrange(figure)
         return save(figure, folder, Picture("convergence", "How it converged", " ".join(parts)))
 
 

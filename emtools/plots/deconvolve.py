@@ -16,7 +16,7 @@ from scipy.special import entr
 
 from emtools.kernels.agreement import matching
 from emtools.kernels.composition import Profiles
-from emtools.plots.style import FAINT, INK, Picture, color_of, save, styled
+from emtools.plots.style import COLUMN, FAINT, INK, PAGE, Picture, arrange, color_of, save, styled
 
 Floats = npt.NDArray[np.float64]
 FAINTEST = 0.12
@@ -24,6 +24,7 @@ RASTER_FROM = 400
 TINY = 0.06
 MOST_WRITTEN = 16
 MOST_IN_QUESTION = 3
+DIGIT = 0.068  # inches, of 7 pt, with what is between
 SHORT = 4  # letters of a name that is its own mark
 ACROSS = 90  # letters of a legend in one line
 DOUBT = LinearSegmentedColormap.from_list("doubt", ["#D5D9DE", "#E69F00", "#B3400C", "#4A0D0D"])
@@ -62,7 +63,7 @@ def type_figure(
     raster = n > RASTER_FROM
     shares = responsibilities.mean(axis=0) if shares is None else shares
     with styled():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.1), width_ratios=(1.0, 1.16))
+        figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 3.1), width_ratios=(1.0, 1.16))
         colors = np.array([to_rgba(color_of(k)) for k in labels])
         chance = 1.0 / max(responsibilities.shape[1], 2)
         colors[:, 3] = FAINTEST + (1 - FAINTEST) * np.clip((1 - uncertainty - chance) / (1 - chance), 0, 1)
@@ -104,7 +105,7 @@ def type_figure(
         right.set_title(f"Uncertainty ({(uncertainty > 0.1).mean():.0%} of {unit} less than 90 % sure)")
         for axis in (left, right):
             axis.set(xlabel=axes_names[0], ylabel=axes_names[1], xticks=[], yticks=[])
-        figure.tight_layout()
+        arrange(figure)
         longest = max(len(name) for name in names)
         columns = min(len(types), max(1, ACROSS // (longest + 4)))
         figure.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=columns, handletextpad=0.2)
@@ -193,8 +194,8 @@ def profile_figure(
     with styled():
         cell = 0.38 if not dots and len(columns) <= MOST_WRITTEN else 0.21
         longest = max(len(genes[g]) for g in columns)
-        width = min(2.0 + cell * len(columns), 11.0)
-        figure, axis = plt.subplots(figsize=(max(width, 4.2), max(1.5, 0.7 + 0.065 * longest) + 0.24 * len(types)))
+        width = float(np.clip(2.0 + cell * len(columns), COLUMN, PAGE))
+        figure, axis = plt.subplots(figsize=(width, max(1.5, 0.7 + 0.065 * longest) + 0.24 * len(types)))
         if dots:
             draw_dots(figure, axis, means, profiles.fractions[columns].T)
             how = (
@@ -217,7 +218,7 @@ def profile_figure(
             edge += len(group)
             if group and edge < len(columns) - 1:
                 axis.axvline(edge, color=FAINT, lw=0.5, zorder=0 if dots else 2)
-        figure.tight_layout()
+        arrange(figure)
         return figure, how
 
 
@@ -337,7 +338,7 @@ def draw_proportions(
     with styled():
         panels = 1 if by_sample is None else 2
         height = 0.9 + 0.24 * max(len(types), len(samples) + 1)
-        figure, axes = plt.subplots(1, panels, figsize=(3.6 * panels, height), squeeze=False)
+        figure, axes = plt.subplots(1, panels, figsize=(COLUMN if panels == 1 else PAGE, height), squeeze=False)
         axis = axes[0, 0]
         rows = np.arange(len(types))
         axis.barh(rows, 100 * shares, color=[color_of(k) for k in rows], height=0.72)
@@ -362,7 +363,7 @@ def draw_proportions(
             axes[0, 1].set_title(f"By {sample}")
             axes[0, 1].set_xlabel(f"% of the {unit} of each")
             extra = f" Right: composition of each {sample}, n in brackets, colours as on the left."
-        figure.tight_layout()
+        arrange(figure)
         caption = (
             f"Share of each type, each of the {n} {unit} counted by its probabilities. Whiskers: one standard error"
             + (
@@ -424,16 +425,20 @@ def confusion_figure(
         longest = max(
             (len(name) for (_, _, c), plain in zip(tables, numbered, strict=True) if not plain for name in c), default=0
         )
-        size = (margin + len(tables) * (wide + 0.25) + 0.6, 0.95 + cell * len(names) + 0.062 * longest)
-        figure, axes = plt.subplots(1, len(tables), figsize=size, squeeze=False, sharey=True)
+        beside, high = margin + len(tables) * (wide + 0.25) + 0.6, 0.95 + cell * len(names) + 0.062 * longest
+        down, across = (1, len(tables)) if beside <= 1.3 * PAGE else (len(tables), 1)
+        size = (min(beside, PAGE) if down == 1 else PAGE, high * down)
+        figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, sharey=True)
         totals = tables[0][1].sum(axis=1).astype(int)
-        for axis, (method, table, columns), plain in zip(axes[0], tables, numbered, strict=True):
+        room = (size[0] - margin - 0.85) / across / tables[0][1].shape[1]
+        written = DIGIT * len(f"{max(float(table.max()) for _, table, _ in tables):.0f}") < room
+        for axis, (method, table, columns), plain in zip(axes.flat, tables, numbered, strict=True):
             rows, matched = matching(table)
             partner = dict(zip(matched.tolist(), rows.tolist(), strict=True))
             order = sorted(range(table.shape[1]), key=lambda k: (partner.get(k, len(names)), k))
             share = table[:, order] / np.maximum(table.sum(axis=1, keepdims=True), 1e-300)
             shown = axis.imshow(100 * share, cmap="Blues", vmin=0, vmax=100, aspect="auto")
-            for row, column in np.argwhere(table[:, order] > 0):
+            for row, column in np.argwhere(table[:, order] > 0) if written else ():
                 tint = "white" if share[row, column] > 0.55 else INK
                 count = f"{table[row, order[column]]:.0f}"
                 axis.text(column, row, count, ha="center", va="center", fontsize=7, color=tint)
@@ -449,9 +454,10 @@ def confusion_figure(
             axis.set_xlabel("cluster" if method == "K-means" else "type")
             for side in axis.spines.values():
                 side.set_visible(False)
-        axes[0, 0].set_ylabel(truth)
-        figure.tight_layout()
-        bar = figure.colorbar(shown, ax=list(axes[0]), shrink=0.9, pad=0.02)
+        for axis in axes[:, 0]:
+            axis.set_ylabel(truth)
+        arrange(figure)
+        bar = figure.colorbar(shown, ax=axes, shrink=0.9, pad=0.02)
         bar.set_label(f"% of the {unit} of a row")
         bar.outline.set_visible(False)
         return figure

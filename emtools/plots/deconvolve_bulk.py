@@ -9,10 +9,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 
-from emtools.plots.style import FAINT, INK, Picture, color_of, save, styled
+from emtools.plots.style import COLUMN, FAINT, INK, PAGE, Picture, arrange, color_of, save, styled
 
 Floats = npt.NDArray[np.float64]
-MOST_NAMED = 60  # samples whose names are written
+MOST_NAMED = 48  # samples whose names are written
 MOST_INTERVALS = 24  # samples whose intervals are drawn beside each other
 MARKERS_EACH = 6
 
@@ -41,7 +41,7 @@ def draw_composition(
     """
     n, k = fractions.shape
     named = n <= MOST_NAMED
-    width = float(np.clip(1.6 + 0.16 * n, 6.4, 10.0))
+    width = PAGE
     columns = min(k, int(width // 1.6))
     rows = -(-k // columns)
     with styled():
@@ -55,8 +55,7 @@ def draw_composition(
         axis.set(ylim=(0, 1), xlim=(-0.6, n - 0.4), ylabel=f"fraction of {of}")
         axis.set_title("What each sample is made of")
         if named:
-            size = 7 if n <= 25 else 5
-            axis.set_xticks(np.arange(n), samples, rotation=90, fontsize=size)
+            axis.set_xticks(np.arange(n), samples, rotation=90)
         else:
             axis.set_xticks([])
             axis.set_xlabel(f"{n} samples")
@@ -102,7 +101,7 @@ def draw_explained(correlation: Floats, errors: Floats, samples: Sequence[str], 
     n = len(correlation)
     order = np.argsort(correlation, kind="stable")[::-1]
     with styled():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, float(np.clip(0.6 + 0.16 * min(n, 40), 2.0, 7.0))))
+        figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, float(np.clip(0.6 + 0.16 * min(n, 40), 2.0, 7.0))))
         for axis, values, word in (
             (left, correlation, "correlation of logarithms"),
             (right, errors, "median error (log2)"),
@@ -113,9 +112,9 @@ def draw_explained(correlation: Floats, errors: Floats, samples: Sequence[str], 
         left.set_xlim(min(0.5, float(correlation.min()) - 0.05), 1)
         right.set_xlim(0, None)
         if n <= MOST_NAMED:
-            left.set_yticks(np.arange(n), [samples[i] for i in order], fontsize=7 if n <= 25 else 5)
+            left.set_yticks(np.arange(n), [samples[i] for i in order])
         left.set_title("How well each sample is explained")
-        figure.tight_layout()
+        arrange(figure)
         caption = (
             f"Observed against expected expression of each of {n} samples{', factors of genes included' * adapted}. A sample far below the "
             "others has cells that the reference lacks, or is of another quality: mistrust its fractions."
@@ -143,7 +142,7 @@ def draw_reference(
     shown = shown / np.maximum(shown.max(axis=1, keepdims=True), 1e-300)
     with styled():
         figure, axis = plt.subplots(
-            figsize=(float(np.clip(1.2 + 0.13 * len(chosen), 3.5, 9.0)), 0.9 + 0.2 * len(types))
+            figsize=(float(np.clip(1.2 + 0.13 * len(chosen), COLUMN, PAGE)), 0.9 + 0.2 * len(types))
         )
         image = axis.imshow(shown.T, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
         axis.set_yticks(np.arange(len(types)), types)
@@ -174,7 +173,7 @@ def draw_factors(factors: Floats, means: Floats, folder: Path) -> Picture:
     logs = np.log2(np.maximum(factors, 1e-6))
     spread = float(np.median(np.abs(logs - np.median(logs))) * 1.4826)
     with styled():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(6.4, 2.5))
+        figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.5))
         left.hist(logs, bins=60, range=(-8, 8), color=color_of(0))
         left.axvline(0, color=INK, lw=0.8)
         left.set(xlabel="log2 of bulk over reference", ylabel="genes")
@@ -184,7 +183,7 @@ def draw_factors(factors: Floats, means: Floats, folder: Path) -> Picture:
         right.plot(means[some], logs[some], ".", ms=size, color=color_of(0), alpha=0.5, rasterized=True, mew=0)
         right.axhline(0, color=INK, lw=0.8)
         right.set(xscale="log", xlabel="mean expression in the mixtures", ylabel="log2 factor", ylim=(-8, 8))
-        figure.tight_layout()
+        arrange(figure)
         caption = (
             f"Factor by which each of {len(factors)} genes differs between mixtures and reference, the same in all samples "
             f"(spread {spread:.2f} in log2). Estimated jointly with the fractions and shrunk towards 1; a wide spread is "

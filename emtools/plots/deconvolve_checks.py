@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from emtools.plots.style import FAINT, INK, Picture, color_of, save, styled
+from emtools.plots.style import COLUMN, FAINT, INK, PAGE, Picture, arrange, color_of, save, styled
 
 PANELS = 5  # across
 LEAST_SHOWN = 15  # percentile of a criterion below which it is cut off
@@ -35,7 +35,7 @@ def composition_figure(told: Mapping[str, Any], types: Sequence[str]) -> Figure:
     longest = max(len(name) for name in names)
     tall, width = 1.3, min(max(1.3, 0.16 * len(names) + 0.5), 2.4)
     with styled():
-        size = (0.5 + across * width, down * tall + 0.35 + 0.055 * longest)
+        size = (float(np.clip(0.5 + across * width, COLUMN, PAGE)), down * tall + 0.35 + 0.055 * longest)
         figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, sharex=True)
         places = np.arange(len(names))
         for k, axis in enumerate(axes.ravel()):
@@ -58,7 +58,7 @@ def composition_figure(told: Mapping[str, Any], types: Sequence[str]) -> Figure:
         for row in axes:
             row[0].set_ylabel("% of cells")
         figure.align_ylabels(axes[:, 0])
-        figure.tight_layout(h_pad=0.6, w_pad=0.5)
+        arrange(figure, h_pad=0.6, w_pad=0.5)
         return figure
 
 
@@ -112,7 +112,7 @@ def selection_figure(told: Mapping[str, Any]) -> Figure:
     counts = np.asarray(told["n_components"])
     shown = [key for key in CRITERIA if np.isfinite(np.asarray(told[key], dtype=np.float64)).any()]
     with styled():
-        figure, axes = plt.subplots(1, len(shown), figsize=(2.5 * len(shown), 2.2), squeeze=False)
+        figure, axes = plt.subplots(1, len(shown), figsize=(COLUMN if len(shown) == 1 else PAGE, 2.2), squeeze=False)
         for axis, key in zip(axes[0], shown, strict=True):
             values = np.asarray(told[key], dtype=np.float64)
             best = int(np.nanargmax(values))
@@ -134,7 +134,7 @@ def selection_figure(told: Mapping[str, Any]) -> Figure:
             axis.set_xlabel("types")
             axis.xaxis.get_major_locator().set_params(integer=True)
         axes[0, 0].set_ylabel("nats, larger is better")
-        figure.tight_layout()
+        arrange(figure)
         return figure
 
 
@@ -158,7 +158,7 @@ def reliability_figure(curves: Mapping[str, Any]) -> Figure:
     """
     with styled():
         figure, (axis, below) = plt.subplots(
-            2, 1, figsize=(3.5, 3.6), height_ratios=(3.2, 1.0), sharex=True, layout="constrained"
+            2, 1, figsize=(COLUMN, 3.6), height_ratios=(3.2, 1.0), sharex=True, layout="constrained"
         )
         axis.plot([0, 1], [0, 1], color=FAINT, lw=1, ls=(0, (4, 2)), zorder=0)
         axis.text(0.2, 0.155, "as stated", rotation=40, ha="center", va="center", fontsize=7, color="#6B7280")

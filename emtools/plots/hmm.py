@@ -10,15 +10,17 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from emtools.models.hmm import CategoricalHMM, HMMParams
-from emtools.plots.style import FAINT, INK, Picture, color_of, save, styled
+from emtools.plots.style import FAINT, INK, PAGE, Picture, abreast, color_of, save, styled
 
 MOST_BINS = 800
 MOST_RECORDS = 3
 MOST_BARS = 6
-MOST_TICKS, MOST_UPRIGHT = 64, 20
+MOST_TICKS, MOST_UPRIGHT = 32, 20
+BESIDE, WRITTEN = 4, 16  # states up to which transitions stand beside emissions, and are written out
 NUCLEOTIDES = 4
 
 
@@ -95,13 +97,13 @@ def draw_track(
     rows = 3 if nucleic else 2
     heights = ([1.3] if nucleic else []) + [1.2, 0.28]
     with styled():
-        figure = plt.figure(figsize=(7.4, (2.9 if nucleic else 2.1) * len(shown) + 0.3), layout="constrained")
+        figure = plt.figure(figsize=(PAGE, (2.9 if nucleic else 2.1) * len(shown) + 0.3), layout="constrained")
         for part, item in zip(np.atleast_1d(figure.subfigures(len(shown), 1, hspace=0.05)), shown, strict=True):
             axes = part.subplots(rows, 1, sharex=True, height_ratios=heights)
             draw_record(axes, item, len(names), levels, letters)
         words = [f"{name} ({level:.1f} % GC)" for name, level in zip(names, levels, strict=True)] if nucleic else names
         handles = [Patch(color=color_of(k), label=word) for k, word in enumerate(words)]
-        figure.legend(handles=handles, loc="outside upper right", ncols=min(len(names), 6))
+        figure.legend(handles=handles, loc="outside upper right", ncols=abreast(words, PAGE - 0.3))
         width = round_window(shown[0].length)
         gc_text = (
             f"Top: G + C in windows of {width:,} letters; dotted lines, the GC that each state emits. "
@@ -162,10 +164,7 @@ def draw_parameters(
     k, emission = len(names), params.emission.reshape(len(names), -1)
     few = len(words) <= MOST_BARS
     with styled():
-        size = max(2.6, 0.42 * k + 1.2)
-        figure, axes = plt.subplots(
-            1, 2, figsize=(7.4, size), width_ratios=(1.5, 1.0) if few else (2.0, 1.0), layout="constrained"
-        )
+        figure, axes = parameter_panels(k, 1.5 if few else 2.0)
         if few:
             draw_emission_bars(axes[0], emission, names, words)
         else:
@@ -177,12 +176,22 @@ def draw_parameters(
             if few
             else f"log2 of the probability of each letter{given} in each state over its mean over states"
         )
+        here, there = ("Left", "Right") if k <= BESIDE else ("Above", "Below")
         caption = (
-            f"Left: {seen}. Right: probability of the next state (column) after each state (row), per letter; on the "
+            f"{here}: {seen}. {there}: probability of the next state (column) after each state (row), per letter; on the "
             "diagonal the number of letters that a visit lasts on average. Darker is more probable, on a log scale. States "
             "with nearly equal emissions, or visits of a few letters, are hardly told apart by the data."
         )
         return save(figure, folder, Picture("parameters", "What the states are", caption))
+
+
+def parameter_panels(k: int, ratio: float) -> tuple[Figure, Any]:
+    """Emissions of `k` states, `ratio` times as wide as the transitions beside them; or above these, where they are many."""
+    if k <= BESIDE:
+        return plt.subplots(
+            1, 2, figsize=(PAGE, max(2.6, 0.42 * k + 1.2)), width_ratios=(ratio, 1), layout="constrained"
+        )
+    return plt.subplots(2, 1, figsize=(PAGE, 0.24 * k + 0.4 * k + 1.8), height_ratios=(2, 3), layout="constrained")
 
 
 def draw_emission_bars(axis: Any, emission: np.ndarray, names: Sequence[str], letters: Sequence[str]) -> None:
@@ -213,7 +222,7 @@ def draw_emission_map(axis: Any, emission: np.ndarray, names: Sequence[str], wor
     image = axis.imshow(ratio, cmap="RdBu_r", vmin=-2, vmax=2, aspect="auto")
     every = -(-len(words) // MOST_TICKS)
     crowded = len(words) > MOST_UPRIGHT
-    turned = {"rotation": 90, "fontsize": 5} if crowded else {}
+    turned = {"rotation": 90} if crowded else {}
     axis.set_xticks(range(0, len(words), every), list(words[::every]), **turned)
     axis.set_yticks(range(len(names)), list(names))
     axis.set_title("Emissions")
@@ -226,7 +235,7 @@ def draw_transitions(axis: Any, params: Any, names: Sequence[str], unit: str = "
     shade = np.log10(np.maximum(params.transition, 1e-6))
     axis.imshow(shade, cmap="Greys", vmin=-7, vmax=0, aspect="auto")
     for i in range(k):
-        for j in range(k):
+        for j in range(k if k <= WRITTEN else 0):
             text = stay_text(params.transition[i, i], unit) if i == j else share_text(params.transition[i, j])
             axis.text(
                 j,
@@ -234,7 +243,7 @@ def draw_transitions(axis: Any, params: Any, names: Sequence[str], unit: str = "
                 text,
                 ha="center",
                 va="center",
-                fontsize=7.5 if k <= 4 else 5,
+                fontsize=7,
                 color="white" if shade[i, j] > -3.2 else INK,
             )
     axis.set_xticks(range(k), list(names))

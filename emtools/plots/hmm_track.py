@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 from scipy import stats
 
 from emtools.io.bedgraph import ValueTrack
-from emtools.plots.hmm import draw_transitions
-from emtools.plots.style import FAINT, INK, Picture, color_of, save, styled
+from emtools.plots.hmm import BESIDE, draw_transitions, parameter_panels
+from emtools.plots.style import FAINT, INK, PAGE, Picture, abreast, color_of, save, styled
 
 MOST_POINTS = 8000
 MOST_NAMED = 30
@@ -48,7 +48,7 @@ def draw_values(called: Sequence[CalledTrack], table: pd.DataFrame, folder: Path
     every = -(-len(values) // MOST_POINTS)
     ends = np.cumsum([len(item.track) for item in called])
     with styled():
-        figure, axis = plt.subplots(figsize=(7.4, 2.8), layout="constrained")
+        figure, axis = plt.subplots(figsize=(PAGE, 2.8), layout="constrained")
         for end in ends[:-1]:
             axis.axvline(end - 0.5, color=FAINT, lw=0.5, zorder=0)
         for k in range(len(table)):
@@ -75,7 +75,11 @@ def draw_values(called: Sequence[CalledTrack], table: pd.DataFrame, folder: Path
             Line2D([], [], color=color_of(k), marker=".", ls="", label=f"{row.state} (level {row.level:.3g})")
             for k, row in enumerate(table.itertuples())
         ]
-        figure.legend(handles=handles, loc="outside upper right", ncols=min(len(table), 5))
+        figure.legend(
+            handles=handles,
+            loc="outside upper right",
+            ncols=abreast([str(handle.get_label()) for handle in handles], PAGE - 0.3),
+        )
         caption = (
             f"{n_seen:,} values of {len(called)} record{'s' * (len(called) != 1)}, step by step, in the colour of the most probable path; "
             "black, the level of the state. A run of one colour away from the others is a segment; a single "
@@ -96,8 +100,7 @@ def draw_levels(called: Sequence[CalledTrack], params: Any, table: pd.DataFrame,
     edges = np.arange(low, high + 2) - 0.5 if counts and high - low <= 200 else np.linspace(low, high, 81)
     width, centres = edges[1] - edges[0], 0.5 * (edges[:-1] + edges[1:])
     with styled():
-        size = max(2.6, 0.42 * len(table) + 1.2)
-        figure, axes = plt.subplots(1, 2, figsize=(7.4, size), width_ratios=(1.6, 1.0), layout="constrained")
+        figure, axes = parameter_panels(len(table), 1.6)
         bottom = np.zeros(len(centres))
         for k, row in enumerate(table.itertuples()):
             height = np.histogram(values, edges, weights=shares[:, k])[0]
@@ -115,9 +118,10 @@ def draw_levels(called: Sequence[CalledTrack], params: Any, table: pd.DataFrame,
         axes[0].set_ylabel("values in a bin")
         axes[0].set_title("Emissions")
         draw_transitions(axes[1], params, list(table["state"]), "step")
+        here, there = ("Left", "Right") if len(table) <= BESIDE else ("Above", "Below")
         caption = (
-            f"Left: {len(values):,} values, shared out to the states by their posterior (colours); black, what each state is fitted to emit. Bars "
-            "far above a curve at its edge are outliers, or a state too few. Right: probability of the next state (column) after each state "
+            f"{here}: {len(values):,} values, shared out to the states by their posterior (colours); black, what each state is fitted to emit. Bars "
+            f"far above a curve at its edge are outliers, or a state too few. {there}: probability of the next state (column) after each state "
             "(row), per step; on the diagonal the steps that a visit lasts on average."
         )
         return save(figure, folder, Picture("parameters", "What the states are", caption))

@@ -26,7 +26,7 @@ from emtools.plots.impute_checks import (
     draw_overimputed,
     short,
 )
-from emtools.plots.style import FAINT, INK, PALETTE, Picture, save, styled
+from emtools.plots.style import COLUMN, FAINT, INK, PAGE, PALETTE, Picture, arrange, save, styled, tiled
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
@@ -134,9 +134,8 @@ def limited(imputation: Imputation) -> Limited | None:
 
 def panels(count: int) -> tuple[Any, list[Any]]:
     """A grid of `count` small axes."""
-    across = min(count, 4 if count > 6 else 3)
-    down = -(-count // across)
-    figure, axes = plt.subplots(down, across, figsize=(2.1 * across + 0.4, 1.75 * down + 0.4), squeeze=False)
+    down, across = tiled(count, 4 if count > 6 else 3)
+    figure, axes = plt.subplots(down, across, figsize=(PAGE if count > 1 else COLUMN, 1.6 * down + 0.5), squeeze=False)
     for axis in axes.ravel()[count:]:
         axis.set_visible(False)
     return figure, list(axes.ravel()[:count])
@@ -178,7 +177,7 @@ def draw_missingness(values: Floats, markers: Sequence[str], folder: Path, bound
         figure, ((top, corner), (grid, bars)) = plt.subplots(
             2,
             2,
-            figsize=(min(max(wide, 3.8), 9.0), high),
+            figsize=(float(np.clip(wide, COLUMN, PAGE)), high),
             gridspec_kw={"width_ratios": [len(shown), 4], "height_ratios": [5, max(len(kept), 3)]},
         )
         corner.set_visible(False)
@@ -214,7 +213,7 @@ def draw_missingness(values: Floats, markers: Sequence[str], folder: Path, bound
         bars.set_yticks([])
         bars.set_xlabel("rows")
         bars.xaxis.set_major_locator(MaxNLocator(2, integer=True))
-        figure.tight_layout(h_pad=0.6, w_pad=0.6)
+        arrange(figure, h_pad=0.6, w_pad=0.6)
         purple = " or beyond a limit (purple)" if limits.any() else ""
         title = f"Missing (orange){purple} of each marker, and patterns"
         top.set_title(title, loc="left")  # after the layout, which would make room for it beside narrow axes
@@ -293,7 +292,7 @@ def draw_imputed(
         ]
         words = ["observed values", "what the missing ones may be", "the values filled in"]
         figure.supxlabel("value on the scale of the model, density above it", fontsize=8)
-        figure.tight_layout(rect=(0, 0, 1, 1 - 0.22 / figure.get_figheight()))
+        arrange(figure, rect=(0, 0, 1, 1 - 0.22 / figure.get_figheight()))
         figure.legend(handles, words, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.0))
         n_gaps = int(np.isnan(values).any(axis=0).sum())
         cut = (
@@ -361,7 +360,7 @@ def draw_shrinkage(
     loss = 1 - mean_filled_sd / model_sd
     shown = sorted(np.argsort(-loss, kind="stable")[:MOST_MARKERS].tolist(), key=lambda j: loss[j])
     with styled():
-        figure, axis = plt.subplots(figsize=(4.6, 0.19 * len(shown) + 1.15))
+        figure, axis = plt.subplots(figsize=(COLUMN, 0.19 * len(shown) + 1.15))
         for place, j in enumerate(shown):
             plain, filled = 100 * mean_filled_sd[j] / model_sd[j], 100 * filled_sd[j] / model_sd[j]
             axis.plot([plain, 100], [place, place], color=FAINT, lw=1.2, zorder=1)
@@ -372,7 +371,7 @@ def draw_shrinkage(
         axis.set_ylim(-0.7, len(shown) - 0.3)
         axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axis.set_xlabel("standard deviation (% of the model's estimate)")
-        figure.tight_layout(rect=(0, 0, 1, 1 - 0.24 / figure.get_figheight()))
+        arrange(figure, rect=(0, 0, 1, 1 - 0.24 / figure.get_figheight()))
         handles = [
             plt.Line2D([], [], color=FILLED, marker="o", ls="none", ms=4),
             plt.Line2D([], [], color=OBSERVED, marker="o", mfc="white", ls="none", ms=4),
@@ -456,7 +455,7 @@ def draw_accuracy(
             )
         figure.supxlabel("true value (units of the table)", fontsize=8)
         figure.supylabel("filled in, with 95 % interval", fontsize=8)
-        figure.tight_layout()
+        arrange(figure)
         caption = (
             f"Each of {int(counts.sum())} masked cells: the value filled in against the truth, with its 95 % interval; "
             "orange where the interval misses the truth (about 5 % should). On the line: exact. A "

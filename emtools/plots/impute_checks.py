@@ -15,7 +15,7 @@ from scipy.stats import binom
 
 from emtools.imputing.diagnose import Diagnosis
 from emtools.imputing.result import Imputation
-from emtools.plots.style import FAINT, INK, PALETTE, Picture, color_of, save, styled
+from emtools.plots.style import COLUMN, FAINT, INK, PAGE, PALETTE, Picture, abreast, arrange, color_of, save, styled
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,7 +40,7 @@ def short(name: str, most: int = 24) -> str:
 def draw_nothing(picture: Picture, folder: Path) -> Picture:
     """A figure that says why there is none, so that the same files are there after every run."""
     with styled():
-        figure, axis = plt.subplots(figsize=(4.6, 0.8))
+        figure, axis = plt.subplots(figsize=(COLUMN, 0.8))
         axis.text(0.0, 0.5, "nothing to draw", va="center")
         axis.set_axis_off()
         return save(figure, folder, picture)
@@ -60,7 +60,7 @@ def draw_overimputed(imputation: Imputation, diagnosis: Diagnosis, folder: Path)
     each = order.size <= MOST_MARKERS
     with styled():
         high = max(3.6, 0.155 * order.size * each + 1.0)
-        figure = plt.figure(figsize=(7.4, high))
+        figure = plt.figure(figsize=(PAGE, high))
         across = figure.add_gridspec(1, 2, width_ratios=[1.0, 1.45])
         left = across[0, 0].subgridspec(2, 1, hspace=0.75)
         histogram, curve, bars = (
@@ -103,7 +103,7 @@ def draw_overimputed(imputation: Imputation, diagnosis: Diagnosis, folder: Path)
             bars.set_ylabel("markers")
         bars.set_xlabel("R² of observed values predicted from the other markers")
         bars.set_title("Told by the others")
-        figure.tight_layout()
+        arrange(figure)
         covered = [f"{100 * cells.coverage(level):.1f} %" for level in (0.5, 0.8, 0.95)]
         some = f"{n} of {cells.n_observed}" if n < cells.n_observed else f"All {n}"
         unseen = "by fits that had not seen them" if cells.n_fits else "by the fit, which no single cell moves"
@@ -175,25 +175,29 @@ def draw_correlations(imputation: Imputation, diagnosis: Diagnosis, folder: Path
     theirs = pairwise(imputation.scaled.values[:, shown])
     names = [short(imputation.markers[j], LONGEST_TICK) for j in shown]
     with styled():
-        size = min(max((0.26 if len(shown) <= WRITTEN else 0.16) * len(shown), 2.2), 5.0)
-        figure, axes = plt.subplots(1, 2, figsize=(2 * size + 1.6, size + 1.0), sharey=True)
+        size = max((0.27 if len(shown) <= WRITTEN else 0.16) * len(shown), 1.6)
+        room = 0.3 + 0.06 * max(map(len, names))
+        wide = float(np.clip(size + room + 0.8, COLUMN, PAGE))
+        figure, axis = plt.subplots(figsize=(wide, size + room + 0.3))
         colors = plt.get_cmap("RdBu_r").with_extremes(bad=GAP)
-        for axis, table, title in zip(axes, (ours, theirs), ("Model", "Rows that have both"), strict=True):
-            image = axis.imshow(table, cmap=colors, vmin=-1, vmax=1, interpolation="nearest")
-            axis.set_title(title)
-            axis.set_xticks(range(len(shown)), names, rotation=60, ha="right", rotation_mode="anchor")
-            axis.set_yticks(range(len(shown)), names)
-            axis.tick_params(length=0, labelsize=7 if len(shown) <= 24 else 5)
-            if len(shown) <= WRITTEN:
-                for i, j in np.argwhere(~np.eye(len(shown), dtype=bool) & np.isfinite(table)):
-                    ink = "white" if abs(table[i, j]) > 0.6 else INK
-                    axis.text(
-                        j, i, f"{table[i, j]:.2f}".replace("0.", "."), ha="center", va="center", fontsize=7, color=ink
-                    )
-            for side in ("left", "bottom"):
-                axis.spines[side].set_visible(False)
-        figure.tight_layout()
-        figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02).set_label("correlation")
+        table = np.where(np.triu(np.ones_like(ours, dtype=bool), 1), theirs, ours)
+        np.fill_diagonal(table, 0.0)
+        image = axis.imshow(table, cmap=colors, vmin=-1, vmax=1, interpolation="nearest")
+        axis.axline((0, 0), slope=1, color=INK, lw=0.8)
+        axis.set_title("Above: rows that have both", loc="right", fontsize=8)
+        axis.set_xlabel("Below: model", loc="left", weight="bold")
+        axis.set_xticks(range(len(shown)), names, rotation=60, ha="right", rotation_mode="anchor")
+        axis.set_yticks(range(len(shown)), names)
+        axis.tick_params(length=0)
+        if len(shown) <= WRITTEN:
+            for i, j in np.argwhere(~np.eye(len(shown), dtype=bool) & np.isfinite(table)):
+                ink = "white" if abs(table[i, j]) > 0.6 else INK
+                text = f"{table[i, j]:.2f}".replace("0.", ".")
+                axis.text(j, i, text, ha="center", va="center", fontsize=7, color=ink)
+        for side in ("left", "bottom"):
+            axis.spines[side].set_visible(False)
+        arrange(figure)
+        figure.colorbar(image, ax=axis, shrink=0.8, pad=0.02).set_label("correlation")
         apart = np.triu(np.abs(np.where(np.isnan(theirs), ours, theirs) - ours), 1)
         i, j = np.unravel_index(int(np.argmax(apart)), apart.shape)
         cut = f" {len(shown)} of {d} markers, those with most gaps." if len(shown) < d else ""
@@ -206,10 +210,10 @@ def draw_correlations(imputation: Imputation, diagnosis: Diagnosis, folder: Path
             else "They agree: "
         )
         if imputation.readings.bounded.any():
-            unseen = f" Values beyond a limit count on the left only, which makes correlations there stronger.{unseen}"
+            unseen = f" Values beyond a limit count below only, which makes correlations there stronger.{unseen}"
         caption = (
-            "Correlations of the markers on the scales of the model: left from the model, which uses every "
-            "observed value at once; right from the rows in which both were observed, pair by pair. "
+            "Correlations of the markers on the scales of the model: below the diagonal from the model, which uses every "
+            "observed value at once; above it from the rows in which both were observed, pair by pair. "
             f"{most}a difference arises where rows with gaps are not like the others, and a large one asks whether "
             f"values are missing at random.{unseen}{order}{cut}"
         )
@@ -226,7 +230,7 @@ def draw_information(imputation: Imputation, diagnosis: Diagnosis, folder: Path)
         return draw_nothing(Picture("information", "What the gaps cost", why), folder)
     order = have[np.argsort(-fraction[have], kind="stable")][:MOST_MARKERS][::-1]
     with styled():
-        figure, axis = plt.subplots(figsize=(4.6, 0.19 * len(order) + 1.15))
+        figure, axis = plt.subplots(figsize=(COLUMN, 0.19 * len(order) + 1.15))
         for place, j in enumerate(order):
             axis.plot([100 * fraction[j], 100 * gone[j]], [place, place], color=FAINT, lw=1.2, zorder=1)
         axis.scatter(
@@ -246,7 +250,7 @@ def draw_information(imputation: Imputation, diagnosis: Diagnosis, folder: Path)
         axis.set_xlim(left=0)
         axis.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axis.set_xlabel("share of the information, or of the cells (%)")
-        figure.tight_layout(rect=(0, 0, 1, 1 - 0.24 / figure.get_figheight()))
+        arrange(figure, rect=(0, 0, 1, 1 - 0.24 / figure.get_figheight()))
         figure.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, 1.0))
         worst = int(order[-1])
         draws = max(int(np.ceil(100 * fraction[worst])), 5)
@@ -277,7 +281,7 @@ def draw_batches(diagnosis: Diagnosis, folder: Path) -> Picture | None:
     kept = set(largest.sort_values(ascending=False, kind="stable").index[:MOST_MARKERS])
     markers = [m for m in largest.index if m in kept]
     with styled():
-        figure, axis = plt.subplots(figsize=(5.2, max(0.11 * len(markers) * (len(columns) + 1) + 1.1, 2.0)))
+        figure, axis = plt.subplots(figsize=(COLUMN, max(0.11 * len(markers) * (len(columns) + 1) + 1.1, 2.0)))
         step = 0.8 / max(len(columns), 1)
         for level, column in enumerate(columns):
             rows = shifts[shifts["column"] == column].set_index("marker").loc[markers]
@@ -296,9 +300,10 @@ def draw_batches(diagnosis: Diagnosis, folder: Path) -> Picture | None:
         axis.set_yticks(np.arange(len(markers))[::-1], [short(m, LONGEST_TICK) for m in markers])
         axis.set_ylim(-0.7, len(markers) - 0.3)
         axis.set_xlabel("shift (SD of the marker within a level), with 95 % interval")
-        lines = -(-len(columns) // 3)
-        figure.tight_layout(rect=(0, 0, 1, 1 - 0.2 * lines / figure.get_figheight()))
-        figure.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.0))
+        beside = abreast([short(str(column), LONGEST_TICK) for column in columns], COLUMN)
+        lines = -(-len(columns) // beside)
+        arrange(figure, rect=(0, 0, 1, 1 - 0.2 * lines / figure.get_figheight()))
+        figure.legend(ncols=beside, loc="upper center", bbox_to_anchor=(0.5, 1.0))
         moved = int((shifts["p_holm"] < 0.05).sum())
         test = diagnosis.batch
         words = (
@@ -344,7 +349,7 @@ def draw_heatmap(imputation: Imputation, diagnosis: Diagnosis, folder: Path) -> 
     seen = imputation.readings.observed[np.ix_(rows[up], columns[across])]
     beyond = imputation.readings.bounded[np.ix_(rows[up], columns[across])]
     with styled():
-        figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.4), sharey=True)
+        figure, axes = plt.subplots(1, 2, figsize=(PAGE, 3.4), sharey=True)
         colors = plt.get_cmap("RdBu_r").with_extremes(bad=GAP)
         options = {"vmin": -3, "vmax": 3, "cmap": colors, "interpolation": "nearest", "aspect": "auto"}
         axes[0].imshow(np.where(seen, part, np.nan), **options)
@@ -358,7 +363,7 @@ def draw_heatmap(imputation: Imputation, diagnosis: Diagnosis, folder: Path) -> 
             axis.set_xticks([])
             axis.set_yticks([])
         axes[0].set_ylabel(f"{len(rows)} rows")
-        figure.tight_layout()
+        arrange(figure)
         figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02, extend="both").set_label("SD from the marker's mean")
         cut = ""
         if len(rows) < n or len(columns) < d:

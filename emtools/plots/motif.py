@@ -18,7 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from emtools.plots.style import COLUMN, FAINT, INK, PALETTE, Picture, save, styled
+from emtools.kernels.conditioning import site_worth
+from emtools.plots.style import COLUMN, FAINT, INK, PAGE, PALETTE, Picture, arrange, save, styled
 
 Floats = npt.NDArray[np.float64]
 
@@ -87,7 +88,7 @@ def information_errors(matrix: Floats, errors: Floats, frequencies: Floats) -> F
     frequencies : ndarray, shape (4,)
         Background letter frequencies q.
     """
-    n = (matrix * (1.0 - matrix)).sum(axis=1) / np.maximum((errors**2).sum(axis=1), 1e-300)
+    n = site_worth(matrix, errors)
     logs = np.log2(matrix / frequencies)
     bits = (matrix * logs).sum(axis=1)
     found: Floats = np.sqrt((matrix * (logs - bits[:, None]) ** 2).sum(axis=1) / n)
@@ -122,7 +123,7 @@ def draw_logo(
     views = [("as found", heights), ("reverse complement", heights[::-1, ::-1])] if both else [("as found", heights)]
     width = len(matrix)
     with styled():
-        size = (float(np.clip(1.2 + 0.27 * width, 3.5, 7.2)), 1.55 * len(views) + 0.2)
+        size = (float(np.clip(1.2 + 0.27 * width, COLUMN, PAGE)), 1.55 * len(views) + 0.2)
         figure, axes = plt.subplots(len(views), 1, figsize=size, squeeze=False, sharey=True)
         for turn, (axis, (title, view)) in enumerate(zip(axes[:, 0], views, strict=True)):
             frame = pd.DataFrame(np.ascontiguousarray(view), columns=list("ACGT"), index=np.arange(1, width + 1))
@@ -139,7 +140,7 @@ def draw_logo(
             axis.set_ylabel("information, bits")
             axis.set_title(title)
         axes[-1, 0].set_xlabel("position in the site, bp")
-        figure.tight_layout()
+        arrange(figure)
         turned = (
             " Below, the same motif read on the other strand: both were searched and are one result." if both else ""
         )
@@ -230,7 +231,7 @@ def draw_positions(rows: Sequence[Row], width: int, folder: Path) -> Picture:
         axis.yaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_title(f"{len(sites)} sites along their sequences")
         axis.legend()
-        figure.tight_layout()
+        arrange(figure)
         caption = (
             "How far the middle of each site lies from the middle of its sequence. The line is what would be seen were a site anywhere in its "
             "sequence alike; bars above it in the middle are what peaks of ChIP-seq show, whose summit is at the bound place."
@@ -242,7 +243,7 @@ def line_by_line(rows: Sequence[Row], width: int) -> tuple[Any, str]:
     """One line a sequence, the most certain ones where there are many."""
     order = sorted(range(len(rows)), key=lambda i: -max([s.posterior for s in rows[i].sites], default=0.0))[:MOST_ROWS]
     shown = [rows[i] for i in sorted(order)]
-    figure, axis = plt.subplots(figsize=(7.2, 0.9 + 0.19 * max(4, len(shown))))
+    figure, axis = plt.subplots(figsize=(PAGE, 0.9 + 0.19 * max(4, len(shown))))
     longest = max(row.length for row in shown)
     for y, row in enumerate(shown):
         axis.plot([0, row.length], [y, y], color=FAINT, lw=1.0, zorder=1, solid_capstyle="butt")
@@ -265,7 +266,7 @@ def line_by_line(rows: Sequence[Row], width: int) -> tuple[Any, str]:
     handles = [Patch(color=KNOWN, label="known site")] if any(row.known for row in rows) else []
     handles.append(Line2D([], [], color=CERTAINTY(1.0), marker=">", lw=0, ms=5, label="found, forward strand"))
     handles.append(Line2D([], [], color=CERTAINTY(1.0), marker="<", lw=0, ms=5, label="found, reverse strand"))
-    figure.tight_layout()
+    arrange(figure)
     figure.legend(handles=handles, loc="upper center", ncols=3, bbox_to_anchor=(0.5, 0.0))
     part = f"the {len(shown)} most certain of " if len(shown) < len(rows) else ""
     caption = (
@@ -292,7 +293,7 @@ def arrow(start: int, width: int, y: float, strand: str, color: Any) -> Any:
 
 def along_records(rows: Sequence[Row], records: Sequence[str], width: int) -> tuple[Any, str]:
     """Sites as stems along each record, up on the forward and down on the reverse strand."""
-    figure, axes = plt.subplots(len(records), 1, figsize=(7.2, 0.6 + 1.5 * len(records)), squeeze=False)
+    figure, axes = plt.subplots(len(records), 1, figsize=(PAGE, 0.6 + 1.5 * len(records)), squeeze=False)
     n_called = sum(len(row.sites) for row in rows)
     for axis, record in zip(axes[:, 0], records, strict=True):
         here = [row for row in rows if row.record == record]
@@ -314,7 +315,7 @@ def along_records(rows: Sequence[Row], records: Sequence[str], width: int) -> tu
         axis.text(1.005, 0.75, "forward", transform=axis.transAxes, va="center", color=PALETTE[0], fontsize=7)
         axis.text(1.005, 0.25, "reverse", transform=axis.transAxes, va="center", color=PALETTE[5], fontsize=7)
     axes[-1, 0].set_xlabel("position in the record, kb")
-    figure.tight_layout()
+    arrange(figure)
     caption = (
         f"The {n_called} sites of {width} bp found in {len(rows)} searched stretches (grey), along the record. A stem points "
         "up where the site reads as in the logo on the forward strand, down on the reverse; its length is the posterior "

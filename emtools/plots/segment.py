@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from scipy.ndimage import find_objects
 from skimage.measure import approximate_polygon, find_contours
 
-from emtools.plots.style import FAINT, INK, PALETTE, Picture, color_of, save, styled
+from emtools.plots.style import COLUMN, FAINT, INK, PAGE, PALETTE, Picture, arrange, color_of, save, styled, tiled
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.integer[Any]]
@@ -149,10 +149,14 @@ def draw_overlay(
     n_rows, n_columns = plane.shape[:2]
     coloured = plane.ndim == 3
     with styled():
-        height = min(9.0, 3.8 * n_rows / n_columns + 0.7)
-        figure, axes = plt.subplots(1, len(panels), figsize=(3.9 * len(panels), height), squeeze=False)
+        down, across = tiled(len(panels), 2)
+        width = PAGE if across > 1 else COLUMN
+        height = min(9.0 / down, 0.96 * width / across * n_rows / n_columns + 0.5)
+        figure, axes = plt.subplots(down, across, figsize=(width, height * down), squeeze=False)
+        for axis in axes.ravel()[len(panels) :]:
+            axis.set_visible(False)
         grey = (shown_colours if coloured else shown_grey)(plane[::step, ::step])
-        for axis, panel in zip(axes[0], panels, strict=True):
+        for axis, panel in zip(axes.flat, panels, strict=False):
             extent = (-0.5, n_columns - 0.5, n_rows - 0.5, -0.5)
             axis.imshow(grey, cmap="gray", extent=extent, interpolation="none", vmin=0, vmax=1)
             if truth is not None:
@@ -165,10 +169,8 @@ def draw_overlay(
         handles = [Line2D([], [], color=FOUND, label="found")]
         if truth is not None:
             handles.append(Line2D([], [], color=TRUE, label="annotated by a person"))
-        axes[0, 0].legend(
-            handles=handles, loc="upper left", bbox_to_anchor=(0.0, -0.005), ncols=2, borderaxespad=0.2, fontsize=8
-        )
-        figure.tight_layout(w_pad=1.2)
+        arrange(figure, w_pad=1.2)
+        figure.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=2)
         annotated = (
             " Orange without blue is an object that was missed, blue without orange one that is not there, and one blue "
             "outline around two orange ones a pair that was not separated."
@@ -212,7 +214,7 @@ def draw_posterior(
     top = max(0.1, float(uncertainty.max()))
     with styled():
         height = min(9.0, 3.2 * n_rows / n_columns + 0.7)
-        figure, axes = plt.subplots(1, 2, figsize=(7.8, height))
+        figure, axes = plt.subplots(1, 2, figsize=(PAGE, height))
         for axis, values, cmap, title, limit in (
             (axes[0], foreground, "viridis", f"Probability of the {brightest}", 1.0),
             (axes[1], uncertainty, "magma", "Probability that the label is wrong", top),
@@ -223,7 +225,7 @@ def draw_posterior(
             image_axis(axis, title)
             add_scale_bar(axis, (n_rows, n_columns), pixel_size)
             figure.colorbar(shown, ax=axis, fraction=0.045, pad=0.02, label="probability")
-        figure.tight_layout()
+        arrange(figure)
         caption = (
             f"Left: posterior probability of each of the {n_rows * n_columns:,} pixels to belong to the {brightest}. "
             f"Right: 1 − the largest posterior, the model's own probability that the label is wrong; it is above 0.1 for "
@@ -267,13 +269,16 @@ def draw_boundary(
     n_classes = len(panels[0].means)
     tint = ListedColormap([color_of(k) for k in range(n_classes)])
     with styled():
-        width = min(3.3 * len(panels) + 0.5, 10.6)
-        figure, axes = plt.subplots(1, len(panels), figsize=(width, 3.5), sharex=True, sharey=True, squeeze=False)
+        down, across = tiled(len(panels), 3)
+        size = (PAGE if across > 1 else COLUMN, 2.9 * down + 0.4)
+        figure, axes = plt.subplots(down, across, figsize=size, sharex=True, sharey=True, squeeze=False)
+        for axis in axes.ravel()[len(panels) :]:
+            axis.set_visible(False)
         counts, x_edges, y_edges = np.histogram2d(
             features[:, 0], features[:, 1], bins=100, range=((xs[0], xs[-1]), (ys[0], ys[-1]))
         )
         shown = None
-        for axis, panel in zip(axes[0], panels, strict=True):
+        for axis, panel in zip(axes.flat, panels, strict=False):
             axis.pcolormesh(xs, ys, panel.log_joint.argmax(axis=0), cmap=tint, vmin=-0.5, vmax=n_classes - 0.5, alpha=0.22,
                             shading="nearest", rasterized=True, linewidth=0)  # fmt: skip
             shown = axis.pcolormesh(
@@ -289,10 +294,14 @@ def draw_boundary(
                     axis.plot(*ellipse, color=color_of(k), lw=1.4)
                 axis.plot(*mean, marker="o", ms=6, mec="white", mew=1.0, color=color_of(k), ls="none", zorder=5)
             axis.set_title(panel.title)
-            axis.set_xlabel(names[0])
+            axis.label_outer()
             axis.set_xlim(xs[0], xs[-1])
             axis.set_ylim(ys[0], ys[-1])
-        axes[0, 0].set_ylabel(names[1])
+        for axis in axes[:, 0]:
+            axis.set_ylabel(names[1])
+        for axis in axes.ravel()[max(0, len(panels) - across) : len(panels)]:
+            axis.set_xlabel(names[0])
+            axis.tick_params(labelbottom=True)
         classes = [
             Line2D([], [], marker="o", ls="none", color=color_of(k), label=class_name(k, n_classes))
             for k in range(n_classes)
@@ -302,8 +311,8 @@ def draw_boundary(
                           facecolor="white", framealpha=0.85, edgecolor=FAINT)  # fmt: skip
         if where:
             figure.suptitle(where, x=0.02, ha="left", fontsize=8)
-        figure.tight_layout()
-        figure.colorbar(shown, ax=list(axes[0]), fraction=0.02, pad=0.015, label="pixels per cell")
+        arrange(figure)
+        figure.colorbar(shown, ax=axes, fraction=0.02, pad=0.015, label="pixels per cell")
         caption = (
             f"Each of the {len(features):,} pixels by its two features: its own intensity and that of its surroundings, on "
             f"a square-root scale (grey: pixels per cell, log scale). Tints show the class that each method gives there, "
@@ -349,7 +358,9 @@ def draw_accuracy(accuracy: pd.DataFrame, metrics: Sequence[str], n_true: int, f
     values = accuracy.set_index(["method", "metric"])["value"]
     with styled():
         height = 0.9 + 0.33 * len(methods)
-        figure, axes = plt.subplots(1, len(metrics), figsize=(3.6 * len(metrics), height), sharey=True, squeeze=False)
+        figure, axes = plt.subplots(
+            1, len(metrics), figsize=(PAGE if len(metrics) > 1 else COLUMN, height), sharey=True, squeeze=False
+        )
         for axis, metric in zip(axes[0], metrics, strict=True):
             shown = [float(values[method, metric]) for method in methods]
             colors = [PALETTE[0] if i == 0 else FAINT for i in range(len(methods))]
@@ -367,7 +378,7 @@ def draw_accuracy(accuracy: pd.DataFrame, metrics: Sequence[str], n_true: int, f
             axis.set_xticks([0, 0.25, 0.5, 0.75, 1.0])
             axis.set_xlabel(metric)
         axes[0, 0].invert_yaxis()
-        figure.tight_layout()
+        arrange(figure)
         caption = (
             "Agreement with the annotation; 1 is perfect. Dice compares foreground pixels. Object F1 counts an object as "
             f"found where its overlap with one of the {n_true} annotated objects exceeds half of their union. All methods "

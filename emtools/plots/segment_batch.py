@@ -15,7 +15,7 @@ import PIL.Image
 from emtools.kernels.field import grid
 from emtools.kernels.intensity import Levels, surface_at
 from emtools.plots.segment import FOUND, GREYS
-from emtools.plots.style import FAINT, Picture, color_of, save, styled
+from emtools.plots.style import FAINT, PAGE, Picture, abreast, arrange, color_of, save, styled
 
 Labels = npt.NDArray[np.integer[Any]]
 
@@ -23,7 +23,7 @@ BRIGHTEST_SHOWN = 2.0  # distance of the typical object from the background that
 THUMBNAIL = 320  # pixels on a side
 DETAIL = 512  # pixels on a side of the part of a large image that is shown as it is
 MOST_SHOWN = 24
-ACROSS = 6
+ACROSS = 4
 
 
 def small_grey(
@@ -103,7 +103,7 @@ def draw_sheet(overlays: Sequence[Path], titles: Sequence[str], folder: Path) ->
     chosen = shown_of(len(overlays))
     across = min(ACROSS, len(chosen))
     down = math.ceil(len(chosen) / across)
-    width = min(10.6, 2.6 * across)
+    width = min(PAGE, 2.6 * across)
     with styled():
         figure, axes = plt.subplots(down, across, figsize=(width, (width / across + 0.35) * down), squeeze=False)
         for axis in axes.flat:
@@ -115,7 +115,7 @@ def draw_sheet(overlays: Sequence[Path], titles: Sequence[str], folder: Path) ->
             axis.set_anchor("NW")
             axis.imshow(np.asarray(small), interpolation="none")
             axis.set_title(titles[number], fontsize=7, fontweight="normal", wrap=True)
-        figure.tight_layout(pad=0.4)
+        arrange(figure, pad=0.4)
         some = "" if len(chosen) == len(overlays) else f"{len(chosen)} of the {len(overlays)} images, spread evenly. "
         caption = (
             f"{some}Outlines of the objects (blue) over each image. Black is the background of the image, white twice the "
@@ -137,14 +137,14 @@ def draw_large(overview: Path, detail: Path, titles: tuple[str, str], folder: Pa
         Where the figure goes.
     """
     with styled():
-        figure, axes = plt.subplots(1, 2, figsize=(7.8, 4.1))
+        figure, axes = plt.subplots(1, 2, figsize=(PAGE, 3.8))
         for axis, path, title in zip(axes, (overview, detail), titles, strict=True):
             with PIL.Image.open(path) as opened:
                 axis.imshow(np.asarray(opened.convert("RGB")), interpolation="none")
             axis.axis("off")
             axis.set_anchor("NW")
             axis.set_title(title, fontsize=7, fontweight="normal")
-        figure.tight_layout(pad=0.4)
+        arrange(figure, pad=0.4)
         caption = (
             "Left: the whole image, its objects tinted blue. Right: the square with most objects at full size, with their "
             "outlines. Black is the background, white twice the typical object."
@@ -166,7 +166,7 @@ def draw_shares(names: Sequence[str], shares: npt.NDArray[np.float64], folder: P
     """
     n, k = shares.shape
     with styled():
-        figure, axis = plt.subplots(figsize=(7.8, 2.6))
+        figure, axis = plt.subplots(figsize=(PAGE, 2.6))
         left = np.zeros(n)
         for c in range(1, k):
             axis.bar(range(n), 100.0 * shares[:, c], bottom=left, color=color_of(c), width=0.8, label=f"class {c + 1}")
@@ -177,7 +177,7 @@ def draw_shares(names: Sequence[str], shares: npt.NDArray[np.float64], folder: P
             axis.set_xticks(range(n), [name[:24] for name in names], rotation=60, ha="right", fontsize=7)
         else:
             axis.set_xlabel("image, in the order of the table")
-        axis.legend(fontsize=7, ncols=k)
-        figure.tight_layout()
+        axis.legend(fontsize=7, ncols=abreast(["class 10"] * k, PAGE - 1))
+        arrange(figure)
         caption = "Share of each image that each class but the darkest covers; a class is the same in all images."
         return save(figure, folder, Picture("shares", "How much of each class?", caption))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from emtools.kernels.reliability import brier_score, reliability
 from emtools.models.random_field import Plane
 from emtools.plots.segment import LARGEST_SHOWN, add_scale_bar, class_name, image_axis
-from emtools.plots.style import FAINT, INK, PALETTE, Picture, color_of, save, styled
+from emtools.plots.style import COLUMN, FAINT, INK, PAGE, PALETTE, Picture, arrange, color_of, save, styled
 from emtools.segmenting.field import Segmented
 
 BINS = 120
@@ -43,7 +43,7 @@ def draw_levels(found: Segmented, channel: int, pixel_size: tuple[float, float] 
     high = max(float(np.percentile(values, 99.99)), float(means.max()) + 3.0 * sd)
     places = np.linspace(low, high, 400)
     with styled():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(7.8, 2.9))
+        figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.9))
         left.hist(np.clip(values.ravel(), low, high), bins=BINS, range=(low, high), density=True, color=FAINT)
         for k, mean in enumerate(means):
             density = shares[k] * np.exp(-0.5 * ((places - mean) / sd) ** 2) / (sd * np.sqrt(2.0 * np.pi))
@@ -60,7 +60,7 @@ def draw_levels(found: Segmented, channel: int, pixel_size: tuple[float, float] 
         image_axis(right, "Illumination")
         add_scale_bar(right, (shape[0], shape[1]), pixel_size)
         figure.colorbar(drawn, ax=right, fraction=0.045, pad=0.02, label="share of that at the centre")
-        figure.tight_layout()
+        arrange(figure)
         caption = (
             f"Left: the {values.size:,} pixels on the scale on which the classes are normal, asinh(distance from the "
             f"background / {level.scale:.3g}) after a blur of {level.blur:.2f} pixels, and each class under an even "
@@ -86,7 +86,7 @@ def draw_reliability(
         Where the figure goes.
     """
     with styled():
-        figure, axis = plt.subplots(figsize=(4.4, 3.6))
+        figure, axis = plt.subplots(figsize=(COLUMN, 3.3))
         axis.plot([0, 1], [0, 1], color=INK, lw=0.8, ls=":")
         told = []
         for i, (name, probability) in enumerate(probabilities.items()):
@@ -100,7 +100,7 @@ def draw_reliability(
         axis.set_xlabel("posterior of the brightest class")
         axis.set_ylabel("share annotated as object")
         axis.legend(fontsize=7, title="Brier score", title_fontsize=7, loc="upper left")
-        figure.tight_layout()
+        arrange(figure)
         caption = (
             f"The {truth.size:,} pixels in ten bins of their posterior, and how many of them a person annotated: on the dotted "
             "line probabilities come true; a curve that is flatter than it is too sure. The Brier score is the mean squared "

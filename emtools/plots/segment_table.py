@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from scipy.ndimage import gaussian_filter
 
-from emtools.plots.style import INK, PALETTE, Picture, color_of, save, styled
+from emtools.plots.style import INK, PAGE, PALETTE, Picture, abreast, arrange, color_of, save, styled
 
 Floats = npt.NDArray[np.float64]
 
@@ -79,7 +79,7 @@ def draw_planes(
     methods = list(dict.fromkeys(panel.method for panel in panels))
     n_classes = len(panels[0].means)
     with styled():
-        size = (2.75 * len(methods) + 0.4, 2.55 * len(scalings) + 0.75)
+        size = (min(2.75 * len(methods) + 0.4, PAGE), 2.55 * len(scalings) + 0.75)
         figure, axes = plt.subplots(len(scalings), len(methods), figsize=size, squeeze=False)
         for axis in axes.ravel():
             axis.set_axis_off()
@@ -102,10 +102,9 @@ def draw_planes(
         marks.append(Line2D([], [], color=INK, lw=1.0, ls=(0, (3, 2)), label="that of K-means"))
         if any(panel.wrong is not None for panel in panels):
             marks.append(Line2D([], [], marker="x", ls="none", ms=4, color=PALETTE[5], label="not as known"))
-        figure.tight_layout(rect=(0, 0, 1, 1 - 0.2 / size[1]))
-        figure.legend(
-            handles=marks, loc="upper left", ncols=len(marks), fontsize=7, columnspacing=1.2, handletextpad=0.4
-        )
+        beside = abreast([mark.get_label() for mark in marks], PAGE)
+        arrange(figure, rect=(0, 0, 1, 1 - 0.2 * -(-len(marks) // beside) / size[1]))
+        figure.legend(handles=marks, loc="upper left", ncols=beside, fontsize=7, columnspacing=1.2, handletextpad=0.4)
         others = (
             f" The classes were found in {n_others + 2} features; in this plane the {n_others} others are integrated out, so "
             "that dots may lie on the other side of a line."
@@ -180,7 +179,7 @@ def draw_by_scaling(accuracy: pd.DataFrame, folder: Path) -> Picture:
     parts = accuracy["method"].str.rsplit(", ", n=1, expand=True)
     methods, scalings = list(dict.fromkeys(parts[0])), list(dict.fromkeys(parts[1]))
     with styled():
-        figure, axes = plt.subplots(1, 2, figsize=(7.2, 1.0 + 0.42 * len(scalings)), sharey=True)
+        figure, axes = plt.subplots(1, 2, figsize=(PAGE, 1.0 + 0.42 * len(scalings)), sharey=True)
         for axis, metric in zip(axes, ("accuracy", "ARI"), strict=True):
             for i, method in enumerate(methods):
                 rows = accuracy[(parts[0] == method) & (accuracy["metric"] == metric)]
@@ -210,7 +209,7 @@ def draw_by_scaling(accuracy: pd.DataFrame, folder: Path) -> Picture:
             axis.set_xlabel(metric)
             axis.grid(axis="x", lw=0.4, color="#D8DCE1")
             axis.set_axisbelow(True)
-        figure.tight_layout(rect=(0, 0, 1, 1 - 0.28 / figure.get_figheight()))
+        arrange(figure, rect=(0, 0, 1, 1 - 0.28 / figure.get_figheight()))
         figure.legend(*axes[0].get_legend_handles_labels(), loc="upper left", ncols=len(methods))
         caption = (
             "Agreement with the known classes, which no fit has seen: the share of rows that are right when each class stands "

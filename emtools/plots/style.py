@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ if "matplotlib.pyplot" not in sys.modules:  # a notebook that draws already keep
 import matplotlib.pyplot as plt
 import PIL.Image
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import Formatter, LogFormatter
 
 # Okabe & Ito (2008): told apart by all common kinds of colour vision; extended by dark shades.
@@ -29,11 +30,16 @@ INK = "#1B1F24"
 FAINT = "#B8BEC6"
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 COLUMN = 3.5  # inches: one column of a journal page (89 mm)
+PAGE = 7.2  # two columns (183 mm); every figure keeps within one or the other, with text of 7 pt and more
+MARGIN = 0.02  # around what is drawn, inches
+MARK, LETTER = 0.45, 0.062  # of a legend: mark and what is around it, and a letter of 7 pt, inches
+TURNS, LEAST = 6, 1.5  # looks at a figure that is too wide, and how narrow it may get, inches
 
 STYLE = {
     "figure.dpi": 100,
     "savefig.dpi": 200,
     "savefig.bbox": "tight",
+    "savefig.pad_inches": MARGIN,
     "font.family": "DejaVu Sans",
     "font.size": 8,
     "axes.titlesize": 9,
@@ -81,6 +87,33 @@ def styled() -> Iterator[None]:
         yield
 
 
+def tiled(count: int, most: int) -> tuple[int, int]:
+    """Rows and columns of `count` panels on a page, at most so many beside one another and no row much shorter than another.
+
+    Examples
+    --------
+    >>> tiled(2, 3), tiled(4, 3), tiled(9, 4)
+    ((1, 2), (2, 2), (3, 3))
+    """
+    down = -(-count // most)
+    return down, -(-count // down)
+
+
+def abreast(words: Sequence[str], width: float) -> int:
+    """Entries of a legend that stand beside one another in so many inches, at least one.
+
+    Examples
+    --------
+    >>> (
+    ...     abreast(["S1", "S2"], COLUMN),
+    ...     abreast(["S1"] * 16, PAGE),
+    ...     abreast(["a name of twenty-nine letters"] * 6, COLUMN),
+    ... )
+    (2, 12, 1)
+    """
+    return max(1, min(len(words), int(width / (MARK + LETTER * max(map(len, words))))))
+
+
 class Decades(Formatter):
     """Labels of a logarithmic axis in plain letters, 10⁻³, in place of Matplotlib's formulas."""
 
@@ -109,6 +142,24 @@ def plain_decades(figure: Figure) -> None:
                     part.formatter.set_axis(axis)
 
 
+def arrange(figure: Figure, **options: Any) -> None:
+    """Lay a figure out; logarithmic axes get the labels that they will have first."""
+    plain_decades(figure)
+    figure.tight_layout(**options)
+
+
+def hold(figure: Figure) -> None:
+    """Narrow a figure until all that is drawn, names beside the axes too, keeps within one column, or else within a page."""
+    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        return  # keeps within its figure by itself, when it is drawn
+    limit = (COLUMN if figure.get_figwidth() <= COLUMN else PAGE) - 2 * MARGIN
+    for _ in range(TURNS):
+        over = figure.get_tightbbox().width - limit
+        if over <= 0.0:
+            return
+        figure.set_figwidth(max(figure.get_figwidth() - over - MARGIN / 4, LEAST))
+
+
 def save(figure: Figure, folder: Path, picture: Picture) -> Picture:
     """Write `figure` as SVG and PNG without dates, close it, and return `picture`.
 
@@ -116,6 +167,7 @@ def save(figure: Figure, folder: Path, picture: Picture) -> Picture:
     """
     folder.mkdir(parents=True, exist_ok=True)
     plain_decades(figure)
+    hold(figure)
     with plt.rc_context(STYLE):
         figure.savefig(folder / f"{picture.stem}.svg", metadata={"Date": None, "Creator": None})
         figure.savefig(folder / f"{picture.stem}.png", metadata={"Software": None})

@@ -19,6 +19,8 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from emtools.plots.style import Picture
+from emtools.report.energy import sentence, strip
+from emtools.report.glance import curve
 from emtools.report.rules import stops
 
 LARGEST_SVG = 250_000
@@ -28,6 +30,11 @@ PROBABILITY = "probability"
 LEAST_PROBABILITY = 1e-6
 FAR = 10  # nats from the top from which the rate there tells nothing
 FULL = 15  # digits of a float
+HEAD, PER_POINT, UNKNOWN = (
+    2000,
+    1.8,
+    900,
+)  # letters of an SVG with its size; pixels of the page a point, and where it has none
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,18 @@ def data_uri(folder: Path, picture: Picture) -> str:
     svg = folder / f"{picture.stem}.svg"
     path, kind = (svg, "svg+xml") if svg.stat().st_size <= LARGEST_SVG else (svg.with_suffix(".png"), "png")
     return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def shown_width(folder: Path, picture: Picture) -> int:
+    """Width on the page in pixels: larger than on paper, so that text of 7 pt is as large as what stands around it."""
+    head = (folder / f"{picture.stem}.svg").read_text(encoding="utf-8")[:HEAD]
+    points = re.search(r'<svg [^>]*?\bwidth="([\d.]+)pt"', head)
+    return round(float(points[1]) * PER_POINT) if points else UNKNOWN
+
+
+def embedded(folder: Path, pictures: Sequence[Picture]) -> list[tuple[Picture, str, int]]:
+    """Each picture with its figure as text and its width on the page."""
+    return [(p, data_uri(folder, p), shown_width(folder, p)) for p in pictures]
 
 
 def show_value(value: Any) -> str:
@@ -230,13 +249,16 @@ def write_page(path: Path, page: Page, diagnostics: Sequence[Picture], record: M
             page=page,
             record=record,
             converged=record["status"] == "converged",
-            pictures=[(p, data_uri(folder, p)) for p in page.pictures],
-            checks=[(p, data_uri(folder, p)) for p in page.checks],
-            diagnostics=[(p, data_uri(folder, p)) for p in diagnostics],
+            pictures=embedded(folder, page.pictures),
+            checks=embedded(folder, page.checks),
+            diagnostics=embedded(folder, diagnostics),
             longest=LONGEST_TABLE,
             longest_open=LONGEST_OPEN,
             estimates=estimate_rows(record),
             stops=stops(record),
+            energy=sentence(record),
+            climb=curve(record),
+            strip=strip(record),
             command=shlex.join(record["command"]),
         )
     )

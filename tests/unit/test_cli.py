@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 
@@ -48,6 +49,19 @@ def test_help_shows_an_example_and_the_exit_status(branch, capsys):
     text = capsys.readouterr().out
     assert f"emtools {branch}" in text.split("example:")[1]
     assert "3 finished but not converged" in text
+
+
+def test_the_help_of_every_command_has_examples_that_the_command_line_takes():
+    (commands,) = (action for action in build_parser()._actions if action.dest == "branch")
+    for name, parser in commands.choices.items():
+        shown = (parser.format_help().partition("example")[2]).splitlines()
+        lines = [line.strip() for line in shown if line.strip().startswith(("emtools ", "eval "))]
+        assert lines, name
+        assert any(f"emtools {name}" in line for line in lines), name
+        for line in lines:
+            words = shlex.split(line.removeprefix('eval "$(').replace(')"', ""), comments=True)
+            words = words[1 : next((i for i, word in enumerate(words) if word in "|>"), None)]
+            assert build_parser().parse_args(words).branch == words[0]
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ def test_plain_holds_no_nan():
 
 
 def test_recorded_command_leaves_out_threads_and_folder():
-    words = ["emtools", "hmm", "x.fa", "--threads", "4", "--out=results", "--seed", "1", "--out", "y"]
+    words = ["emtools", "hmm", "x.fa", "--threads", "4", "--quiet", "--out=results", "--seed", "1", "--out", "y"]
     assert recorded_command(words) == ["emtools", "hmm", "x.fa", "--seed", "1"]
 
 
@@ -215,13 +215,24 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_progress_is_a_moving_line_on_a_terminal_and_log_lines_elsewhere():
-    row = Pass(0, 0, -10.0, math.nan, math.inf, math.nan, 0.0)
-    terminal, log = Terminal(), io.StringIO()
-    for stream in (terminal, log):
-        progress = Progress("hmm", stream)
+def told_by_progress(stream, *rows, quiet=False, label="hmm"):
+    progress = Progress(label, 3, quiet, stream)
+    for row in rows:
         progress(row)
-        progress.close("Converged.")
-    assert terminal.getvalue().startswith("\r\x1b[2Khmm: start 1, pass 1")
-    assert log.getvalue().splitlines()[-1] == "hmm: Converged."
-    assert "\r" not in log.getvalue()
+    progress.close("Converged.")
+    return stream.getvalue()
+
+
+def test_progress_is_a_moving_line_on_a_terminal_and_a_verdict_elsewhere(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    rows = [Pass(1, 6, -10.0, math.nan, 3.2e-4, math.nan, 0.0), Pass(1, 7, -9.0, 1.0, 1e-4, math.nan, 0.0)]
+    first, line, last = told_by_progress(Terminal(), *rows).split(
+        "\r\x1b[2K"
+    )  # the second comes a moment later: not drawn
+    assert first == ""
+    assert re.fullmatch(r"hmm: start 2 of 3, pass 7, \S+ passes/s, 3\.2e-04 nats to gain", line)
+    assert last == "hmm: Converged.\n"
+    assert told_by_progress(io.StringIO(), *rows) == "hmm: Converged.\n"
+    assert told_by_progress(Terminal(), *rows, quiet=True) == "hmm: Converged.\n"
+    monkeypatch.setenv("COLUMNS", "20")
+    assert told_by_progress(Terminal(), rows[0], label="deconvolve").split("\x1b[2K")[1] == "deconvolve: start 2\r"

@@ -14,7 +14,8 @@ import pytest
 
 LARGEST = 8_000_000  # bytes of a page
 DESKTOP, PHONE = 1400, 390  # pixels
-FOREIGN = ("multiqc_report.html", "snakemake_report.html")  # pages whose layout is not ours
+FOREIGN = ("multiqc_report.html", "snakemake_report.html")  # pages whose links are not ours
+FIXED = ("snakemake_report.html",)  # of these, whose width is not either
 
 
 @dataclass
@@ -89,13 +90,51 @@ def walk(browser: Any, index: Path) -> Seen:
                 continue
             target = Path(unquote(parts.path))
             (waiting.append if target.suffix == ".html" else seen.files.add)(target)
-        if path.name not in FOREIGN:
+        if path.name not in FIXED:
             phone.goto(path.as_uri())
+            phone.wait_for_timeout(100)
             across = phone.evaluate("document.documentElement.scrollWidth")
             if across > PHONE:
                 seen.wide.append(f"{path.name}: {across} px")
             seen.enlarged += enlarge(page)
     return seen
+
+
+# Corners of each text of a figure of matplotlib, turned as the text is; texts that touch by half a pixel do not overlap.
+TEXTS = """() => {
+  const svg = document.querySelector("svg"), frame = svg.getBoundingClientRect(), found = [], faults = [];
+  for (const text of svg.querySelectorAll('g[id^="text_"]')) {
+    const drawn = [...text.children].find((child) => child.tagName === "g"), box = drawn?.getBBox();
+    if (!box?.width) continue;
+    const turn = drawn.getScreenCTM(), words = [...text.childNodes].find((node) => node.nodeType === 8);
+    const at = (x, y) => { const point = new DOMPoint(x, y).matrixTransform(turn); return [point.x, point.y]; };
+    found.push({ words: words?.textContent.trim() ?? text.id, corners: [at(box.x, box.y), at(box.x + box.width, box.y),
+      at(box.x + box.width, box.y + box.height), at(box.x, box.y + box.height)] });
+  }
+  const apart = (a, b) => [a, b].some((shape) => shape.some(([x, y], i) => {
+    const [u, v] = shape[(i + 1) % 4], across = v - y, down = x - u, size = Math.hypot(across, down) || 1;
+    const along = (points) => points.map(([p, q]) => (p * across + q * down) / size);
+    const [one, other] = [along(a), along(b)];
+    return Math.max(...one) - 0.5 <= Math.min(...other) || Math.max(...other) - 0.5 <= Math.min(...one);
+  }));
+  found.forEach(({ words, corners }, i) => {
+    if (corners.some(([x, y]) => x < frame.left - 0.6 || x > frame.right + 0.6 || y < frame.top - 0.6 || y > frame.bottom + 0.6))
+      faults.push(`cut: ${words}`);
+    found.slice(i + 1).forEach((other) => apart(corners, other.corners) || faults.push(`${words} | ${other.words}`));
+  });
+  return faults;
+}"""
+
+
+def crowded(browser: Any, figures: list[Path]) -> dict[str, list[str]]:
+    """Texts of SVG figures that lie over one another, or beyond the edge."""
+    page = browser.new_page(viewport={"width": DESKTOP, "height": 2000})
+    faults = {}
+    for figure in figures:
+        page.goto(figure.resolve().as_uri())
+        if found := page.evaluate(TEXTS):
+            faults[f"{figure.parent.name}/{figure.name}"] = found
+    return faults
 
 
 def enlarge(page: Any) -> int:

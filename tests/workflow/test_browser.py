@@ -8,6 +8,8 @@ import pytest
 from workflow.browser import Seen, check_run, chromium, watched
 from workflow.test_runs import clone, finished, snakemake, where
 
+from emtools.report.glance import curve, read_fit
+
 __all__ = ["clone", "finished"]
 
 pytestmark = pytest.mark.slow
@@ -27,6 +29,26 @@ def test_every_link_figure_and_heading_of_a_run_works(results: Path) -> None:
     names = sorted(path.name for path in seen.pages)
     assert names == ["index.html", "multiqc_report.html", "report.html", "report.html", "report.html", "snakemake_report.html"]  # fmt: skip
     assert seen.enlarged == 3
+
+
+def test_the_climb_is_read_pass_by_pass_with_the_keyboard(results: Path) -> None:
+    path = next(
+        path for path in sorted(results.rglob("report.html")) if "data-climb" in path.read_text(encoding="utf-8")
+    )
+    climb = curve(read_fit(path.with_name("fit.json")))
+    with chromium() as browser:
+        seen = Seen()
+        page = watched(browser, seen)
+        page.goto(path.as_uri())
+        slider, told = page.get_by_role("slider"), page.locator("p.climb output")
+        slider.focus()
+        for key, (number, below) in (("Home", climb[0]), ("ArrowRight", climb[1]), ("End", climb[-1])):
+            page.keyboard.press(key)
+            words = told.inner_text()
+            assert words.startswith(f"pass {number} of {climb[-1][0]}: ")
+            assert float(words.split(": ")[1].split(" ")[0]) == pytest.approx(below, rel=5e-3)
+            assert slider.get_attribute("aria-valuetext") == words
+    assert seen.errors == []
 
 
 def test_a_fit_that_did_not_converge_is_on_top_of_the_page(results: Path) -> None:

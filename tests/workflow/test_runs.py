@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 from about_the_run import ABOUT_THE_RUN
 from unit.test_proposal import write_inputs
-from workflow.browser import check_run, system_chromium
+from workflow.browser import check_run, chromium, crowded, system_chromium
 
 ROOT = Path(__file__).parents[2]
+COLUMN, PAGE = 89.01, 183.01  # mm: one and two columns of a journal
+ONE_COLUMN = ("information", "positions", "reliability", "shrinkage")  # of the demo
 HOME = ("Snakefile", "workflow", "config", "resources")
 DEMO = {
     "deconvolve_pbc_patients",
@@ -209,6 +211,12 @@ def smallest_text(figure: Path) -> float:
     return min((100.0 * float(scale) for scale in scales), default=math.inf)
 
 
+def width_of(figure: Path) -> float:
+    """Width of an SVG figure, mm."""
+    (points,) = re.findall(r'<svg [^>]*?\bwidth="([\d.]+)pt"', figure.read_text(encoding="utf-8")[:2000])
+    return float(points) * 25.4 / 72
+
+
 @pytest.mark.slow
 def test_shell_lines_typed_outside_snakemake_make_the_same_bytes(clone: Path, finished: Path, tmp_path: Path) -> None:
     for name in ("genome.fa", ODD, "config.yaml"):
@@ -252,7 +260,12 @@ def test_demo_runs_whole_and_then_rests(clone: Path) -> None:
     figures = sorted(results.rglob("*.svg"))
     assert len(figures) > 40
     assert {path: size for path in figures if (size := smallest_text(path)) < 7.0} == {}
+    widths = {path: width_of(path) for path in figures}
+    assert {path: width for path, width in widths.items() if width > PAGE} == {}
+    assert {path: width for path, width in widths.items() if path.stem in ONE_COLUMN and width > COLUMN} == {}
     if system_chromium():
+        with chromium() as browser:
+            assert crowded(browser, figures) == {}
         assert check_run(results).enlarged == len(DEMO)
 
 

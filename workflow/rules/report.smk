@@ -64,6 +64,7 @@ rule multiqc:
         rules.summary.output.fits,
         rules.summary.output.traces,
         config=workflow.source_path("../report/multiqc.yaml"),
+        style=workflow.source_path("../report/multiqc.css"),
     output:
         page=f"{PLAN.results}/multiqc/multiqc_report.html",
     log:
@@ -83,4 +84,4 @@ rule multiqc:
         "MultiQC: {output.page}"
     shell:
         "multiqc {params.out:q} --outdir {params.out:q} --filename multiqc_report.html --config {input.config:q}"
-        " --no-ai --no-data-dir --force > {log:q} 2>&1"
+        " --custom-css-file {input.style:q} --no-ai --no-data-dir --force > {log:q} 2>&1"
