@@ -58,11 +58,17 @@ def plant(
         codes = genome[spot * length : (spot + 1) * length].copy()
         if rng.random() < occurrence:
             at = int(rng.integers(length - width + 1))
-            word = (rng.random(width)[:, None] > np.cumsum(matrix, axis=1)).sum(axis=1).clip(0, 3).astype(np.uint8)
-            codes[at : at + width] = word if rng.random() < 0.5 else 3 - word[::-1]
+            codes[at : at + width] = planted_word(matrix, rng)
             sites.append((i, at, at + width))
         sequences.append(codes)
     return sequences, sites
+
+
+def planted_word(matrix: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A site drawn from a matrix, on either strand."""
+    draws = rng.random(len(matrix))[:, None]
+    word = (draws > np.cumsum(matrix, axis=1)).sum(axis=1).clip(0, 3).astype(np.uint8)
+    return word if rng.random() < 0.5 else 3 - word[::-1]
 
 
 def nucleotide_f1(found: Sites, known: Sites) -> float:
@@ -93,21 +99,31 @@ def by_us(sequences: list[np.ndarray], matrix: np.ndarray, occurrence: float) ->
 
 
 def by_meme(path: str, sequences: list[np.ndarray]) -> tuple[Sites, float]:
-    """MEME's sites and its CPU seconds: same widths, both strands, ZOOPS, background of order 2."""
+    """MEME's sites and its CPU seconds."""
+    text, seconds = meme_text(path, sequences, 1)
+    return sites_of(text), seconds
+
+
+def meme_text(path: str, sequences: list[np.ndarray], n_motifs: int) -> tuple[str, float]:
+    """What MEME says, and its CPU seconds: same widths, both strands, ZOOPS, background of order 2."""
     with tempfile.NamedTemporaryFile("w", suffix=".fa") as file:
         file.writelines(f">s{i}\n{decode(codes)}\n" for i, codes in enumerate(sequences))
         file.flush()
         words = [path, file.name, "-text", "-dna", "-revcomp", "-mod", "zoops", "-nostatus"]
-        words += ["-minw", str(WIDTHS[0]), "-maxw", str(WIDTHS[1]), "-nmotifs", "1", "-markov_order", "2"]
+        words += ["-minw", str(WIDTHS[0]), "-maxw", str(WIDTHS[1]), "-nmotifs", str(n_motifs), "-markov_order", "2"]
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
         text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    seconds = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+    return text, resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+
+
+def sites_of(text: str) -> Sites:
+    """The sites of the first motif in a text of MEME."""
     head = re.search(r"width =\s*(\d+)\s+sites =", text)
     if head is None:
-        return [], seconds
+        return []
     rows = text.split("sites sorted by position p-value")[1].split("block diagrams")[0].splitlines()
     starts = [re.match(r"s(\d+)\s+[+-]\s+(\d+)\s", row) for row in rows]
-    return [(int(m[1]), int(m[2]) - 1, int(m[2]) - 1 + int(head[1])) for m in starts if m], seconds
+    return [(int(m[1]), int(m[2]) - 1, int(m[2]) - 1 + int(head[1])) for m in starts if m]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""``emtools motif``: one motif and its sites in the sequences of a FASTA file."""
+"""``emtools motif``: motifs and their sites in the sequences of a FASTA file."""
 
 from __future__ import annotations
 
@@ -10,29 +10,33 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emtools.branches.finish import finish
-from emtools.branches.motif_page import Finding, describe, errors_of, words_of
+from emtools.branches.finish import NOT_CONVERGED, finish
+from emtools.branches.motif_known import Comparison, add_matches, compare, read_library
+from emtools.branches.motif_page import CHANCE, Ended, Finding, Searched, describe, errors_of, words_of
 from emtools.branches.options import RunOptions
 from emtools.engine.chunks import SequenceSource
 from emtools.engine.result import ONE_START, Fit
 from emtools.engine.starts import fit
 from emtools.errors import FitError, InputError
 from emtools.io.console import Progress
-from emtools.io.fasta import Record, read_fasta
+from emtools.io.fasta import ALPHABETS, UNITS, Record, read_fasta
 from emtools.io.intervals import FULL_SCORE, Interval, read_bed, write_bed, write_gff3
-from emtools.io.motifs import consensus, motif_name, write_jaspar, write_meme, write_transfac
+from emtools.io.motifs import Matrix, motif_name, write_jaspar, write_meme, write_transfac
 from emtools.io.outputs import staged
 from emtools.io.regions import Piece, cut, read_regions
 from emtools.kernels.spans import matches, n_positions, n_shared_positions
 from emtools.models.motif import WIDEST_FAST, Background, Occurrence, Strands, estimate_background, has_room
 from emtools.motif_finding.background import choose_order
-from emtools.motif_finding.calling import call_sites
+from emtools.motif_finding.calling import Calls, call_sites
+from emtools.motif_finding.erasing import erase
 from emtools.motif_finding.search import Candidate, Terms, search, settle
 from emtools.motif_finding.significance import held_out_test, site_p_values
-from emtools.plots.motif import Row, Site, draw_logo, draw_positions, draw_sites
+from emtools.plots.motif import Look, Row, Site, draw_logo, draw_positions, draw_sites
+from emtools.plots.style import Picture
 
 FEWEST_LETTERS = 10  # letters for each context of the background, below which it is refused
 STRANDS = "+-"
+ONTOLOGY = {"dna": "TF_binding_site", "rna": "nucleotide_motif", "protein": "polypeptide_motif"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +46,17 @@ class Options(RunOptions):
     Parameters
     ----------
     input : Path
-        FASTA file of DNA.
+        FASTA file.
     width : (int, int)
         Fewest and most positions of a site.
+    motifs : int
+        Motifs at most.
     occurrence : str
         One site a sequence (oops), zero or one (zoops), or any number (anr).
-    strands : str
-        Search both strands or one.
+    alphabet : {"dna", "rna", "protein"}
+        Its letters.
+    strands : str or None
+        Search both strands or one; None for both of DNA and one of others.
     palindrome : bool
         Tie the motif to its own reverse complement.
     background_order : int or None
@@ -58,7 +66,7 @@ class Options(RunOptions):
     untested : bool
         Leave out the test on held-out sequences.
     name : str
-        Name of the motif in the files.
+        Name of the motif in the files; of several, what comes before their numbers.
     regions : Path or None
         BED file of the stretches to search.
     region_name : str or None
@@ -67,12 +75,16 @@ class Options(RunOptions):
         Cut what is searched into windows of this length, bp.
     truth : Path or None
         BED file of known sites.
+    known : Path or None
+        MEME or JASPAR file of known motifs that the found ones are compared with.
     """
 
     input: Path
     width: tuple[int, int]
+    motifs: int = 1
     occurrence: Occurrence = "zoops"
-    strands: Strands = "both"
+    alphabet: str = "dna"
+    strands: Strands | None = None
     palindrome: bool = False
     background_order: int | None = None
     background: Path | None = None
@@ -82,58 +94,113 @@ class Options(RunOptions):
     region_name: str | None = None
     window: int | None = None
     truth: Path | None = None
+    known: Path | None = None
+
+    @property
+    def letters(self) -> str:
+        """The letters of the alphabet."""
+        return ALPHABETS[self.alphabet]
+
+    @property
+    def n_letters(self) -> int:
+        """How many they are."""
+        return len(self.letters)
 
 
 def run(options: Options) -> int:
     """Read, search, fit, write; the exit code."""
     motif_name(options.name)
+    options = replace(options, strands=options.strands or ("both" if options.alphabet == "dna" else "one"))
     require_consistent(options)
-    records = read_dna(options.input)
+    records = read_fasta(options.input, options.alphabet)
     regions = None if options.regions is None else read_regions(options.regions, records, options.region_name)
     everything = cut(records, regions, options.window)
-    pieces = [piece for piece in everything if has_room(piece.codes, options.width[0])]
+    pieces = [piece for piece in everything if has_room(piece.codes, options.width[0], options.n_letters)]
     require_enough(pieces, everything, options)
     require_width(options)
     known = read_known(options, records, pieces)
+    library = None if options.known is None else read_library(options.known, options.letters)
 
     source = SequenceSource([piece.codes for piece in pieces])
     background, note = learn_background(source, options)
+    searched = Searched(pieces, len(everything) - len(pieces), known, note)
+    findings, ended = find_all(source, background, searched, options)
+    comparison = None if library is None else compare(findings, library)
+    return write(options, searched, findings, ended, comparison)
+
+
+def find_all(
+    source: SequenceSource, background: Background, searched: Searched, options: Options
+) -> tuple[list[Finding], Ended | None]:
+    """One motif after the other, each in what those before have left; why no more were sought, if fewer than asked for.
+
+    A motif that the held-out test does not tell from chance is the last that is sought, and is among the findings only if it is the first.
+    """
+    findings: list[Finding] = []
+    rest = source
+    for number in range(1, options.motifs + 1):
+        name = options.name if options.motifs == 1 else f"{options.name}_{number}"
+        saved = options.checkpoint
+        if saved is not None and number > 1:
+            saved = saved.with_name(f"{saved.name}.{number}")
+        try:
+            finding = find(name, rest, background, searched, replace(options, checkpoint=saved))
+        except FitError as error:
+            if findings:
+                return findings, Ended(f"no further motif holds its own ({error.got})")
+            remedy = "use more sequences, a smaller --width, or a lower --background-order"
+            raise InputError(str(options.input), error.got, "", remedy) from error
+        seen = finding.significance
+        by_chance = seen is not None and seen.p > CHANCE
+        if number == 1 or not by_chance:
+            findings.append(finding)
+        if by_chance and options.motifs > 1:
+            which = (
+                "the motif" if number == 1 else f"the next, {finding.consensus} with {len(finding.intervals)} sites,"
+            )
+            return findings, Ended(f"{which} is no better than chance", seen.p)
+        if number < options.motifs:
+            rest = erase(rest, finding.fitted.model, finding.fitted.params)
+    return findings, None
+
+
+def find(name: str, source: SequenceSource, background: Background, searched: Searched, options: Options) -> Finding:
+    """The best motif of what is free, its sites, and whether it is real."""
     terms = Terms(options.width, options.occurrence, options.strands == "both", palindrome=options.palindrome)
-    progress = Progress(f"motif {options.input.name}", options.starts, options.quiet)
-    try:
-        fitted, found = find(source, background, terms, options, progress)
-    except FitError as error:
-        raise InputError(
-            str(options.input), error.got, "", "use more sequences, a smaller --width, or a lower --background-order"
-        ) from error
+    progress = Progress(name if options.motifs > 1 else f"motif {options.input.name}", options.starts, options.quiet)
+    fitted, found = climb_best(source, background, terms, options, progress)
     progress.close(fitted.summary)
-    calls = call_sites(fitted.model, fitted.params, source)
+    model = fitted.model
+    calls = call_sites(model, fitted.params, source)
     seen = None if options.untested else held_out_test(source, background, terms, options.seed, options.starts)
-    finding = Finding(pieces, len(everything) - len(pieces), calls, np.empty(0), known, seen, note)
-    intervals = site_intervals(finding, fitted.model.width, options)
-    p_values = p_values_of(words_of(finding, intervals), fitted)
+    intervals = site_intervals(searched.pieces, calls, model.width, name)
+    words = words_of(searched.pieces, calls, intervals, options.alphabet)
     candidates = [
         {"evidence": c.choice.evidence, "width": c.choice.width, "n_sites": c.choice.n_sites}
         for c in found
         if np.isfinite(c.choice.evidence)
     ]
-    return write(options, source, fitted, replace(finding, p_values=p_values), intervals, candidates)
+    gain = fitted.loglik - model.background_loglik(source)
+    p_values = p_values_of(words, fitted, options.letters)
+    return Finding(name, options.alphabet, fitted, gain, calls, intervals, words, p_values, seen, candidates)
 
 
 def learn_background(source: SequenceSource, options: Options) -> tuple[Background, str]:
     """The background, and a note on how its order was chosen."""
     both, order = options.strands == "both", options.background_order
-    learnt = source if options.background is None else SequenceSource([r.codes for r in read_dna(options.background)])
+    learnt, n_letters = source, options.n_letters
+    if options.background is not None:
+        learnt = SequenceSource([r.codes for r in read_fasta(options.background, options.alphabet)])
     of = "estimated from them" if options.background is None else f"estimated from {options.background.name}"
-    n_known = int(np.count_nonzero(learnt.codes < 4))
+    n_known = int(np.count_nonzero(learnt.codes < n_letters))
     if order is None:
-        order = choose_order(n_known, options.background is not None)
-        return estimate_background(learnt, order, both=both), f"{of}; order chosen for its {n_known:,} letters"
+        order = choose_order(n_known, options.background is not None, n_letters)
+        return estimate_background(learnt, order, n_letters, both), f"{of}; order chosen for its {n_known:,} letters"
     require_background(learnt, order, options)
-    return estimate_background(learnt, order, both=both), f"{of}; order as asked for"
+    return estimate_background(learnt, order, n_letters, both), f"{of}; order as asked for"
 
 
-def find(
+def climb_best(
     source: SequenceSource, background: Background, terms: Terms, options: Options, progress: Progress
 ) -> tuple[Fit[Any, Any], list[Candidate]]:
     """Search, then full EM from the best candidate; the candidates too."""
@@ -146,78 +213,128 @@ def find(
     return replace(fitted, **told), found
 
 
-def p_values_of(words: Sequence[str], fitted: Fit[Any, Any]) -> Any:
+def p_values_of(words: Sequence[str], fitted: Fit[Any, Any], alphabet: str) -> Any:
     """p-value of each site from its letters."""
     matrix, frequencies = fitted.params.matrix, fitted.model.background.frequencies
-    letters = np.array([["ACGT".index(c) for c in word] for word in words], dtype=np.int64).reshape(-1, len(matrix))
+    letters = np.array([[alphabet.index(c) for c in word] for word in words], dtype=np.int64).reshape(-1, len(matrix))
     scores = np.log(matrix / frequencies)[np.arange(len(matrix)), letters].sum(axis=1)
     return site_p_values(matrix, frequencies, scores)
 
 
 def write(
     options: Options,
-    source: SequenceSource,
-    fitted: Fit[Any, Any],
-    finding: Finding,
-    intervals: list[Interval],
-    candidates: list[dict[str, Any]],
+    searched: Searched,
+    findings: Sequence[Finding],
+    ended: Ended | None,
+    comparison: Comparison | None,
 ) -> int:
     """All files; the exit code."""
-    model, matrix = fitted.model, fitted.params.matrix
-    counts = model.tied(fitted.stats.counts)
-    accuracy = None if options.truth is None else measure(intervals, finding, options)
-    gain = fitted.loglik - model.background_loglik(source)
-    letters, bits, both = consensus(matrix), model.information(fitted.params), model.both
-    seen, frequencies = finding.significance, model.background.frequencies
+    first = findings[0]
+    accuracy = None if options.truth is None else measure_all(findings, searched, options)
     with staged(options.out) as folder:
-        e_value = None if seen is None else seen.p
-        n_sites = max(1, len(intervals))
-        write_meme(folder / "motifs.meme", options.name, matrix, frequencies, n_sites, both, e_value)
-        write_jaspar(folder / "motifs.jaspar", options.name, counts)
-        write_transfac(folder / "motifs.transfac", options.name, counts)
+        write_motifs(folder, findings, options)
+        intervals = [site for finding in findings for site in finding.intervals]
         write_bed(folder / "sites.bed", intervals)
         notes = [
             {"posterior": f"{z:.4f}", "pvalue": f"{p:.3g}", "letters": word}
-            for z, p, word in zip(finding.calls.posterior, finding.p_values, words_of(finding, intervals), strict=True)
+            for finding in findings
+            for z, p, word in zip(finding.calls.posterior, finding.p_values, finding.words, strict=True)
         ]
-        write_gff3(folder / "sites.gff3", intervals, notes)
-        rows = site_rows(finding)
-        pictures = [
-            draw_logo(
-                matrix, frequencies, errors_of(fitted), letters, len(intervals), both and not model.palindrome, folder
-            ),
-            draw_sites(rows, model.width, options.truth is not None, folder),
-            draw_positions(rows, model.width, folder),
-        ]
-        inputs = (options.input, options.regions, options.truth, options.background)
-        return finish(
+        write_gff3(folder / "sites.gff3", intervals, notes, ONTOLOGY[options.alphabet])
+        pictures = [p for k, f in enumerate(findings, 1) for p in draw(f, k, options, searched, folder)]
+        page = describe(options, searched, findings, ended, pictures, accuracy)
+        matches = {}
+        if comparison is not None:
+            page, rows = add_matches(page, findings, comparison, Look(options.letters, UNITS[options.alphabet]), folder)
+            matches = {"matches": rows}
+        inputs = (options.input, options.regions, options.truth, options.background, options.known)
+        several = (
+            {} if options.motifs == 1 else {"motifs": [told(f) for f in findings], "ended": ended and asdict(ended)}
+        )
+        code = finish(
             folder,
-            fitted,
-            describe(options, fitted, finding, intervals, gain, pictures, accuracy),
+            first.fitted,
+            page,
             options,
             branch="motif",
             inputs=[path for path in inputs if path is not None],
-            labels={"matrix": [[str(w + 1) for w in range(model.width)], list("ACGT")]},
+            labels={"matrix": [[str(w + 1) for w in range(first.fitted.model.width)], list(options.letters)]},
             accuracy=accuracy,
             extra={
-                "consensus": letters,
-                "occurrence": fitted.params.occurrence,
-                "information": bits,
-                "gain_over_background": gain,
-                "background": finding.background_note,
-                "n_sequences": len(finding.pieces),
-                "n_left_out": finding.n_left_out,
-                "n_sites": len(intervals),
-                "candidates": candidates,
-                "significance": None if seen is None else asdict(seen),
+                "consensus": first.consensus,
+                "occurrence": first.fitted.params.occurrence,
+                "information": first.bits,
+                "gain_over_background": first.gain,
+                "background": searched.background_note,
+                "n_sequences": len(searched.pieces),
+                "n_left_out": searched.n_left_out,
+                "n_sites": len(first.intervals),
+                "candidates": first.candidates,
+                "significance": None if first.significance is None else asdict(first.significance),
+                **several,
+                **matches,
             },
         )
+        return code if all(finding.fitted.converged for finding in findings) else NOT_CONVERGED
+
+
+def write_motifs(folder: Path, findings: Sequence[Finding], options: Options) -> None:
+    """The motifs in the formats of others; JASPAR and TRANSFAC know no protein."""
+    model = findings[0].fitted.model
+    matrices = [
+        Matrix(f.name, f.fitted.params.matrix, f.counts, len(f.intervals), f.significance and f.significance.p)
+        for f in findings
+    ]
+    write_meme(folder / "motifs.meme", matrices, model.background.frequencies, model.both, options.letters)
+    if options.alphabet != "protein":
+        write_jaspar(folder / "motifs.jaspar", matrices)
+        write_transfac(folder / "motifs.transfac", matrices)
+
+
+def draw(finding: Finding, number: int, options: Options, searched: Searched, folder: Path) -> list[Picture]:
+    """The figures of one motif; their files are numbered from the second motif on."""
+    model, matrix = finding.fitted.model, finding.fitted.params.matrix
+    frequencies, n_sites = model.background.frequencies, len(finding.intervals)
+    look = Look(options.letters, UNITS[options.alphabet], number, "" if options.motifs == 1 else finding.name)
+    rows = site_rows(finding, searched)
+    turned = model.both and not model.palindrome
+    return [
+        draw_logo(matrix, frequencies, errors_of(finding.fitted), finding.consensus, n_sites, turned, folder, look),
+        draw_sites(rows, model.width, options.truth is not None, folder, look),
+        draw_positions(rows, model.width, folder, look),
+    ]
+
+
+def told(finding: Finding) -> dict[str, Any]:
+    """A motif of several, for fit.json."""
+    fitted, seen = finding.fitted, finding.significance
+    return {
+        "name": finding.name,
+        "consensus": finding.consensus,
+        "status": fitted.status,
+        "verdict": fitted.verdict,
+        "passes": fitted.passes,
+        "loglik": fitted.loglik,
+        "gain_over_background": finding.gain,
+        "occurrence": fitted.params.occurrence,
+        "matrix": fitted.params.matrix,
+        "matrix_se": errors_of(fitted),
+        "information": finding.bits,
+        "n_sites": len(finding.intervals),
+        "candidates": finding.candidates,
+        "significance": None if seen is None else asdict(seen),
+    }
 
 
 def require_consistent(options: Options) -> None:
     """Refuse options that do not go together."""
     if options.region_name is not None and options.regions is None:
         raise InputError("--region-name", repr(options.region_name), "--regions BED", "add it or leave both out")
+    if options.alphabet != "dna" and (options.strands == "both" or options.palindrome):
+        option = "--palindrome" if options.palindrome else "--strands both"
+        raise InputError(option, f"with --alphabet {options.alphabet}", "DNA, which has two strands", "leave it out")
+    if options.alphabet == "protein" and options.occurrence == "anr":
+        raise InputError("--occurrence", "anr with --alphabet protein", "oops or zoops", "take one of them")
     if options.palindrome and options.strands == "one":
         raise InputError("--palindrome", "with --strands one", "both strands", "leave one of them out")
     narrow, wide = options.width
@@ -227,16 +344,6 @@ def require_consistent(options: Options) -> None:
         raise InputError(
             "--window", f"{options.window} bp", f"at least the width of the motif, {narrow} bp", "use wider windows"
         )
-
-
-def read_dna(path: Path) -> list[Record]:
-    """Records of a FASTA file of DNA."""
-    try:
-        return read_fasta(path, "dna")
-    except InputError as error:
-        if "--alphabet" in error.remedy:
-            raise InputError(error.where, error.got, error.expected, "emtools motif reads DNA only") from None
-        raise
 
 
 def require_enough(pieces: Sequence[Piece], everything: Sequence[Piece], options: Options) -> None:
@@ -256,19 +363,19 @@ def require_enough(pieces: Sequence[Piece], everything: Sequence[Piece], options
 
 def require_width(options: Options) -> None:
     """Refuse a motif so wide that products of its ratios leave the range of numbers."""
-    if options.width[1] > WIDEST_FAST:
+    if options.alphabet != "protein" and options.width[1] > WIDEST_FAST:
         raise InputError("--width", f"{options.width[1]} bp", f"at most {WIDEST_FAST} bp", "use a smaller --width")
 
 
 def require_background(source: SequenceSource, order: int, options: Options) -> None:
     """Refuse a background with more contexts than the letters can tell apart: it would explain any sequence."""
     n_counted = int(np.maximum(np.diff(source.offsets) - order, 0).sum())
-    needed = FEWEST_LETTERS * 4**order
+    needed = FEWEST_LETTERS * options.n_letters**order
     if order and n_counted < needed:
         raise InputError(
             str(options.background or options.regions or options.input),
             f"{n_counted:,} letters to count a background of order {order} from",
-            f"at least {needed:,} ({FEWEST_LETTERS} for each of {4**order:,} contexts)",
+            f"at least {needed:,} ({FEWEST_LETTERS} for each of {options.n_letters**order:,} contexts)",
             "lower --background-order, or use more sequences",
         )
 
@@ -294,19 +401,19 @@ def holds(piece: Piece, site: Interval) -> bool:
     return piece.record == site.record and piece.start <= site.start and site.end <= piece.end
 
 
-def site_intervals(finding: Finding, width: int, options: Options) -> list[Interval]:
+def site_intervals(pieces: Sequence[Piece], calls: Calls, width: int, name: str) -> list[Interval]:
     """The sites in coordinates of the FASTA."""
-    intervals, calls = [], finding.calls
+    intervals = []
     for i, at, strand, posterior in zip(calls.sequence, calls.start, calls.strand, calls.posterior, strict=True):
-        piece, start = finding.pieces[i], finding.pieces[i].start + int(at)
+        piece, start = pieces[i], pieces[i].start + int(at)
         score = round(FULL_SCORE * min(1.0, float(posterior)))
-        intervals.append(Interval(piece.record, start, start + width, options.name, score, STRANDS[strand]))
+        intervals.append(Interval(piece.record, start, start + width, name, score, STRANDS[strand]))
     return intervals
 
 
-def site_rows(finding: Finding) -> list[Row]:
+def site_rows(finding: Finding, searched: Searched) -> list[Row]:
     """What the figure of sites shows."""
-    sites: list[list[Site]] = [[] for _ in finding.pieces]
+    sites: list[list[Site]] = [[] for _ in searched.pieces]
     calls = finding.calls
     for i, at, strand, posterior in zip(calls.sequence, calls.start, calls.strand, calls.posterior, strict=True):
         sites[i].append(Site(int(at), STRANDS[strand], float(posterior)))
@@ -317,22 +424,29 @@ def site_rows(finding: Finding) -> list[Row]:
             offset=piece.start,
             length=len(piece.codes),
             sites=found,
-            known=[(k.start - piece.start, k.end - piece.start) for k in finding.known if holds(piece, k)],
+            known=[(k.start - piece.start, k.end - piece.start) for k in searched.known if holds(piece, k)],
         )
-        for piece, found in zip(finding.pieces, sites, strict=True)
+        for piece, found in zip(searched.pieces, sites, strict=True)
     ]
 
 
-def measure(intervals: Sequence[Interval], finding: Finding, options: Options) -> pd.DataFrame:
+def measure_all(findings: Sequence[Finding], searched: Searched, options: Options) -> pd.DataFrame:
+    """Agreement with the known sites, of one motif or of each; the best first."""
+    tables = [measure(f, searched, options.occurrence if options.motifs == 1 else f.name) for f in findings]
+    return pd.concat(sorted(tables, key=lambda table: -float(table["value"].iloc[-1])), ignore_index=True)
+
+
+def measure(finding: Finding, searched: Searched, method: str) -> pd.DataFrame:
     """Agreement with the known sites."""
-    numbers = {name: i for i, name in enumerate(dict.fromkeys(piece.record for piece in finding.pieces))}
+    pieces = searched.pieces
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(piece.record for piece in pieces))}
 
     def spans(items: Sequence[Interval]) -> Any:
         return np.array([(numbers[i.record], i.start, i.end) for i in items], dtype=np.int64).reshape(-1, 3)
 
-    predicted, known = spans(intervals), spans(finding.known)
+    predicted, known = spans(finding.intervals), spans(searched.known)
     hit = matches(predicted, known)
-    with_known = {p for p, piece in enumerate(finding.pieces) if any(holds(piece, k) for k in finding.known)}
+    with_known = {p for p, piece in enumerate(pieces) if any(holds(piece, k) for k in searched.known)}
     found = {p for row, p in enumerate(finding.calls.sequence.tolist()) if p in with_known and hit[row].any()}
     shared = n_shared_positions(predicted, known)
     precision = shared / n_positions(predicted) if len(predicted) else float("nan")
@@ -348,4 +462,4 @@ def measure(intervals: Sequence[Interval], finding: Finding, options: Options) -
         "nucleotide_recall": recall,
         "nucleotide_f1": 2 * precision * recall / (precision + recall) if shared else 0.0,
     }
-    return pd.DataFrame({"method": options.occurrence, "metric": values.keys(), "value": values.values()})
+    return pd.DataFrame({"method": method, "metric": values.keys(), "value": values.values()})

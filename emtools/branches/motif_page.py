@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 
 from emtools.engine.protocol import Floats
 from emtools.engine.result import Fit
-from emtools.io.fasta import decode
+from emtools.io.fasta import ALPHABETS, UNITS, decode
 from emtools.io.intervals import Interval
 from emtools.io.motifs import consensus
 from emtools.io.regions import Piece
@@ -33,6 +33,11 @@ REFERENCES = (
     "Schneider et al. (1986) J. Mol. Biol. 188:415, doi:10.1016/0022-2836(86)90165-8 (bits of chance, bits needed to single out a site).",
     "Tareen & Kinney (2020) Bioinformatics 36:2272, doi:10.1093/bioinformatics/btz921 (Logomaker).",
 )
+ERASING = (
+    "Bailey & Elkan (1994) Proc. Int. Conf. Intell. Syst. Mol. Biol. 2:28 (several motifs by probabilistic erasing)."
+)
+CHANCE = 0.05  # E-value above which a motif is no better than chance, and no further one is sought
+NUCLEIC = (".jaspar", ".transfac")
 FILES = {
     "motifs.meme": "the motif in MEME minimal format, for FIMO, Tomtom and the like",
     "motifs.jaspar": "the motif as expected counts, JASPAR format",
@@ -43,6 +48,8 @@ FILES = {
     "sites.svg": "sites",
     "positions.svg": "where in the sequences the sites lie",
 }
+STARTS = "pairs of words of three letters, up to 16 letters apart"
+TRIPLETS = "triplets of letters, up to 10 letters from one to the next"
 MOST_ROWS = 500  # sites on the page
 OCCURRENCES = {
     "oops": "one site a sequence",
@@ -52,8 +59,8 @@ OCCURRENCES = {
 
 
 @dataclass(frozen=True)
-class Finding:
-    """The answer: what was searched, and the sites.
+class Searched:
+    """What was searched.
 
     Parameters
     ----------
@@ -61,95 +68,171 @@ class Finding:
         Stretches that were searched.
     n_left_out : int
         Stretches without room for a site.
-    calls : Calls
-        The sites; a sequence is the number of a piece.
-    p_values : ndarray, shape (n_sites,)
-        Probability that a random window fits the motif as well as the site.
     known : sequence of Interval
         Known sites that lie in a piece; empty where no truth was given.
-    significance : Significance or None
-        Of the motif, where it was asked for.
     background_note : str
         How the order of the background was chosen.
     """
 
     pieces: Sequence[Piece]
     n_left_out: int
-    calls: Calls
-    p_values: Floats
     known: Sequence[Interval]
-    significance: Significance | None
     background_note: str
 
+    @property
+    def stretches(self) -> str:
+        """What the pieces are called."""
+        return "sequences" if all(piece.whole for piece in self.pieces) else "searched stretches"
 
-def words_of(finding: Finding, intervals: Sequence[Interval]) -> list[str]:
+
+@dataclass(frozen=True)
+class Finding:
+    """A motif and its sites.
+
+    Parameters
+    ----------
+    name : str
+        In the files.
+    alphabet : {"dna", "rna", "protein"}
+        Its letters.
+    fitted : Fit
+        The last climb.
+    gain : float
+        Log-likelihood above that of no motif, nats.
+    calls : Calls
+        The sites; a sequence is the number of a piece.
+    intervals : list of Interval
+        The same in coordinates of the FASTA.
+    words : list of str
+        Letters of each site on its strand.
+    p_values : ndarray, shape (n_sites,)
+        Probability that a random window fits the motif as well as the site.
+    significance : Significance or None
+        Of the motif, where it was asked for.
+    candidates : list of dict
+        Evidence, width and sites of the motifs that the search climbed.
+    """
+
+    name: str
+    alphabet: str
+    fitted: Fit[Any, Any]
+    gain: float
+    calls: Calls
+    intervals: list[Interval]
+    words: list[str]
+    p_values: Floats
+    significance: Significance | None
+    candidates: list[dict[str, Any]]
+
+    @property
+    def consensus(self) -> str:
+        """IUPAC consensus."""
+        return consensus(self.fitted.params.matrix, ALPHABETS[self.alphabet])
+
+    @property
+    def unit(self) -> str:
+        """Of a position."""
+        return UNITS[self.alphabet]
+
+    @property
+    def background(self) -> str:
+        """Order of the background, and how rich in G and C it is."""
+        background = self.fitted.model.background
+        order = f"order {background.order}"
+        return order if self.alphabet == "protein" else f"{order}, {100 * background.frequencies[1:3].sum():.0f} % GC"
+
+    @property
+    def bits(self) -> Floats:
+        """Information of each position, bits."""
+        bits: Floats = self.fitted.model.information(self.fitted.params)
+        return bits
+
+    @property
+    def counts(self) -> Floats:
+        """Expected letters at each position, shape (width, n_letters)."""
+        counts: Floats = self.fitted.model.tied(self.fitted.stats.counts)
+        return counts
+
+    @property
+    def n_with(self) -> int:
+        """Stretches with a site."""
+        return len(set(self.calls.sequence.tolist()))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Why fewer motifs were sought than asked for.
+
+    Parameters
+    ----------
+    because : str
+        A clause.
+    e_value : float or None
+        Of the motif that was no better than chance.
+    """
+
+    because: str
+    e_value: float | None = None
+
+
+def words_of(pieces: Sequence[Piece], calls: Calls, intervals: Sequence[Interval], alphabet: str) -> list[str]:
     """Letters of each site on its strand."""
     words = []
-    for i, site in zip(finding.calls.sequence, intervals, strict=True):
-        piece = finding.pieces[i]
+    for i, site in zip(calls.sequence, intervals, strict=True):
+        piece = pieces[i]
         codes = piece.codes[site.start - piece.start : site.end - piece.start]
-        words.append(decode(codes if site.strand == "+" else 3 - codes[::-1]))
+        words.append(decode(codes if site.strand == "+" else 3 - codes[::-1], alphabet))
     return words
 
 
 def describe(
     options: Any,
-    fitted: Fit[Any, Any],
-    finding: Finding,
-    intervals: Sequence[Interval],
-    gain: float,
+    searched: Searched,
+    findings: Sequence[Finding],
+    ended: Ended | None,
     pictures: Sequence[Picture],
     accuracy: pd.DataFrame | None,
 ) -> Page:
-    """The page of the motif."""
-    model = fitted.model
-    bits = model.information(fitted.params)
-    n = len(finding.pieces)
-    stretches = "sequences" if all(piece.whole for piece in finding.pieces) else "searched stretches"
-    n_with = len(set(finding.calls.sequence.tolist()))
-    needed = model.locating_bits(np.array([len(piece.codes) for piece in finding.pieces]))
-    corrected = model.corrected_information(fitted.params, len(intervals))
-    letters = consensus(fitted.params.matrix)
-    lead = f"A motif of {model.width} bp, {letters}, has {len(intervals)} sites in {n_with} of {n} {stretches}."
-    order = model.background.order
-    facts = {
-        "Sites": f"{len(intervals)} in {n_with} of {n} {stretches}",
-        "Information": f"{bits.sum():.1f} bits",
-        "Less what chance shows": f"{corrected:.1f} bits",
-        "Needed to single out a site": f"{needed:.1f} bits",
-        "Gain over no motif": f"{gain:.1f} nats",
-        "Background": f"order {order}, {100 * model.background.frequencies[1:3].sum():.0f} % GC",
-    }
-    if finding.significance is not None:
-        seen = finding.significance
-        facts["E-value"] = f"{seen.p:.2g}"
-        lead += (
-            f" Sought in half of them and tested on the other half: {seen.n_with} of {seen.n_tested} held-out {stretches} have a site, "
-            f"and {100 * seen.share_shuffled:.0f} % of their shuffles (E = {seen.p:.2g})."
-        )
-    tables = []
+    """The page of the motifs."""
+    first, several = findings[0], len(findings) > 1
+    lead, facts = tell_several(findings, searched) if several else tell(first, searched)
+    if ended is not None:
+        e_value = "" if ended.e_value is None else f" (E = {ended.e_value:.2g})"
+        lead += f" {options.motifs} motifs were asked for; nothing further was sought because {ended.because}{e_value}."
+    tables = [motif_table(findings, searched)] if several else []
     if accuracy is not None:
-        lead += told_accuracy(accuracy, facts)
+        lead += told_accuracy(accuracy, facts, findings)
         what = "A known site is found where a predicted one covers at least half of it."
         named = accuracy.assign(metric=accuracy["metric"].str.replace("_", " "))
         tables.append(Table("Accuracy against known sites", what, named))
-    if corrected < needed:
-        lead += (
-            f" With {corrected:.1f} bits (less what chance shows) it is weaker than the {needed:.1f} bits that it takes to single out one place in a "
-            "stretch: read it as composition, not as a binding site."
-        )
-    tables += [site_table(finding, intervals), matrix_table(fitted.params.matrix, bits)]
+    lead += "".join(told_weakness(finding, searched, several) for finding in findings)
+    tables += [site_table(findings), *(matrix_table(finding, several) for finding in findings)]
+    numbered = {
+        f"{stem}_{k}.svg": f"{what} of {findings[k - 1].name}"
+        for k in range(2, len(findings) + 1)
+        for stem, what in (("logo", "logo"), ("sites", "sites"), ("positions", "where in the sequences the sites lie,"))
+    }
     return Page(
-        title=f"{options.name}: a motif in {options.input.name}",
+        title=f"{options.name}: {'motifs' if several else 'a motif'} in {options.input.name}",
         lead=lead,
         facts=facts,
+        notices=told_verdicts(findings),
         pictures=pictures,
         tables=tables,
-        check_tables=[motif_sizes(fitted.stats, fitted.params.matrix, errors_of(fitted), len(intervals))],
-        methods=methods(options, fitted, finding),
-        references=REFERENCES,
-        files=FILES | ({"accuracy.tsv": "agreement with the known sites"} if accuracy is not None else {}),
+        check_tables=[sizes_of(finding, several) for finding in findings],
+        methods=methods(options, findings, searched),
+        references=REFERENCES if options.motifs == 1 else (*REFERENCES, ERASING),
+        files=written(options.alphabet)
+        | numbered
+        | ({"accuracy.tsv": "agreement with the known sites"} if accuracy is not None else {}),
     )
+
+
+def sizes_of(finding: Finding, several: bool) -> Table:
+    """Effective sizes and conditions of a motif, under its name where there are several."""
+    fitted = finding.fitted
+    table = motif_sizes(fitted.stats, fitted.params.matrix, errors_of(fitted), len(finding.intervals))
+    return replace(table, title=f"{finding.name}: {table.title}") if several else table
 
 
 def errors_of(fitted: Fit[Any, Any]) -> Floats | None:
@@ -159,25 +242,133 @@ def errors_of(fitted: Fit[Any, Any]) -> Floats | None:
     return None if errors is None else errors.get("matrix")
 
 
-def told_accuracy(accuracy: pd.DataFrame, facts: dict[str, str]) -> str:
-    """A sentence on the known sites; the facts get them too."""
-    value = dict(zip(accuracy["metric"], accuracy["value"], strict=True))
+def written(alphabet: str) -> dict[str, str]:
+    """Files beside the page; JASPAR and TRANSFAC hold no protein."""
+    return {name: what for name, what in FILES.items() if alphabet != "protein" or not name.endswith(NUCLEIC)}
+
+
+def tell(finding: Finding, searched: Searched) -> tuple[str, dict[str, str]]:
+    """The answer in a sentence or two, and key figures, where there is one motif."""
+    model, n, stretches = finding.fitted.model, len(searched.pieces), searched.stretches
+    n_sites = len(finding.intervals)
+    found = f"{n_sites} sites in {finding.n_with} of {n} {stretches}"
+    lead = f"A motif of {model.width} {finding.unit}, {finding.consensus}, has {found}."
+    corrected, needed = bits_to_spare(finding, searched)
+    facts = {
+        "Sites": f"{n_sites} in {finding.n_with} of {n} {stretches}",
+        "Information": f"{finding.bits.sum():.1f} bits",
+        "Less what chance shows": f"{corrected:.1f} bits",
+        "Needed to single out a site": f"{needed:.1f} bits",
+        "Gain over no motif": f"{finding.gain:.1f} nats",
+        "Background": finding.background,
+    }
+    if finding.significance is not None:
+        seen = finding.significance
+        facts["E-value"] = f"{seen.p:.2g}"
+        lead += (
+            f" Sought in half of them and tested on the other half: {seen.n_with} of {seen.n_tested} held-out {stretches} have a site, "
+            f"and {100 * seen.share_shuffled:.0f} % of their shuffles (E = {seen.p:.2g})."
+        )
+    return lead, facts
+
+
+def tell_several(findings: Sequence[Finding], searched: Searched) -> tuple[str, dict[str, str]]:
+    """The same where there are several."""
+    n = len(searched.pieces)
+    each = (
+        f"{f.name} ({f.consensus}) has {len(f.intervals)} sites in {f.n_with}"
+        + ("" if f.significance is None else f" (E = {f.significance.p:.2g})")
+        for f in findings
+    )
+    lead = f"{len(findings)} motifs in {n} {searched.stretches}: {'; '.join(each)}."
+    n_with = len({i for f in findings for i in f.calls.sequence.tolist()})
+    facts = {
+        "Motifs": str(len(findings)),
+        "Sites": f"{sum(len(f.intervals) for f in findings)} in {n_with} of {n} {searched.stretches}",
+        "Background": findings[0].background,
+    }
+    return lead, facts
+
+
+def bits_to_spare(finding: Finding, searched: Searched) -> tuple[float, float]:
+    """Bits of a motif less what chance shows, and those that it takes to single out a site."""
+    model = finding.fitted.model
+    needed = model.locating_bits(np.array([len(piece.codes) for piece in searched.pieces]))
+    return model.corrected_information(finding.fitted.params, len(finding.intervals)), needed
+
+
+def told_weakness(finding: Finding, searched: Searched, several: bool) -> str:
+    """A sentence on a motif that cannot point to its own sites; empty for another."""
+    corrected, needed = bits_to_spare(finding, searched)
+    if corrected >= needed:
+        return ""
+    return (
+        f" With {corrected:.1f} bits (less what chance shows) {finding.name if several else 'it'} is weaker than the {needed:.1f} bits that it takes to single out one place in a "
+        "stretch: read it as composition, not as a binding site."
+    )
+
+
+def told_verdicts(findings: Sequence[Finding]) -> list[str]:
+    """What the verdict on the page, that of the first motif, does not say of the others."""
+    return [f"{f.name}: {f.fitted.verdict.rstrip('.')}" for f in findings[1:] if not f.fitted.converged]
+
+
+def motif_table(findings: Sequence[Finding], searched: Searched) -> Table:
+    """The motifs, one a row."""
+    rows = []
+    for finding in findings:
+        corrected, needed = bits_to_spare(finding, searched)
+        seen = finding.significance
+        rows.append(
+            {
+                "motif": finding.name,
+                "consensus": finding.consensus,
+                f"width, {finding.unit}": finding.fitted.model.width,
+                "sites": len(finding.intervals),
+                searched.stretches: finding.n_with,
+                "information, bits": float(finding.bits.sum()),
+                "less what chance shows": corrected,
+                "needed": needed,
+                "gain, nats": finding.gain,
+                **({} if seen is None else {"E-value": seen.p}),
+                "fit": finding.fitted.status,
+            }
+        )
+    what = "In the order in which they were found, each in what those before have left. The verdict and the curve of convergence are those of the first."
+    return Table("Motifs", what, pd.DataFrame(rows))
+
+
+def told_accuracy(accuracy: pd.DataFrame, facts: dict[str, str], findings: Sequence[Finding]) -> str:
+    """A sentence on the known sites, of several motifs on the one that meets them best, whose rows come first; the facts get them too."""
+    best = accuracy[accuracy["method"] == accuracy["method"].iloc[0]]
+    value = dict(zip(best["metric"], best["value"], strict=True))
+    it = "It" if len(findings) == 1 else best["method"].iloc[0]
     facts["Known sites found"] = f"{value['known_sites_found']:.0f} of {value['known_sites']:.0f}"
     facts["Nucleotide F1"] = f"{value['nucleotide_f1']:.2f}"
     return (
-        f" It meets a known site in {value['sequences_found']:.0f} of the {value['sequences_with_known_site']:.0f} "
+        f" {it} meets a known site in {value['sequences_found']:.0f} of the {value['sequences_with_known_site']:.0f} "
         f"sequences that have one, and {value['known_sites_found']:.0f} of {value['known_sites']:.0f} known sites; "
         f"{value['false_sites']:.0f} of its sites are not known ones."
     )
 
 
-def methods(options: Any, fitted: Fit[Any, Any], finding: Finding) -> str:
-    """How it was done, in one paragraph."""
-    model = fitted.model
-    n_letters = sum(len(piece.codes) for piece in finding.pieces)
+def methods(options: Any, findings: Sequence[Finding], searched: Searched) -> str:
+    """How it was done, in one paragraph, or two where several motifs were asked for."""
+    finding, model = findings[0], findings[0].fitted.model
+    n_letters = sum(len(piece.codes) for piece in searched.pieces)
     narrow, wide = options.width
-    searched = f"{narrow} bp" if narrow == wide else f"{model.width} bp (searched from {narrow} to {wide})"
-    one_or_two = "both strands" if model.both else "the forward strand"
+    width = (
+        f"{narrow} {finding.unit}"
+        if narrow == wide
+        else f"{model.width} {finding.unit} (searched from {narrow} to {wide})"
+    )
+    if len(findings) > 1 and narrow != wide:
+        width = f"{narrow} to {wide} {finding.unit}"
+    one_or_two = (
+        "both strands" if model.both else "the forward strand" if options.alphabet == "dna" else "the strand as given"
+    )
+    if options.alphabet == "protein":
+        one_or_two = "proteins"
     if model.palindrome:
         one_or_two += ", tied to its own reverse complement,"
     held = "" if model.occurrence == "oops" else (
@@ -189,37 +380,55 @@ def methods(options: Any, fitted: Fit[Any, Any], finding: Finding) -> str:
     columns = "" if narrow == wide else " The same evidence chose the columns."
     tested = (
         f" For the E-value the search is repeated on a random half; the best windows of the other half are scored beside those of "
-        f"{SHUFFLES} shuffles of each sequence that keep pairs of neighbouring letters (exact tail of the sum of scores)."
+        f"{SHUFFLES} shuffles of each sequence{'' if options.alphabet == 'protein' else ' that keep pairs of neighbouring letters'} (exact tail of the sum of scores)."
         if finding.significance is not None
         else ""
     )
     left = (
-        f" {finding.n_left_out} stretches without {narrow} known letters in a row were left out."
-        if finding.n_left_out
+        f" {searched.n_left_out} stretches without {narrow} known letters in a row were left out."
+        if searched.n_left_out
         else ""
     )
     return (
-        f"A position weight matrix of {searched} with {OCCURRENCES[model.occurrence]} on {one_or_two} ({model.occurrence.upper()}) was fitted by "
-        f"EM to {len(finding.pieces)} sequences ({n_letters} letters) over a Markov background of order {model.background.order} "
-        f"({finding.background_note}), with {model.pseudocount:g} sites' worth of background letters as Dirichlet prior. Starts "
-        f"are the {options.starts} pairs of words of three letters, up to 16 letters apart, that most exceed the background; short climbs, then "
+        f"A position weight matrix of {width} with {OCCURRENCES[model.occurrence]} on {one_or_two} ({model.occurrence.upper()}) was fitted by "
+        f"EM to {len(searched.pieces)} sequences ({n_letters} letters) over a Markov background of order {model.background.order} "
+        f"({searched.background_note}), with {model.pseudocount:g} sites' worth of background letters as Dirichlet prior. Starts "
+        f"are the {options.starts} {STARTS if options.alphabet != 'protein' else TRIPLETS}, that most exceed the background; short climbs, then "
         f"full EM of the best.{held}{columns} Sites are those with a posterior of at least {CALLED:g}. Letters that were not observed (N) are summed out, "
-        f"and no site overlaps one. The p-value of a site is the probability that a window of random letters fits the motif as well.{tested}{left}"
+        f"and no site overlaps one. The p-value of a site is the probability that a window of random letters fits the motif as well.{tested}{left}{told_erasing(options)}"
     )
 
 
-def site_table(finding: Finding, intervals: Sequence[Interval]) -> Table:
+def told_erasing(options: Any) -> str:
+    """How several motifs were found; empty where one was asked for."""
+    if options.motifs == 1:
+        return ""
+    stop = (
+        ""
+        if options.untested
+        else f" The test leaves letters out that earlier motifs more probably cover than not; after a motif with E > {CHANCE:g} nothing more is sought."
+    )
+    return (
+        "\n\nEach further motif was sought in what those before have left (probabilistic erasing): every letter has the probability that none of their sites "
+        "covers it, and the likelihood ratio of a place is multiplied by that of its letters in every E-step, in the evidence, and in the posteriors of the sites. "
+        f"Starts are made of letters that are more probably free than not.{stop}"
+    )
+
+
+def site_table(findings: Sequence[Finding]) -> Table:
     """The sites with their letters, the most probable first."""
+    intervals = [site for finding in findings for site in finding.intervals]
     frame = pd.DataFrame(
         {
+            **({"motif": [site.name for site in intervals]} if len(findings) > 1 else {}),
             "sequence": [site.record for site in intervals],
             "start": [site.start for site in intervals],
             "end": [site.end for site in intervals],
             "strand": [site.strand for site in intervals],
-            "posterior": finding.calls.posterior,
-            "any site": finding.calls.anywhere,
-            "p-value": finding.p_values,
-            "letters on that strand": words_of(finding, intervals),
+            "posterior": np.concatenate([f.calls.posterior for f in findings]),
+            "any site": np.concatenate([f.calls.anywhere for f in findings]),
+            "p-value": np.concatenate([f.p_values for f in findings]),
+            "letters on that strand": [word for f in findings for word in f.words],
         }
     ).sort_values("posterior", ascending=False, kind="stable")
     most = (
@@ -233,9 +442,14 @@ def site_table(finding: Finding, intervals: Sequence[Interval]) -> Table:
     return Table("Sites", caption + most, frame.head(MOST_ROWS))
 
 
-def matrix_table(matrix: Any, bits: Any) -> Table:
+def matrix_table(finding: Finding, several: bool) -> Table:
     """The matrix with the information content of each position."""
-    frame = pd.DataFrame(matrix, columns=list("ACGT"))
+    matrix = finding.fitted.params.matrix
+    frame = pd.DataFrame(matrix, columns=list(ALPHABETS[finding.alphabet]))
     frame.insert(0, "position", np.arange(1, len(matrix) + 1))
-    frame["information, bits"] = bits
-    return Table("Matrix", "Letter probabilities at each position of a site, and how much each position says.", frame)
+    frame["information, bits"] = finding.bits
+    return Table(
+        f"Matrix of {finding.name}" if several else "Matrix",
+        "Letter probabilities at each position of a site, and how much each position says.",
+        frame,
+    )

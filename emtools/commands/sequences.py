@@ -6,11 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from emtools.commands.parsing import branch_parser, positive, real, whole_range
+from emtools.commands.parsing import branch_parser, positive, real, whole, whole_range
 from emtools.errors import InputError
 from emtools.io.sniff import TRACKS, bare_suffix
 
 width_range = whole_range(2)
+MOST_MOTIFS = 100
 
 
 def add_hmm(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -101,7 +102,7 @@ def add_motif(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         branches,
         "motif",
         "FASTA",
-        "find a sequence motif and its sites (OOPS, ZOOPS or any number a sequence)",
+        "find sequence motifs and their sites (OOPS, ZOOPS or any number a sequence)",
         "emtools motif peaks.fa --out results/peaks --width 12",
         50,
     )
@@ -113,12 +114,23 @@ def add_motif(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="width of the motif, bp, or a range (default 6-20)",
     )
     motif.add_argument(
+        "--motifs",
+        type=whole(1, MOST_MOTIFS),
+        default=1,
+        metavar="N",
+        help="motifs at most, each sought in what those before have left; none after one that is no better than chance, "
+        "unless --untested (default 1)",
+    )
+    motif.add_argument(
         "--occurrence",
         choices=("oops", "zoops", "anr"),
         default="zoops",
         help="one site a sequence, zero or one (default), or any number",
     )
-    motif.add_argument("--strands", choices=("both", "one"), default="both", help="strands searched (default both)")
+    motif.add_argument("--alphabet", choices=("dna", "rna", "protein"), default="dna", help="letters (default dna)")
+    motif.add_argument(
+        "--strands", choices=("both", "one"), default=None, help="strands searched (default both of DNA, one of RNA)"
+    )
     motif.add_argument(
         "--palindrome", action="store_true", help="a motif that is its own reverse complement; needs both strands"
     )
@@ -146,3 +158,9 @@ def add_motif(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--window", type=positive, default=None, metavar="BP", help="cut long regions into windows of this length"
     )
     motif.add_argument("--truth", type=Path, metavar="BED", help="known sites, to measure what was found")
+    motif.add_argument(
+        "--known",
+        type=Path,
+        metavar="FILE",
+        help="known motifs (MEME or JASPAR format) to compare with; needs memelite",
+    )

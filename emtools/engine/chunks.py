@@ -152,12 +152,15 @@ class Sequences:
         Non-negative weight of each sequence; a weight of 2 equals the sequence twice.
     first : int
         Number of the first sequence among all, for messages.
+    free : ndarray, shape (n_total,), or None
+        Probability that nothing found before covers each letter, above 0; None for 1 everywhere.
     """
 
     codes: Codes
     offsets: Offsets
     weights: Floats
     first: int = 0
+    free: Floats | None = None
 
 
 class SequenceSource:
@@ -171,6 +174,8 @@ class SequenceSource:
         Non-negative weights; 1 by default.
     chunk_letters : int
         A chunk ends with the sequence that reaches this number of letters.
+    free : ndarray, shape (n_total,), optional
+        As in `Sequences`, over all sequences end to end.
 
     Raises
     ------
@@ -180,7 +185,11 @@ class SequenceSource:
     """
 
     def __init__(
-        self, sequences: Sequence[Codes], weights: Floats | None = None, chunk_letters: int = LETTERS_PER_CHUNK
+        self,
+        sequences: Sequence[Codes],
+        weights: Floats | None = None,
+        chunk_letters: int = LETTERS_PER_CHUNK,
+        free: Floats | None = None,
     ) -> None:
         n = len(sequences)
         lengths = np.array([len(codes) for codes in sequences], dtype=np.int64)
@@ -197,6 +206,10 @@ class SequenceSource:
                 cuts.append(i)
                 filled = 0
         self.cuts = cuts
+        self.free = free
+
+    def __getitem__(self, number: int) -> Codes:
+        return self.codes[self.offsets[number] : self.offsets[number + 1]]
 
     @property
     def n_units(self) -> int:
@@ -209,7 +222,15 @@ class SequenceSource:
     def chunk(self, index: int) -> Sequences:
         first, last = self.cuts[index], self.cuts[index + 1]
         offsets = self.offsets[first : last + 1]
-        return Sequences(self.codes[offsets[0] : offsets[-1]], offsets - offsets[0], self.weights[first:last], first)
+        here = slice(offsets[0], offsets[-1])
+        free = None if self.free is None else self.free[here]
+        return Sequences(self.codes[here], offsets - offsets[0], self.weights[first:last], first, free)
+
+    def drawn(self, numbers: npt.NDArray[np.int64]) -> SequenceSource:
+        """Some of the sequences, each of weight 1, in this order."""
+        free = self.free
+        kept = None if free is None else np.concatenate([free[self.offsets[i] : self.offsets[i + 1]] for i in numbers])
+        return SequenceSource([self[i] for i in numbers], free=kept)
 
 
 def weighted_sequences(data: Source[Sequences]) -> list[Sequences]:
@@ -229,7 +250,9 @@ def weighted_sequences(data: Source[Sequences]) -> list[Sequences]:
             parts.append(chunk)
         elif used.any():
             offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths[used])])
-            parts.append(Sequences(chunk.codes[np.repeat(used, lengths)], offsets, chunk.weights[used], chunk.first))
+            letters = np.repeat(used, lengths)
+            free = None if chunk.free is None else chunk.free[letters]
+            parts.append(Sequences(chunk.codes[letters], offsets, chunk.weights[used], chunk.first, free))
     if not parts:
         raise InputError("weights", "all are zero", "at least one positive weight")
     return parts

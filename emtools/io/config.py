@@ -28,7 +28,13 @@ FILES: dict[str, dict[str, tuple[Kind, ...]]] = {
     "deconvolve": {"input": ("cells", "table"), "reference": ("cells", "table"), "markers": ("table",)},
     "segment": {"input": ("cells", "table", "image"), "truth": ("image",)},
     "hmm": {"input": ("track", "fasta")},
-    "motif": {"input": ("fasta",), "regions": ("bed",), "truth": ("bed",), "background": ("fasta",)},
+    "motif": {
+        "input": ("fasta",),
+        "regions": ("bed",),
+        "truth": ("bed",),
+        "background": ("fasta",),
+        "known": ("motifs",),
+    },
 }
 COLUMNS = {
     "impute": ("id", "columns", "covariates", "batch", "log"),

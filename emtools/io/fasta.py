@@ -19,6 +19,7 @@ Codes = npt.NDArray[np.uint8]
 
 ALPHABETS = {"dna": "ACGT", "rna": "ACGU", "protein": "ACDEFGHIKLMNPQRSTVWY"}
 AMBIGUOUS = {"dna": "NRYSWKMBDHVX", "rna": "NRYSWKMBDHVX", "protein": "XBZJUO*"}
+UNITS = {"dna": "bp", "rna": "nt", "protein": "aa"}
 UNKNOWN = {"dna": "NX", "rna": "NX", "protein": "X"}
 NUCLEOTIDES = {
     "R": "AG",

@@ -124,8 +124,10 @@ def write_bed(path: Path, intervals: Iterable[Interval]) -> None:
             file.write("\t".join(str(field) for field in row) + "\n")
 
 
-def write_gff3(path: Path, intervals: Sequence[Interval], notes: Sequence[Mapping[str, str]]) -> None:
-    """Write sites as GFF3: 1-based, inclusive, one ``TF_binding_site`` a line.
+def write_gff3(
+    path: Path, intervals: Sequence[Interval], notes: Sequence[Mapping[str, str]], kind: str = "TF_binding_site"
+) -> None:
+    """Write sites as GFF3: 1-based, inclusive, one a line.
 
     Parameters
     ----------
@@ -135,6 +137,8 @@ def write_gff3(path: Path, intervals: Sequence[Interval], notes: Sequence[Mappin
         Sites; the score column is ``score / 1000``.
     notes : sequence of mapping
         Further attributes of each site.
+    kind : str
+        Term of the Sequence Ontology.
 
     References
     ----------
@@ -145,7 +149,7 @@ def write_gff3(path: Path, intervals: Sequence[Interval], notes: Sequence[Mappin
         pairs = {"ID": f"{site.name}-{number}", "Name": site.name, **note}
         attributes = ";".join(f"{key}={quote(value, safe=SAFE)}" for key, value in pairs.items())
         columns = (
-            *(quote(site.record, safe=SAFE_NAME), "emtools", "TF_binding_site", site.start + 1, site.end),
+            *(quote(site.record, safe=SAFE_NAME), "emtools", kind, site.start + 1, site.end),
             *(f"{site.score / FULL_SCORE:.3f}", site.strand, ".", attributes),
         )
         lines.append("\t".join(map(str, columns)))

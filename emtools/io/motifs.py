@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,88 +32,110 @@ def motif_name(name: str) -> str:
     return name
 
 
-def write_meme(
-    path: Path, name: str, matrix: Floats, frequencies: Floats, n_sites: int, both: bool, e_value: float | None = None
-) -> None:
-    """Write one DNA motif in MEME minimal format, version 5.
+@dataclass(frozen=True)
+class Matrix:
+    """A motif as the formats hold it.
+
+    Parameters
+    ----------
+    name : str
+        As `motif_name` allows.
+    shares : ndarray, shape (width, n_letters)
+        Probabilities of the letters at each position.
+    counts : ndarray, shape (width, n_letters)
+        Expected counts of them.
+    n_sites : int
+        Sites that it was made of.
+    e_value : float or None
+        Of the motif.
+    """
+
+    name: str
+    shares: Floats
+    counts: Floats
+    n_sites: int
+    e_value: float | None = None
+
+
+def write_meme(path: Path, matrices: Sequence[Matrix], frequencies: Floats, both: bool, letters: str = LETTERS) -> None:
+    """Write motifs in MEME minimal format, version 5.
 
     Parameters
     ----------
     path : Path
         File.
-    name : str
-        As `motif_name` allows.
-    matrix : ndarray, shape (width, 4)
-        Probabilities of A, C, G, T.
-    frequencies : ndarray, shape (4,)
+    matrices : sequence of Matrix
+        Of different names.
+    frequencies : ndarray, shape (n_letters,)
         Background letter frequencies.
-    n_sites : int
-        Sites that it was made of.
     both : bool
         Whether both strands were searched.
-    e_value : float, optional
-        Of the motif.
+    letters : str
+        The alphabet, in the order of the matrices; only DNA has strands.
 
     References
     ----------
     Bailey et al. (2015), Nucleic Acids Res. 43, W39-W49, doi:10.1093/nar/gkv416; format description of the MEME Suite.
     """
-    shares = " ".join(f"{letter} {p:.{DECIMALS}f}" for letter, p in zip(LETTERS, frequencies, strict=True))
-    rows = [" ".join(f"{p:.{DECIMALS}f}" for p in row) for row in matrix]
+    shares = " ".join(f"{letter} {p:.{DECIMALS}f}" for letter, p in zip(letters, frequencies, strict=True))
+    strands = [f"strands: {'+ -' if both else '+'}", ""] if letters == LETTERS else []
     lines = [
         "MEME version 5",
         "",
-        f"ALPHABET= {LETTERS}",
+        f"ALPHABET= {letters}",
         "",
-        f"strands: {'+ -' if both else '+'}",
-        "",
+        *strands,
         "Background letter frequencies",
         shares,
         "",
-        f"MOTIF {name}",
-        f"letter-probability matrix: alength= {len(LETTERS)} w= {len(matrix)} nsites= {n_sites}"
-        + ("" if e_value is None else f" E= {e_value:.3g}"),
-        *rows,
-        "",
     ]
+    for matrix in matrices:
+        lines += [
+            f"MOTIF {matrix.name}",
+            f"letter-probability matrix: alength= {len(letters)} w= {len(matrix.shares)} nsites= {max(1, matrix.n_sites)}"
+            + ("" if matrix.e_value is None else f" E= {matrix.e_value:.3g}"),
+            *(" ".join(f"{p:.{DECIMALS}f}" for p in row) for row in matrix.shares),
+            "",
+        ]
     path.write_text("\n".join(lines), encoding="ascii", newline="\n")
 
 
-def write_jaspar(path: Path, name: str, counts: Floats) -> None:
-    """Write one DNA motif in JASPAR format.
-
-    Parameters
-    ----------
-    path : Path
-        File.
-    name : str
-        As `motif_name` allows; identifier and name.
-    counts : ndarray, shape (width, 4)
-        Expected counts of A, C, G, T at each position.
-    """
-    columns = {letter: counts[:, i].tolist() for i, letter in enumerate(LETTERS)}
-    motif = jaspar.Motif(name, name, alphabet=LETTERS, counts=columns)
-    path.write_text(motifs.write([motif], "jaspar"), encoding="ascii", newline="\n")
+def write_jaspar(path: Path, matrices: Sequence[Matrix]) -> None:
+    """Write motifs of DNA, or of RNA with T for U, in JASPAR format; identifier and name are the name."""
+    found = [jaspar.Motif(m.name, m.name, alphabet=LETTERS, counts=columns_of(m.counts)) for m in matrices]
+    path.write_text(motifs.write(found, "jaspar"), encoding="ascii", newline="\n")
 
 
-def write_transfac(path: Path, name: str, counts: Floats) -> None:
-    """Write one DNA motif in TRANSFAC format; as `write_jaspar`."""
-    columns = {letter: counts[:, i].tolist() for i, letter in enumerate(LETTERS)}
-    motif = transfac.Motif(alphabet=LETTERS, counts=columns)
-    motif["ID"] = motif["AC"] = name
-    path.write_text(transfac.write([motif]), encoding="ascii", newline="\n")
+def write_transfac(path: Path, matrices: Sequence[Matrix]) -> None:
+    """Write motifs in TRANSFAC format; as `write_jaspar`."""
+    found = []
+    for matrix in matrices:
+        motif = transfac.Motif(alphabet=LETTERS, counts=columns_of(matrix.counts))
+        motif["ID"] = motif["AC"] = matrix.name
+        found.append(motif)
+    path.write_text(transfac.write(found), encoding="ascii", newline="\n")
 
 
-def consensus(matrix: Floats) -> str:
-    """IUPAC consensus of a matrix of A, C, G, T by the rule of Cavener.
+def columns_of(values: Floats) -> dict[str, list[float]]:
+    """Values of each letter along the motif."""
+    return {letter: values[:, i].tolist() for i, letter in enumerate(LETTERS)}
+
+
+def consensus(matrix: Floats, letters: str = LETTERS) -> str:
+    """IUPAC consensus of a matrix of A, C, G, T (U) by the rule of Cavener; of a protein what remains of it.
 
     Cavener (1987), Nucleic Acids Res. 15, 1353-1361, doi:10.1093/nar/15.4.1353: one letter above a half and twice
-    the next; two letters above three quarters together; three where the fourth is absent; N otherwise.
+    the next; two letters above three quarters together; three where the fourth is absent; N otherwise. Of a protein,
+    x where no letter is above a half and twice the next.
 
     Examples
     --------
     >>> consensus(np.array([[0.9, 0.05, 0.03, 0.02], [0.4, 0.02, 0.55, 0.03], [0.25, 0.25, 0.25, 0.25]]))
     'ARN'
     """
-    columns = {letter: matrix[:, i].tolist() for i, letter in enumerate(LETTERS)}
-    return str(motifs.Motif(alphabet=LETTERS, counts=columns).counts.degenerate_consensus)
+    if matrix.shape[1] != len(LETTERS):
+        ranked = np.sort(matrix, axis=1)
+        clear = (ranked[:, -1] > 0.5) & (ranked[:, -1] > 2.0 * ranked[:, -2])
+        return "".join(letters[best] if sure else "x" for best, sure in zip(matrix.argmax(axis=1), clear, strict=True))
+    found = str(motifs.Motif(alphabet=LETTERS, counts=columns_of(matrix)).counts.degenerate_consensus)
+    return found.replace("T", letters[-1])

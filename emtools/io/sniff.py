@@ -12,8 +12,10 @@ from typing import Literal
 from emtools.errors import InputError
 from emtools.io.outputs import require_file
 
-Kind = Literal["table", "cells", "image", "fasta", "bed", "track"]
-KINDS = {"table": "table", "cells": "h5ad", "image": "image", "fasta": "FASTA", "bed": "BED", "track": "bedGraph"}
+Kind = Literal["table", "cells", "image", "fasta", "bed", "track", "motifs"]
+KINDS = {
+    "table": "table", "cells": "h5ad", "image": "image", "fasta": "FASTA", "bed": "BED", "track": "bedGraph", "motifs": "MEME or JASPAR",
+}  # fmt: skip
 HDF5 = b"\x89HDF\r\n\x1a\n"
 GZIP = b"\x1f\x8b"
 TIFF = {b"II*\0": ("<I", 4), b"MM\0*": (">I", 4), b"II+\0": ("<Q", 8), b"MM\0+": (">Q", 8)}
@@ -85,6 +87,10 @@ def sniff(path: Path, kind: Kind) -> None:
         raise InputError(str(path), "is not HDF5 in spite of its name", "an AnnData file", "write it with anndata")
     if kind == "fasta" and not head.lstrip().startswith(b">"):
         raise InputError(str(path), "does not begin with '>'", "FASTA", "check that it is a sequence file")
+    if kind == "motifs" and not (head.lstrip().startswith(b">") or b"MEME version" in head):
+        raise InputError(
+            str(path), "has neither '>' nor 'MEME version'", "motifs in MEME or JASPAR format", "check the format"
+        )
     if kind == "image" and bare_suffix(path) in (".tif", ".tiff"):
         sniff_tiff(path, head)
 

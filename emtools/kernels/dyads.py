@@ -1,4 +1,4 @@
-"""Pairs of short words at a fixed distance: in how many sequences each occurs."""
+"""Pairs of short words, and triplets of letters, at fixed distances: in how many sequences each occurs."""
 
 from __future__ import annotations
 
@@ -54,4 +54,40 @@ def count_pairs(codes: Codes, offsets: Offsets, gap: int, both: bool) -> tuple[O
             if both and seen[reverse] != i:
                 seen[reverse] = i
                 counts[reverse] += 1
+    return counts, n_windows
+
+
+@njit(cache=True, nogil=True)
+def count_triplets(codes: Codes, offsets: Offsets, near: int, far: int, n_letters: int) -> tuple[Offsets, int]:
+    """In how many sequences each three letters occur, the second `near` letters behind the first and the third `far` behind it.
+
+    Parameters
+    ----------
+    codes, offsets
+        As in `kernels.motif.background_letters`.
+    near, far : int
+        Distances, at least 1.
+    n_letters : int
+        Size of the alphabet.
+
+    Returns
+    -------
+    counts : ndarray of int64, shape (n_letters**3,)
+        By the number of the three letters, the first one the highest digit.
+    n_windows : int
+        Places with all three letters observed.
+    """
+    counts = np.zeros(n_letters**3, dtype=np.int64)
+    seen = np.full(n_letters**3, -1, dtype=np.int64)
+    n_windows = 0
+    for i in range(offsets.size - 1):
+        for j in range(offsets[i], offsets[i + 1] - near - far):
+            one, two, three = np.int64(codes[j]), np.int64(codes[j + near]), np.int64(codes[j + near + far])
+            if max(one, two, three) >= n_letters:
+                continue
+            n_windows += 1
+            word = (one * n_letters + two) * n_letters + three
+            if seen[word] != i:
+                seen[word] = i
+                counts[word] += 1
     return counts, n_windows

@@ -197,6 +197,44 @@ def log_mean_ratios(
 
 
 @njit(cache=True, nogil=True)
+def best_windows(
+    codes: Codes, offsets: Offsets, log_background: Floats, log_matrix: Floats, both: bool, least: float
+) -> tuple[Offsets, Offsets, Offsets, Floats]:
+    """The window with the highest likelihood ratio in each sequence, where its log is above `least`; as `placements.best_placements`.
+
+    Returns
+    -------
+    sequence, start, strand : ndarray of int64, shape (n_windows,)
+        Number of the sequence, 0-based start in it, 0 forward or 1 reverse.
+    log_ratio : ndarray, shape (n_windows,)
+        Nats.
+    """
+    n = offsets.size - 1
+    width = log_matrix.shape[0]
+    longest = 1
+    for i in range(n):
+        longest = max(longest, offsets[i + 1] - offsets[i])
+    log_ratios = np.empty((2, longest))
+    log_windows = np.empty(longest)
+    found = np.empty((3, n), dtype=np.int64)
+    logs = np.empty(n)
+    size = 0
+    for i in range(n):
+        low, high = offsets[i], offsets[i + 1]
+        top = least
+        if window_ratios(codes, low, high, log_background, log_matrix, both, log_ratios, log_windows):
+            for s in range(2 if both else 1):
+                for j in range(high - low - width + 1):
+                    if log_ratios[s, j] > top:
+                        top = log_ratios[s, j]
+                        found[0, size], found[1, size], found[2, size] = i, j, s
+        if top > least:
+            logs[size] = top
+            size += 1
+    return found[0, :size], found[1, :size], found[2, :size], logs[:size]
+
+
+@njit(cache=True, nogil=True)
 def expected_sites(
     codes: Codes,
     offsets: Offsets,
@@ -207,6 +245,7 @@ def expected_sites(
     log_no_site: float,
     both: bool,
     hard: bool,
+    places: Floats,
 ) -> tuple[Floats, Floats, Hits, Floats]:
     """E-step: posterior of the site of each sequence, and what it adds to the expected counts.
 
@@ -224,6 +263,8 @@ def expected_sites(
         Log prior probability that a sequence has a site, and that it has none.
     hard : bool
         Put all weight on the best window or on none, instead of the posterior.
+    places : ndarray, shape (2, n_positions) or (2, 0)
+        Out, where it has room: probability that a site starts at each place, by strand.
 
     Returns
     -------
@@ -291,6 +332,8 @@ def expected_sites(
                     z = 1.0 if chosen else 0.0
                 else:
                     z = log_ratios[s, j] / total
+                if places.shape[1]:
+                    places[s, low + j] = z
                 here += z
                 if z > larger:
                     strand, larger = s, z

@@ -42,7 +42,16 @@ def xlogy(x: float, log_y: float) -> float:
 
 @njit(cache=True, nogil=True)
 def one_site(
-    codes: Codes, offsets: Offsets, weights: Floats, table: Floats, order: int, matrix: Floats, rate: float, both: bool
+    codes: Codes,
+    offsets: Offsets,
+    weights: Floats,
+    table: Floats,
+    order: int,
+    matrix: Floats,
+    rate: float,
+    both: bool,
+    free: Floats,
+    posterior: Floats,
 ) -> tuple[Floats, Floats, Offsets]:
     """E-step with one site a sequence or none, as `kernels.motif.expected_sites` with ``hard=False``.
 
@@ -58,6 +67,11 @@ def one_site(
         Letter probabilities at each position of a site, above 0.
     rate : float
         Prior probability that a sequence has a site, above 0 and at most 1.
+    free : ndarray, shape (n_positions,) or (0,)
+        Probability that each letter may be part of a site, above 0; the likelihood ratio of a window is multiplied by those of its
+        letters. Empty for 1 everywhere.
+    posterior : ndarray, shape (2, n_positions) or (2, 0)
+        Out, where it has room: probability that a site starts at each place, by strand.
 
     Returns
     -------
@@ -81,7 +95,7 @@ def one_site(
     while first < offsets.size - 1:
         last = end_of_block(offsets, first)
         base = offsets[first]
-        known = rate_block(codes, offsets, first, last, width, tables, table, full, order, room, outsides)
+        known = rate_block(codes, offsets, first, last, width, tables, table, full, order, free, room, outsides)
         for i in range(first, last):
             low, high = offsets[i] - base, offsets[i + 1] - base
             n_starts = max(0, high - low - width + 1)
@@ -105,6 +119,10 @@ def one_site(
                 n_failed += 1
                 continue
             share = rate / (n_strands * n_windows * mixture)
+            if posterior.shape[1]:
+                for j in range(n_starts):
+                    posterior[0, base + low + j] = share * ratios[2 * (low + j)]
+                    posterior[1, base + low + j] = share * ratios[2 * (low + j) + 1]
             add_shares(low, n_starts, weight * share, room, sums, weighed)
             log_mixture = math.log(mixture)
             any_site, none = share * total, (1.0 - rate) / mixture
@@ -213,6 +231,7 @@ def any_number(
     matrix: Floats,
     rate: float,
     both: bool,
+    free: Floats,
     posterior: Floats,
 ) -> tuple[Floats, Floats]:
     """E-step with any number of sites that do not overlap, on either strand: exact, linear in the letters.
@@ -223,12 +242,10 @@ def any_number(
 
     Parameters
     ----------
-    codes, offsets, weights, table, order, matrix, both
+    codes, offsets, weights, table, order, matrix, both, free, posterior
         As in `one_site`.
     rate : float
         Probability that a site starts at a free place, between 0 and 1.
-    posterior : ndarray, shape (2, n_positions) or (2, 0)
-        Out, where it has room: probability that a site starts at each place, by strand.
 
     Returns
     -------
@@ -254,7 +271,7 @@ def any_number(
     while first < offsets.size - 1:
         last = end_of_block(offsets, first)
         base = offsets[first]
-        known = rate_block(codes, offsets, first, last, width, tables, table, full, order, room, outsides)
+        known = rate_block(codes, offsets, first, last, width, tables, table, full, order, free, room, outsides)
         for i in range(first, last):
             low, high = offsets[i] - base, offsets[i + 1] - base
             n, weight, outside = high - low, weights[i], outsides[i - first]
@@ -296,6 +313,7 @@ def best_placements(
     order: int,
     matrix: Floats,
     both: bool,
+    free: Floats,
     most: int,
     least: float,
 ) -> tuple[Offsets, Offsets, Offsets, Floats]:
@@ -303,7 +321,7 @@ def best_placements(
 
     Parameters
     ----------
-    codes, offsets, table, order, matrix, both
+    codes, offsets, table, order, matrix, both, free
         As in `one_site`.
     most : int
         Windows of a sequence at most.
@@ -332,7 +350,7 @@ def best_placements(
     threshold = math.exp(least)
     while first < n:
         last = end_of_block(offsets, first)
-        rate_block(codes, offsets, first, last, width, tables, table, full, order, room, outsides)
+        rate_block(codes, offsets, first, last, width, tables, table, full, order, free, room, outsides)
         for i in range(first, last):
             low = offsets[i] - offsets[first]
             n_starts = offsets[i + 1] - offsets[i] - width + 1

@@ -330,6 +330,18 @@ def letter_factors(
     return known
 
 
+@njit(cache=True, nogil=True)
+def discount_letters(free: Floats, order: int, inverse: Floats, logs: Floats) -> None:
+    """Multiply `inverse` by `free` and add its log to `logs`; of order 0, whose tables hold the background, they become these."""
+    n = free.size
+    if order == 0:
+        inverse[:n], logs[:n] = 1.0, 0.0
+    for j in range(n):
+        if free[j] < 1.0:
+            inverse[j] *= free[j]
+            logs[j] += np.log(free[j])
+
+
 def joiner(product: bool) -> Any:
     """Intrinsic that joins values to others, by product or sum."""
 
@@ -414,12 +426,13 @@ def end_of_block(offsets: Offsets, first: int) -> int:
 @njit(cache=True, nogil=True)
 def rate_block(
     codes: Codes, offsets: Offsets, first: int, last: int, width: int, tables: Floats,
-    table: Floats, full: Floats, order: int,
+    table: Floats, full: Floats, order: int, free: Floats,
     room: Room, outside: Floats,
 ) -> bool:  # fmt: skip
     """Likelihood ratio motif : background of every window of a block, into the last of `room`; whether every letter was observed.
 
-    `outside` gets the background log-probability of each sequence. The ratio, its factor and the log of that are 0.0 where a letter of the window was not observed; windows that reach beyond the end
+    `outside` gets the background log-probability of each sequence. Where `free` is not empty, the ratio and its factor are those times the product of `free` over the
+    letters of the window. The ratio, its factor and the log of that are 0.0 where a letter of the window was not observed; windows that reach beyond the end
     of their sequence hold no meaning.
     """
     words, inverse, logs, factors, log_factors, ratios = room
@@ -431,7 +444,9 @@ def rate_block(
         start, length = offsets[i] - low, offsets[i + 1] - offsets[i]
         total = total_pairs(logs, start, length // 2)
         outside[i - first] = -(total + logs[start + length - 1] if length % 2 else total)
-    if order == 0:
+    if free.size:
+        discount_letters(free[low : low + n], order, inverse, logs)
+    if order == 0 and not free.size:
         factors[:n] = 1.0
         log_factors[:n] = 0.0
     else:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, logit, xlog1py, xlogy
 
-from emtools.engine.chunks import Sequences, weighted_sequences
+from emtools.engine.chunks import Sequences, SequenceSource, weighted_sequences
 from emtools.engine.protocol import Assign, Floats, Source, Stats
 from emtools.errors import InputError
 from emtools.kernels.logspace import log_or_minus_infinity
@@ -29,6 +29,8 @@ WORDS = 64
 SCORED_LETTERS = 100_000
 WORD_MATCH = 0.55
 OCCURRENCES = np.array([0.1, 0.3, 0.6, 0.9])
+NO_ROOM = np.empty((2, 0))
+ALL_FREE = np.empty(0)
 WIDEST_FAST = 64  # bp; the product of more ratios may leave the range of numbers
 
 
@@ -49,6 +51,11 @@ class Background:
     order: int
     log_table: Floats
     frequencies: Floats
+
+    @property
+    def n_letters(self) -> int:
+        """Size of the alphabet."""
+        return len(self.frequencies)
 
 
 def estimate_background(source: Source[Sequences], order: int, n_letters: int = DNA, both: bool = True) -> Background:
@@ -335,36 +342,37 @@ class Motif:
         return float(sum(chunk.weights @ np.add.reduceat(logs, chunk.offsets[:-1]) for chunk, logs in letters))
 
     def run_e_step(
-        self, params: MotifParams, chunk: Sequences, hard: bool = False
+        self, params: MotifParams, chunk: Sequences, hard: bool = False, places: Floats = NO_ROOM
     ) -> tuple[Floats, Floats, Hits, Floats]:
-        """What the kernel returns for `chunk`."""
+        """What the kernel returns for `chunk`: letters that are free with probability u stand in a window as if the background were 1 / u times as likely."""
+        logs, log_free = self.log_background(chunk), np.log(free_letters(chunk))
+        if log_free.size:
+            logs = logs - log_free
         rate = np.array([params.occurrence, 1.0 - params.occurrence])
         log_site, log_no_site = log_or_minus_infinity(rate)
         totals, counts, best, posterior = expected_sites(
             chunk.codes,
             chunk.offsets,
             chunk.weights,
-            self.log_background(chunk),
+            logs,
             np.log(params.matrix),
             log_site,
             log_no_site,
             self.both,
             hard,
+            places,
         )
+        if log_free.size:
+            totals[[1, 5]] += chunk.weights @ np.add.reduceat(log_free, chunk.offsets[:-1])
         return totals, counts, best, posterior
 
     def e_step(self, params: MotifParams, chunk: Sequences, assign: Assign = "soft") -> MotifStats:
         if assign == "hard" or not self.fast:
             totals, counts, _, _ = self.run_e_step(params, chunk, hard=assign == "hard")
         elif self.occurrence == "anr":
-            totals, counts = self.place_sites(params, chunk, np.empty((2, 0)))
+            totals, counts = self.place_sites(params, chunk, NO_ROOM)
         else:
-            totals, counts, failed = one_site(*self.by_words(params, chunk))
-            for i in failed:
-                low, high = chunk.offsets[i : i + 2]
-                alone = Sequences(chunk.codes[low:high], np.array([0, high - low]), chunk.weights[i : i + 1])
-                more, letters, _, _ = self.run_e_step(params, alone)
-                totals, counts = totals + more, counts + letters
+            totals, counts = self.place_site(params, chunk, NO_ROOM)
         n, loglik, entropy, n_rooms, n_sites, constant = totals.tolist()
         return MotifStats(n, loglik, entropy, n_rooms, n_sites, counts, constant)
 
@@ -379,11 +387,37 @@ class Motif:
         table = context_table(self.background.log_table, order)
         return (
             *(chunk.codes, chunk.offsets, chunk.weights, table, order),
-            *(params.matrix, params.occurrence, self.both),
+            *(params.matrix, params.occurrence, self.both, free_letters(chunk)),
         )
 
+    def starts(self, params: MotifParams, chunk: Sequences) -> Floats:
+        """Posterior probability that a site starts at each letter, by strand, shape (2, n_positions)."""
+        places = np.zeros((2, chunk.codes.size))
+        if not self.fast:
+            self.run_e_step(params, chunk, places=places)
+        elif self.occurrence == "anr":
+            self.place_sites(params, chunk, places)
+        else:
+            self.place_site(params, chunk, places)
+        return places
+
+    def place_site(self, params: MotifParams, chunk: Sequences, places: Floats) -> tuple[Floats, Floats]:
+        """Totals and letters under OOPS and ZOOPS, by words; `places` is filled as in `starts` where it has room."""
+        arguments: tuple[Any, ...] = (*self.by_words(params, chunk), places)
+        totals, counts, failed = one_site(*arguments)
+        for i in failed:
+            low, high = chunk.offsets[i : i + 2]
+            free = None if chunk.free is None else chunk.free[low:high]
+            part = chunk.codes[low:high], np.array([0, high - low]), chunk.weights[i : i + 1]
+            here = np.zeros((2, high - low if places.size else 0))
+            more, letters, _, _ = self.run_e_step(params, Sequences(*part, free=free), places=here)
+            totals, counts = totals + more, counts + letters
+            if places.size:
+                places[:, low:high] = here
+        return totals, counts
+
     def place_sites(self, params: MotifParams, chunk: Sequences, posterior: Floats) -> tuple[Floats, Floats]:
-        """Totals and letters under ANR; `posterior` is filled where it has room."""
+        """Totals and letters under ANR; `posterior` is filled as in `starts` where it has room."""
         arguments: tuple[Any, ...] = (*self.by_words(params, chunk), posterior)
         totals, counts = any_number(*arguments)
         return totals, counts
@@ -497,6 +531,11 @@ class Motif:
         return Sites(best[:, 0], best[:, 1], posterior[:, 0], posterior[:, 1])
 
 
+def free_letters(chunk: Sequences | SequenceSource) -> Floats:
+    """Probability that each letter is free, shape (n_positions,); empty where all are."""
+    return ALL_FREE if chunk.free is None else chunk.free
+
+
 def binomial_log(n_with: float, n_without: float, rate: float) -> float:
     """``n_with log(rate) + n_without log(1 - rate)``; 0 log 0 is 0."""
     return float(xlogy(n_with, rate) + xlog1py(n_without, -rate))
@@ -516,7 +555,7 @@ def has_room(codes: npt.NDArray[np.uint8], width: int, n_letters: int = DNA) -> 
 
 
 def draw_sequences(data: Source[Sequences], rng: np.random.Generator) -> Sequences:
-    """All sequences of positive weight, or about `SCORED_LETTERS` letters of random ones, in one chunk."""
+    """All sequences of positive weight, or about `SCORED_LETTERS` letters of random ones, in one chunk; all letters free."""
     chunks = weighted_sequences(data)
     total = sum(chunk.codes.size for chunk in chunks)
     share = min(1.0, SCORED_LETTERS / total)

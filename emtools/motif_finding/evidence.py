@@ -9,6 +9,7 @@ integrated completed likelihood (Biernacki et al. 2000, doi:10.1109/34.865189): 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,10 @@ from scipy.special import betaln
 
 from emtools.engine.chunks import SequenceSource
 from emtools.engine.protocol import Floats
-from emtools.kernels.motif import background_letters
+from emtools.kernels.motif import background_letters, best_windows
 from emtools.kernels.placements import best_placements
 from emtools.kernels.windows import context_table
-from emtools.models.motif import DNA, Background
+from emtools.models.motif import DNA, Background, free_letters
 
 STRENGTH = 2.0  # letters' worth of background in the Dirichlet prior of a column
 TOLL = 0.02  # nats a site that a column must be worth: a background that has learnt the motif is wrong beside it
@@ -62,7 +63,7 @@ class Choice:
         First column relative to the window (may be negative), and columns.
     evidence : float
         Log of the evidence over that of the background alone, nats.
-    counts : ndarray, shape (width, 4)
+    counts : ndarray, shape (width, n_letters)
         Letters of the kept sites by column.
     """
 
@@ -89,6 +90,12 @@ class Scene:
         Any number of sites a sequence, instead of one at most.
     palindrome : bool
         Columns are chosen in pairs, as far from the middle on either side.
+    table : ndarray
+        Of the background, as `kernels.windows.context_table` makes it; empty unless there are four letters.
+    log_background : ndarray, shape (n_positions,)
+        Log-probability of each letter by the background, less that of being free; nats.
+    n_windows : dict
+        What `windows` has found, by width.
     """
 
     source: SequenceSource
@@ -105,8 +112,11 @@ class Scene:
         cls, source: SequenceSource, background: Background, both: bool, many: bool, palindrome: bool = False
     ) -> Scene:
         """Prepare."""
-        table = context_table(background.log_table, background.order)
-        logs = background_letters(source.codes, source.offsets, background.log_table, background.order, DNA)
+        codes, offsets, n_letters = source.codes, source.offsets, background.n_letters
+        table = context_table(background.log_table, background.order) if n_letters == DNA else np.empty((2, 0))
+        logs = background_letters(codes, offsets, background.log_table, background.order, n_letters)
+        if source.free is not None:
+            logs = logs - np.log(source.free)
         return cls(source, background, both, many, palindrome, table, logs, {})
 
     def windows(self, width: int) -> Ints:
@@ -114,19 +124,20 @@ class Scene:
         if width not in self.n_windows:
             codes, offsets = self.source.codes, self.source.offsets
             places = np.arange(codes.size)
-            unknown = np.concatenate([[-1], np.where(codes < DNA, -1, places)])
+            unknown = np.concatenate([[-1], np.where(codes < self.background.n_letters, -1, places)])
             latest = np.maximum(np.maximum.accumulate(unknown)[1:], np.repeat(offsets[:-1], np.diff(offsets)) - 1)
             self.n_windows[width] = np.add.reduceat((places - latest >= width).astype(np.int64), offsets[:-1])
         return self.n_windows[width]
 
     def place(self, matrix: Floats) -> Placed:
         """The best windows of each sequence under `matrix`, the likeliest first; windows less likely than background are left out."""
-        codes = self.source.codes
-        most = codes.size if self.many else 1
-        order, offsets = self.background.order, self.source.offsets
-        sequence, start, strand, logs = best_placements(
-            codes, offsets, self.table, order, np.ascontiguousarray(matrix), self.both, most, 0.0
-        )
+        codes, offsets, order = self.source.codes, self.source.offsets, self.background.order
+        if self.background.n_letters == DNA:
+            arguments: tuple[Any, ...] = (self.both, free_letters(self.source), codes.size if self.many else 1, 0.0)
+            found = best_placements(codes, offsets, self.table, order, np.ascontiguousarray(matrix), *arguments)
+        else:
+            found = best_windows(codes, offsets, self.log_background, np.log(matrix), self.both, 0.0)
+        sequence, start, strand, logs = found
         best = np.argsort(-logs, kind="stable")
         return Placed(sequence[best], start[best], strand[best], logs[best])
 
@@ -136,17 +147,17 @@ class Scene:
         Returns
         -------
         letters : ndarray of uint8, shape (n_sites, width + 2 reach)
-            4 where not observed or beyond the sequence.
+            `n_letters` or more where not observed or beyond the sequence.
         log_background : ndarray of the same shape
             Nats; 0.0 there.
         """
-        offsets = self.source.offsets
+        offsets, n_letters = self.source.offsets, self.background.n_letters
         low, high = offsets[placed.sequence], offsets[placed.sequence + 1]
         at = (low + placed.start)[:, None] + np.arange(-reach, width + reach)
         inside = (at >= low[:, None]) & (at < high[:, None])
         at = np.where(inside, at, 0)
-        letters = np.where(inside, self.source.codes[at], DNA).astype(np.uint8)
-        logs = np.where(letters < DNA, self.log_background[at], 0.0)
+        letters = np.where(inside, self.source.codes[at], n_letters).astype(np.uint8)
+        logs = np.where(letters < n_letters, self.log_background[at], 0.0)
         turned = placed.strand == 1
         complement = np.array([3, 2, 1, 0, *[DNA] * 252], dtype=np.uint8)
         letters[turned] = complement[letters[turned]][:, ::-1]
@@ -182,7 +193,9 @@ class Scene:
             first, last = (middle_span if self.palindrome else best_span)(columns, *widths)
         evidence = float(gains[:n, first:last].sum() + prior[n - 1])
         kept = letters[:n, first:last]
-        counts = np.stack([(kept == letter).sum(axis=0) for letter in range(DNA)], axis=1).astype(np.float64)
+        counts = np.stack([(kept == letter).sum(axis=0) for letter in range(self.background.n_letters)], axis=1).astype(
+            np.float64
+        )
         return Choice(n, first - reach, last - first, evidence, counts)
 
     def placing(self, placed: Placed, width: int) -> Floats:
@@ -210,12 +223,12 @@ def column_gains(letters: npt.NDArray[np.uint8], logs: Floats, frequencies: Floa
     """
     gains = np.zeros(letters.shape)
     above = np.zeros(letters.shape)
-    for letter in range(DNA):
+    for letter in range(len(frequencies)):
         here = letters == letter
         count = np.cumsum(here, axis=0) - here
         above += count
         gains += np.where(here, np.log(count + STRENGTH * frequencies[letter]), 0.0)
-    gains -= np.where(letters < DNA, np.log(above + STRENGTH) + logs, 0.0)
+    gains -= np.where(letters < len(frequencies), np.log(above + STRENGTH) + logs, 0.0)
     return gains
 
 

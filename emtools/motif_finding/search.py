@@ -8,11 +8,13 @@ import numpy as np
 
 from emtools.engine.chunks import SequenceSource
 from emtools.engine.loop import climb
+from emtools.engine.protocol import Floats
 from emtools.models.motif import DNA, Background, Motif, MotifParams, Occurrence
+from emtools.motif_finding.erasing import masked
 from emtools.motif_finding.evidence import Choice, Scene
-from emtools.motif_finding.seeds import enriched_pairs, pair_matrix
+from emtools.motif_finding.seeds import enriched_pairs, enriched_triplets, pair_matrix, triplet_matrix
 
-SEEDS = 60  # pairs of words that are tried
+SEEDS = 60  # pairs of words, or triplets of letters, that are tried
 FEW_PASSES, MORE_PASSES = 3, 12
 FINALISTS = 6
 ROUNDS = 6
@@ -66,7 +68,7 @@ class Terms:
     def model(self, width: int, background: Background, rate: float | None) -> Motif:
         """The model at one width; one site at most where the occurrence is held."""
         return Motif(
-            width, background, occurrence=self.occurrence, strands="both" if self.both else "one",
+            width, background, n_letters=background.n_letters, occurrence=self.occurrence, strands="both" if self.both else "one",
             pseudocount=self.pseudocount, rate=None if self.occurrence == "oops" else rate, palindrome=self.palindrome,
         )  # fmt: skip
 
@@ -124,7 +126,7 @@ def settle(
     the evidence of the sites at the top: it must not fall by more than `GIVEN_UP` of what it was. Under ANR there is no
     ceiling to the number of sites, and the occurrence stays held.
     """
-    scene = terms.scene(sample_sequences(source, FINAL_LETTERS, seed), background)
+    scene = terms.scene(sample_sequences(source, FINAL_LETTERS, seed, background.n_letters), background)
     best = found[0].choice.evidence
     near = [c for c in found if c.choice.evidence >= best - max(NEAR, GIVEN_UP * abs(best))]
     tops: list[tuple[float, int, Motif, MotifParams]] = []
@@ -156,23 +158,24 @@ def search(
     source: SequenceSource, background: Background, terms: Terms, seed: int = 0, seeds: int = SEEDS
 ) -> list[Candidate]:
     """Candidates, the one with the highest evidence first."""
-    sample = sample_sequences(source, SAMPLE_LETTERS, seed)
+    sample = sample_sequences(source, SAMPLE_LETTERS, seed, background.n_letters)
     small = terms.scene(sample, background)
-    larger = sample_sequences(source, FINAL_LETTERS, seed)
+    larger = sample_sequences(source, FINAL_LETTERS, seed, background.n_letters)
     scene = small if larger is sample else terms.scene(larger, background)
     narrow, wide = terms.widths
     middle = round((narrow * wide) ** 0.5)
-    pairs = enriched_pairs(source, background, terms.both, wide, seeds)
+    open_to_all = masked(source)
+    matrices = enriched_matrices(open_to_all, background, terms, middle, seeds)
     first = []
-    for word, gap, _ in pairs:
-        width = int(np.clip(max(6 + gap, middle), narrow, wide))
+    for matrix in matrices:
+        width = len(matrix)
         rate = occurrence_of(max(2, round(0.25 * sample.n_units)), small, width, terms.occurrence)
-        start = MotifParams(rate, terms.model(width, background, rate).tied(pair_matrix(word, gap, width, background)))
+        start = MotifParams(rate, terms.model(width, background, rate).tied(matrix))
         first.append(improve(small, start, terms, FEW_PASSES, 2))
     if not first:
         model = terms.model(middle, background, None)
         rng = np.random.default_rng(np.random.SeedSequence([seed]))
-        start = model.initial_params(source, rng, "words")
+        start = model.initial_params(open_to_all, rng, "words")
         first.append(improve(small, start, terms, FEW_PASSES, 2))
     first.sort(key=lambda c: -c.choice.evidence)
     last = []
@@ -180,6 +183,22 @@ def search(
         last.append(improve(scene, candidate.params, terms, MORE_PASSES, ROUNDS))
     last.sort(key=lambda c: -c.choice.evidence)
     return last
+
+
+def enriched_matrices(
+    source: SequenceSource, background: Background, terms: Terms, middle: int, most: int
+) -> list[Floats]:
+    """Matrices of the pairs of words, of a protein of the triplets of letters, that most exceed the background; as wide as these, and at least `middle` where that may be."""
+    narrow, wide = terms.widths
+
+    def width(span: int) -> int:
+        return int(np.clip(max(span, middle), narrow, wide))
+
+    if background.n_letters == DNA:
+        pairs = enriched_pairs(source, background, terms.both, wide, most)
+        return [pair_matrix(word, gap, width(6 + gap), background) for word, gap, _ in pairs]
+    triplets = enriched_triplets(source, background, wide, most)
+    return [triplet_matrix(letters, places, width(places[-1] + 1), background) for letters, places, _ in triplets]
 
 
 def distinct(candidates: list[Candidate]) -> list[Candidate]:
@@ -191,12 +210,12 @@ def distinct(candidates: list[Candidate]) -> list[Candidate]:
     return kept
 
 
-def sample_sequences(source: SequenceSource, n_letters: int, seed: int) -> SequenceSource:
-    """The source itself, or random sequences of it with about `n_letters` known letters."""
-    n_known = int(np.count_nonzero(source.codes < DNA))
-    if n_known <= n_letters:
+def sample_sequences(source: SequenceSource, most: int, seed: int, n_letters: int = DNA) -> SequenceSource:
+    """The source itself, or random sequences of it with about `most` known letters, in an alphabet of `n_letters`."""
+    n_known = int(np.count_nonzero(source.codes < n_letters))
+    if n_known <= most:
         return source
     rng = np.random.default_rng(np.random.SeedSequence([seed, source.n_units]))
-    n = max(2, round(source.n_units * n_letters / n_known))
+    n = max(2, round(source.n_units * most / n_known))
     chosen = np.sort(rng.choice(source.n_units, size=min(n, source.n_units), replace=False))
-    return SequenceSource([source.codes[source.offsets[i] : source.offsets[i + 1]] for i in chosen])
+    return source.drawn(chosen)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from emtools.engine.chunks import SequenceSource
 from emtools.engine.protocol import Floats
+from emtools.kernels.motif import best_windows
 from emtools.kernels.placements import best_placements
 from emtools.kernels.shuffles import shuffle_pairs
 from emtools.kernels.windows import context_table
-from emtools.models.motif import DNA, Background, Motif, MotifParams
+from emtools.models.motif import DNA, Background, Motif, MotifParams, free_letters
+from emtools.motif_finding.erasing import masked
 from emtools.motif_finding.search import Terms, search, settle
 
 SHUFFLES = 9  # of each sequence
@@ -42,13 +45,18 @@ class Significance:
     share_shuffled: float
 
 
-def shuffled_pieces(codes: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """`codes` with every stretch of known letters shuffled, its pairs of neighbours kept."""
+def shuffled_pieces(
+    codes: npt.NDArray[np.uint8], rng: np.random.Generator, n_letters: int = DNA
+) -> npt.NDArray[np.uint8]:
+    """`codes` with every stretch of known letters shuffled, of four letters with its pairs of neighbours kept."""
     out = codes.copy()
-    known = np.concatenate([[False], codes < DNA, [False]])
+    known = np.concatenate([[False], codes < n_letters, [False]])
     edges = np.flatnonzero(known[1:] != known[:-1])
     for low, high in edges.reshape(-1, 2):
-        out[low:high] = shuffle_pairs(codes[low:high], rng.random(4 * (high - low) + 64), DNA)
+        if n_letters == DNA:
+            out[low:high] = shuffle_pairs(codes[low:high], rng.random(4 * (high - low) + 64), DNA)
+        else:
+            out[low:high] = rng.permutation(codes[low:high])
     return out
 
 
@@ -62,7 +70,8 @@ def held_out_test(source: SequenceSource, background: Background, terms: Terms, 
     Parameters
     ----------
     source : SequenceSource
-        At least two sequences.
+        At least two sequences. Where motifs were found before, letters that they more probably cover than not are not observed in
+        originals and shuffles, and the others are as free in both as in the search.
     background : Background
         As in the search.
     terms : Terms
@@ -74,29 +83,46 @@ def held_out_test(source: SequenceSource, background: Background, terms: Terms, 
     order = rng.permutation(source.n_units)
     half = source.n_units // 2
     parts = [np.sort(order[half:]), np.sort(order[:half])[:MOST_TESTED]]
-    learn, tested = ([source.codes[source.offsets[i] : source.offsets[i + 1]] for i in part] for part in parts)
-    if not tested:
+    if not len(parts[1]):
         return Significance(1.0, 0, 0, 0.0)
-    half_source = SequenceSource(learn)
+    half_source, other = source.drawn(parts[0]), source.drawn(parts[1])
+    open_to_all = masked(other)
+    tested = [open_to_all[i] for i in range(other.n_units)]
     found = search(half_source, background, terms, seed, seeds)
     model, params = settle(half_source, background, terms, found, seed)
-    versions = [best_odds(model, params, background, tested)]
+    versions = [best_odds(model, params, background, tested, other.free)]
     for _ in range(SHUFFLES):
-        versions.append(best_odds(model, params, background, [shuffled_pieces(codes, rng) for codes in tested]))
+        shuffles = [shuffled_pieces(codes, rng, background.n_letters) for codes in tested]
+        versions.append(best_odds(model, params, background, shuffles, other.free))
     odds = np.array(versions)
     levels = np.round((np.clip(odds, LOWEST, HIGHEST) - LOWEST) / LEVEL).astype(np.int64)
     return Significance(upper_tail(levels), len(tested), int((odds[0] >= 0.0).sum()), float((odds[1:] >= 0.0).mean()))
 
 
 def best_odds(
-    model: Motif, params: MotifParams, background: Background, sequences: list[npt.NDArray[np.uint8]]
+    model: Motif,
+    params: MotifParams,
+    background: Background,
+    sequences: list[npt.NDArray[np.uint8]],
+    free: Floats | None = None,
 ) -> Floats:
-    """Log posterior odds of the best window of each sequence against no site, nats; minus infinity without a window."""
-    source = SequenceSource(sequences)
-    table = context_table(background.log_table, background.order)
-    found, _, _, logs = best_placements(
-        source.codes, source.offsets, table, background.order, params.matrix, model.both, 1, -math.inf
-    )
+    """Log posterior odds of the best window of each sequence against no site, nats; minus infinity without a window.
+
+    `free` are the letters end to end, as in `SequenceSource`.
+    """
+    source = SequenceSource(sequences, free=free)
+    if background.n_letters == DNA:
+        table = context_table(background.log_table, background.order)
+        arguments: tuple[Any, ...] = (params.matrix, model.both, free_letters(source), 1, -math.inf)
+        found, _, _, logs = best_placements(source.codes, source.offsets, table, background.order, *arguments)
+    else:
+        chunks = (source.chunk(i) for i in range(source.n_chunks))
+        outside = np.concatenate([model.log_background(chunk) for chunk in chunks])
+        if free is not None:
+            outside = outside - np.log(free)
+        found, _, _, logs = best_windows(
+            source.codes, source.offsets, outside, np.log(params.matrix), model.both, -math.inf
+        )
     starts = np.diff(source.offsets)[found] - model.width + 1
     places = (2 if model.both else 1) * (np.ones(len(found)) if model.occurrence == "anr" else starts)
     rate = min(params.occurrence, 0.9)
@@ -136,9 +162,9 @@ def site_p_values(matrix: Floats, frequencies: Floats, scores: Floats) -> Floats
 
     Parameters
     ----------
-    matrix : ndarray, shape (width, 4)
+    matrix : ndarray, shape (width, n_letters)
         Letter probabilities of the motif.
-    frequencies : ndarray, shape (4,)
+    frequencies : ndarray, shape (n_letters,)
         Letter probabilities of the background.
     scores : ndarray, shape (n_sites,)
         ``sum log(matrix / frequencies)`` over the letters of a site, nats.

@@ -23,13 +23,51 @@ from emtools.plots.style import COLUMN, FAINT, INK, PAGE, PALETTE, Picture, arra
 
 Floats = npt.NDArray[np.float64]
 
-LETTER_COLORS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00"}
+LETTER_COLORS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00", "U": "#D55E00"}
+RESIDUES = {
+    "KRH": "#0072B2",
+    "DE": "#D55E00",
+    "NQSTY": "#009E73",
+    "AVLIMFW": "#1B1F24",
+    "CGP": "#E69F00",
+}  # by charge, polar, hydrophobic, the rest
+RESIDUE_COLORS = {letter: color for group, color in RESIDUES.items() for letter in group}
 CERTAINTY = LinearSegmentedColormap.from_list("certainty", ["#CFE3F1", "#0072B2", "#00304D"])
 MOST_ROWS = 40
 MOST_LANES = 6
 MOST_BINS = 41
 LONGEST_LABEL = 28
 KNOWN = "#F4C77B"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the figures of a motif are drawn in, and what they are called.
+
+    Parameters
+    ----------
+    letters : str
+        The alphabet, in the order of the matrix.
+    unit : str
+        Of a position.
+    number : int
+        Of the motif; files have it from the second on.
+    name : str
+        Of the motif, in titles; empty where there is one only.
+    """
+
+    letters: str = "ACGT"
+    unit: str = "bp"
+    number: int = 1
+    name: str = ""
+
+    def picture(self, stem: str, title: str, caption: str) -> Picture:
+        """A figure of this motif."""
+        file = stem if self.number == 1 else f"{stem}_{self.number}"
+        return Picture(file, f"{title}: {self.name}" if self.name else title, caption)
+
+
+PLAIN = Look()
 
 
 @dataclass(frozen=True)
@@ -96,17 +134,18 @@ def information_errors(matrix: Floats, errors: Floats, frequencies: Floats) -> F
 
 
 def draw_logo(
-    matrix: Floats, frequencies: Floats, errors: Floats | None, consensus: str, n_sites: int, both: bool, folder: Path
-) -> Picture:
+    matrix: Floats, frequencies: Floats, errors: Floats | None, consensus: str, n_sites: int, both: bool, folder: Path,
+    look: Look = PLAIN,
+) -> Picture:  # fmt: skip
     """Sequence logo; with both strands also of the reverse complement.
 
     Parameters
     ----------
-    matrix : ndarray, shape (width, 4)
-        Probabilities of A, C, G, T.
-    frequencies : ndarray, shape (4,)
+    matrix : ndarray, shape (width, n_letters)
+        Letter probabilities.
+    frequencies : ndarray, shape (n_letters,)
         Background letter frequencies.
-    errors : ndarray, shape (width, 4), or None
+    errors : ndarray, shape (width, n_letters), or None
         Standard errors of `matrix`.
     consensus : str
         IUPAC consensus.
@@ -116,6 +155,8 @@ def draw_logo(
         Whether both strands were searched.
     folder : Path
         Where the figure goes.
+    look : Look
+        Letters, unit, and what the motif is called.
     """
     bits = (matrix * np.log2(matrix / frequencies)).sum(axis=1)
     spread = None if errors is None else information_errors(matrix, errors, frequencies)
@@ -126,8 +167,8 @@ def draw_logo(
         size = (float(np.clip(1.2 + 0.27 * width, COLUMN, PAGE)), 1.55 * len(views) + 0.2)
         figure, axes = plt.subplots(len(views), 1, figsize=size, squeeze=False, sharey=True)
         for turn, (axis, (title, view)) in enumerate(zip(axes[:, 0], views, strict=True)):
-            frame = pd.DataFrame(np.ascontiguousarray(view), columns=list("ACGT"), index=np.arange(1, width + 1))
-            logomaker.Logo(frame, ax=axis, color_scheme=LETTER_COLORS)
+            frame = pd.DataFrame(np.ascontiguousarray(view), columns=list(look.letters), index=np.arange(1, width + 1))
+            logomaker.Logo(frame, ax=axis, color_scheme=LETTER_COLORS if len(look.letters) == 4 else RESIDUE_COLORS)
             if spread is not None:
                 places, step = np.arange(1, width + 1), (-1 if turn else 1)
                 axis.errorbar(
@@ -139,7 +180,7 @@ def draw_logo(
             axis.set_xticks(np.arange(1, width + 1, step))
             axis.set_ylabel("information, bits")
             axis.set_title(title)
-        axes[-1, 0].set_xlabel("position in the site, bp")
+        axes[-1, 0].set_xlabel(f"position in the site, {look.unit}")
         arrange(figure)
         turned = (
             " Below, the same motif read on the other strand: both were searched and are one result." if both else ""
@@ -150,15 +191,15 @@ def draw_logo(
             else ""
         )
         caption = (
-            f"Sequence logo of {n_sites} sites ({width} bp, consensus {consensus}). The height of a stack is the information "
-            "content of the position relative to the background letters (a letter that is always the same has about 2 bits), "
+            f"Sequence logo of {n_sites} sites ({width} {look.unit}, consensus {consensus}). The height of a stack is the information "
+            f"content of the position relative to the background letters (a letter that is always the same has about {np.log2(len(look.letters)):.2g} bits), "
             f"shared among the letters by their probability; {bits.sum():.1f} bits in all. Tall stacks are "
             f"the positions that matter.{bars}{turned}"
         )
-        return save(figure, folder, Picture("logo", "The motif", caption))
+        return save(figure, folder, look.picture("logo", "The motif", caption))
 
 
-def draw_sites(rows: Sequence[Row], width: int, truth: bool, folder: Path) -> Picture:
+def draw_sites(rows: Sequence[Row], width: int, truth: bool, folder: Path, look: Look = PLAIN) -> Picture:
     """Where the sites lie: one line a sequence, or along the records where parts of them were searched.
 
     Parameters
@@ -171,16 +212,18 @@ def draw_sites(rows: Sequence[Row], width: int, truth: bool, folder: Path) -> Pi
         Whether known sites were given.
     folder : Path
         Where the figure goes.
+    look : Look
+        Letters, unit, and what the motif is called.
     """
     records = list(dict.fromkeys(row.record for row in rows))
     with styled():
         if len(rows) > len(records) and len(records) <= MOST_LANES:
-            figure, caption = along_records(rows, records, width)
+            figure, caption = along_records(rows, records, width, look.unit)
         else:
-            figure, caption = line_by_line(rows, width)
+            figure, caption = line_by_line(rows, width, look.unit)
         if truth:
             caption += " Shaded: known sites."
-        return save(figure, folder, Picture("sites", "The sites", caption))
+        return save(figure, folder, look.picture("sites", "The sites", caption))
 
 
 def expected_centres(lengths: npt.NDArray[np.int64], width: int, edges: Floats) -> Floats:
@@ -201,7 +244,7 @@ def expected_centres(lengths: npt.NDArray[np.int64], width: int, edges: Floats) 
     return expected
 
 
-def draw_positions(rows: Sequence[Row], width: int, folder: Path) -> Picture:
+def draw_positions(rows: Sequence[Row], width: int, folder: Path, look: Look = PLAIN) -> Picture:
     """Histogram of the distance of each site from the middle of its sequence, beside what chance would give.
 
     Parameters
@@ -212,6 +255,8 @@ def draw_positions(rows: Sequence[Row], width: int, folder: Path) -> Picture:
         Positions of a site, bp.
     folder : Path
         Where the figure goes.
+    look : Look
+        Letters, unit, and what the motif is called.
     """
     sites = [(row.length, site.start) for row in rows for site in row.sites]
     lengths, starts = np.array(sites, dtype=np.int64).reshape(-1, 2).T
@@ -225,7 +270,7 @@ def draw_positions(rows: Sequence[Row], width: int, folder: Path) -> Picture:
         figure, axis = plt.subplots(figsize=(COLUMN, 2.3))
         axis.bar(middles, counts, width=edges[1] - edges[0], color=PALETTE[0], edgecolor="white", lw=0.4)
         axis.plot(middles, expected_centres(lengths, width, edges), color=INK, lw=1.0, label="anywhere alike")
-        axis.set_xlabel("middle of the site − middle of the sequence, bp")
+        axis.set_xlabel(f"middle of the site − middle of the sequence, {look.unit}")
         axis.set_ylabel("sites")
         axis.set_ylim(bottom=0.0, top=None if sites else 1.0)
         axis.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -236,10 +281,10 @@ def draw_positions(rows: Sequence[Row], width: int, folder: Path) -> Picture:
             "How far the middle of each site lies from the middle of its sequence. The line is what would be seen were a site anywhere in its "
             "sequence alike; bars above it in the middle are what peaks of ChIP-seq show, whose summit is at the bound place."
         )
-        return save(figure, folder, Picture("positions", "Where in the sequence", caption))
+        return save(figure, folder, look.picture("positions", "Where in the sequence", caption))
 
 
-def line_by_line(rows: Sequence[Row], width: int) -> tuple[Any, str]:
+def line_by_line(rows: Sequence[Row], width: int, unit: str) -> tuple[Any, str]:
     """One line a sequence, the most certain ones where there are many."""
     order = sorted(range(len(rows)), key=lambda i: -max([s.posterior for s in rows[i].sites], default=0.0))[:MOST_ROWS]
     shown = [rows[i] for i in sorted(order)]
@@ -254,7 +299,7 @@ def line_by_line(rows: Sequence[Row], width: int) -> tuple[Any, str]:
     axis.set_yticks(range(len(shown)), [short(row.label) for row in shown])
     axis.set_ylim(len(shown) - 0.4, -0.6)
     axis.set_xlim(-0.01 * longest, 1.01 * longest)
-    axis.set_xlabel("position in the sequence, bp (the first is 0)")
+    axis.set_xlabel(f"position in the sequence, {unit} (the first is 0)")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.spines["left"].set_visible(False)
     axis.tick_params(axis="y", length=0)
@@ -270,7 +315,7 @@ def line_by_line(rows: Sequence[Row], width: int) -> tuple[Any, str]:
     figure.legend(handles=handles, loc="upper center", ncols=3, bbox_to_anchor=(0.5, 0.0))
     part = f"the {len(shown)} most certain of " if len(shown) < len(rows) else ""
     caption = (
-        f"One line is a sequence ({part}{len(rows)}); an arrow is a site of {width} bp and points along the "
+        f"One line is a sequence ({part}{len(rows)}); an arrow is a site of {width} {unit} and points along the "
         "strand on which it reads as in the logo. Darker is more certain: the posterior probability that the site starts there."
     )
     return figure, caption
@@ -291,7 +336,7 @@ def arrow(start: int, width: int, y: float, strand: str, color: Any) -> Any:
     return plt.Polygon(corners, closed=True, facecolor=color, edgecolor=INK, lw=0.4, zorder=3)
 
 
-def along_records(rows: Sequence[Row], records: Sequence[str], width: int) -> tuple[Any, str]:
+def along_records(rows: Sequence[Row], records: Sequence[str], width: int, unit: str) -> tuple[Any, str]:
     """Sites as stems along each record, up on the forward and down on the reverse strand."""
     figure, axes = plt.subplots(len(records), 1, figsize=(PAGE, 0.6 + 1.5 * len(records)), squeeze=False)
     n_called = sum(len(row.sites) for row in rows)
@@ -314,10 +359,10 @@ def along_records(rows: Sequence[Row], records: Sequence[str], width: int) -> tu
         axis.set_title(record)
         axis.text(1.005, 0.75, "forward", transform=axis.transAxes, va="center", color=PALETTE[0], fontsize=7)
         axis.text(1.005, 0.25, "reverse", transform=axis.transAxes, va="center", color=PALETTE[5], fontsize=7)
-    axes[-1, 0].set_xlabel("position in the record, kb")
+    axes[-1, 0].set_xlabel("position in the record, kb" if unit == "bp" else f"position in the record, thousand {unit}")
     arrange(figure)
     caption = (
-        f"The {n_called} sites of {width} bp found in {len(rows)} searched stretches (grey), along the record. A stem points "
+        f"The {n_called} sites of {width} {unit} found in {len(rows)} searched stretches (grey), along the record. A stem points "
         "up where the site reads as in the logo on the forward strand, down on the reverse; its length is the posterior "
         "probability that the site starts there. White parts of the record were not searched."
     )

@@ -222,10 +222,14 @@ def derive(data: Any) -> tuple[Any, Any, Any, Any]:
     elif all(isinstance(chunk, Sequences) for chunk in chunks):
         units = [chunk.codes[a:b] for chunk in chunks for a, b in pairwise(chunk.offsets.tolist())]
         weights = np.concatenate([chunk.weights for chunk in chunks])
+        everywhere = (np.ones(chunk.codes.size) if chunk.free is None else chunk.free for chunk in chunks)
+        free = np.split(np.concatenate(list(everywhere)), np.cumsum([len(unit) for unit in units])[:-1])
+        taken = any(chunk.free is not None for chunk in chunks)
 
         def make(numbers: Integers, weights: Floats, pieces: int = 1) -> Any:
             chosen = [units[i] for i in numbers]
-            return SequenceSource(chosen, weights, chunk_letters=-(-sum(map(len, chosen)) // pieces))
+            kept = np.concatenate([free[i] for i in numbers]) if taken else None
+            return SequenceSource(chosen, weights, -(-sum(map(len, chosen)) // pieces), kept)
 
     else:
         return data, data if data.n_chunks > 1 else None, None, None

@@ -255,24 +255,38 @@ def laplace_uniform() -> Case:
     return Case(LaplaceUniform(), lambda n: ArraySource(values, chunk_rows=80 // n), weighted, replicated, smooth=False)
 
 
-def motif_case(occurrence: str, strands: str, order: int, palindrome: bool = False) -> Case:
+def motif_case(
+    occurrence: str, strands: str, order: int, palindrome: bool = False, erased: bool = False, n_letters: int = 4
+) -> Case:
     from emtools.engine.chunks import SequenceSource
     from emtools.models.motif import Motif, estimate_background
 
     rng = np.random.default_rng(31)
-    sequences = [rng.integers(4, size=length).astype(np.uint8) for length in (30, 24, 41, 18, 27, 33, 22, 5)]
+    sequences = [rng.integers(n_letters, size=length).astype(np.uint8) for length in (30, 24, 41, 18, 27, 33, 22, 5)]
     for sequence in sequences[:5]:
         sequence[6:11] = [0, 3, 2, 0, 2]
-    sequences[1][3] = 4
+    sequences[1][3] = n_letters
     source = SequenceSource(sequences)
-    background = estimate_background(source, order, both=strands == "both")
+    background = estimate_background(source, order, n_letters, strands == "both")
+    free = [rng.uniform(0.85, 1.0, size=len(sequence)) if erased else None for sequence in sequences]
+    whole = np.concatenate(free) if erased else None
     counts = np.array([1, 2, 1, 3, 1, 1, 2, 1])
-    repeated = [sequence for sequence, n in zip(sequences, counts, strict=True) for _ in range(n)]
+    numbers = np.repeat(np.arange(len(sequences)), counts)
+    repeated = [sequences[i] for i in numbers]
+    again = np.concatenate([free[i] for i in numbers]) if erased else None
+    width = 5 if n_letters == 4 else 3
     return Case(
-        Motif(5, background, occurrence=occurrence, strands=strands, palindrome=palindrome),  # type: ignore[arg-type]
-        lambda n: SequenceSource(sequences, chunk_letters=200 // n),
-        lambda: SequenceSource(sequences, counts.astype(float)),
-        lambda: SequenceSource(repeated),
+        Motif(
+            width,
+            background,
+            n_letters,
+            occurrence=occurrence,
+            strands=strands,
+            palindrome=palindrome,  # type: ignore[arg-type]
+        ),
+        lambda n: SequenceSource(sequences, chunk_letters=200 // n, free=whole),
+        lambda: SequenceSource(sequences, counts.astype(float), free=whole),
+        lambda: SequenceSource(repeated, free=again),
     )
 
 
@@ -294,6 +308,16 @@ def motif_any_number_both_strands() -> Case:
 @case
 def motif_palindrome_of_odd_width() -> Case:
     return motif_case("zoops", "both", 0, palindrome=True)
+
+
+@case
+def motif_after_another() -> Case:
+    return motif_case("zoops", "both", 1, erased=True)
+
+
+@case
+def motif_of_proteins() -> Case:
+    return motif_case("zoops", "one", 0, n_letters=20)
 
 
 def series_case(model: Any, counts: bool) -> Case:

@@ -30,6 +30,8 @@ NPX = "SampleID;SampleType;OlinkID;UniProt;Assay;Panel;PlateID;QC_Warning;LOD;NP
 )
 FASTA = ">chr1 first\nACGTNNACGTTGACGTCAACGT\nACGTAA\n>chr2\nTTGACGTCATT\n"
 BED = "track name=x\nchr1\t2\t8\tS1\t500\t+\t2\t8\t255,0,0\nchr2\t0\t11\tS2\t1000\t-\n"
+MEME = "MEME version 5\n\nALPHABET= ACGT\n\nMOTIF M1 first\nletter-probability matrix: alength= 4 w= 2 nsites= 9\n0.5 0 0.5 0\n0.25 0.25 0.25 0.25\n"
+JASPAR = ">MA1.1 one\nA [ 8 1 ]\nC [ 0 1 ]\nG [ 1 7 ]\nT [ 1 1 ]\n"
 CONFIG = """seed: 1
 results: out
 samples: {hmm: sheet.tsv}
@@ -277,6 +279,12 @@ def as_fasta(path: Path) -> None:
     read_fasta(path)
 
 
+def as_motifs(path: Path) -> None:
+    from emtools.io.motif_files import read_motifs
+
+    read_motifs(path, "ACGT")
+
+
 def as_bed(path: Path) -> None:
     from emtools.io.intervals import read_bed
 
@@ -347,6 +355,8 @@ TARGETS = {
     "fasta_gz": Target("s.fa.gz", text(FASTA), (as_fasta, sniffed("fasta"))),
     "bed": Target("s.bed", text(BED), (as_bed,)),
     "bed_gz": Target("s.bed.gz", text(BED), (as_bed, sniffed("bed"))),
+    "meme": Target("m.meme", text(MEME), (as_motifs, sniffed("motifs"))),
+    "jaspar": Target("m.jaspar", text(JASPAR), (as_motifs, sniffed("motifs"))),
     "fit": Target("fit.json", text(json.dumps(FIT)), (shown, summarised)),
     "model": Target("model.npz", model, (as_model,)),
     "checkpoint": Target("fit.checkpoint", checkpoint, (resumed,)),

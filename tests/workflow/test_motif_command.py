@@ -242,7 +242,20 @@ BAD = {
     "record without letters": (">a\n>b\nACGT\n", None, [], "no letter"),
     "all shorter than the motif": (">a\nACGT\n>b\nACG\n", None, [], "--width"),
     "one long enough": (">a\nACGTACGTACGT\n>b\nACG\n", None, [], "at least 2"),
-    "protein": (PROTEIN, None, [], "DNA only"),
+    "protein": (PROTEIN, None, [], "add --alphabet protein"),
+    "dna as protein": (">a\n" + "ACGT" * 20 + "\n>b\nACGT\n", None, ["--alphabet", "protein"], "add --alphabet dna"),
+    "rna": (">a\nACGU\n", None, [], "add --alphabet rna"),
+    "rna on both strands": (GOOD, None, ["--alphabet", "rna", "--strands", "both"], "which has two strands"),
+    "palindrome of protein": (PROTEIN, None, ["--alphabet", "protein", "--palindrome"], "which has two strands"),
+    "any number in protein": (PROTEIN, None, ["--alphabet", "protein", "--occurrence", "anr"], "oops or zoops"),
+    "background of too high an order for protein": (
+        PROTEIN,
+        None,
+        ["--alphabet", "protein", "--background-order", "2"],
+        "for each of 400 contexts",
+    ),
+    "no file of known motifs": (GOOD, None, ["--known", "absent.meme"], "absent.meme"),
+    "sequences as known motifs": (GOOD, None, ["--known", "in.fa"], "one a letter of ACGT"),
     "sign only": (">", None, [], "a header without a name"),
     "same name twice": (">a\nACGTACGT\n>a\nACGTACGA\n", None, [], "rename"),
     "one record": (">a\n" + "ACGTTGCA" * 20 + "\n", None, [], "cut the long one with --window"),
@@ -337,3 +350,223 @@ def test_truth_outside_the_regions_is_refused(tmp_path, capsys, monkeypatch):
     assert main(["motif", "in.fa", "--out", "out", *words]) == 2
     assert "none of 1 known sites" in capsys.readouterr().err
     assert not Path("out").exists()
+
+
+WORDS = {"TGACGTCATT": 0.8, "GGCATAAGCC": 0.6}
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory):
+    """Sequences with two motifs, four asked for."""
+    folder = tmp_path_factory.mktemp("twice")
+    rng = np.random.default_rng(12)
+    text, truth = "", ""
+    for i in range(80):
+        letters = rng.choice(list("ACGT"), size=100)
+        for k, (word, share) in enumerate(WORDS.items()):
+            if rng.random() < share:
+                at = 50 * k + int(rng.integers(40))
+                letters[at : at + 10] = list(word)
+                truth += f"s{i}\t{at}\t{at + 10}\n" if k == 1 else ""
+        text += f">s{i}\n{''.join(letters)}\n"
+    (folder / "in.fa").write_text(text)
+    (folder / "known.bed").write_text(truth)
+    words = ["motif", str(folder / "in.fa"), "--width", "10", "--starts", "12", "--name", "tf", "--motifs", "4"]
+    words += ["--truth", str(folder / "known.bed")]
+    assert main([*words, "--out", str(folder / "out")]) == 0
+    return folder, words
+
+
+def test_several_motifs_are_in_every_file_and_the_search_ends_where_chance_begins(twice):
+    out = twice[0] / "out"
+    figures = {f"{stem}_2.{kind}" for stem in ("logo", "sites", "positions") for kind in ("svg", "png")}
+    assert {path.name for path in out.iterdir()} == ALWAYS | figures | {"accuracy.tsv"}
+    record = json.loads((out / "fit.json").read_text())
+    assert all(OWN.fullmatch(name) for name in record["outputs"])
+    extra = record["extra"]
+    assert [m["name"] for m in extra["motifs"]] == ["tf_1", "tf_2"]
+    turned = {word: word[::-1].translate(str.maketrans("ACGT", "TGCA")) for word in WORDS}
+    for found, word in zip(extra["motifs"], WORDS, strict=True):
+        assert found["consensus"] in (word, turned[word])
+        assert found["significance"]["p"] < 0.05
+        assert found["status"] == "converged"
+        assert np.shape(found["matrix_se"]) == np.shape(found["matrix"]) == (10, 4)
+    assert extra["motifs"][0]["matrix"] == record["parameters"]["matrix"]["value"]
+    assert extra["ended"]["e_value"] > 0.05
+    assert "is no better than chance" in extra["ended"]["because"]
+    page = (out / "report.html").read_text()
+    assert "4 motifs were asked for; nothing further was sought because the next, " in page
+    assert "tf_2 meets a known site" in page
+    assert page.count("<figcaption><b>The motif: tf_") == 2
+
+
+def test_others_read_every_motif(twice):
+    out = twice[0] / "out"
+    record = json.loads((out / "fit.json").read_text())
+    for name, kind in (("motifs.meme", "minimal"), ("motifs.jaspar", "jaspar"), ("motifs.transfac", "transfac")):
+        with open(out / name) as file:
+            read = motifs.parse(file, kind)
+        for motif, found in zip(read, record["extra"]["motifs"], strict=True):
+            called = {"minimal": lambda m: m.name, "jaspar": lambda m: m.matrix_id, "transfac": lambda m: m["ID"]}
+            assert called[kind](motif) == found["name"]
+            assert str(motif.consensus) == "".join("ACGT"[i] for i in np.argmax(found["matrix"], axis=1))
+
+
+def test_sites_are_named_by_their_motif_and_do_not_overlap(twice):
+    out = twice[0] / "out"
+    sites = read_sites(out / "sites.bed")
+    record = json.loads((out / "fit.json").read_text())
+    assert [name for name in ("tf_1", "tf_2") for site in sites if site[3] == name] == [site[3] for site in sites]
+    assert [sum(s[3] == m["name"] for s in sites) for m in record["extra"]["motifs"]] == [
+        m["n_sites"] for m in record["extra"]["motifs"]
+    ]
+    for one, other in itertools.pairwise(sorted(sites)):
+        assert one[0] != other[0] or one[2] <= other[1]
+    ids = [line.split("ID=")[1].split(";")[0] for line in (out / "sites.gff3").read_text().splitlines()[1:]]
+    assert len(set(ids)) == len(sites)
+    with open(out / "accuracy.tsv") as file:
+        rows = [r for r in csv.DictReader(file, delimiter="\t") if r["metric"] == "nucleotide_f1"]
+    assert [r["method"] for r in rows] == ["tf_2", "tf_1"]
+    assert float(rows[0]["value"]) > 0.9 > 0.1 > float(rows[1]["value"])
+
+
+def test_the_first_of_several_is_the_one(twice, tmp_path):
+    folder, words = twice
+    assert main([*words[:-4], "--out", str(tmp_path / "one")]) == 0
+    one, several = (json.loads((path / "fit.json").read_text()) for path in (tmp_path / "one", folder / "out"))
+    assert one["parameters"] == several["parameters"]
+    assert {k: v for k, v in several["extra"].items() if k not in ("motifs", "ended")} == one["extra"]
+    assert [line.replace("tf_1", "tf") for line in (folder / "out" / "sites.bed").read_text().splitlines()][
+        : one["extra"]["n_sites"]
+    ] == (tmp_path / "one" / "sites.bed").read_text().splitlines()
+
+
+@pytest.mark.slow
+def test_several_motifs_are_the_same_bytes_with_other_threads(twice, tmp_path):
+    folder, words = twice
+    assert main([*words, "--threads", "2", "--out", str(tmp_path / "again")]) == 0
+    for path in (folder / "out").iterdir():
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_chance_is_said_and_kept_alone_and_untested_motifs_are_as_many_as_asked_for(tmp_path):
+    rng = np.random.default_rng(5)
+    fasta = tmp_path / "in.fa"
+    fasta.write_text("".join(f">s{i}\n{''.join(rng.choice(list('ACGT'), size=50))}\n" for i in range(20)))
+    words = ["motif", str(fasta), "--width", "8", "--starts", "3", "--motifs", "2"]
+    assert main([*words, "--out", str(tmp_path / "tested")]) in (0, 3)
+    extra = json.loads((tmp_path / "tested" / "fit.json").read_text())["extra"]
+    assert len(extra["motifs"]) == 1
+    assert extra["ended"]["because"] == "the motif is no better than chance"
+    assert main([*words, "--untested", "--out", str(tmp_path / "untested")]) in (0, 3)
+    extra = json.loads((tmp_path / "untested" / "fit.json").read_text())["extra"]
+    assert len(extra["motifs"]) == 2
+    assert extra["ended"] is None
+
+
+AMINO = "ACDEFGHIKLMNPQRSTVWY"
+
+
+@pytest.fixture(scope="module")
+def protein(tmp_path_factory):
+    """Proteins with GKSTLWCH on most of them; letters that are not observed beside it."""
+    folder = tmp_path_factory.mktemp("protein")
+    rng = np.random.default_rng(21)
+    records, places = [], {}
+    for i in range(60):
+        letters = rng.choice(list(AMINO), size=120)
+        if rng.random() < 0.7:
+            at = int(rng.integers(5, 100))
+            letters[at : at + 8] = list("GKSTLWCH")
+            letters[at - 1], letters[at + 8] = "X", rng.choice(list("BZJUO"))
+            places[f"p{i}"] = at
+        records.append(f">p{i}\n{''.join(letters)}\n")
+    (folder / "in.fa").write_text("".join(records))
+    words = ["motif", str(folder / "in.fa"), "--alphabet", "protein", "--width", "5-12", "--starts", "8"]
+    assert main([*words, "--out", str(folder / "out")]) == 0
+    return folder, places
+
+
+def test_motif_of_proteins(protein):
+    folder, places = protein
+    out = folder / "out"
+    assert {path.name for path in out.iterdir()} == ALWAYS - {"motifs.jaspar", "motifs.transfac"}
+    record = json.loads((out / "fit.json").read_text())
+    assert record["extra"]["consensus"] == "GKSTLWCH"
+    assert record["extra"]["significance"]["p"] < 1e-3
+    assert record["model"]["background_order"] == 0
+    assert record["parameters"]["matrix"]["labels"][1] == list(AMINO)
+    sites = read_sites(out / "sites.bed")
+    assert {(s[0], s[1], s[2]) for s in sites} >= {(name, at, at + 8) for name, at in places.items()}
+    with open(folder / "in.fa") as file:
+        text = {r.id: str(r.seq) for r in SeqIO.parse(file, "fasta")}
+    lines = (out / "sites.gff3").read_text().splitlines()[1:]
+    for site, line in zip(sites, lines, strict=True):
+        assert site[5] == "+"
+        assert set(text[site[0]][site[1] : site[2]]) <= set(AMINO)
+        assert line.split("\t")[2] == "polypeptide_motif"
+        assert line.endswith(f"letters={text[site[0]][site[1] : site[2]]}")
+    with open(out / "motifs.meme") as file:
+        head = file.read()
+    assert f"ALPHABET= {AMINO}\n" in head
+    assert "strands:" not in head
+    page = (out / "report.html").read_text()
+    assert "A motif of 8 aa, GKSTLWCH," in page
+    assert "% GC" not in page
+    assert "motifs.jaspar" not in page
+
+
+def test_motif_of_rna(tmp_path):
+    rng = np.random.default_rng(22)
+    fasta = tmp_path / "in.fa"
+    with open(fasta, "w") as file:
+        for i in range(60):
+            letters = rng.choice(list("ACGU"), size=80)
+            if rng.random() < 0.8:
+                at = int(rng.integers(70))
+                letters[at : at + 8] = list("UGUAUAUA")
+            file.write(f">r{i}\n{''.join(letters)}\n")
+    out = tmp_path / "out"
+    assert main(["motif", str(fasta), "--alphabet", "rna", "--width", "8", "--starts", "10", "--out", str(out)]) == 0
+    record = json.loads((out / "fit.json").read_text())
+    assert record["extra"]["consensus"] == "UGUAUAUA"
+    assert record["model"]["strands"] == "one"
+    assert {site[5] for site in read_sites(out / "sites.bed")} == {"+"}
+    assert "letters=UGUAUAUA" in (out / "sites.gff3").read_text()
+    assert "ALPHABET= ACGU\n" in (out / "motifs.meme").read_text()
+    with open(out / "motifs.jaspar") as file:
+        (motif,) = motifs.parse(file, "jaspar")
+    assert str(motif.consensus) == "TGTATATA"
+
+
+@pytest.mark.slow
+def test_known_motifs_are_named_and_drawn_where_they_lie(twice, tmp_path):
+    """Compiling memelite takes half a minute. The second motif is known two positions shorter, turned; the first is not known."""
+    _, words = twice
+    rng = np.random.default_rng(3)
+    known = [rng.dirichlet(np.full(4, 0.4), size=int(rng.integers(8, 14))) for _ in range(40)]
+    part = np.full((8, 4), 0.02)
+    part[np.arange(8), ["ACGT".index(c) for c in "GCTTATGC"]] = 0.94
+    known.insert(7, part)
+    text = "MEME version 5\n\nALPHABET= ACGT\n\n"
+    for k, matrix in enumerate(known):
+        rows = "\n".join(" ".join(f"{p:.6f}" for p in row) for row in matrix)
+        text += f"MOTIF K{k}\nletter-probability matrix: alength= 4 w= {len(matrix)} nsites= 20\n{rows}\n\n"
+    (tmp_path / "known.meme").write_text(text)
+    assert main([*words, "--known", str(tmp_path / "known.meme"), "--out", str(tmp_path / "out")]) == 0
+    with open(tmp_path / "out" / "matches.tsv") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    record = json.loads((tmp_path / "out" / "fit.json").read_text())
+    assert [r["known"] for r in rows] == [m["known"] for m in record["extra"]["matches"]]
+    best = {r["motif"]: r for r in reversed(rows)}
+    match = best["tf_2"]
+    assert (match["known"], match["overlap"]) == ("K7", "8")
+    turned = record["extra"]["motifs"][1]["consensus"] == "GGCATAAGCC"
+    assert (match["offset"], match["strand"]) == ("1", "-" if turned else "+")
+    assert float(match["q"]) < 1e-3
+    assert float(match["E"]) == pytest.approx(41 * float(match["p"]))
+    assert float(best["tf_1"]["q"]) > 0.1
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "tf_2 is most like K7 (q = " in page
+    assert "tf_1 is like none of 41 known motifs" in page
+    assert (tmp_path / "out" / "known.svg").is_file()

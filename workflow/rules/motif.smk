@@ -7,8 +7,11 @@ for entry in PLAN.branch("motif"):
             **entry.files,
         output:
             f"{entry.out}/motifs.meme",
-            f"{entry.out}/motifs.jaspar",
-            f"{entry.out}/motifs.transfac",
+            [
+                f"{entry.out}/motifs.{kind}"
+                for kind in ("jaspar", "transfac")
+                if "--alphabet protein" not in " ".join(entry.words)
+            ],
             f"{entry.out}/sites.gff3",
             figures(
                 entry,
@@ -20,6 +23,12 @@ for entry in PLAN.branch("motif"):
             shown(entry, entry.product, "sites"),
             [shown(entry, f"{entry.out}/accuracy.tsv", "accuracy")]
             if "truth" in entry.given
+            else [],
+            [
+                shown(entry, f"{entry.out}/matches.tsv", "known motifs alike"),
+                figures(entry, known="beside known motifs"),
+            ]
+            if "known" in entry.given
             else [],
             fit=f"{entry.out}/fit.json",
             page=f"{entry.out}/report.html",
