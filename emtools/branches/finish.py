@@ -19,20 +19,22 @@ from emtools.report.page import Page, write_page
 NOT_CONVERGED = 3
 FLAGS = ("--quiet", "--traceback")  # these have no value
 UNRECORDED = ("--threads", "--out", "--executor", "--checkpoint")  # options that cannot change the numbers
+UNRECORDED_LISTS = ("--starts-from",)  # the same, of any number of words
 
 
 def recorded_command(command: Sequence[str]) -> list[str]:
     """The command line without what cannot change the numbers."""
     kept: list[str] = []
-    skip = False
+    skip = listed = False
     for word in command:
-        if skip:
+        listed = word in UNRECORDED_LISTS or (listed and not word.startswith("--"))
+        if skip or listed:
             skip = False
         elif word in UNRECORDED:
             skip = True
         elif word in FLAGS:
             continue
-        elif not word.startswith(tuple(f"{option}=" for option in UNRECORDED)):
+        elif not word.startswith(tuple(f"{option}=" for option in (*UNRECORDED, *UNRECORDED_LISTS))):
             kept.append(word)
     return kept
 

@@ -32,12 +32,13 @@ from emtools.branches.hmm_page import (
 )
 from emtools.branches.options import RunOptions
 from emtools.engine.chunks import SequenceSource
-from emtools.engine.starts import fit
+from emtools.engine.starts import climb_starts, fit
 from emtools.errors import InputError
 from emtools.io.console import Progress
 from emtools.io.fasta import ALPHABETS, Record, partial_sets, read_fasta
 from emtools.io.intervals import write_bed
 from emtools.io.outputs import staged
+from emtools.io.start_files import Ends, read_ends
 from emtools.models.hmm import CategoricalHMM, HMMParams, Topology
 from emtools.models.hmm_known import known
 from emtools.plots.hmm import draw_parameters, draw_track
@@ -93,7 +94,10 @@ def run(options: Options) -> int:
             f"at least one for each of {most} states",
             "use fewer --states or more sequence",
         )
-    compared = compare(chains, records, options) if len(chains) > 1 else None
+    ends = read_ends(options)
+    if ends is not None and options.only_starts:
+        return climb_ends(chains, records, source, options, ends)
+    compared = compare(chains, records, options, ends) if len(chains) > 1 else None
     chain = chains[0 if compared is None else int(np.argmin(compared["BIC"]))]
     progress = Progress("hmm", options.starts, options.quiet)
     result = fit(
@@ -104,6 +108,7 @@ def run(options: Options) -> int:
         **options.climbing,
         checkpoint=options.checkpoint,
         on_pass=progress,
+        ended=None if ends is None else ends.climbs(part_of(chain), HMMParams, options.starts),
     )
     progress.close(result.summary)
     params: HMMParams = result.params
@@ -191,13 +196,43 @@ COMPARISON = (
 )
 
 
-def compare(chains: Sequence[Chain], records: Sequence[Record], options: Options) -> pd.DataFrame:
+def climb_ends(
+    chains: Sequence[Chain], records: Sequence[Record], source: SequenceSource, options: Options, ends: Ends
+) -> int:
+    """Climb some of the starts of every model, on the letters on which models are compared where there are several."""
+    if chains[0].init:
+        raise InputError("--only-starts", "with --model", "--states", "a ready-made model has one start: leave it out")
+    for chain in chains:
+        letters, part = source, part_of(chain)
+        if len(chains) > 1:
+            hidden = common_letters(chain, chains, records)
+            letters, part = SequenceSource(hidden), part_of(chain, hidden, records)
+        ends.add(part, climb_starts(chain.model, letters, options.restarts, **options.climbing))
+    ends.write(options.out)
+    return 0
+
+
+def part_of(chain: Chain, hidden: Sequence[np.ndarray] = (), records: Sequence[Record] = ()) -> str:
+    """Which fit of this command: the model, and the letters where some are hidden."""
+    some = any(not np.array_equal(codes, record.codes) for codes, record in zip(hidden, records, strict=False))
+    return f"{chain.model.n_states} states of order {chain.model.order}{', on common letters' * some}"
+
+
+def common_letters(chain: Chain, chains: Sequence[Chain], records: Sequence[Record]) -> list[np.ndarray]:
+    """The letters of each record that every one of the models scores, the others hidden."""
+    more = max(other.model.order for other in chains) - chain.model.order
+    return [without_first(record.codes, chain.model.n_letters, more) for record in records]
+
+
+def compare(
+    chains: Sequence[Chain], records: Sequence[Record], options: Options, ends: Ends | None = None
+) -> pd.DataFrame:
     """Each model's log-likelihood and BIC on the same letters."""
     most = max(chain.model.order for chain in chains)
     rows = []
     for chain in chains:
         model = chain.model
-        hidden = [without_first(record.codes, model.n_letters, most - model.order) for record in records]
+        hidden = common_letters(chain, chains, records)
         n_scored = sum(scored(codes, model) for codes in hidden)
         if not n_scored:
             raise InputError(
@@ -206,7 +241,15 @@ def compare(chains: Sequence[Chain], records: Sequence[Record], options: Options
                 f"letters with {most} observed ones before them",
                 "lower --order",
             )
-        result = fit(model, SequenceSource(hidden), starts=options.starts, **options.climbing, certificate=False)
+        ended = None if ends is None else ends.climbs(part_of(chain, hidden, records), HMMParams, options.starts)
+        result = fit(
+            model,
+            SequenceSource(hidden),
+            starts=options.starts,
+            **options.climbing,
+            certificate=False,
+            ended=ended,
+        )
         p = model.n_free_parameters
         bic = -2.0 * result.loglik + p * math.log(n_scored)
         rows.append(

@@ -17,14 +17,15 @@ from emtools.branches.finish import finish
 from emtools.branches.hmm_page import BIC
 from emtools.branches.options import RunOptions
 from emtools.engine.series import SeriesSource
-from emtools.engine.starts import fit
+from emtools.engine.starts import climb_starts, fit
 from emtools.errors import InputError
 from emtools.io.bedgraph import ValueTrack, common_width, on_grid, read_bedgraph
 from emtools.io.console import Progress
 from emtools.io.intervals import FULL_SCORE, Interval, write_bed, zipped_text
 from emtools.io.outputs import staged
-from emtools.models.gaussian_hmm import GaussianHMM
-from emtools.models.poisson_hmm import PoissonHMM
+from emtools.io.start_files import Ends, read_ends
+from emtools.models.gaussian_hmm import GaussianHMM, GaussianHMMParams
+from emtools.models.poisson_hmm import PoissonHMM, PoissonHMMParams
 from emtools.plots.hmm import rgb_of
 from emtools.plots.hmm_track import CalledTrack, draw_levels, draw_values
 from emtools.report.components import state_sizes
@@ -77,12 +78,25 @@ def run(options: Options) -> int:
     if options.emission == "poisson":
         check_counts(options.input, tracks)
     source = SeriesSource([track.values for track in tracks])
-    compared = compare(options, source, n_values) if options.states[0] < options.states[1] else None
+    ends = read_ends(options)
+    if ends is not None and options.only_starts:
+        for n_states in range(options.states[0], options.states[1] + 1):
+            climbs = climb_starts(model_of(options, n_states), source, options.restarts, **options.climbing)
+            ends.add(f"{n_states} states", climbs)
+        ends.write(options.out)
+        return 0
+    compared = compare(options, source, n_values, ends) if options.states[0] < options.states[1] else None
     n_states = options.states[0] if compared is None else int(compared["states"][compared["BIC"].idxmin()])
     model = model_of(options, n_states)
     progress = Progress("hmm", options.starts, options.quiet)
     result = fit(
-        model, source, starts=options.starts, **options.climbing, checkpoint=options.checkpoint, on_pass=progress
+        model,
+        source,
+        starts=options.starts,
+        **options.climbing,
+        checkpoint=options.checkpoint,
+        on_pass=progress,
+        ended=ended_of(ends, options, n_states),
     )
     progress.close(result.summary)
     params: Any = result.params
@@ -184,12 +198,19 @@ def check_counts(path: Path, tracks: Sequence[ValueTrack]) -> None:
             )
 
 
-def compare(options: Options, source: SeriesSource, n_values: int) -> pd.DataFrame:
+def ended_of(ends: Ends | None, options: Options, n_states: int) -> dict[int, Any]:
+    """Ends of starts of the model of so many states that were climbed elsewhere."""
+    kind = PoissonHMMParams if options.emission == "poisson" else GaussianHMMParams
+    return {} if ends is None else ends.climbs(f"{n_states} states", kind, options.starts)
+
+
+def compare(options: Options, source: SeriesSource, n_values: int, ends: Ends | None = None) -> pd.DataFrame:
     """Log-likelihood and BIC of each number of states."""
     rows = []
     for n_states in range(options.states[0], options.states[1] + 1):
         model = model_of(options, n_states)
-        result = fit(model, source, starts=options.starts, **options.climbing, certificate=False)
+        ended = ended_of(ends, options, n_states)
+        result = fit(model, source, starts=options.starts, **options.climbing, certificate=False, ended=ended)
         bic = -2.0 * result.loglik + model.n_free_parameters * math.log(n_values)
         rows.append(
             {

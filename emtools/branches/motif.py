@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,19 +24,30 @@ from emtools.io.intervals import FULL_SCORE, Interval, read_bed, write_bed, writ
 from emtools.io.motifs import Matrix, motif_name, write_jaspar, write_meme, write_transfac
 from emtools.io.outputs import staged
 from emtools.io.regions import Piece, cut, read_regions
+from emtools.io.start_files import Ends, read_ends
 from emtools.kernels.spans import matches, n_positions, n_shared_positions
-from emtools.models.motif import WIDEST_FAST, Background, Occurrence, Strands, estimate_background, has_room
+from emtools.models.motif import (
+    WIDEST_FAST,
+    Background,
+    MotifParams,
+    Occurrence,
+    Strands,
+    estimate_background,
+    has_room,
+)
 from emtools.motif_finding.background import choose_order
 from emtools.motif_finding.calling import Calls, call_sites
 from emtools.motif_finding.erasing import erase
-from emtools.motif_finding.search import Candidate, Terms, search, settle
-from emtools.motif_finding.significance import held_out_test, site_p_values
+from emtools.motif_finding.evidence import Choice
+from emtools.motif_finding.search import Candidate, Terms, climb_seeds, search, settle
+from emtools.motif_finding.significance import halves, held_out_test, site_p_values
 from emtools.plots.motif import Look, Row, Site, draw_logo, draw_positions, draw_sites
 from emtools.plots.style import Picture
 
 FEWEST_LETTERS = 10  # letters for each context of the background, below which it is refused
 STRANDS = "+-"
 ONTOLOGY = {"dna": "TF_binding_site", "rna": "nucleotide_motif", "protein": "polypeptide_motif"}
+SEARCH, HALF = "search", "search of half of the sequences"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,15 +135,20 @@ def run(options: Options) -> int:
     source = SequenceSource([piece.codes for piece in pieces])
     background, note = learn_background(source, options)
     searched = Searched(pieces, len(everything) - len(pieces), known, note)
-    findings, ended = find_all(source, background, searched, options)
+    ends = read_ends(options)
+    if ends is not None and options.only_starts:
+        return write_starts(ends, source, background, options)
+    findings, ended = find_all(source, background, searched, options, ends)
     comparison = None if library is None else compare(findings, library)
     return write(options, searched, findings, ended, comparison)
 
 
 def find_all(
-    source: SequenceSource, background: Background, searched: Searched, options: Options
+    source: SequenceSource, background: Background, searched: Searched, options: Options, ends: Ends | None
 ) -> tuple[list[Finding], Ended | None]:
     """One motif after the other, each in what those before have left; why no more were sought, if fewer than asked for.
+
+    Starts that were climbed elsewhere are those of the first motif: what the next is sought in is known only after it.
 
     A motif that the held-out test does not tell from chance is the last that is sought, and is among the findings only if it is the first.
     """
@@ -144,7 +160,9 @@ def find_all(
         if saved is not None and number > 1:
             saved = saved.with_name(f"{saved.name}.{number}")
         try:
-            finding = find(name, rest, background, searched, replace(options, checkpoint=saved))
+            finding = find(
+                name, rest, background, searched, replace(options, checkpoint=saved), ends if number == 1 else None
+            )
         except FitError as error:
             if findings:
                 return findings, Ended(f"no further motif holds its own ({error.got})")
@@ -164,15 +182,25 @@ def find_all(
     return findings, None
 
 
-def find(name: str, source: SequenceSource, background: Background, searched: Searched, options: Options) -> Finding:
+def find(
+    name: str,
+    source: SequenceSource,
+    background: Background,
+    searched: Searched,
+    options: Options,
+    ends: Ends | None,
+) -> Finding:
     """The best motif of what is free, its sites, and whether it is real."""
-    terms = Terms(options.width, options.occurrence, options.strands == "both", palindrome=options.palindrome)
+    terms = terms_of(options)
     progress = Progress(name if options.motifs > 1 else f"motif {options.input.name}", options.starts, options.quiet)
-    fitted, found = climb_best(source, background, terms, options, progress)
+    fitted, found = climb_best(source, background, terms, options, progress, ended_of(ends, SEARCH, options))
     progress.close(fitted.summary)
     model = fitted.model
     calls = call_sites(model, fitted.params, source)
-    seen = None if options.untested else held_out_test(source, background, terms, options.seed, options.starts)
+    seen = None
+    if not options.untested:
+        ended = ended_of(ends, HALF, options)
+        seen = held_out_test(source, background, terms, options.seed, options.starts, ended)
     intervals = site_intervals(searched.pieces, calls, model.width, name)
     words = words_of(searched.pieces, calls, intervals, options.alphabet)
     candidates = [
@@ -200,11 +228,58 @@ def learn_background(source: SequenceSource, options: Options) -> tuple[Backgrou
     return estimate_background(learnt, order, n_letters, both), f"{of}; order as asked for"
 
 
+def terms_of(options: Options) -> Terms:
+    """What is asked of a motif."""
+    return Terms(options.width, options.occurrence, options.strands == "both", palindrome=options.palindrome)
+
+
+def parts_of(source: SequenceSource, options: Options) -> dict[str, SequenceSource]:
+    """The searches of this command, by what is searched."""
+    half, tested, _ = halves(source, options.seed)
+    return {SEARCH: source} | ({} if options.untested or tested is None else {HALF: half})
+
+
+def write_starts(ends: Ends, source: SequenceSource, background: Background, options: Options) -> int:
+    """Climb from some starts alone, for a later command to gather; the exit code."""
+    for part, letters in parts_of(source, options).items():
+        climbed = climb_seeds(letters, background, terms_of(options), options.seed, options.restarts)
+        ends.records |= {(part, number): candidate_record(candidate) for number, candidate in climbed.items()}
+    ends.write(options.out)
+    return 0
+
+
+def candidate_record(candidate: Candidate) -> dict[str, Any]:
+    """A candidate as JSON values."""
+    return {"occurrence": candidate.params.occurrence, "matrix": candidate.params.matrix.tolist()} | {
+        name: value.tolist() if isinstance(value, np.ndarray) else value
+        for name, value in vars(candidate.choice).items()
+    }
+
+
+def ended_of(ends: Ends | None, part: str, options: Options) -> dict[int, Candidate]:
+    """Candidates of a search that were climbed elsewhere."""
+
+    def made(record: dict[str, Any], _: int) -> Candidate:
+        shape = (-1, options.n_letters)
+        matrix, counts = (np.array(record[name], dtype=np.float64).reshape(shape) for name in ("matrix", "counts"))
+        whole = (int(record[name]) for name in ("n_sites", "first", "width"))
+        return Candidate(
+            MotifParams(float(record["occurrence"]), matrix), Choice(*whole, float(record["evidence"]), counts)
+        )
+
+    return {} if ends is None else ends.of(part, made, options.starts)
+
+
 def climb_best(
-    source: SequenceSource, background: Background, terms: Terms, options: Options, progress: Progress
+    source: SequenceSource,
+    background: Background,
+    terms: Terms,
+    options: Options,
+    progress: Progress,
+    ended: Mapping[int, Candidate],
 ) -> tuple[Fit[Any, Any], list[Candidate]]:
     """Search, then full EM from the best candidate; the candidates too."""
-    found = search(source, background, terms, options.seed, options.starts)
+    found = search(source, background, terms, options.seed, options.starts, ended)
     model, start = settle(source, background, terms, found, options.seed)
     init = [start]
     fitted = fit(model, source, init=init, **options.climbing, checkpoint=options.checkpoint, on_pass=progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,10 @@ class RunOptions:
         File from which an interrupted fit goes on.
     quiet : bool
         No progress line on a terminal.
+    only_starts : (int, int), optional
+        First and last start, from 1, to climb; nothing else is done then.
+    starts_from : sequence of Path
+        Files of starts that were climbed so.
     command : tuple of str
         Command line as typed, for the record.
     """
@@ -49,7 +54,15 @@ class RunOptions:
     executor: str = "threads"
     checkpoint: Path | None = None
     quiet: bool = False
+    only_starts: tuple[int, int] | None = None
+    starts_from: Sequence[Path] = ()
     command: tuple[str, ...] = ()
+
+    @property
+    def restarts(self) -> range:
+        """Numbers, from 0, of the starts to climb here."""
+        first, last = self.only_starts or (1, self.starts)
+        return range(first - 1, last)
 
     @property
     def climbing(self) -> dict[str, Any]:

@@ -124,3 +124,23 @@ def branch_parser(
     common.add_argument("--quiet", action="store_true", help="no progress line (there is none but on a terminal)")
     common.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     return parser
+
+
+def add_scatter(parser: argparse.ArgumentParser) -> None:
+    """Options of a command whose starts may be climbed in jobs of their own."""
+    scatter = parser.add_argument_group("one fit in several jobs, to the same bytes")
+    scatter.add_argument(
+        "--only-starts",
+        metavar="I|A-B",
+        type=whole_range(1),
+        help="climb these of the starts, numbered from 1, write their ends to DIR/starts.json, and do no more",
+    )
+    scatter.add_argument(
+        "--starts-from",
+        metavar="FILE",
+        nargs="+",
+        action="extend",
+        type=Path,
+        default=[],
+        help="go on from these ends, the files of --only-starts of the same command; other starts are climbed here",
+    )

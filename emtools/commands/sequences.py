@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from emtools.commands.parsing import branch_parser, positive, real, whole, whole_range
+from emtools.commands.parsing import add_scatter, branch_parser, positive, real, whole, whole_range
 from emtools.errors import InputError
 from emtools.io.sniff import TRACKS, bare_suffix
 
@@ -65,6 +65,7 @@ def add_hmm(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         default=None,
         help="of values in a bedGraph file: numbers, or counts (default gaussian)",
     )
+    add_scatter(hmm)
 
 
 OF_LETTERS = {"order": (0, 0), "topology": "free", "model": None, "alphabet": "dna"}
@@ -164,3 +165,4 @@ def add_motif(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         metavar="FILE",
         help="known motifs (MEME or JASPAR format) to compare with; needs memelite",
     )
+    add_scatter(motif)

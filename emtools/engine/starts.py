@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -105,6 +105,7 @@ def fit(
     look: bool = True,
     order: int = 0,
     search: int = 0,
+    ended: Mapping[int, Climb[P, S]] | None = None,
 ) -> Fit[P, S]:
     """Fit `model` to `source` from several starts and keep the best usable one.
 
@@ -157,6 +158,8 @@ def fit(
     search : int
         Passes that each start may first spend on a search for a high hill, `emtools.engine.search.search`; 0 for none.
         The model must offer moves.
+    ended : mapping of int to Climb, optional
+        Ends of starts that were climbed elsewhere, by `climb_starts`; the others are climbed here.
 
     Returns
     -------
@@ -165,7 +168,7 @@ def fit(
     Raises
     ------
     InputError
-        If `strategy` is unknown or a number is out of range, or the checkpoint belongs to another fit.
+        If `strategy` is unknown or a number is out of range, or the checkpoint or the best end belongs to another fit.
     FitError
         If no start ended with usable parameters.
     """
@@ -190,9 +193,7 @@ def fit(
     limits |= {"look": look, "order": order}
 
     with make_executor(executor, threads) as pool:
-        wide = source.n_chunks > 1 or count == 1
-        chunk_map: Map = pool if wide or executor != "threads" else in_turn
-        start_map: Map = in_turn if chunk_map is pool else pool
+        chunk_map, start_map = maps_of(pool, source, count, executor)
         run: Callable[..., Climb[P, S]] = partial(
             climb, model, source, chunk_map=chunk_map, on_pass=on_pass, accelerate=accelerate, **limits
         )
@@ -220,8 +221,11 @@ def fit(
             check_data(model, source, assign, resumed, chunk_map, Path(checkpoint))
 
         searched: list[int] = []
+        elsewhere = ended or {}
 
         def one(restart: int) -> Climb[P, S]:
+            if restart in elsewhere:
+                return elsewhere[restart]
             before = resumed.get(restart)
             if isinstance(before, Climb):
                 return before
@@ -249,6 +253,8 @@ def fit(
         best = max(usable, key=lambda c: (c.objective, -c.restart))
         seen = None
         chunk_map, run = pool, partial(run, chunk_map=pool)
+        if best.restart in elsewhere:
+            best = with_stats(model, source, best, assign, chunk_map)
         if certificate and assign == "soft" and is_smooth(model) and has_errors(model):
             best, seen = certified(model, source, best, run, chunk_map, tol, seed, max_passes)
             climbs = [best if c.restart == best.restart else c for c in climbs]
@@ -283,6 +289,58 @@ def fit(
     if saved is not None:
         saved.remove()
     return fitted if seen is None else judge(fitted, seen)
+
+
+def maps_of(pool: Map, source: Source[Any], count: int, executor: Any) -> tuple[Map, Map]:
+    """The maps over chunks and over starts, one of which has the workers."""
+    wide = source.n_chunks > 1 or count == 1 or executor != "threads"
+    return (pool, in_turn) if wide else (in_turn, pool)
+
+
+def climb_starts(
+    model: Model[P, S, C],
+    source: Source[C],
+    restarts: Sequence[int],
+    *,
+    init: Sequence[P] = (),
+    seed: int = 0,
+    threads: int = 1,
+    executor: Any = "threads",
+    **climbing: Any,
+) -> list[Climb[P, S]]:
+    """Some of the starts of a fit, for `fit` to take as `ended`: a start has the same bits wherever it is climbed.
+
+    Parameters
+    ----------
+    model, source, init, seed, threads, executor
+        As in `fit`; starts by the first strategy of the model.
+    restarts : sequence of int
+        Numbers of the starts, from 0.
+    **climbing
+        Of `emtools.engine.loop.climb`.
+    """
+    plan = Plan(model, source, model.strategies[0], init, seed, None, 0)
+    with make_executor(executor, threads) as pool:
+        chunk_map, start_map = maps_of(pool, source, len(restarts), executor)
+        run: Callable[..., Climb[P, S]] = partial(climb, model, source, chunk_map=chunk_map, **climbing)
+        return start_map(lambda restart: run(plan.first(restart), restart=restart), restarts)
+
+
+def with_stats(
+    model: Model[P, S, C], source: Source[C], end: Climb[P, S], assign: Assign, chunk_map: Map
+) -> Climb[P, S]:
+    """An end that was reached elsewhere, with its statistics, by one pass that also shows whether it is of these data.
+
+    Raises
+    ------
+    InputError
+        If its log-likelihood is not that of these data.
+    """
+    stats = total_stats(model, source, end.params, assign, chunk_map)
+    if stats.loglik != end.loglik:
+        got = f"a log-likelihood of {end.loglik}, {stats.loglik} with these data"
+        raise InputError(f"start {end.restart + 1}", got, "an end on these data", "climb it anew")
+    return replace(end, stats=stats)
 
 
 def check_assignment(model: Any, assign: Assign, warm: str | None) -> None:

@@ -8,7 +8,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,8 @@ OF_BATCHES = (
     "input", "components", "channel", "smallest", "pixel_size", "seed", "threads", "starts", "tol", "max_passes", "algorithm",
 )  # fmt: skip
 SCHEMAS = Path("workflow/schemas")
-ELSEWHERE = ("seed", "threads")
+ELSEWHERE = ("seed", "threads", "scatter")
+SCATTERED = "for hmm (of a number of states) and motif alone"
 NOUNS = {
     "string": "a string",
     "integer": "an integer",
@@ -104,6 +105,10 @@ class Entry:
         Root of random numbers; threads.
     given : frozenset of str
         Keys that the config gives.
+    scatter : int
+        Starts that a job of its own climbs; 0 where the command climbs them all.
+    ends : tuple of str
+        Files of the ends of starts that such jobs write.
     """
 
     branch: str
@@ -114,6 +119,24 @@ class Entry:
     seed: int
     threads: int
     given: frozenset[str] = field(default_factory=frozenset)
+    scatter: int = 0
+    ends: tuple[str, ...] = ()
+
+    @property
+    def starts(self) -> int:
+        """Starts that the config asks for; where they are scattered it must."""
+        return int(self.words[self.words.index("--starts") + 1])
+
+    @property
+    def start_words(self) -> tuple[str, ...]:
+        """The options of a job that climbs some starts: the same however many there are."""
+        at = self.words.index("--starts")
+        return (*self.words[:at], *self.words[at + 2 : self.words.index("--starts-from")])
+
+    @property
+    def start_folder(self) -> str:
+        """Where the ends of starts go that jobs of their own climb."""
+        return f"{Path(self.out).parents[1]}/starts/{self.branch}/{self.name}"
 
     @property
     def tabular(self) -> bool:
@@ -305,7 +328,7 @@ def make_entry(draft: Draft, files: Mapping[str, str], out: str, seed: int) -> E
             words += [option] * given
             continue
         words += [option, *map(str, given)] if isinstance(given, list) else [option, str(given)]
-    return Entry(
+    entry = Entry(
         draft.branch,
         draft.name,
         out,
@@ -314,7 +337,14 @@ def make_entry(draft: Draft, files: Mapping[str, str], out: str, seed: int) -> E
         draft.options.get("seed", seed),
         draft.options.get("threads", 1),
         frozenset(draft.options),
+        draft.options.get("scatter", 0),
     )
+    if entry.scatter:
+        firsts = range(1, entry.starts + 1, entry.scatter)
+        ranges = [f"{first}-{min(first + entry.scatter - 1, entry.starts)}" for first in firsts]
+        ends = tuple(f"{entry.start_folder}/{some}/starts.json" for some in ranges)
+        entry = replace(entry, words=(*words, "--starts-from", *ends), ends=ends)
+    return entry
 
 
 def read_drafts(
@@ -411,11 +441,12 @@ def explain(fault: ValidationError, source: str) -> InputError:
         case "additionalProperties":
             known = list(fault.schema["properties"])
             key = next(key for key in value if key not in known)
+            place = f"{source}: {'.'.join([*keys, str(key)])}"
+            if key == "scatter" and "input" in known:
+                return InputError(place, "its starts are not climbed in jobs of their own", SCATTERED, "remove it")
             close = difflib.get_close_matches(str(key), known, 1)
             remedy = f"did you mean {close[0]}?" if close else "remove it"
-            return InputError(
-                f"{source}: {'.'.join([*keys, str(key)])}", "unknown key", f"known here: {', '.join(known)}", remedy
-            )
+            return InputError(place, "unknown key", f"known here: {', '.join(known)}", remedy)
         case "required":
             key = next(key for key in need if key not in value)
             return InputError(where, f"the key {key} is missing", "", f"add {key}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -155,27 +156,26 @@ def top_of(model: Motif, scene: Scene, params: MotifParams) -> tuple[MotifParams
 
 
 def search(
-    source: SequenceSource, background: Background, terms: Terms, seed: int = 0, seeds: int = SEEDS
+    source: SequenceSource,
+    background: Background,
+    terms: Terms,
+    seed: int = 0,
+    seeds: int = SEEDS,
+    ended: Mapping[int, Candidate] | None = None,
 ) -> list[Candidate]:
-    """Candidates, the one with the highest evidence first."""
+    """Candidates, the one with the highest evidence first; `ended` are those of `climb_seeds` that were climbed elsewhere."""
     sample = sample_sequences(source, SAMPLE_LETTERS, seed, background.n_letters)
-    small = terms.scene(sample, background)
     larger = sample_sequences(source, FINAL_LETTERS, seed, background.n_letters)
+    known = ended or {}
+    made = climb_seeds(source, background, terms, seed, [i for i in range(seeds) if i not in known])
+    found = {**known, **made}
+    first = [found[i] for i in sorted(found)]
+    small = terms.scene(sample, background)
     scene = small if larger is sample else terms.scene(larger, background)
-    narrow, wide = terms.widths
-    middle = round((narrow * wide) ** 0.5)
-    open_to_all = masked(source)
-    matrices = enriched_matrices(open_to_all, background, terms, middle, seeds)
-    first = []
-    for matrix in matrices:
-        width = len(matrix)
-        rate = occurrence_of(max(2, round(0.25 * sample.n_units)), small, width, terms.occurrence)
-        start = MotifParams(rate, terms.model(width, background, rate).tied(matrix))
-        first.append(improve(small, start, terms, FEW_PASSES, 2))
     if not first:
-        model = terms.model(middle, background, None)
+        model = terms.model(middle_of(terms), background, None)
         rng = np.random.default_rng(np.random.SeedSequence([seed]))
-        start = model.initial_params(open_to_all, rng, "words")
+        start = model.initial_params(masked(source), rng, "words")
         first.append(improve(small, start, terms, FEW_PASSES, 2))
     first.sort(key=lambda c: -c.choice.evidence)
     last = []
@@ -183,6 +183,35 @@ def search(
         last.append(improve(scene, candidate.params, terms, MORE_PASSES, ROUNDS))
     last.sort(key=lambda c: -c.choice.evidence)
     return last
+
+
+def middle_of(terms: Terms) -> int:
+    """The width in the middle of the range that is asked for."""
+    narrow, wide = terms.widths
+    return round((narrow * wide) ** 0.5)
+
+
+def climb_seeds(
+    source: SequenceSource, background: Background, terms: Terms, seed: int, numbers: Sequence[int]
+) -> dict[int, Candidate]:
+    """Short climbs from some of the enriched matrices, numbered from the most enriched; fewer where there are fewer.
+
+    Each looks at no other one, so that they may be climbed apart.
+    """
+    if not numbers:
+        return {}
+    sample = sample_sequences(source, SAMPLE_LETTERS, seed, background.n_letters)
+    small = terms.scene(sample, background)
+    matrices = enriched_matrices(masked(source), background, terms, middle_of(terms), max(numbers) + 1)
+    found = {}
+    for number in numbers:
+        if number < len(matrices):
+            matrix = matrices[number]
+            width = len(matrix)
+            rate = occurrence_of(max(2, round(0.25 * sample.n_units)), small, width, terms.occurrence)
+            start = MotifParams(rate, terms.model(width, background, rate).tied(matrix))
+            found[number] = improve(small, start, terms, FEW_PASSES, 2)
+    return found
 
 
 def enriched_matrices(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from emtools.kernels.shuffles import shuffle_pairs
 from emtools.kernels.windows import context_table
 from emtools.models.motif import DNA, Background, Motif, MotifParams, free_letters
 from emtools.motif_finding.erasing import masked
-from emtools.motif_finding.search import Terms, search, settle
+from emtools.motif_finding.search import Candidate, Terms, search, settle
 
 SHUFFLES = 9  # of each sequence
 MOST_TESTED = 2000  # sequences held out at most
@@ -60,7 +61,23 @@ def shuffled_pieces(
     return out
 
 
-def held_out_test(source: SequenceSource, background: Background, terms: Terms, seed: int, seeds: int) -> Significance:
+def halves(source: SequenceSource, seed: int) -> tuple[SequenceSource, SequenceSource | None, np.random.Generator]:
+    """A random half of the sequences, in which the motif is found anew; at most `MOST_TESTED` of the others, if any; what draws further."""
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 17]))
+    order = rng.permutation(source.n_units)
+    half = source.n_units // 2
+    parts = [np.sort(order[half:]), np.sort(order[:half])[:MOST_TESTED]]
+    return source.drawn(parts[0]), source.drawn(parts[1]) if len(parts[1]) else None, rng
+
+
+def held_out_test(
+    source: SequenceSource,
+    background: Background,
+    terms: Terms,
+    seed: int,
+    seeds: int,
+    ended: Mapping[int, Candidate] | None = None,
+) -> Significance:
     """Find a motif in a random half of the sequences and count the others, and shuffles of each, that have a site.
 
     The score of a sequence is the log posterior odds of its best window, from `LOWEST` to `HIGHEST` nats in steps of `LEVEL`. Were the sequences of
@@ -78,17 +95,15 @@ def held_out_test(source: SequenceSource, background: Background, terms: Terms, 
         As in the search.
     seed, seeds : int
         Root of the halves and the shuffles; starts of the search.
+    ended : mapping, optional
+        As in `search`, on the half of `halves`.
     """
-    rng = np.random.default_rng(np.random.SeedSequence([seed, 17]))
-    order = rng.permutation(source.n_units)
-    half = source.n_units // 2
-    parts = [np.sort(order[half:]), np.sort(order[:half])[:MOST_TESTED]]
-    if not len(parts[1]):
+    half_source, other, rng = halves(source, seed)
+    if other is None:
         return Significance(1.0, 0, 0, 0.0)
-    half_source, other = source.drawn(parts[0]), source.drawn(parts[1])
     open_to_all = masked(other)
     tested = [open_to_all[i] for i in range(other.n_units)]
-    found = search(half_source, background, terms, seed, seeds)
+    found = search(half_source, background, terms, seed, seeds, ended)
     model, params = settle(half_source, background, terms, found, seed)
     versions = [best_odds(model, params, background, tested, other.free)]
     for _ in range(SHUFFLES):

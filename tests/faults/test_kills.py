@@ -1,7 +1,10 @@
 """SIGKILL at random moments, of jobs, of Snakemake and of Dask workers: every run ends with the bytes of an undisturbed one.
 
-``make faults`` does ``EMTOOLS_KILLS`` kills (200). Between two kills nothing half made may be called complete: where a
-fit.json stands, all that it came with has the bytes of the undisturbed run.
+``make faults`` does ``EMTOOLS_KILLS`` kills (200), many of them within one run, which is resumed until it ends; only those
+that hit a process that lived are counted. ``EMTOOLS_KILLS_DEMO=1`` takes the demo instead of a small run of all branches,
+``EMTOOLS_KILLS_UNDISTURBED`` names a folder that keeps the undisturbed run for other parts of the 200.
+Between two kills nothing half made may be called complete: where a fit.json stands, all that it came with has the bytes
+of the undisturbed run.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,11 +27,16 @@ from faults.test_full_disk import write_inputs
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("EMTOOLS_KILLS", "200"))
 SEED = int(os.environ.get("EMTOOLS_KILLS_SEED", "1"))
+DEMO = bool(os.environ.get("EMTOOLS_KILLS_DEMO"))
+SECONDS = float(os.environ.get("EMTOOLS_KILLS_SECONDS", "inf"))  # after which a part of the 200 ends
+UNDISTURBED = os.environ.get("EMTOOLS_KILLS_UNDISTURBED")
+OFTEN = 12  # kills in the time of an undisturbed run, about
+OF_WORKERS = 3  # in one run: Dask gives up a task whose workers died more often
 CONFIG = """
 impute: {table: {input: in.csv, columns: [a, b], fill: model}}
 deconvolve: {groups: {input: "impute:table", columns: [a, b], components: 2, starts: 2}}
 segment: {classes: {input: in.csv, columns: [a, c], starts: 2}}
-hmm: {states: {input: in.fa, states: 2, starts: 1, max_passes: 9}}
+hmm: {states: {input: in.fa, states: 2, starts: 2, scatter: 1, max_passes: 9}}
 motif: {sites: {input: in.fa, regions: "hmm:states", width: 6, starts: 1, untested: true}}
 """
 BRANCHES = ("impute", "deconvolve", "segment", "hmm", "motif")
@@ -56,7 +65,8 @@ def hashes(folder: Path) -> dict[str, str]:
 def home(folder: Path) -> Path:
     folder.mkdir()
     write_inputs(folder)
-    (folder / "config.yaml").write_text(CONFIG)
+    (folder / "resources").symlink_to(ROOT / "resources")
+    (folder / "config.yaml").write_text((ROOT / "config/config.yaml").read_text() if DEMO else CONFIG)
     return folder
 
 
@@ -74,11 +84,13 @@ def jobs(folder: Path) -> list[int]:
 
 
 def strike(pid: int) -> bool:
+    """Kill a process; whether it lived."""
     try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return True
+    return state not in "ZX"
 
 
 def half_made(folder: Path, expected: dict[str, str]) -> list[str]:
@@ -95,60 +107,78 @@ def half_made(folder: Path, expected: dict[str, str]) -> list[str]:
 
 
 def test_killed_at_random_moments(tmp_path: Path) -> None:
-    whole = home(tmp_path / "whole")
-    began = time.monotonic()
-    assert snakemake(whole).wait() == 0, (whole / "snakemake.log").read_text()
-    lasts = time.monotonic() - began
-    expected = hashes(whole)
+    whole = Path(UNDISTURBED) if UNDISTURBED else tmp_path / "whole"
+    if not (whole / "lasts").exists():
+        began = time.monotonic()
+        assert snakemake(home(whole)).wait() == 0, (whole / "snakemake.log").read_text()
+        (whole / "lasts").write_text(f"{time.monotonic() - began:.1f}")
+    lasts, expected = float((whole / "lasts").read_text()), hashes(whole)
     assert len(expected) > 60
 
     rng = random.Random(SEED)
-    told = {"job": 0, "snakemake": 0, "snakemake alone": 0, "ended": 0}
-    number = 0
-    folder = home(tmp_path / "0")
-    while sum(told.values()) - told["ended"] < KILLS:
+    told = {"job": 0, "snakemake": 0, "snakemake alone": 0}
+    runs, sessions, began = 0, 0, time.monotonic()
+    folder, code = home(tmp_path / "0"), 0
+    while sum(told.values()) < KILLS and time.monotonic() - began < SECONDS:
         running = snakemake(folder)
-        time.sleep(rng.uniform(1.0, lasts / 2))
-        victim = rng.choice(("job", "job", "snakemake", "snakemake alone"))
-        at_work = jobs(folder)
-        while victim == "job" and not at_work and running.poll() is None:
-            time.sleep(rng.uniform(0.0, 2.0))
-            at_work = jobs(folder)
-        if running.poll() is None and (at_work or victim != "job"):
-            struck = strike(rng.choice(at_work) if victim == "job" else running.pid)
-            if struck and victim == "snakemake":
-                for pid in at_work:
-                    strike(pid)
+        sessions += 1
+        for victim, struck in kill_at_random(running, folder, rng, lasts):
             told[victim] += struck
         code = running.wait()
         assert half_made(folder, expected) == []
         if code == 0:
             assert hashes(folder) == expected
-            told["ended"] += 1
-            number += 1
-            folder = home(tmp_path / str(number))
+            assert list(folder.rglob(".writing-*")) == []
+            runs += 1
+            folder = home(tmp_path / str(runs))
         elif code < 0:  # with a job that goes on beside its second run, where Snakemake died alone
             assert snakemake(folder, "--unlock").wait() == 0
-    assert snakemake(folder).wait() == 0, (folder / "snakemake.log").read_text()[-3000:]
-    assert hashes(folder) == expected
-    assert list(folder.rglob(".writing-*")) == []
-    print(f"kills: {told}, one run takes {lasts:.0f} s")
+        print(f"{sum(told.values())} kills {told} in {sessions} sessions, {runs} runs came to their end", flush=True)
+    if code != 0:
+        assert snakemake(folder).wait() == 0, (folder / "snakemake.log").read_text()[-3000:]
+        assert hashes(folder) == expected
+        assert list(folder.rglob(".writing-*")) == []
+        runs += 1
+    print(f"at the end {runs} runs; undisturbed, one takes {lasts:.0f} s")
 
 
-@pytest.mark.parametrize("seed", range(max(2, KILLS // 20)))
-def test_a_worker_killed_at_a_random_moment(seed: int, tmp_path: Path) -> None:
+def kill_at_random(
+    running: subprocess.Popen[bytes], folder: Path, rng: random.Random, lasts: float
+) -> Iterator[tuple[str, bool]]:
+    """Kill jobs, and at the last Snakemake itself, while it works; who was meant, and whether it lived."""
+    while running.poll() is None:
+        until = time.monotonic() + rng.uniform(0.0, 2.0 * lasts / OFTEN)
+        while time.monotonic() < until and running.poll() is None:
+            time.sleep(0.02)
+        victim, at_work = rng.choice(("job", "job", "job", "snakemake", "snakemake alone")), jobs(folder)
+        if running.poll() is None and (at_work or victim != "job"):
+            yield victim, strike(rng.choice(at_work) if victim == "job" else running.pid)
+            if victim == "snakemake":
+                for pid in at_work:
+                    strike(pid)
+            if victim != "job":
+                return
+
+
+@pytest.mark.parametrize("seed", range(max(1, KILLS // (10 * OF_WORKERS))))
+def test_workers_killed_at_random_moments(seed: int, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     write_inputs(tmp_path)
     words = [sys.executable, "-m", "emtools.cli", "hmm", str(tmp_path / "in.fa"), "--states", "3", "--starts", "3"]
     words += ["--max-passes", "60", "--seed", str(seed)]
     outs = {name: tmp_path / name for name in ("here", "there")}
     subprocess.run([*words, "--out", outs["here"]], capture_output=True, check=False)
+    rng, struck = random.Random(seed), 0
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         command = [*words, "--out", str(outs["there"]), "--executor", cluster.scheduler_address]
-        running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        time.sleep(random.Random(seed).uniform(2.0, 6.0))
-        strike(random.Random(seed).choice([nanny.pid for nanny in cluster.workers.values()]))
-        told = running.communicate()[1]
-    assert running.returncode in (0, 3), told
+        with (tmp_path / "log").open("w") as log:
+            running = subprocess.Popen(command, stderr=log)
+            for _ in range(OF_WORKERS):
+                time.sleep(rng.uniform(1.0, 3.0))
+                alive = [nanny.pid for nanny in cluster.workers.values() if nanny.pid is not None]
+                struck += running.poll() is None and bool(alive) and strike(rng.choice(alive))
+            running.wait()
+    assert running.returncode in (0, 3), (tmp_path / "log").read_text()
     files = {name: {path.name: path.read_bytes() for path in out.iterdir()} for name, out in outs.items()}
     assert files["here"] == files["there"]
+    print(f"{struck} workers killed while the command ran")

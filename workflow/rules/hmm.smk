@@ -5,6 +5,7 @@ for entry in PLAN.branch("hmm"):
             f"hmm_{entry.name}"
         input:
             **entry.files,
+            starts=entry.ends,
         output:
             f"{entry.out}/posteriors.tsv.gz",
             figures(

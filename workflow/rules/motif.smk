@@ -5,6 +5,7 @@ for entry in PLAN.branch("motif"):
             f"motif_{entry.name}"
         input:
             **entry.files,
+            starts=entry.ends,
         output:
             f"{entry.out}/motifs.meme",
             [
