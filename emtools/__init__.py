@@ -33,6 +33,7 @@ _HOME = {
     "SeriesSource": "emtools.engine.series",
     "GaussianHMM": "emtools.models.gaussian_hmm",
     "PoissonHMM": "emtools.models.poisson_hmm",
+    "NegativeBinomialHMM": "emtools.models.negative_binomial_hmm",
     "FactorAnalysis": "emtools.models.factor_analysis",
     "VariationalGaussianMixture": "emtools.models.variational_mixture",
     "RandomField": "emtools.models.random_field",

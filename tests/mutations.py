@@ -421,6 +421,20 @@ DEFECTS = (
         "n_seen=states.shares.T @ np.ones(seen.shape)",
     ),
     Defect(
+        "negative binomial: rows not observed shared out",
+        "negative_binomial_hmm",
+        "models.negative_binomial_hmm",
+        "sum_by_place(place, states.shares[seen], len(distinct))",
+        "sum_by_place(place, states.shares[: len(seen)], len(distinct))",
+    ),
+    Defect(
+        "negative binomial: a mean of one count too many",
+        "negative_binomial_hmm",
+        "models.negative_binomial_hmm",
+        "counts @ held[:, k] / held[:, k].sum()",
+        "(counts @ held[:, k] + 1.0) / held[:, k].sum()",
+    ),
+    Defect(
         "a rate with one count too many",
         "poisson_hmm_one_column",
         "models.poisson_hmm",

@@ -6,7 +6,7 @@ import itertools
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from emtools.branches.options import RunOptions
 from emtools.engine.series import SeriesSource
 from emtools.engine.starts import climb_starts, fit
 from emtools.errors import InputError
-from emtools.io.bedgraph import ValueTrack, common_width, on_grid, read_bedgraph
+from emtools.io.bedgraph import ValueTrack, binned, common_width, on_grid, read_track
 from emtools.io.console import Progress
 from emtools.io.intervals import FULL_SCORE, Interval, write_bed, zipped_text
 from emtools.io.outputs import staged
 from emtools.io.start_files import Ends, read_ends
 from emtools.models.gaussian_hmm import GaussianHMM, GaussianHMMParams
+from emtools.models.negative_binomial_hmm import NegativeBinomialHMM, NegativeBinomialHMMParams
 from emtools.models.poisson_hmm import PoissonHMM, PoissonHMMParams
 from emtools.plots.hmm import rgb_of
 from emtools.plots.hmm_track import CalledTrack, draw_levels, draw_values
@@ -47,11 +48,13 @@ class Options(RunOptions):
     Parameters
     ----------
     input : Path
-        bedGraph file.
+        bedGraph or bigWig file.
     states : tuple of int
         Fewest and most hidden states; the number is chosen by BIC.
-    emission : {"gaussian", "poisson"}
-        What a state emits: a number, with a mean and a variance of its own, or a count.
+    emission : {"gaussian", "poisson", "negative-binomial"}
+        What a state emits: a number, with a mean and a variance of its own, a count, or a count with a dispersion.
+    bin : int or None
+        Width of the bins over which means are taken, bp; None for the intervals of the file.
     pseudocount : float
         Dirichlet pseudo-count of every start and transition.
     """
@@ -59,14 +62,13 @@ class Options(RunOptions):
     input: Path
     states: tuple[int, int]
     emission: str = "gaussian"
+    bin: int | None = None
     pseudocount: float = 0.0
 
 
 def run(options: Options) -> int:
     """Fit, decode and write."""
-    read = read_bedgraph(options.input)
-    width = common_width(read)
-    tracks = read if width is None else [on_grid(track, width) for track in read]
+    tracks, width = steps_of(options)
     n_values = sum(int(np.isfinite(track.values).sum()) for track in tracks)
     if n_values < options.states[1]:
         raise InputError(
@@ -75,8 +77,6 @@ def run(options: Options) -> int:
             f"at least one for each of {options.states[1]} states",
             "use fewer --states",
         )
-    if options.emission == "poisson":
-        check_counts(options.input, tracks)
     source = SeriesSource([track.values for track in tracks])
     ends = read_ends(options)
     if ends is not None and options.only_starts:
@@ -170,6 +170,12 @@ def run(options: Options) -> int:
         )
 
 
+EMITS = {
+    "gaussian": "a normal value with a mean and a variance of its own",
+    "poisson": "a count (Poisson)",
+    "negative-binomial": "a count with a mean m and a dispersion a of its own, so that its variance is m + a m² (negative binomial)",
+}
+ROUNDED = " and rounded to whole numbers"
 COMPARISON = "BIC is −2 log-likelihood + parameters × log(values); the lowest is the answer."
 STATES = (
     "States by ascending level. The share sums posterior probabilities over the steps; segments are counted on the most "
@@ -177,10 +183,37 @@ STATES = (
 )
 
 
+def steps_of(options: Options) -> tuple[list[ValueTrack], int | None]:
+    """Tracks of steps, and the width of all of them if they lie on a grid.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or counts are asked for and its values are none.
+    """
+    read = read_track(options.input)
+    if options.emission != "gaussian" and options.bin is None:
+        check_counts(options.input, read)
+    if options.bin is not None:
+        means = [track for track in (binned(track, options.bin) for track in read) if len(track)]
+        if options.emission == "gaussian":
+            return means, options.bin
+        rounded = [replace(track, values=np.rint(track.values)) for track in means]
+        check_counts(options.input, rounded)
+        return rounded, options.bin
+    width = common_width(read)
+    if width is None:
+        print("hmm: intervals differ in width; each is one step, --bin makes steps of one width", file=sys.stderr)
+        return read, None
+    return [on_grid(track, width) for track in read], width
+
+
 def model_of(options: Options, n_states: int) -> Any:
     """The model of a number of states."""
     if options.emission == "poisson":
         return PoissonHMM(n_states, 1, options.pseudocount)
+    if options.emission == "negative-binomial":
+        return NegativeBinomialHMM(n_states, 1, options.pseudocount)
     return GaussianHMM(n_states, 1, "diagonal", pseudocount=options.pseudocount)
 
 
@@ -200,7 +233,8 @@ def check_counts(path: Path, tracks: Sequence[ValueTrack]) -> None:
 
 def ended_of(ends: Ends | None, options: Options, n_states: int) -> dict[int, Any]:
     """Ends of starts of the model of so many states that were climbed elsewhere."""
-    kind = PoissonHMMParams if options.emission == "poisson" else GaussianHMMParams
+    kinds = {"poisson": PoissonHMMParams, "negative-binomial": NegativeBinomialHMMParams}
+    kind: Any = kinds.get(options.emission, GaussianHMMParams)
     return {} if ends is None else ends.climbs(f"{n_states} states", kind, options.starts)
 
 
@@ -239,10 +273,16 @@ def segments_of(item: CalledTrack, names: Sequence[str]) -> list[Interval]:
 
 def parameter_table(params: Any, names: Sequence[str]) -> pd.DataFrame:
     """All parameters, one row per state; the level is the mean of what it emits, the spread its standard deviation."""
-    poisson = hasattr(params, "rates")
-    level = (params.rates if poisson else params.means)[:, 0]
-    spread = np.sqrt(level) if poisson else np.sqrt(params.covariances[:, 0])
-    table = {"state": list(names), "level": level, "spread": spread, "start": params.start}
+    level = (params.rates if hasattr(params, "rates") else params.means)[:, 0]
+    table: dict[str, Any] = {"state": list(names), "level": level}
+    if hasattr(params, "covariances"):
+        table["spread"] = np.sqrt(params.covariances[:, 0])
+    elif hasattr(params, "dispersions"):
+        dispersion = params.dispersions[:, 0]
+        table |= {"spread": np.sqrt(level + dispersion * level**2), "dispersion": dispersion}
+    else:
+        table["spread"] = np.sqrt(level)
+    table["start"] = params.start
     return pd.DataFrame(table | {f"to_{name}": params.transition[:, j] for j, name in enumerate(names)})
 
 
@@ -332,12 +372,13 @@ def lead(model: Any, called: Sequence[CalledTrack], n_values: int, states: pd.Da
 
 def methods(options: Options, model: Any, width: int | None, compared: pd.DataFrame | None) -> str:
     """The paragraph of a methods section."""
-    emits = (
-        "a count (Poisson)" if options.emission == "poisson" else "a normal value with a mean and a variance of its own"
-    )
+    emits = EMITS[options.emission]
     steps = (
         "Each interval of the file was one step of the chain, whatever the distance to the next."
         if width is None
+        else f"Values were averaged over bins of {width:,} letters{ROUNDED * (options.emission != 'gaussian')}, which are the steps of the chain; bins without a value were "
+        "summed out."
+        if options.bin is not None
         else f"Each bin of {width:,} letters between the first and the last of a record was one step of the chain; bins "
         "that the file does not hold were summed out."
     )

@@ -20,7 +20,7 @@ def add_hmm(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         branches,
         "hmm",
         "INPUT",
-        "find hidden states in sequences (FASTA) or along values on a genome (bedGraph), by Baum-Welch",
+        "find hidden states in sequences (FASTA) or along values on a genome (bedGraph, bigWig), by Baum-Welch",
         "emtools hmm genome.fa --out results/genome --states 2\n"
         "  emtools hmm ratios.bedgraph --out results/ratios --states 2-5",
         10,
@@ -61,9 +61,16 @@ def add_hmm(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     hmm.add_argument(
         "--emission",
-        choices=("gaussian", "poisson"),
+        choices=("gaussian", "poisson", "negative-binomial"),
         default=None,
-        help="of values in a bedGraph file: numbers, or counts (default gaussian)",
+        help="of values: numbers (default gaussian), counts, or counts that vary more than Poisson counts",
+    )
+    hmm.add_argument(
+        "--bin",
+        type=positive,
+        default=None,
+        metavar="BP",
+        help="of values: means over bins of this width are the steps, which counts round (default: a step an interval)",
     )
     add_scatter(hmm)
 
@@ -80,12 +87,12 @@ def route_hmm(chosen: dict[str, Any]) -> dict[str, Any]:
         If options of the other kind are given, or the number of states is missing.
     """
     values = bare_suffix(chosen["input"]) in TRACKS
-    foreign: dict[str, Any] = OF_LETTERS if values else {"emission": None}
+    foreign: dict[str, Any] = OF_LETTERS if values else {"emission": None, "bin": None}
     given = [f"--{key}" for key, default in foreign.items() if chosen[key] != default]
     if given:
         raise InputError(
             ", ".join(given),
-            f"given with {'values (bedGraph)' if values else 'sequences (FASTA)'}",
+            f"given with {'values (bedGraph, bigWig)' if values else 'sequences (FASTA)'}",
             f"it is for {'sequences' if values else 'values'}",
             "leave it out or see emtools hmm --help",
         )
@@ -94,7 +101,11 @@ def route_hmm(chosen: dict[str, Any]) -> dict[str, Any]:
         return kept
     if kept["states"] is None:
         raise InputError("emtools hmm", "no number of states", "--states K or --states A-B")
-    return kept | {"emission": chosen["emission"] or "gaussian", "module": "emtools.branches.hmm_track"}
+    return kept | {
+        "emission": chosen["emission"] or "gaussian",
+        "bin": chosen["bin"],
+        "module": "emtools.branches.hmm_track",
+    }
 
 
 def add_motif(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -1,4 +1,4 @@
-"""bedGraph in: values along records, as series of steps."""
+"""bedGraph and bigWig in: values along records, as series of steps."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ import numpy.typing as npt
 from emtools.errors import InputError
 from emtools.io.fasta import read_bytes
 from emtools.io.intervals import SKIPPED
+from emtools.io.outputs import require_file
 
 MISSING = ("NA", "NaN", "nan", ".")
+BIGWIG = (".bw", ".bigwig")
+MOST_BINS = 2**27
 MOST_FILLED = 4  # steps to a value, beyond which gaps between values of equal width are not filled with steps
 
 
@@ -39,6 +42,59 @@ class ValueTrack:
 
     def __len__(self) -> int:
         return len(self.values)
+
+
+def read_track(path: Path) -> list[ValueTrack]:
+    """Read a bedGraph or bigWig file, by its ending; values, errors and order as in `read_bedgraph`."""
+    return read_bigwig(path) if path.suffix.lower() in BIGWIG else read_bedgraph(path)
+
+
+def read_bigwig(path: Path) -> list[ValueTrack]:
+    """Read a bigWig file; records without a value are left out.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, pybigtools is not installed, a value is infinite, or none is observed.
+    """
+    require_file(path, "bigWig")
+    try:
+        import pybigtools
+    except ImportError as error:
+        raise InputError(
+            str(path), "pybigtools is not installed, which reads bigWig", "it", 'pip install "emtools[bigwig]"'
+        ) from error
+    row = np.dtype([("start", np.int64), ("end", np.int64), ("value", np.float64)])
+    tracks = []
+    try:
+        with pybigtools.open(str(path)) as file:
+            for name in file.chroms():
+                rows = np.fromiter(file.records(name), dtype=row)
+                if len(rows):
+                    tracks.append(ValueTrack(name, rows["start"], rows["end"], rows["value"]))
+    except Exception as error:  # its own error classes are not of one family
+        raise InputError(
+            str(path), f"cannot be read: {error or type(error).__name__}", "a bigWig file", "copy it again"
+        ) from error
+    for track in tracks:
+        wrong = np.flatnonzero(np.isinf(track.values) | (track.starts >= track.ends))
+        late = 1 + np.flatnonzero(track.starts[1:] < track.ends[:-1])
+        if wrong.size or late.size:
+            at = int((wrong if wrong.size else late)[0])
+            raise InputError(
+                f"{path}: {track.name}:{track.starts[at]}-{track.ends[at]}",
+                f"the value {track.values[at]:g}" if wrong.size else "overlaps the interval before it",
+                "finite values of intervals that do not overlap",
+                "write the file again",
+            )
+    return observed(path, tracks, "is it the right file?")
+
+
+def observed(path: Path, tracks: list[ValueTrack], remedy: str) -> list[ValueTrack]:
+    """The tracks, if any value was observed; `InputError` otherwise."""
+    if not any(np.isfinite(track.values).any() for track in tracks):
+        raise InputError(str(path), "no value", "lines with record, start, end and a number", remedy)
+    return tracks
 
 
 def read_bedgraph(path: Path) -> list[ValueTrack]:
@@ -79,9 +135,7 @@ def read_bedgraph(path: Path) -> list[ValueTrack]:
                 "merge the values of a place first",
             )
         tracks.append(ValueTrack(name, starts, ends, np.array([row[2] for row in held])))
-    if not any(np.isfinite(track.values).any() for track in tracks):
-        raise InputError(str(path), "no value", "lines with record, start, end and a number", "is it a bedGraph file?")
-    return tracks
+    return observed(path, tracks, "is it a bedGraph file?")
 
 
 def parse_value(line: str, place: str) -> tuple[str, int, int, float]:
@@ -102,6 +156,46 @@ def parse_value(line: str, place: str) -> tuple[str, int, int, float]:
     if math.isinf(value):
         raise InputError(place, "an infinite value", "a finite number, or NA")
     return name, start, end, value
+
+
+def binned(track: ValueTrack, width: int) -> ValueTrack:
+    """Means over bins of `width` letters from the first that holds a value to the last; NaN where a bin holds none.
+
+    Parameters
+    ----------
+    track : ValueTrack
+        Values; a bin weighs each by the letters of it that it covers.
+    width : int
+        At least 1; bins begin at multiples of it.
+
+    Raises
+    ------
+    InputError
+        If there would be more than 2²⁷ bins.
+
+    Examples
+    --------
+    >>> track = ValueTrack("a", np.array([5, 20]), np.array([15, 30]), np.array([1.0, 4.0]))
+    >>> binned(track, 10).values.tolist(), binned(track, 20).values.tolist()
+    ([1.0, 1.0, 4.0], [1.0, 4.0])
+    """
+    seen = np.isfinite(track.values)
+    starts, ends, values = track.starts[seen], track.ends[seen], track.values[seen]
+    if not len(values):
+        return ValueTrack(track.name, starts, ends, values)
+    first, n_bins = int(starts[0]) // width, -(-int(ends[-1]) // width) - int(starts[0]) // width
+    if n_bins > MOST_BINS:
+        raise InputError(track.name, f"{n_bins:,} bins of {width} letters", f"at most {MOST_BINS:,}", "use wider bins")
+    one, last = starts // width - first, (ends - 1) // width - first
+    pieces = last - one + 1
+    of = np.repeat(np.arange(len(values)), pieces)
+    place = one[of] + np.arange(len(of)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    covered = np.minimum(ends[of], (first + place + 1) * width) - np.maximum(starts[of], (first + place) * width)
+    letters = np.bincount(place, covered, n_bins)
+    sums = np.bincount(place, covered * values[of], n_bins)
+    means = np.divide(sums, letters, out=np.full(n_bins, np.nan), where=letters > 0)
+    begins = (first + np.arange(n_bins)) * width
+    return ValueTrack(track.name, begins, np.append(begins[1:], ends[-1]), means)
 
 
 def common_width(tracks: Sequence[ValueTrack]) -> int | None:

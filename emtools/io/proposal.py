@@ -242,11 +242,16 @@ def of_fasta(path: Path) -> Proposal:
 
 def of_track(path: Path) -> Proposal:
     """Values on a genome are segmented; whole numbers may be counts."""
-    from emtools.io.bedgraph import read_bedgraph
+    from emtools.io.bedgraph import common_width, read_track
 
-    tracks = read_bedgraph(path)
+    tracks = read_track(path)
     n = sum(map(len, tracks))
-    hints = ["emission: poisson   # where the values are counts", "states: 2-5   # to have the number chosen by BIC"]
+    hints = [
+        "emission: negative-binomial   # where the values are counts",
+        "states: 2-5   # to have the number chosen by BIC",
+    ]
+    if common_width(tracks) is None:
+        hints.append("bin: 1000   # means over bins of this many bp as steps, where intervals differ in width")
     return Proposal(
         "hmm", path, f"{n:,} values on {len(tracks)} record{'s' * (len(tracks) != 1)}", {"states": 3}, hints
     )

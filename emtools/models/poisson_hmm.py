@@ -7,29 +7,21 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import gammaln, xlogy
 
 from emtools.engine.protocol import Annealed, Assign, Floats, Source, Stats
 from emtools.engine.series import Series
-from emtools.errors import InputError
 from emtools.models.assignment import EVERY_KIND
 from emtools.models.hidden_chain import (
-    best_path,
+    CountChain,
     chain_loglik,
-    chain_prior,
     check_chain,
     find_states,
     next_chain,
-    one_series,
     pack_chain,
-    start_chain,
     unpack_chain,
 )
 from emtools.models.hmm import TINY
-
-# Counts of the average that a start adds to each state, so that no rate starts at zero.
-START_COUNTS = 0.5
 
 
 @dataclass(frozen=True)
@@ -75,7 +67,7 @@ class PoissonHMMStats(Stats):
 
 
 @dataclass(frozen=True)
-class PoissonHMM:
+class PoissonHMM(CountChain):
     """Hidden Markov model whose states emit d independent Poisson counts.
 
     A count that was not observed (NaN) is summed out.
@@ -136,17 +128,8 @@ class PoissonHMM:
         InputError
             If a count is negative or no whole number, or fewer windows differ than there are states.
         """
-        for index in range(data.n_chunks):
-            self.check_counts(data.chunk(index))
-        begin = start_chain(data, self.n_states, self.n_features, rng, strategy)
-        overall = np.array([np.average(x[~np.isnan(x)], weights=begin.weights[~np.isnan(x)]) for x in begin.values.T])
-        rates = np.empty((self.n_states, self.n_features))
-        for k in range(self.n_states):
-            held = begin.values[begin.labels == k]
-            seen = (~np.isnan(held)).sum(axis=0)
-            rates[k] = (np.nansum(held, axis=0) + START_COUNTS * overall) / (seen + START_COUNTS)
-        noise = np.exp(0.1 * rng.normal(size=rates.shape))
-        return PoissonHMMParams(begin.start, begin.transition, np.maximum(rates * noise, 1e-3))
+        begin, rates = self.begin(data, self.n_states, rng, strategy)
+        return PoissonHMMParams(begin.start, begin.transition, rates)
 
     def log_emission(self, params: PoissonHMMParams, values: Floats) -> Floats:
         """Log probability of each row in each state.
@@ -196,18 +179,6 @@ class PoissonHMM:
             log_factorials=log_factorials,
         )
 
-    def check_counts(self, chunk: Series) -> None:
-        """Refuse what is not a count."""
-        values = chunk.values
-        if values.shape[1] != self.n_features:
-            raise InputError("series", f"{values.shape[1]} columns", f"{self.n_features}")
-        wrong = (values < 0.0) | (values != np.floor(values)) & ~np.isnan(values)
-        if wrong.any():
-            row, column = np.argwhere(wrong)[0]
-            series = int(np.searchsorted(chunk.offsets, row, side="right"))
-            where = f"series {chunk.first + series}, row {row - chunk.offsets[series - 1] + 1}, column {column + 1}"
-            raise InputError(where, f"{values[row, column]:g}", "a whole number of at least 0, NaN for not observed")
-
     def m_step(self, stats: PoissonHMMStats, params: PoissonHMMParams) -> PoissonHMMParams:
         """Shares of the counts and means of the states (Zucchini & MacDonald 2009, section 4.2.3).
 
@@ -222,9 +193,6 @@ class PoissonHMM:
         """Q in nats: the chain's part plus ``Σ totals log rates - n_seen rates - log x!``."""
         emitted = float((xlogy(stats.totals, params.rates) - stats.n_seen * params.rates).sum())
         return chain_loglik(stats.n_start, stats.n_transition, params) + emitted - stats.log_factorials
-
-    def log_prior(self, params: PoissonHMMParams) -> float:
-        return chain_prior(params, self.pseudocount)
 
     def pack(self, params: PoissonHMMParams) -> Floats:
         """Log-odds of the chain, then log rates; a rate of zero is a number far out."""
@@ -244,44 +212,3 @@ class PoissonHMM:
         stay = np.diagonal(params.transition)
         order = np.lexsort((params.start, stay, *params.rates.T[::-1]))
         return PoissonHMMParams(params.start[order], params.transition[np.ix_(order, order)], params.rates[order])
-
-    def degenerate(self, stats: PoissonHMMStats, params: PoissonHMMParams) -> str | None:
-        """None: the likelihood of counts is at most 1."""
-        return None
-
-    def posterior(self, params: PoissonHMMParams, values: npt.ArrayLike) -> Floats:
-        """Probability of each state at each row given the whole series.
-
-        Parameters
-        ----------
-        params : PoissonHMMParams
-            Parameters.
-        values : array, shape (T, d) or (T,)
-            Counts; NaN where not observed.
-
-        Returns
-        -------
-        ndarray, shape (T, K)
-            Rows sum to 1.
-
-        Raises
-        ------
-        InputError
-            If the series is empty, holds no counts, or has probability zero.
-        """
-        chunk = one_series(values, self.n_features)
-        self.check_counts(chunk)
-        return find_states(params, self.log_emission(params, chunk.values), chunk, "soft").shares
-
-    def viterbi(self, params: PoissonHMMParams, values: npt.ArrayLike) -> npt.NDArray[np.intp]:
-        """The most probable path of states, shape (T,), from 0; parameters and errors as in `posterior`."""
-        chunk = one_series(values, self.n_features)
-        self.check_counts(chunk)
-        return best_path(params, self.log_emission(params, chunk.values), chunk)
-
-    def stationary(self, params: PoissonHMMParams) -> Floats:
-        """Long-run share of each state, shape (K,); the least-squares solution of δ = δ A, Σ δ = 1."""
-        k = self.n_states
-        system = np.vstack([params.transition.T - np.eye(k), np.ones(k)])
-        shares: Floats = np.linalg.lstsq(system, np.append(np.zeros(k), 1.0))[0]
-        return shares

@@ -88,6 +88,19 @@ def draw_values(called: Sequence[CalledTrack], table: pd.DataFrame, folder: Path
         return save(figure, folder, Picture("track", "States along the values", caption))
 
 
+def count_law(level: float, dispersion: float, edges: np.ndarray) -> np.ndarray:
+    """Probability of the counts between each two edges under a negative binomial, or a Poisson where the dispersion is zero."""
+    poisson = dispersion * (1.0 + level) < 1e-9
+    law = stats.poisson(level) if poisson else stats.nbinom(1.0 / dispersion, 1.0 / (1.0 + dispersion * level))
+    return np.diff(law.cdf(edges))
+
+
+def bell(level: float, spread: float, centres: np.ndarray) -> np.ndarray:
+    """Normal density."""
+    density: np.ndarray = stats.norm(level, spread).pdf(centres)
+    return density
+
+
 def draw_levels(called: Sequence[CalledTrack], params: Any, table: pd.DataFrame, folder: Path) -> Picture:
     """What each state emits over the values that it holds, and where it goes next."""
     values, shares = (
@@ -95,7 +108,7 @@ def draw_levels(called: Sequence[CalledTrack], params: Any, table: pd.DataFrame,
     )
     seen = np.isfinite(values)
     values, shares = values[seen], shares[seen]
-    counts = hasattr(params, "rates")
+    counts = not hasattr(params, "covariances")
     low, high = values.min(), values.max()
     edges = np.arange(low, high + 2) - 0.5 if counts and high - low <= 200 else np.linspace(low, high, 81)
     width, centres = edges[1] - edges[0], 0.5 * (edges[:-1] + edges[1:])
@@ -107,9 +120,9 @@ def draw_levels(called: Sequence[CalledTrack], params: Any, table: pd.DataFrame,
             axes[0].bar(centres, height, width, bottom=bottom, color=color_of(k), lw=0)
             bottom = bottom + height
             law = (
-                stats.poisson(row.level).pmf(np.round(centres))
+                count_law(row.level, getattr(row, "dispersion", 0.0), edges)
                 if counts
-                else stats.norm(row.level, row.spread).pdf(centres) * width
+                else bell(row.level, row.spread, centres) * width
             )
             axes[0].plot(centres, shares[:, k].sum() * law, color=INK, lw=0.8)
         axes[0].set_yscale("symlog", linthresh=1.0)

@@ -391,6 +391,13 @@ def poisson_hmm_one_column() -> Case:
 
 
 @case
+def negative_binomial_hmm() -> Case:
+    from emtools.models.negative_binomial_hmm import NegativeBinomialHMM
+
+    return series_case(NegativeBinomialHMM(2, 2, pseudocount=0.5), counts=True)
+
+
+@case
 def kmeans_far() -> Case:
     """Rows tens of standard deviations from every mean: their densities underflow."""
     from emtools.models.mixture import kmeans

@@ -11,7 +11,9 @@ import pytest
 from emtools.engine.chunks import total_stats
 from emtools.engine.series import SeriesSource
 from emtools.engine.starts import fit
+from emtools.engine.stopping import Status
 from emtools.models.gaussian_hmm import GaussianHMM, GaussianHMMParams
+from emtools.models.negative_binomial_hmm import NegativeBinomialHMM
 from emtools.models.poisson_hmm import PoissonHMM, PoissonHMMParams
 
 STORED = json.loads((Path(__file__).parent / "hmmlearn_series.json").read_text(encoding="utf-8"))
@@ -72,3 +74,18 @@ def test_the_nile_falls_once_after_1898():
     path = result.model.viterbi(result.params, values)
     assert (1871 + np.flatnonzero(np.diff(path))).tolist() == [1898]
     assert len({start.optimum for start in result.starts}) == 1
+
+
+def test_spread_counts_reach_the_maximum_that_r_reaches():
+    """nlm of R on the likelihood by dnbinom (negative_binomial_hmm.R). Of three states one has a dispersion of 0.0043, which
+    can hardly be told from none: a top, at which climbs once went on for ever as if it were an edge.
+    """
+    peer = json.loads((Path(__file__).parent / "negative_binomial_hmm.json").read_text(encoding="utf-8"))
+    for k in (2, 3):
+        stored = peer[f"states_{k}"]
+        source = SeriesSource([np.array(STORED["earthquakes"], dtype=float)])
+        fitted = fit(NegativeBinomialHMM(k), source, starts=5, max_passes=100)
+        assert fitted.status is Status.CONVERGED
+        assert fitted.loglik == pytest.approx(stored["loglik"], abs=2e-6)
+        np.testing.assert_allclose(fitted.params.means[:, 0], stored["means"], rtol=1e-4)
+        np.testing.assert_allclose(fitted.params.dispersions[:, 0], stored["dispersions"], atol=1e-5)

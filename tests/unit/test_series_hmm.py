@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats as law
 
-from emtools.engine.chunks import total_stats
+from emtools.engine.chunks import ArraySource, total_stats
 from emtools.engine.protocol import Annealed
 from emtools.engine.series import Series, SeriesSource
 from emtools.engine.starts import fit
@@ -19,6 +19,8 @@ from emtools.kernels.chain import best_states, drawn_states, expected_states
 from emtools.kernels.markov import POSSIBLE, expected_counts
 from emtools.models.covariance_prior import data_prior
 from emtools.models.gaussian_hmm import GaussianHMM, GaussianHMMParams
+from emtools.models.negative_binomial import NegativeBinomialMixture
+from emtools.models.negative_binomial_hmm import NegativeBinomialHMM, NegativeBinomialHMMParams
 from emtools.models.poisson_hmm import PoissonHMM, PoissonHMMParams
 
 START = np.array([0.6, 0.4, 0.0])
@@ -143,6 +145,49 @@ def test_gaps_of_counts_are_summed_out():
     joint, _ = enumerate_paths(table, START, TRANSITION)
     stats = total_stats(PoissonHMM(3, 2), SeriesSource([values]), params)
     assert stats.loglik == pytest.approx(float(np.logaddexp.reduce(joint)), rel=1e-12)
+
+
+def test_gaps_of_spread_counts_are_summed_out():
+    """Every path with scipy's negative binomials, of which one is a Poisson."""
+    means, dispersions = np.array([[1.0, 4.0], [3.0, 0.5], [9.0, 9.0]]), np.array([[0.5, 2.0], [0.0, 0.3], [1.0, 0.1]])
+    values = np.array([[0.0, 3.0], [np.nan, 1.0], [np.nan, np.nan], [7.0, np.nan]])
+    table = np.zeros((4, 3))
+    for t, k, j in product(range(4), range(3), range(2)):
+        if not np.isnan(values[t, j]):
+            m, a = means[k, j], dispersions[k, j]
+            counts = law.nbinom(1.0 / a, 1.0 / (1.0 + a * m)) if a else law.poisson(m)
+            table[t, k] += counts.logpmf(values[t, j])
+    joint, paths = enumerate_paths(table, START, TRANSITION)
+    params, model = NegativeBinomialHMMParams(START, TRANSITION, means, dispersions), NegativeBinomialHMM(3, 2)
+    stats = total_stats(model, SeriesSource([values]), params)
+    assert stats.loglik == pytest.approx(float(np.logaddexp.reduce(joint)), rel=1e-12)
+    assert stats.loglik == pytest.approx(model.expected_loglik(stats, params) + stats.entropy, rel=1e-12)
+    share = np.exp(joint - np.logaddexp.reduce(joint))
+    for j, (counts, held) in enumerate(zip(stats.histogram.values, stats.histogram.weights, strict=True)):
+        for x, k in product(counts.tolist(), range(3)):
+            rows = np.flatnonzero(values[:, j] == x)
+            expected = sum(share[paths[:, t] == k].sum() for t in rows)
+            assert held[counts == x, k] == pytest.approx([expected], rel=1e-11)
+
+
+def test_spread_counts_of_one_state_are_the_negative_binomial_distribution():
+    rng = np.random.default_rng(6)
+    values = rng.negative_binomial(2.0, 0.2, size=(300, 1)).astype(float)
+    chain = fit(NegativeBinomialHMM(1), SeriesSource([values[:100], values[100:]]), starts=1)
+    alone = fit(NegativeBinomialMixture(1), ArraySource(values), starts=1)
+    assert chain.loglik == pytest.approx(alone.loglik, rel=1e-12)
+    assert chain.params.dispersions == pytest.approx(alone.params.dispersions, rel=1e-8)
+
+
+def test_states_of_spread_counts_are_recovered():
+    rng = np.random.default_rng(7)
+    state = np.repeat(rng.integers(2, size=60), 50)
+    values = rng.negative_binomial(np.array([4.0, 2.0])[state], np.array([0.5, 0.1])[state]).astype(float)
+    fitted = fit(NegativeBinomialHMM(2), SeriesSource([values]), starts=3)
+    errors = fitted.certificate.standard_errors
+    assert np.all(np.abs(fitted.params.means[:, 0] - [4.0, 18.0]) < 3.0 * errors["means"][:, 0])
+    assert np.all(np.abs(fitted.params.dispersions[:, 0] - [0.25, 0.5]) < 3.0 * errors["dispersions"][:, 0])
+    assert (fitted.model.viterbi(fitted.params, values) == state).mean() > 0.98
 
 
 @pytest.mark.parametrize("family", ["full", "tied", "diagonal", "spherical"])

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from emtools.cli import main
-from emtools.io.bedgraph import common_width, on_grid, read_bedgraph
+from emtools.io.bedgraph import ValueTrack, binned, common_width, on_grid, read_bedgraph, read_track
 from emtools.io.intervals import read_bed
 
 RATIOS = Path("resources/gm13330.bedgraph")
@@ -105,6 +105,94 @@ def test_counts_have_levels_that_planted_ones_have(tmp_path):
     assert (path == states).mean() > 0.97
 
 
+def write_bigwig(path, rows, sizes):
+    pybigtools = pytest.importorskip("pybigtools")
+    with pybigtools.open(str(path), "w") as file:
+        file.write(sizes, iter(rows))
+    return path
+
+
+def test_bins_are_means_by_letters():
+    """Against a letter-by-letter mean, with intervals that cross bins, gaps, and values that were not observed."""
+    rng = np.random.default_rng(4)
+    bounds = np.sort(rng.choice(np.arange(37, 900), 60, replace=False))
+    starts, ends = bounds[::2], bounds[1::2]
+    values = rng.normal(size=30)
+    values[[3, 8]] = np.nan
+    letters = np.full(1000, np.nan)
+    for start, end, value in zip(starts, ends, values, strict=True):
+        letters[start:end] = value
+    for width in (1, 7, 100, 5000):
+        track = binned(ValueTrack("a", starts, ends, values), width)
+        assert track.starts[0] == starts[0] // width * width
+        assert track.ends[-1] == ends[-1]
+        for start, end, mean in zip(track.starts, track.ends, track.values, strict=True):
+            held = letters[start:end][np.isfinite(letters[start:end])]
+            assert mean == pytest.approx(held.mean(), rel=1e-12) if len(held) else np.isnan(mean)
+
+
+def test_a_bigwig_says_what_the_bedgraph_says(tmp_path):
+    tracks = read_bedgraph(RATIOS)
+    rows = [
+        (t.name, int(a), int(b), float(v))
+        for t in sorted(tracks, key=lambda t: t.name)
+        for a, b, v in zip(t.starts, t.ends, t.values, strict=True)
+        if np.isfinite(v)
+    ]
+    path = write_bigwig(tmp_path / "x.bw", rows, {t.name: int(t.ends[-1]) for t in tracks})
+    ours = {t.name: t for t in tracks}
+    for track in read_track(path):
+        theirs = ours[track.name]
+        seen = np.isfinite(theirs.values)
+        np.testing.assert_array_equal(track.starts, theirs.starts[seen])
+        np.testing.assert_array_equal(track.ends, theirs.ends[seen])
+        np.testing.assert_array_equal(track.values, theirs.values[seen].astype(np.float32))
+    words = ["--states", "2", "--starts", "2", "--bin", "1000000", "--out", str(tmp_path / "out")]
+    assert main(["hmm", str(path), *words]) == 0
+    first = read_bed(tmp_path / "out" / "segments.bed")[0]
+    assert first.start % 1_000_000 == 0
+
+
+@pytest.mark.parametrize("damage", ["cut", "noise", "empty"])
+def test_a_damaged_bigwig_is_one_line(tmp_path, capsys, damage):
+    rows = [("a", 10 * i, 10 * i + 10, float(i % 7)) for i in range(5000)]
+    path = write_bigwig(tmp_path / "x.bw", rows, {"a": 50_000})
+    whole = path.read_bytes()
+    path.write_bytes({"cut": whole[: len(whole) // 2], "noise": bytes(range(256)) * 40, "empty": b""}[damage])
+    assert main(["hmm", str(path), "--states", "2", "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "x.bw" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_coverage_that_varies_more_than_poisson_has_two_levels_and_not_more(tmp_path):
+    """Negative binomial coverage as runs of equal depth: by BIC the Poisson splits its states, the negative binomial not."""
+    rng = np.random.default_rng(5)
+    states = np.repeat([0, 1, 0, 1, 0, 1], 100)
+    depth = rng.negative_binomial(5.0, 5.0 / (5.0 + np.where(states == 1, 60.0, 20.0)))
+    rows = [("chr1", 200 * i + a, 200 * i + b, int(d)) for i, d in enumerate(depth) for a, b in ((0, 130), (130, 200))]
+    path = write(tmp_path / "x.bedgraph", rows)
+    best = {}
+    for emission in ("poisson", "negative-binomial"):
+        out = tmp_path / emission
+        words = ["--states", "1-3", "--starts", "3", "--bin", "200", "--emission", emission, "--out", str(out)]
+        assert main(["hmm", str(path), *words]) == 0
+        models = pd.read_csv(out / "models.tsv", sep="\t")
+        best[emission] = int(models["states"][models["BIC"].idxmin()])
+    assert best == {"poisson": 3, "negative-binomial": 2}
+    table = pd.read_csv(tmp_path / "negative-binomial" / "parameters.tsv", sep="\t")
+    np.testing.assert_allclose(table["level"], [20.0, 60.0], rtol=0.15)
+    np.testing.assert_allclose(table["dispersion"], [0.2, 0.2], rtol=0.4)
+    np.testing.assert_allclose(table["spread"], np.sqrt(table["level"] + table["dispersion"] * table["level"] ** 2))
+    called = np.concatenate(
+        [[s.name == "S2"] * round(len(s) / 200) for s in read_bed(tmp_path / "negative-binomial" / "segments.bed")]
+    )
+    assert (called == states).mean() > 0.97
+    page = (tmp_path / "negative-binomial" / "report.html").read_text()
+    assert "rounded to whole numbers" in page
+
+
 @pytest.mark.parametrize(
     ("lines", "words", "told"),
     [
@@ -116,6 +204,9 @@ def test_counts_have_levels_that_planted_ones_have(tmp_path):
         (["a\t0\t10\tNA"], [], "no value"),
         ([""], [], "no value"),
         (["a\t0\t10\t1.5", "a\t10\t20\t2"], ["--emission", "poisson"], "a:0-10: 1.5"),
+        (["a\t0\t10\t-4", "a\t10\t20\t2"], ["--emission", "negative-binomial", "--bin", "5"], "a:0-5: -4"),
+        (["a\t0\t1000000000\t4"], ["--bin", "1"], "bins of 1 letters"),
+        (["a\t0\t10\t1"], ["--bin", "0"], "--bin"),
         (["a\t0\t10\t1"], ["--order", "1"], "--order: given with values"),
         (["a\t0\t10\t1"], [], "1 values"),
     ],
