@@ -47,10 +47,10 @@ $(RESULTS)/snakemake_report.html: $(RESULTS)/index.html $(RESULTS)/multiqc/multi
 	@PYTHONWARNINGS=ignore::RuntimeWarning $(SNAKEMAKE) --report $@ --quiet all
 
 test: $(READY)  ## quick tests
-	$(BIN)/python -m pytest -q -n auto
+	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 slow: $(READY)  ## long tests
-	$(BIN)/python -m pytest -q -m slow -n auto
+	$(BIN)/python -m pytest -q -m slow -n auto --dist worksteal
 
 faults: $(READY)  ## 200 kills at random moments, full disks (hours; full disks want root), an hour of fuzzing
 	$(BIN)/python -m pytest -q -m faults tests/faults tests/fuzz

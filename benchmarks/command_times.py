@@ -1,7 +1,8 @@
 """CPU seconds of whole commands, start to exit: ``python -m benchmarks.command_times``.
 
 Each is run with an empty cache of compiled kernels, as after an install, and again with the cache that this left. The inputs
-are those of the demo; the last ones are small fits, of which the second run should cost next to nothing beside Python itself.
+are those of the demo; the last ones are small fits, of which the second run should cost next to nothing beside Python itself. Words
+after the name, ``python -m benchmarks.command_times hmm``, run only the commands that have one of them; other rows stay.
 """
 
 from __future__ import annotations
@@ -52,26 +53,30 @@ def measured(name: str, words: tuple[str, ...], folder: Path, environment: dict[
         runs.append(spent([*here, *out], environment))
         assert runs[-1][2] in (0, 3), (name, runs[-1])
     return {
-        "command": name, "first_cpu_s": round(runs[0][0], 2), "second_cpu_s": round(runs[1][0], 2),
+        "first_cpu_s": round(runs[0][0], 2), "second_cpu_s": round(runs[1][0], 2),
         "peak_mb": round(max(run[1] for run in runs)), "exit": runs[1][2],
     }  # fmt: skip
 
 
 def main() -> None:
     """Run the commands and write the table."""
-    rows = []
+    words = sys.argv[1:]
+    rows = {} if not TABLE.exists() else pd.read_csv(TABLE, sep="\t").set_index("command").to_dict("index")
     with TemporaryDirectory(prefix="emtools-") as held:
         folder = Path(held)
         spent(["demo", "pbmc68k_reduced", "--out", str(folder / "pbmc68k_reduced.h5ad")], dict(os.environ))
-        for i, (name, words) in enumerate(COMMANDS.items()):
+        for i, (name, arguments) in enumerate(COMMANDS.items()):
+            if words and not any(word in name for word in words):
+                continue
             place = folder / str(i)
             place.mkdir()
             (place / "pbmc68k_reduced.h5ad").symlink_to(folder / "pbmc68k_reduced.h5ad")
             environment = os.environ | {"NUMBA_CACHE_DIR": str(place / "kernels")}
             environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as after an install, modules are compiled once
-            rows.append(measured(name, words, place, environment))
-            print(rows[-1], flush=True)
-            pd.DataFrame(rows).to_csv(TABLE, sep="\t", index=False)
+            rows[name] = measured(name, arguments, place, environment)
+            print(name, rows[name], flush=True)
+            stored = [{"command": known, **rows[known]} for known in COMMANDS if known in rows]
+            pd.DataFrame(stored).to_csv(TABLE, sep="\t", index=False)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from emtools.errors import EmtoolsError
 from emtools.io.outputs import require_target
 
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+LOOK_EVERY = 10_000  # new objects; by default 700
 ROUTES = {"deconvolve": route_deconvolve, "segment": route_segment, "hmm": route_hmm}
 ADDERS = (add_impute, add_transform, add_pool, add_deconvolve, add_segment, add_hmm, add_motif, add_helpers)
 
@@ -75,7 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def entry() -> None:
-    """Console script."""
+    """Console script. Looks for garbage are rarer: of a small fit, 8 % were spent on going through what imports left."""
+    gc.set_threshold(LOOK_EVERY)
     sys.exit(main())
 
 

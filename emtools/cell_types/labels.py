@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
 
 from emtools.cell_types.reproduce import HOTTEST, Reproducibility, believed
 from emtools.cell_types.search import Search, fit_last, fit_on_the_way, rougher, shrinkage
@@ -109,6 +108,8 @@ def best_powers(log_joint: Floats, chances: Floats, codes: Codes) -> tuple[float
     ----------
     Genest & Zidek (1986), Stat. Sci. 1, 114-135, doi:10.1214/ss/1177013825 (logarithmic opinion pool).
     """
+    from scipy.optimize import minimize
+
     rows, both = np.arange(len(codes)), (log_joint, chances)
 
     def loss(powers: Floats) -> tuple[float, Floats]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
 
 from emtools.cell_types.search import Search, find_types, rougher
 from emtools.engine.protocol import Floats
@@ -139,6 +138,8 @@ def best_temperature(log_joint: Floats, codes: Codes) -> float:
     ----------
     Guo, Pleiss, Sun & Weinberger (2017), ICML, PMLR 70, 1321-1330, section 4.2 (temperature scaling).
     """
+    from scipy.optimize import minimize_scalar
+
     rows = np.arange(len(codes))
 
     def loss(log_temperature: float) -> float:

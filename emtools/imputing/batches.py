@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import chi2, norm
+from scipy.special import chdtrc, ndtr
 
 from emtools.errors import FitError, InputError
 from emtools.imputing.fitting import fit_table
@@ -106,7 +106,7 @@ def batch_influence(
             why = f"the markers alone could not be fitted ({error})"
         else:
             statistic = 2.0 * (imputation.fitted.fit.loglik - complete_loglik(imputation.scaled.values[:, d:]) - alone)
-            p = float(chi2.sf(max(statistic, 0.0), d * e))
+            p = float(chdtrc(d * e, max(statistic, 0.0)))
     return BatchInfluence(statistic, d * e, p, shifts, why)
 
 
@@ -163,7 +163,7 @@ def shift_table(imputation: Imputation, covariance: Floats) -> pd.DataFrame:
     indicator = np.array([np.isin(column[whole], (0.0, 1.0)).all() for column in design.T])
     unit = np.where(indicator, 1.0, design[whole].std(axis=0))
     shift, se = (table / sd * unit[:, None] for table in (slopes, errors))
-    p = 2.0 * norm.sf(np.abs(shift / se))
+    p = 2.0 * ndtr(-np.abs(shift / se))
     return pd.DataFrame(
         {
             "marker": np.tile(imputation.markers, len(imputation.design)),

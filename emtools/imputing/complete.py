@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from emtools.imputing.fitting import fit_table
 from emtools.imputing.multiple import draw
@@ -303,7 +303,7 @@ def ends(
     low, high = interval(whole, spread)
     if isinstance(model, StudentT):
         known, df = with_moments(params, scaled, spread)
-        half = t.ppf(TAILS[1], df[known]) * np.sqrt(1.0 - 2.0 / df[known]) * spread[known]
+        half = stdtrit(df[known], TAILS[1]) * np.sqrt(1.0 - 2.0 / df[known]) * spread[known]
         low[known], high[known] = whole[known] - half, whole[known] + half
     if tried.cells.any():
         low[tried.cells], high[tried.cells] = (tried.quantile(tail) for tail in TAILS)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import chi2, f
+from scipy.special import chdtrc, fdtrc
 
 from emtools.engine.result import tell_starts
 from emtools.errors import FitError, InputError
@@ -286,15 +286,15 @@ def outlying_rows(imputation: Imputation, mean: Floats, covariance: Floats) -> p
     distance, given = leave_one_out(values, mean, covariance).distance, np.zeros(n)
     if d > m:
         given = leave_one_out(values[:, m:], mean[m:], covariance[m:, m:]).distance
-        distance = distance - given
+        distance = np.maximum(distance - given, 0.0)
     count = (~np.isnan(values[:, :m])).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         if fitted.kind == "t":
             fixed = (~np.isnan(values[:, m:])).sum(axis=1)
             distance = distance * (fitted.params.df + fixed) / (fitted.params.df + given)
-            p = f.sf(distance / count, count, fitted.params.df + fixed)
+            p = fdtrc(count, fitted.params.df + fixed, distance / count)
         else:
-            p = chi2.sf(distance, count)
+            p = chdtrc(count, distance)
     p = np.where(count > 0, p, np.nan)
     frame = pd.DataFrame({"row": np.arange(n), "n_observed": count, "distance": distance, "p": p, "p_holm": holm(p)})
     return frame[frame["p_holm"] < SIGNIFICANT].sort_values("p_holm", kind="stable").reset_index(drop=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, t
+from scipy.special import ndtr, stdtr
 
 from emtools.engine.chunks import in_turn
 from emtools.engine.executors import executor as make_executor
@@ -219,7 +219,7 @@ def given_within(pit: Floats, predicted: Floats, sd: Floats, within: tuple[Float
     if not limited.any():
         return pit
     with np.errstate(invalid="ignore", divide="ignore"):
-        start, end = (norm.cdf((limit - predicted) / sd) for limit in (low, high))
+        start, end = (ndtr((limit - predicted) / sd) for limit in (low, high))
         inside = (pit - start) / (end - start)
     found: Floats = np.where(limited, np.where(end - start > LEAST_INSIDE, np.clip(inside, 0.0, 1.0), np.nan), pit)
     return found
@@ -293,7 +293,7 @@ def predict(
         mean, spread = fitted.model.conditional(params, copies)
         rows, seen = limited[i], scaled.values[limited[i], j]
         predicted[rows, j], sd[rows, j] = mean[at, j], spread[at, j]
-        pit[rows, j] = norm.cdf((seen - mean[at, j]) / spread[at, j])
+        pit[rows, j] = ndtr((seen - mean[at, j]) / spread[at, j])
     return predicted, sd, pit
 
 
@@ -308,7 +308,7 @@ def predict_each(fitted: Fitted | Filler, params: Any, values: Floats) -> tuple[
         width = np.sqrt((params.df + out.distance[:, None] - square) / df * out.variance)
         with np.errstate(divide="ignore", invalid="ignore"):
             sd = np.where(df > 2.0, width * np.sqrt(df / (df - 2.0)), np.nan)
-        return out.predicted, sd, t.cdf((values - out.predicted) / width, df)
+        return out.predicted, sd, stdtr(df, (values - out.predicted) / width)
     if hasattr(params, "weights"):
         return predict_mixture(params, values)
     return predict_normal(*fitted.model.moments(params), values)
@@ -318,7 +318,7 @@ def predict_normal(mean: Floats, covariance: Floats, values: Floats) -> tuple[Fl
     """The same under a normal distribution."""
     out = leave_one_out(values, mean, covariance)
     sd = np.sqrt(out.variance)
-    return out.predicted, sd, norm.cdf((values - out.predicted) / sd)
+    return out.predicted, sd, ndtr((values - out.predicted) / sd)
 
 
 def predict_stacked(params: StackedParams, values: Floats) -> tuple[Floats, Floats, Floats]:
@@ -337,8 +337,8 @@ def predict_mixture(params: Any, values: Floats) -> tuple[Floats, Floats, Floats
     for weight, mean, covariance in zip(params.weights, params.means, params.covariances, strict=True):
         out = leave_one_out(values, mean, covariance if np.ndim(covariance) == 2 else np.diag(covariance) * np.eye(d))
         z = (values - out.predicted) / np.sqrt(out.variance)
-        alone = norm.logpdf(z) - 0.5 * np.log(out.variance)
-        parts.append((np.log(weight) + out.log_density[:, None] - alone, out.predicted, out.variance, norm.cdf(z)))
+        alone = -0.5 * (z**2 + np.log(out.variance))  # without the constant, which all components share
+        parts.append((np.log(weight) + out.log_density[:, None] - alone, out.predicted, out.variance, ndtr(z)))
     log_share, predicted, variance, pit = (np.stack([part[k] for part in parts]) for k in range(4))
     share = np.exp(log_share - log_share.max(axis=0))
     share /= share.sum(axis=0)

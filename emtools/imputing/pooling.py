@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import chdtrc, fdtrc, stdtr, stdtrit
 
 from emtools.errors import InputError
 
@@ -66,13 +66,13 @@ class Pooled:
     @property
     def p_value(self) -> Floats:
         """Two-sided p-value of no effect, shape (k,)."""
-        return np.asarray(2.0 * stats.t.sf(np.abs(self.statistic), self.df))
+        return np.asarray(2.0 * stdtr(self.df, -np.abs(self.statistic)))
 
     def interval(self, level: float = 0.95) -> tuple[Floats, Floats]:
         """Ends of the two-sided interval of each estimate, shapes (k,)."""
         if not 0.0 < level < 1.0:
             raise InputError("level", f"{level}", "a number between 0 and 1")
-        half = np.asarray(stats.t.ppf(0.5 + 0.5 * level, self.df)) * self.error
+        half = np.asarray(stdtrit(self.df, 0.5 + 0.5 * level)) * self.error
         return self.estimate - half, self.estimate + half
 
 
@@ -197,5 +197,5 @@ def joint_test(estimates: npt.ArrayLike, covariances: npt.ArrayLike) -> JointTes
         df = 4.0 + (t - 4.0) * (1.0 + (1.0 - 2.0 / t) / increase) ** 2
     else:
         df = 0.5 * t * (1.0 + 1.0 / k) * (1.0 + 1.0 / increase) ** 2
-    p_value = float(stats.f.sf(statistic, k, df)) if math.isfinite(df) else float(stats.chi2.sf(k * statistic, k))
+    p_value = float(fdtrc(k, df, statistic)) if math.isfinite(df) else float(chdtrc(k, k * statistic))
     return JointTest(statistic, (float(k), df), p_value, increase)

@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import anndata
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-
-from emtools.io.cells import write_anndata
 
 SHOWN = {"hires": "tissue_hires_scalef", "segmentation": "tissue_segmentation_scalef"}
 PLACE = ("label", "centroid-0", "centroid-1", "bbox-0", "bbox-1", "bbox-2", "bbox-3")
@@ -92,6 +89,10 @@ def write_library(
     thumbnail : Thumbnail, optional
         Of the only image.
     """
+    import anndata  # as long to import as a small image is to fit
+
+    from emtools.io.cells import write_anndata
+
     measured = [name for name in frame.columns if name not in (*PLACE, "image")]
     several = len(scales) > 1
     names = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 from scipy.special import entr
 
 Floats = npt.NDArray[np.float64]
@@ -70,6 +69,8 @@ def matching(table: Floats) -> tuple[Codes, Codes]:
 
     Kuhn (1955), doi:10.1002/nav.3800020109.
     """
+    from scipy.optimize import linear_sum_assignment
+
     rows, columns = linear_sum_assignment(table, maximize=True)
     return np.asarray(rows, dtype=np.intp), np.asarray(columns, dtype=np.intp)
 

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 from scipy.linalg import lapack
-from scipy.optimize import minimize
 
 from emtools.kernels.truncated import (
     HALF_LOG_2PI,
@@ -118,6 +117,8 @@ def tobit(values: Floats, low: Floats, high: Floats, weights: Floats) -> tuple[f
     >>> round(mean, 3), round(sd, 3)
     (1.293, 1.715)
     """
+    from scipy.optimize import minimize
+
     weight, middle, square, under, over, counts = reduce_column(values, low, high, weights)
     unit = math.sqrt(square + float(np.mean([*np.square(ends_of(under, over) - middle), 0.0])))
     if not unit > 0.0:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.optimize import brentq
 from scipy.special import digamma, gammaln
 
 Floats = npt.NDArray[np.float64]
@@ -264,6 +263,8 @@ def best_dispersion(counts: Floats, weights: Floats, start: float) -> float:
     >>> round(best_dispersion(np.arange(4.0), np.array([8.0, 4.0, 2.0, 2.0]), 1.0), 3)
     0.442
     """
+    from scipy.optimize import brentq
+
     total = float(weights.sum())
     mean = float(weights @ counts) / total
     if not float(weights @ (counts - mean) ** 2) > total * mean:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
 
 from emtools.kernels.logspace import normalise_rows
 
@@ -45,6 +44,8 @@ def fit_logits(values: Floats, codes: Codes, n_types: int, ridge: float = 1.0) -
     >>> fit_logits(np.array([[-1.0], [1.0]]), np.array([0, 1]), 2, 0.1).round(2).tolist()
     [[-1.32, 1.32], [0.0, 0.0]]
     """
+    from scipy.optimize import minimize
+
     design = np.column_stack([values, np.ones(len(values))])
     rows, shape = np.arange(len(codes)), (design.shape[1], n_types)
     penalty = np.full(shape, ridge)

@@ -410,7 +410,8 @@ def best_piece(
             highest = max(highest, best[j])
         if highest == -math.inf:
             return t
-        before[:] = best
+        for j in range(n_states):
+            before[j] = best[j]
     return POSSIBLE
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import lapack
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from emtools.kernels.missing import LOG_2PI, factorise, group_rows, log_determinant, solve_lower
 
@@ -102,7 +102,7 @@ def little_test(mean: Floats, covariance: Floats, values: Floats) -> Little:
         away = solve_lower(factor_of(covariance, o), values[np.ix_(rows, o)].mean(axis=0) - mean[o])
         statistic += rows.size * float(away @ away)
         df += o.size
-    return Little(statistic, df, float(chi2.sf(statistic, df)) if df > 0 else math.nan, len(groups))
+    return Little(statistic, df, float(chdtrc(df, statistic)) if df > 0 else math.nan, len(groups))
 
 
 def factor_of(covariance: Floats, columns: npt.NDArray[np.intp]) -> Floats:

@@ -259,9 +259,10 @@ def nearest_moments(values: Floats, weights: Floats, means: Floats, constants: F
     for k in range(n_components):
         middle += means[k] / n_components
     padded = np.zeros((-(-n_components // GROUP) * GROUP, d))
-    padded[:n_components] = means - middle
     heights = np.full(len(padded), -np.inf)
     for k in range(n_components):
+        for j in range(d):  # a slice assigned to a slice takes as long to compile as all the rest
+            padded[k, j] = means[k, j] - middle[j]
         heights[k] = constants[k] - 0.5 * (padded[k] ** 2).sum()
     centres = padded.reshape(-1)
     columns, block_weights = np.zeros(d * BLOCK), np.zeros(BLOCK)
@@ -381,7 +382,10 @@ def whole_moments(
     n_tiles = -(-d // TILE)
     padded = n_tiles * TILE
     matrices = np.zeros((n_components, padded, d))
-    matrices[:, :d] = inverses
+    for k in range(n_components):
+        for i in range(d):
+            for j in range(d):
+                matrices[k, i, j] = inverses[k, i, j]
     flat, centres = matrices.reshape(-1), means.copy().reshape(-1)
     columns, strip = np.zeros(d * BLOCK), np.zeros(d * STRIP)
     shares, block_weights = np.zeros(n_components * BLOCK), np.zeros(BLOCK)

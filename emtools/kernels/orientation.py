@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
 Floats = npt.NDArray[np.float64]
 
@@ -26,6 +25,8 @@ def common_axes(matrices: Floats) -> Floats:
 
 def near_identity(axes: Floats) -> Floats:
     """The same axes as a rotation, each in the column of the feature that it lies closest to."""
+    from scipy.optimize import linear_sum_assignment
+
     order = linear_sum_assignment(-(axes**2))[1]
     return in_signs(axes[:, order])
 

@@ -15,6 +15,50 @@ RIGHT = {(1, 0): (0, 1), (0, 1): (-1, 0), (-1, 0): (0, -1), (0, -1): (1, 0)}  # 
 LEFT = {after: before for before, after in RIGHT.items()}
 
 
+def simplified(line: npt.NDArray[np.float64], tolerance: float) -> npt.NDArray[np.float64]:
+    """Those points of a line from which no point left out is farther than `tolerance`.
+
+    Parameters
+    ----------
+    line : ndarray, shape (n, 2)
+        Points in turn, at least one; the last is the first where it is closed.
+    tolerance : float
+        In its units.
+
+    Returns
+    -------
+    ndarray, shape (k, 2)
+        With the first and the last point.
+
+    References
+    ----------
+    Douglas & Peucker (1973), Cartographica 10, 112-122, doi:10.3138/FM57-6770-U75U-7727.
+
+    Examples
+    --------
+    >>> simplified(np.array([[0.0, 0.0], [1.0, 0.1], [2.0, 0.0], [2.0, 2.0]]), 0.2).tolist()
+    [[0.0, 0.0], [2.0, 0.0], [2.0, 2.0]]
+    """
+    kept = np.zeros(len(line), dtype=bool)
+    kept[[0, -1]] = True
+    spans = [(0, len(line) - 1)]
+    while spans:
+        first, last = spans.pop()
+        if last - first < 2:
+            continue
+        chord, away = line[last] - line[first], line[first + 1 : last] - line[first]
+        square = float(chord @ chord)
+        if square:
+            away = away - np.clip(away @ chord / square, 0.0, 1.0)[:, None] * chord
+        distance = (away**2).sum(axis=1)
+        farthest = int(np.argmax(distance))
+        if distance[farthest] > tolerance**2:
+            middle = first + 1 + farthest
+            kept[middle] = True
+            spans += [(first, middle), (middle, last)]
+    return line[kept]
+
+
 def object_polygons(objects: npt.NDArray[np.integer[Any]]) -> dict[int, list[Polygon]]:
     """Polygons of every object, which cover its pixels exactly.
 

@@ -481,12 +481,12 @@ def scale_of(
 def rank_normal(seen: Floats) -> RankNormal:
     """Normal scores of observed values, shape (n,)."""
     from scipy.special import ndtri
-    from scipy.stats import rankdata
 
     shift, more = BLOM
-    scores = ndtri((rankdata(seen) - shift) / (seen.size + more))
-    knots, first = np.unique(seen, return_index=True)
-    return RankNormal(tuple(knots.tolist()), tuple(scores[first].tolist()))
+    knots, ties = np.unique(seen, return_counts=True)
+    ranks = np.cumsum(ties) - 0.5 * (ties - 1)
+    scores = ndtri((ranks - shift) / (seen.size + more))
+    return RankNormal(tuple(knots.tolist()), tuple(scores.tolist()))
 
 
 def yeo_johnson_of(seen: Floats) -> YeoJohnson:

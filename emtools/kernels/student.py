@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
 from scipy.special import digamma, gammaln
 
 from emtools.kernels.counts import LARGE, digamma_rest
@@ -103,6 +102,7 @@ def best_df(mean_scale: float, mean_log: float, lowest: float, highest: float) -
     ----------
     Lange, Little & Taylor (1989), doi:10.1080/01621459.1989.10478852, appendix B.
     """
+    from scipy.optimize import brentq
 
     def slope(log_df: float) -> float:
         half = 0.5 * float(np.exp(log_df))
@@ -143,6 +143,8 @@ def best_growth(
     -------
     growth, df : float
     """
+    from scipy.optimize import brentq
+
     mean_scale, mean_log = means
 
     def df_at(growth: float) -> float:

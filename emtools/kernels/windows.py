@@ -254,7 +254,8 @@ def full_contexts(table: Floats, order: int) -> Floats:
         wide = 0
         for back in range(order, 0, -1):
             wide = wide << 3 | (number >> (2 * back)) & 3
-        full[:, number] = table[:, wide << 2 | number & 3]
+        for part in range(2):
+            full[part, number] = table[part, wide << 2 | number & 3]
     return full
 
 
@@ -387,8 +388,8 @@ def over_windows(inverse: Floats, logs: Floats, n: int, width: int, factors: Flo
     size, done = 1, 0
     while True:
         if width & size and done == 0:
-            factors[:n] = inverse[:n]
-            log_factors[:n] = logs[:n]
+            for i in range(n):
+                factors[i], log_factors[i] = inverse[i], logs[i]
             done = size
         elif width & size:
             multiply_by(factors, inverse, done, n)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.cluster import hierarchy
 
 from emtools.engine.chunks import Rows
 from emtools.engine.protocol import Floats, Source
@@ -162,6 +161,8 @@ def ward_groups(values: Floats, n_groups: int, rng: np.random.Generator, most: i
     >>> ward_groups(np.array([[0.0], [0.1], [5.0], [5.2]]), 2, np.random.default_rng(0)).tolist()
     [0, 0, 1, 1]
     """
+    from scipy.cluster import hierarchy
+
     chosen = np.arange(len(values))
     if len(values) > most:
         chosen = np.sort(rng.choice(len(values), most, replace=False))

@@ -11,9 +11,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
-from scipy import stats
 
 from emtools.io.bedgraph import ValueTrack
+from emtools.kernels.counts import log_negative_binomial
+from emtools.kernels.gaussian import density
 from emtools.plots.hmm import BESIDE, draw_transitions, parameter_panels
 from emtools.plots.style import FAINT, INK, PAGE, Picture, abreast, color_of, save, styled
 
@@ -88,19 +89,6 @@ def draw_values(called: Sequence[CalledTrack], table: pd.DataFrame, folder: Path
         return save(figure, folder, Picture("track", "States along the values", caption))
 
 
-def count_law(level: float, dispersion: float, edges: np.ndarray) -> np.ndarray:
-    """Probability of the counts between each two edges under a negative binomial, or a Poisson where the dispersion is zero."""
-    poisson = dispersion * (1.0 + level) < 1e-9
-    law = stats.poisson(level) if poisson else stats.nbinom(1.0 / dispersion, 1.0 / (1.0 + dispersion * level))
-    return np.diff(law.cdf(edges))
-
-
-def bell(level: float, spread: float, centres: np.ndarray) -> np.ndarray:
-    """Normal density."""
-    density: np.ndarray = stats.norm(level, spread).pdf(centres)
-    return density
-
-
 def draw_levels(called: Sequence[CalledTrack], params: Any, table: pd.DataFrame, folder: Path) -> Picture:
     """What each state emits over the values that it holds, and where it goes next."""
     values, shares = (
@@ -119,12 +107,12 @@ def draw_levels(called: Sequence[CalledTrack], params: Any, table: pd.DataFrame,
             height = np.histogram(values, edges, weights=shares[:, k])[0]
             axes[0].bar(centres, height, width, bottom=bottom, color=color_of(k), lw=0)
             bottom = bottom + height
-            law = (
-                count_law(row.level, getattr(row, "dispersion", 0.0), edges)
-                if counts
-                else bell(row.level, row.spread, centres) * width
-            )
-            axes[0].plot(centres, shares[:, k].sum() * law, color=INK, lw=0.8)
+            if counts:
+                spread = np.array([getattr(row, "dispersion", 0.0)])
+                law = np.exp(log_negative_binomial(np.round(centres), np.array([row.level]), spread))[:, 0]
+            else:
+                law = density(centres, row.level, row.spread)
+            axes[0].plot(centres, shares[:, k].sum() * width * law, color=INK, lw=0.8)
         axes[0].set_yscale("symlog", linthresh=1.0)
         axes[0].set_ylim(0, None)
         axes[0].set_xlabel("value")

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import ListedColormap
 from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
-from scipy.stats import norm
 
 from emtools.imputing.diagnose import Diagnosis
 from emtools.imputing.result import Imputation
+from emtools.kernels.gaussian import density
 from emtools.kernels.imputation import normalised_rmse, sd_after_filling
 from emtools.kernels.scales import told
 from emtools.plots.impute_checks import (
@@ -326,7 +326,7 @@ def smooth(at: Floats, points: Floats, widths: Floats) -> Floats:
     if points.size > MOST_SMOOTHED:
         kept = np.argsort(points, kind="stable")[np.linspace(0, points.size - 1, MOST_SMOOTHED).astype(int)]
         points, widths = points[kept], widths[kept]
-    return np.asarray(norm.pdf(at[:, None], points, widths).mean(axis=1))
+    return np.asarray(density(at[:, None], points, widths).mean(axis=1))
 
 
 def bandwidth(seen: Floats) -> float:

@@ -9,9 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import ListedColormap
 from matplotlib.ticker import MaxNLocator
-from scipy.cluster.hierarchy import leaves_list, linkage
-from scipy.spatial.distance import squareform
-from scipy.stats import binom
+from scipy.special import bdtr
 
 from emtools.imputing.diagnose import Diagnosis
 from emtools.imputing.result import Imputation
@@ -70,7 +68,8 @@ def draw_overimputed(imputation: Imputation, diagnosis: Diagnosis, folder: Path)
         )
         bins = BINS if n >= 10 * BINS else 10
         counts, edges = np.histogram(cells.pit, bins=bins, range=(0.0, 1.0))
-        low, top = (float(binom.ppf(tail, n, 1.0 / bins)) / n * bins for tail in (0.025, 0.975))
+        below = bdtr(np.arange(n + 1.0), n, 1.0 / bins)
+        low, top = np.searchsorted(below, (0.025, 0.975)) / n * bins
         histogram.axhspan(low, top, color=FAINT, alpha=0.5, lw=0)
         histogram.bar(edges[:-1], counts / n * bins, width=1.0 / bins, align="edge", color=OBSERVED, ec="white", lw=0.4)
         histogram.axhline(1.0, color=INK, lw=0.8)
@@ -157,6 +156,9 @@ def pairwise(values: Floats) -> Floats:
 
 def beside_one_another(correlation: Floats) -> npt.NDArray[np.intp]:
     """Order of columns in which those that go together stand together."""
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
     apart = 1.0 - np.abs(correlation)
     np.fill_diagonal(apart, 0.0)
     apart = np.clip(0.5 * (apart + apart.T), 0.0, None)

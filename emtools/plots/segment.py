@@ -15,8 +15,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.lines import Line2D
 from scipy.ndimage import find_objects
-from skimage.measure import approximate_polygon, find_contours
+from skimage.measure import find_contours
 
+from emtools.kernels.outlines import simplified
 from emtools.plots.style import COLUMN, FAINT, INK, PAGE, PALETTE, Picture, arrange, color_of, save, styled, tiled
 
 Floats = npt.NDArray[np.float64]
@@ -87,7 +88,7 @@ def outlines(objects: Labels) -> list[Floats]:
         mask = np.pad(objects[box] == number, 1)
         offset = np.array([box[0].start - 1, box[1].start - 1])
         for contour in find_contours(mask.astype(float), 0.5):
-            lines.append((approximate_polygon(contour, 0.35) + offset)[:, ::-1])
+            lines.append((simplified(contour, 0.35) + offset)[:, ::-1])
     return lines
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ if "matplotlib.pyplot" not in sys.modules:  # a notebook that draws already keep
     matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
 import PIL.Image
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import Formatter, LogFormatter
+from matplotlib.transforms import Bbox
 
 # Okabe & Ito (2008): told apart by all common kinds of colour vision; extended by dark shades.
 PALETTE = (
@@ -29,6 +32,8 @@ PALETTE = (
 INK = "#1B1F24"
 FAINT = "#B8BEC6"
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+DPI = 200  # of PNG
+PLAIN = 0.03  # share of a picture from which a colour is kept as it is
 COLUMN = 3.5  # inches: one column of a journal page (89 mm)
 PAGE = 7.2  # two columns (183 mm); every figure keeps within one or the other, with text of 7 pt and more
 MARGIN = 0.02  # around what is drawn, inches
@@ -37,7 +42,7 @@ TURNS, LEAST = 6, 1.5  # looks at a figure that is too wide, and how narrow it m
 
 STYLE = {
     "figure.dpi": 100,
-    "savefig.dpi": 200,
+    "savefig.dpi": DPI,
     "savefig.bbox": "tight",
     "savefig.pad_inches": MARGIN,
     "font.family": "DejaVu Sans",
@@ -163,22 +168,67 @@ def hold(figure: Figure) -> None:
 def save(figure: Figure, folder: Path, picture: Picture) -> Picture:
     """Write `figure` as SVG and PNG without dates, close it, and return `picture`.
 
-    The PNG keeps 256 colours, chosen so that the frequent ones are exact and none is far off: about a third of the bytes.
+    It is laid out once, for the pixels of the PNG, and drawn once for each file: `savefig` by itself would lay it out and go
+    through it twice for each.
     """
     folder.mkdir(parents=True, exist_ok=True)
     plain_decades(figure)
     hold(figure)
     with plt.rc_context(STYLE):
-        figure.savefig(folder / f"{picture.stem}.svg", metadata={"Date": None, "Creator": None})
-        figure.savefig(folder / f"{picture.stem}.png", metadata={"Software": None})
+        page, size = page_of(figure)
+        figure.savefig(folder / f"{picture.stem}.svg", bbox_inches=page, metadata={"Date": None, "Creator": None})
+        raw = BytesIO()
+        figure.savefig(raw, format="raw", bbox_inches=page)
     plt.close(figure)
-    with PIL.Image.open(folder / f"{picture.stem}.png") as opened:
-        dots = opened.info.get("dpi")
-        small = opened.convert("RGB").quantize(
-            256, PIL.Image.Quantize.MAXCOVERAGE, kmeans=1, dither=PIL.Image.Dither.NONE
-        )
-    small.save(folder / f"{picture.stem}.png", optimize=True, **({"dpi": dots} if dots else {}))
+    pixels = np.frombuffer(raw.getbuffer(), np.uint8).reshape(size[1], size[0], 4)
+    few_colors(pixels).save(folder / f"{picture.stem}.png", dpi=(DPI, DPI))
     return picture
+
+
+def page_of(figure: Figure) -> tuple[Bbox, tuple[int, int]]:
+    """What the figure covers, in inches, and its width and height in pixels. Its layout is done here, for the last time."""
+    figure.dpi = DPI
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        layout.execute(figure)
+        figure.set_layout_engine(None)  # else each `savefig` goes through all artists for its sake
+    covered = figure.get_tightbbox().padded(plt.rcParams["savefig.pad_inches"])
+    wide, high = (int(side * DPI) for side in covered.size)
+    exact = Bbox.from_bounds(
+        covered.x0, covered.y0, (wide + 0.5) / DPI, (high + 0.5) / DPI
+    )  # whole pixels, whatever the rounding
+    return exact, (wide, high)
+
+
+def few_colors(pixels: Any) -> PIL.Image.Image:
+    """An opaque picture in at most 256 colours: about a third of the bytes of all of them.
+
+    Colours of plain areas, three percent of the picture or more, are kept. The others are grouped so that none is far off, and
+    each group has the most frequent one of its colours.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (height, width, 4)
+        Red, green, blue and an opacity that is not looked at.
+    """
+    packed = pixels.view("<u4")[..., 0] & 0xFFFFFF
+    colors, counts = np.unique(packed, return_counts=True)
+    channels = colors.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :3]
+    if len(colors) > 256:
+        rank = np.argsort(-counts, kind="stable")
+        plain = int((counts >= PLAIN * packed.size).sum())
+        line = PIL.Image.fromarray(channels[rank[plain:]][None])
+        found = line.quantize(256 - plain, PIL.Image.Quantize.MAXCOVERAGE, dither=PIL.Image.Dither.NONE)
+        group = np.concatenate([np.arange(plain) - plain, np.asarray(found)[0]])
+        _, first, index = np.unique(group, return_index=True, return_inverse=True)
+        colors, channels = colors[rank], channels[rank[first]]
+    else:
+        index = np.arange(len(colors))
+    place = np.zeros(1 << 24, np.uint8)  # of each colour; memory is taken only where it is written or read
+    place[colors] = index
+    image = PIL.Image.fromarray(place[packed])
+    image.putpalette(channels.tobytes())
+    return image
 
 
 def color_of(index: int) -> str:

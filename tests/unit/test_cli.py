@@ -20,15 +20,22 @@ def test_nothing_heavy_is_imported_before_the_arguments_are_read(statement):
     assert out.stdout.strip() == "[]"
 
 
-def test_a_table_that_cannot_be_read_is_refused_before_anything_heavy_is_imported(tmp_path):
-    (tmp_path / "bad.csv").write_text("a,b\n1,2\n1,2,3\n")
+@pytest.mark.parametrize(
+    ("branch", "text", "fault"),
+    [
+        (["impute"], "a,b\n1,2\n1,2,3\n", "line 3: 3 cells where the header has 2"),
+        (["hmm", "--states", "2"], ">a\nACGT\nAC!T\n", "position 7: '!'"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_before_anything_heavy_is_imported(branch, text, fault, tmp_path):
+    (tmp_path / "bad.csv").write_text(text)
     heavy = (*HEAVY[1:], "scipy")
-    words = ["impute", str(tmp_path / "bad.csv"), "--out", str(tmp_path / "out")]
+    words = [*branch, str(tmp_path / "bad.csv"), "--out", str(tmp_path / "out")]
     probe = (
         f"import sys; from emtools.cli import main; main({words!r}); print([m for m in {heavy!r} if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-    assert "line 3: 3 cells where the header has 2" in out.stderr
+    assert fault in out.stderr
     assert out.stdout.strip() == "[]"
 
 

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from scipy.ndimage import gaussian_filter
 from skimage.draw import polygon2mask
+from skimage.measure import approximate_polygon, find_contours
 
 from emtools.cli import main
 from emtools.errors import InputError
@@ -21,7 +23,7 @@ from emtools.io.geojson import write_geojson
 from emtools.io.images import read_image, read_labels
 from emtools.io.ome_zarr import write_ome_zarr
 from emtools.kernels.objects import measure_objects
-from emtools.kernels.outlines import Ring, object_polygons
+from emtools.kernels.outlines import Ring, object_polygons, simplified
 
 RNG = np.random.default_rng(9)
 CLASSES = ("class 1 (darkest)", "class 2 (brightest)")
@@ -123,6 +125,23 @@ def test_damaged_and_foreign_stores_get_one_line(tmp_path: Path) -> None:
 def area(ring: Ring) -> float:
     """Signed, by the shoelace formula."""
     return 0.5 * sum(x * v - u * y for (x, y), (u, v) in itertools.pairwise(ring))
+
+
+def test_a_simpler_outline_leaves_out_what_is_near_it_as_skimage_does() -> None:
+    tolerance, n_ours, n_theirs = 0.35, 0, 0
+    for seed in range(20):
+        mask = np.pad(gaussian_filter(np.random.default_rng(seed).normal(size=(40, 40)), 3) > 0, 1)
+        for line in find_contours(mask.astype(float), 0.5):
+            kept = simplified(line, tolerance)
+            np.testing.assert_array_equal(kept[[0, -1]], line[[0, -1]])
+            start, chord = kept[:-1], np.diff(kept, axis=0)
+            away = line[:, None] - start
+            along = np.clip((away * chord).sum(axis=2) / (chord**2).sum(axis=1), 0.0, 1.0)
+            distance = np.linalg.norm(away - along[..., None] * chord, axis=2).min(axis=1)
+            assert distance.max() <= tolerance + 1e-12
+            n_ours += len(kept)
+            n_theirs += len(approximate_polygon(line, tolerance))
+    assert n_ours == pytest.approx(n_theirs, rel=0.01)
 
 
 def test_polygons_are_simple_and_cover_the_pixels_exactly() -> None:

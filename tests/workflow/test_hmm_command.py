@@ -272,7 +272,9 @@ def test_planted_islands_are_called(tmp_path, name):
     ],
 )
 def test_options_that_do_not_go_together(tmp_path, capsys, words, message):
-    assert run(GENOME, tmp_path / "out", *words) == 2
+    peptide = tmp_path / "peptide.fa"
+    peptide.write_text(">one\nMKVLAAGIVLLLAQDREW\n")
+    assert run(peptide if "order" in message else GENOME, tmp_path / "out", *words) == 2
     said = capsys.readouterr().err
     assert said.startswith("emtools: error: ")
     assert message in said

@@ -1,0 +1,42 @@
+"""Options of ``emtools hmm``; light, so that an input is refused before anything heavy is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from emtools.branches.options import RunOptions
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(RunOptions):
+    """Options of ``emtools hmm``.
+
+    Parameters
+    ----------
+    input : Path
+        FASTA file.
+    states : tuple of int, optional
+        Fewest and most hidden states; the number is chosen by BIC. None with a ready-made model.
+    order : tuple of int
+        Fewest and most letters that an emission depends on; chosen by BIC.
+    topology : {"free", "left-right", "banded"}
+        Which states may follow.
+    model : str, optional
+        Name of a ready-made model.
+    alphabet : {"dna", "rna", "protein"}
+        Letters.
+    pseudocount : float
+        Dirichlet pseudo-count of every probability; 0.0 is maximum likelihood.
+    """
+
+    input: Path
+    states: Range | None = None
+    order: Range = (0, 0)
+    topology: Literal["free", "left-right", "banded"] = "free"
+    model: Literal["cpg", "cpg-8"] | None = None
+    alphabet: str = "dna"
+    pseudocount: float = 0.0
