@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -188,7 +189,7 @@ def search(
 def middle_of(terms: Terms) -> int:
     """The width in the middle of the range that is asked for."""
     narrow, wide = terms.widths
-    return round((narrow * wide) ** 0.5)
+    return round(math.sqrt(narrow * wide))
 
 
 def climb_seeds(
