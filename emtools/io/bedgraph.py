@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def read_bigwig(path: Path) -> list[ValueTrack]:
     row = np.dtype([("start", np.int64), ("end", np.int64), ("value", np.float64)])
     tracks = []
     try:
-        with pybigtools.open(str(path)) as file:
+        with closing(pybigtools.open(str(path))) as file:
             for name in file.chroms():
                 rows = np.fromiter(file.records(name), dtype=row)
                 if len(rows):

@@ -107,8 +107,7 @@ def test_counts_have_levels_that_planted_ones_have(tmp_path):
 
 def write_bigwig(path, rows, sizes):
     pybigtools = pytest.importorskip("pybigtools")
-    with pybigtools.open(str(path), "w") as file:
-        file.write(sizes, iter(rows))
+    pybigtools.open(str(path), "w").write(sizes, iter(rows))
     return path
 
 
@@ -206,7 +205,6 @@ def test_coverage_that_varies_more_than_poisson_has_two_levels_and_not_more(tmp_
         (["a\t0\t10\t1.5", "a\t10\t20\t2"], ["--emission", "poisson"], "a:0-10: 1.5"),
         (["a\t0\t10\t-4", "a\t10\t20\t2"], ["--emission", "negative-binomial", "--bin", "5"], "a:0-5: -4"),
         (["a\t0\t1000000000\t4"], ["--bin", "1"], "bins of 1 letters"),
-        (["a\t0\t10\t1"], ["--bin", "0"], "--bin"),
         (["a\t0\t10\t1"], ["--order", "1"], "--order: given with values"),
         (["a\t0\t10\t1"], [], "1 values"),
     ],
