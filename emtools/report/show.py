@@ -79,8 +79,12 @@ def lines_of(record: Mapping[str, Any], path: Path, width: int, every: bool) -> 
     rows = list(estimates_of(record))
     if rows:
         chosen = rows if every else rows[:SHOWN]
+        known = any(row[2] or row[3] for row in rows)
+        heads = ["estimate", "value", "standard error", "95 % interval"]
         yield ""
-        yield from columns([["estimate", "value", "standard error", "95 % interval"], *chosen])
+        yield from columns([row[: 4 if known else 2] for row in [heads, *chosen]])
+        if not known:
+            yield "  This fit has no standard errors."
         if len(chosen) < len(rows):
             yield f"  … and {len(rows) - len(chosen):,} more: emtools show --all {path}"
     page = path.with_name("report.html")

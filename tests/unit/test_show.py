@@ -55,6 +55,21 @@ def test_the_exit_status_is_that_of_the_fit(fitted, tmp_path, capsys):
     assert "\n\n✗ hmm" in text
 
 
+def test_columns_that_no_number_has_are_left_out_and_said(fitted, tmp_path, capsys):
+    record = json.loads((fitted / "fit.json").read_text())
+    for parameter in record["parameters"].values():
+        parameter.update(dict.fromkeys(("se", "lower", "upper")))
+    (tmp_path / "fit.json").write_text(json.dumps(record))
+    main(["show", str(tmp_path)])
+    text = capsys.readouterr().out
+    assert "  This fit has no standard errors.\n" in text
+    assert "95 % interval" not in text
+    main(["show", str(fitted)])
+    text = capsys.readouterr().out
+    assert "no standard errors" not in text
+    assert "95 % interval" in text
+
+
 def test_many_estimates_are_cut_and_said(fitted, tmp_path, capsys):
     record = json.loads((fitted / "fit.json").read_text())
     record["parameters"]["many"] = {"value": list(range(100)), "se": None, "shape": [100]}
