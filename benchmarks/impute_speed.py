@@ -41,7 +41,6 @@ ROUNDS, QUICK = 5, 3.0  # repeats of a peer that takes fewer seconds
 MILLIONS = (1.0, 3.0, 10.0)
 STREAMED, PIECE = 10, 100_000  # columns, rows made at a time
 PASSES = 5
-MOST_ROUNDS = 200  # of IterativeImputer, where it is to go on beyond its ten
 TABLE = Path(__file__).with_name("impute_speed.tsv")
 STREAMING = Path(__file__).with_name("impute_streaming.tsv")
 WALLS = Path(__file__).with_name("impute_threads.tsv")
@@ -54,7 +53,7 @@ PEERS: dict[str, tuple[float, ...]] = {
     "amelia": (1e-4, 1e-6),
     "bootstrap": (1e-4,),
     "mice": (np.nan,),
-    "sklearn": (1e-3, 1e-6),
+    "sklearn": (1e-3,),
 }
 LONG = {"norm": "norm, em.norm", "norm2": "norm2, emNorm", "amelia": "Amelia, EM of the table"}
 LONG |= {"bootstrap": "Amelia, EM of a bootstrap sample, one imputation"}
@@ -105,24 +104,23 @@ def run_ours(values: np.ndarray, threads: int) -> tuple[NormalParams, dict[str, 
     return top.params, {**told, "pass_wall": min(passes), "version": "", "note": str(top.status)}
 
 
-def run_sklearn(values: np.ndarray, criterion: float) -> tuple[NormalParams, dict[str, Any]]:
-    """IterativeImputer as it is, or to a tighter criterion in the rounds it takes; the moments of the table that it fills."""
+def run_sklearn(values: np.ndarray) -> tuple[NormalParams, dict[str, Any]]:
+    """IterativeImputer as it is, and the moments of the table that it fills."""
     import sklearn
     from sklearn.experimental import enable_iterative_imputer  # noqa: F401
     from sklearn.impute import IterativeImputer
 
     warnings.simplefilter("ignore")
-    rounds = 10 if criterion >= PEERS["sklearn"][0] else MOST_ROUNDS
     began = process_time()
-    filled = IterativeImputer(random_state=0, tol=criterion, max_iter=rounds).fit_transform(values)
+    filled = IterativeImputer(random_state=0).fit_transform(values)
     used = process_time() - began
     return NormalParams(filled.mean(axis=0), np.cov(filled.T, bias=True)), {"cpu": used, "version": sklearn.__version__}
 
 
-def worker(task: str, path: Path, answer: Path, threads: int, criterion: float) -> None:
+def worker(task: str, path: Path, answer: Path, threads: int) -> None:
     """One Python task on a stored table; parameters to `answer`, figures to stdout."""
     values = np.load(path)
-    params, told = run_ours(values, threads) if task == "ours" else run_sklearn(values, criterion)
+    params, told = run_ours(values, threads) if task == "ours" else run_sklearn(values)
     np.concatenate([params.mean, params.covariance.ravel()]).tofile(answer)
     print(json.dumps(told))
 
@@ -161,11 +159,10 @@ class Runner:
         """What is told of a run that reached the limit."""
         return f"stopped after {self.limit} CPU s"
 
-    def python(self, task: str, threads: int = 1, criterion: float = math.nan) -> tuple[dict[str, Any], str]:
+    def python(self, task: str, threads: int = 1) -> tuple[dict[str, Any], str]:
         """A task of this module."""
         command = [sys.executable, "-m", "benchmarks.impute_speed", "--task", task, "--threads", str(threads)]
-        command += ["--criterion", str(criterion), str(self.path), str(self.answer)]
-        out, why = in_process(command, self.limit)
+        out, why = in_process([*command, str(self.path), str(self.answer)], self.limit)
         return (json.loads(out) if out else {}), why
 
     def r(self, peer: str, criterion: float) -> tuple[dict[str, Any], str]:
@@ -213,7 +210,7 @@ def beside(runner: Runner, peer: str, criterion: float, best: float) -> dict[str
     ours, theirs, short, note = [runner.python("ours")[0]], [], math.nan, ""
     while len(theirs) < ROUNDS and (not theirs or theirs[-1] < QUICK):
         runner.answer.unlink(missing_ok=True)
-        told, note = runner.python(peer, criterion=criterion) if peer == "sklearn" else runner.r(peer, criterion)
+        told, note = runner.python(peer) if peer == "sklearn" else runner.r(peer, criterion)
         if note and note != runner.stopped:
             return {"cpu_seconds": "", "times_ours": "", "times_same": "", "nats_short": "", "note": note}
         theirs.append(runner.limit if note else told["cpu"])
@@ -322,14 +319,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="where tables are written; a temporary folder by default")
     parser.add_argument("--task", choices=("ours", "sklearn", "stream"), help="one task on the files that are named")
-    parser.add_argument("--criterion", type=float, default=math.nan, help="of a peer's task")
     parser.add_argument("paths", type=Path, nargs="*")
     options = parser.parse_args()
     if options.task == "stream":
         print(json.dumps(stream(options.paths[0], options.threads, options.passes)))
         return
     if options.task:
-        worker(options.task, *options.paths, options.threads, options.criterion)
+        worker(options.task, *options.paths, options.threads)
         return
     with TemporaryDirectory(prefix="emtools-", dir=options.folder) as folder:
         if options.rows is not None:

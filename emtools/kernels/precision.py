@@ -237,10 +237,10 @@ def one_by_one(
                 settle(work, i * step + j * LANES, zero, one, corner, step, i * step + j * LANES, step, q - i)
         for t in range(width):  # row by row, so that no sum waits for the one before it in the same place
             for i in range(count[t]):
-                top, start = np.uint64(i * step + t), line[i * LANES + t]
+                first, start = np.uint64(i * step + t), line[i * LANES + t]
                 for j in range(i + 1):
-                    at = np.uint64(j * LANES)
-                    spread[start + column[at + np.uint64(t)]] -= weight[t] * work[top + at]
+                    lane = np.uint64(j * LANES)
+                    spread[start + column[lane + np.uint64(t)]] -= weight[t] * work[first + lane]
             if len(variances):
                 for i in range(count[t]):
                     variances[rows[begin + t], column[i * LANES + t]] = -work[i * step + i * LANES + t]
