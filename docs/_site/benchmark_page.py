@@ -31,6 +31,7 @@ class Summary(NamedTuple):
 
 SUMMARIES = {
     "bulk_accuracy": Summary(("set", "condition"), "method", "rmse", "Root mean square error of the fractions"),
+    "bulk_trials": Summary(("set",), "estimate", "rmse", "Root mean square error of the fractions"),
     "cell_types": Summary(("set", "task"), "method", "ari", "Adjusted Rand index against the labels of experts"),
     "impute_accuracy": Summary(
         ("table", "mechanism", "share"), "method", "nrmse", "Normalised root mean square error of the hidden cells"
