@@ -2,7 +2,8 @@
 
 ``make faults`` does ``EMTOOLS_KILLS`` kills (200), many of them within one run, which is resumed until it ends; only those
 that hit a process that lived are counted. ``EMTOOLS_KILLS_DEMO=1`` takes the demo instead of a small run of all branches,
-``EMTOOLS_KILLS_UNDISTURBED`` names a folder that keeps the undisturbed run for other parts of the 200.
+``EMTOOLS_KILLS_SECONDS`` ends early (the 200 may be done in parts, by ``EMTOOLS_KILLS_SEED``), and
+``EMTOOLS_KILLS_UNDISTURBED`` names a folder that keeps the undisturbed run for other parts.
 Between two kills nothing half made may be called complete: where a fit.json stands, all that it came with has the bytes
 of the undisturbed run.
 """
@@ -31,6 +32,10 @@ DEMO = bool(os.environ.get("EMTOOLS_KILLS_DEMO"))
 SECONDS = float(os.environ.get("EMTOOLS_KILLS_SECONDS", "inf"))  # after which a part of the 200 ends
 UNDISTURBED = os.environ.get("EMTOOLS_KILLS_UNDISTURBED")
 OFTEN = 12  # kills in the time of an undisturbed run, about
+VICTIMS = ("job",) * 6 + (
+    "snakemake",
+    "snakemake alone",
+)  # the death of Snakemake costs a start, and so time for others
 OF_WORKERS = 3  # in one run: Dask gives up a task whose workers died more often
 CONFIG = """
 impute: {table: {input: in.csv, columns: [a, b], fill: model}}
@@ -150,7 +155,7 @@ def kill_at_random(
         until = time.monotonic() + rng.uniform(0.0, 2.0 * lasts / OFTEN)
         while time.monotonic() < until and running.poll() is None:
             time.sleep(0.02)
-        victim, at_work = rng.choice(("job", "job", "job", "snakemake", "snakemake alone")), jobs(folder)
+        victim, at_work = rng.choice(VICTIMS), jobs(folder)
         if running.poll() is None and (at_work or victim != "job"):
             yield victim, strike(rng.choice(at_work) if victim == "job" else running.pid)
             if victim == "snakemake":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,10 @@ from about_the_run import ABOUT_THE_RUN
 from workflow.test_runs import clone, planned, snakemake, where  # noqa: F401
 
 from emtools.cli import main
+from emtools.engine.result import Climb, Event, Pass
+from emtools.engine.stopping import Status
+from emtools.io.start_files import as_climb, as_record
+from emtools.models.motif import MotifParams
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
@@ -40,7 +46,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 # Where orders are compared, on letters that all of them score, the last fit is to all letters, and its starts are climbed there.
 COMMANDS = {
-    "letters": ("hmm genome.fa --states 2 --max-passes 40 --starts 3", []),
+    "letters": ("hmm genome.fa --states 2 --max-passes 200 --starts 3", []),
     "states": ("hmm genome.fa --states 1-2 --max-passes 30 --starts 3", []),
     "orders": ("hmm genome.fa --states 2 --order 0-1 --max-passes 30 --starts 3", [0, 1, 2]),
     "values": ("hmm track.bedgraph --states 1-2 --starts 3", []),
@@ -90,6 +96,18 @@ def test_the_same_bytes_scattered_and_not(here: Path, name: str, monkeypatch: py
     assert main([*words, "--out", "gathered", "--starts-from", "late/starts.json", "early/starts.json"]) == whole
     assert begun == anew
     assert contents(here / "gathered") == contents(here / "whole")
+
+
+def test_an_end_comes_back_with_the_same_bits() -> None:
+    row = Pass(0, 0, -1.0 / 3.0, math.nan, math.inf, 0.1, 2.5, "refused")
+    events = (Event(1, "flat", 1.0 + 2**-52, ("means [1, 2]",)),)
+    params = MotifParams(0.1 + 0.2, np.random.default_rng(0).random((3, 4)))
+    end = Climb(0, params, None, Status.BUDGET, "why", -0.1, -0.3, 1e-300, math.nan, (row,) * 2, events)
+    back = as_climb(json.loads(json.dumps(as_record(end))), 7, MotifParams)
+    assert back.params.occurrence == params.occurrence
+    np.testing.assert_array_equal(back.params.matrix, params.matrix)
+    again = [replace(row, restart=7, number=number, seconds=0.0) for number in range(2)]
+    assert repr(back) == repr(replace(end, restart=7, params=back.params, trace=tuple(again)))
 
 
 def test_starts_that_no_file_has_are_climbed_here(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
