@@ -28,7 +28,10 @@ NAME = "starts.json"
 HASH = "sha256 "
 ANEW = "make it anew with --only-starts"
 # Options that say where and which starts, not what a start is.
-ABOUT_THE_RUN = ("out", "threads", "executor", "checkpoint", "command", "starts", "only_starts", "starts_from")
+ABOUT_THE_RUN = (
+    *("out", "threads", "executor", "checkpoint", "quiet", "command"),
+    *("starts", "only_starts", "starts_from"),
+)
 Record = dict[str, Any]
 T = TypeVar("T")
 
