@@ -109,7 +109,7 @@ def run(options: Options) -> int:
         prefix=options.prefix,
         search=search,
     )
-    progress = Progress(f"deconvolve {options.input.name}", options.starts, options.quiet)
+    progress = Progress(f"deconvolve {options.input.name}", 0, options.quiet)
     typed = answer(cells, question, progress)
     kept = keep(given.adata, cells, typed, given.expression, given.source, given.in_units)
     progress.close(typed.fitted.summary)

@@ -155,7 +155,7 @@ def describe(
         Table(
             "Proportions",
             f"proportion and n_expected count each of the {unit} by its probabilities, n_assigned by its most probable type; "
-            "n_effective is the number of equally weighted observations behind a type's profile; reproducibility is "
+            "n_effective is the number of equally weighted cells that its profile averages (Kish); reproducibility is "
             + (
                 "the fraction of its hidden labels that were found."
                 if found.labels

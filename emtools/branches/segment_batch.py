@@ -190,7 +190,7 @@ def run(options: Options) -> int:
 
 def fit_all(options: Options, batch: Batch, channel: int) -> FittedBatch:
     """Fit the model to parts of all images."""
-    progress = Progress(f"segment {options.inputs[0].name}", options.starts, options.quiet)
+    progress = Progress(f"segment {options.inputs[0].name}", 1, options.quiet)
     shares = shares_of([member.shape for member in batch.members], FIT_PIXELS)
     samples = []
     for number, (member, share) in enumerate(zip(batch.members, shares, strict=True)):

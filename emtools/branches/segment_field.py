@@ -36,7 +36,7 @@ def energy_record(found: Segmented) -> dict[str, float]:
     """How far the free energy may lie below the log-likelihood, nats."""
     fitted = found.fit
     upper = field_bound(fitted.model.log_density(fitted.params, Plane(found.values)), fitted.model.coupling)
-    gap = upper - fitted.loglik
+    gap = max(upper - fitted.loglik, 0.0)  # nothing to couple, nothing lacking: only rounding is left then
     return {"upper_bound": upper, "gap": gap, "gap_per_unit": gap / found.values[0].size}
 
 

@@ -53,7 +53,7 @@ def run(options: Options) -> int:
             "more",
             "lower --components",
         )
-    progress = Progress(f"segment {options.input.name}", options.starts, options.quiet)
+    progress = Progress(f"segment {options.input.name}", 0, options.quiet)
     methods = segmentations(options, table, progress)
     chosen = next((m for m in methods if m.scale.name == options.scaling and m.fit.certificate is not None), None)
     if chosen is None:

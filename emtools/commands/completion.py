@@ -119,7 +119,10 @@ def zsh(parsers: dict[str, argparse.ArgumentParser], told: dict[str, str]) -> st
             about = plain(parser, action).translate(str.maketrans({"[": "(", "]": ")", ":": ";"}))
             words = choices_of(action)
             value = "" if action.nargs == 0 else f":value:({' '.join(words)})" if words else ":value:_files"
-            parts += [shlex.quote(f"{flag}[{about}]{value}") for flag in action.option_strings]
+            again = "*" if isinstance(action, argparse._ExtendAction | argparse._AppendAction) else ""
+            several = "*" if action.nargs in ("+", "*") and value else ""  # all words to the next option
+            value = f":*-*{value}" if several else value
+            parts += [shlex.quote(f"{again}{flag}[{about}]{value}") for flag in action.option_strings]
         rest = f"*:value:({' '.join(places(parser))})" if places(parser) else "*:file:_files"
         lines.append(f"    {name}) _arguments {' '.join(parts)} {shlex.quote(rest)} ;;")
     commands = " ".join(shlex.quote(f"{name}:{told.get(name, '')}") for name in parsers)

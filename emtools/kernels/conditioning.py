@@ -50,8 +50,9 @@ def known_units(values: Floats, shares: Floats, means: Floats, covariances: Floa
     """
     found = np.zeros(len(means))
     for k, (mean, covariance) in enumerate(zip(means, covariances, strict=True)):
-        variances, axes = np.linalg.eigh(covariance)
-        turned = (values - mean) @ axes / np.sqrt(np.maximum(variances, np.finfo(float).tiny))
+        unit = np.sqrt(np.diagonal(covariance))
+        variances, axes = np.linalg.eigh(covariance / np.outer(unit, unit))
+        turned = ((values - mean) / unit) @ axes / np.sqrt(np.maximum(variances, np.finfo(float).tiny))
         p = shares[:, k]
         found[k] = (p - p * (1.0 - p) * (turned**2).mean(axis=1)).sum()
     return np.maximum(found, 0.0)

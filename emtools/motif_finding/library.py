@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import false_discovery_control
 
 from emtools.engine.protocol import Floats
 from emtools.errors import InputError
@@ -73,6 +72,8 @@ def best_matches(found: Sequence[Floats], known: Sequence[Floats], both: bool) -
         raise InputError(
             "--known", f"it needs {absent.name}, which is absent", "", "pip install 'emtools[known]'"
         ) from absent
+    from scipy.stats import false_discovery_control  # slow to import, and needed with --known alone
+
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="tomtom was given")
         p_values, _, offsets, overlaps, strands = tomtom(

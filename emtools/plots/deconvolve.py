@@ -468,7 +468,7 @@ def draw_confusion(
 ) -> Picture:
     """Write `confusion_figure`, whose arguments these are, into a folder, with its caption."""
     caption = (
-        f"Numbers of {unit} of each known {truth} (rows, n in brackets) that fell into each type (columns, numbered "
+        f"Share (colour), and where there is room for them numbers, of {unit} of each known {truth} (rows, n in brackets) that fell into each type (columns, numbered "
         "as elsewhere and put in the order of their best one-to-one match, outlined). A row spread over several "
         "columns was split; a column shared by several rows merged them. The mixture stands beside K-means, which "
         "is its limit of equal round clusters and hard assignment."

@@ -22,6 +22,7 @@ MOST_BARS = 6
 MOST_TICKS, MOST_UPRIGHT = 32, 20
 BESIDE, WRITTEN = 4, 16  # states up to which transitions stand beside emissions, and are written out
 NUCLEOTIDES = 4
+STAYS = "; on the diagonal the number of {unit} that a visit lasts on average"
 
 
 @dataclass(frozen=True)
@@ -178,8 +179,8 @@ def draw_parameters(
         )
         here, there = ("Left", "Right") if k <= BESIDE else ("Above", "Below")
         caption = (
-            f"{here}: {seen}. {there}: probability of the next state (column) after each state (row), per letter; on the "
-            "diagonal the number of letters that a visit lasts on average. Darker is more probable, on a log scale. States "
+            f"{here}: {seen}. {there}: probability of the next state (column) after each state (row), per letter"
+            f"{STAYS.format(unit='letters') * (k <= WRITTEN)}. Darker is more probable, on a log scale. States "
             "with nearly equal emissions, or visits of a few letters, are hardly told apart by the data."
         )
         return save(figure, folder, Picture("parameters", "What the states are", caption))

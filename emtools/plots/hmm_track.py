@@ -11,14 +11,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
+from scipy.special import betainc, pdtr
 
 from emtools.io.bedgraph import ValueTrack
-from emtools.kernels.counts import log_negative_binomial
 from emtools.kernels.gaussian import density
-from emtools.plots.hmm import BESIDE, draw_transitions, parameter_panels
+from emtools.plots.hmm import BESIDE, STAYS, WRITTEN, draw_transitions, parameter_panels
 from emtools.plots.style import FAINT, INK, PAGE, Picture, abreast, color_of, save, styled
 
 MOST_POINTS = 8000
+NEAR_POISSON = 1e-9  # dispersion times mean below which counts are Poisson
 MOST_NAMED = 30
 CROWDED = 0.02  # share of the width below which every second name stands lower
 
@@ -89,6 +90,16 @@ def draw_values(called: Sequence[CalledTrack], table: pd.DataFrame, folder: Path
         return save(figure, folder, Picture("track", "States along the values", caption))
 
 
+def count_law(level: float, dispersion: float, edges: np.ndarray) -> np.ndarray:
+    """Probability of the counts between each two of `edges` under a negative binomial, or a Poisson where the dispersion is zero."""
+    most = np.floor(edges)
+    size = 1.0 / dispersion if dispersion * (1.0 + level) > NEAR_POISSON else np.inf
+    with np.errstate(invalid="ignore"):
+        below = pdtr(most, level) if np.isinf(size) else betainc(size, most + 1.0, size / (size + level))
+    law: np.ndarray = np.diff(np.where(most < 0.0, 0.0, below))
+    return law
+
+
 def draw_levels(called: Sequence[CalledTrack], params: Any, table: pd.DataFrame, folder: Path) -> Picture:
     """What each state emits over the values that it holds, and where it goes next."""
     values, shares = (
@@ -108,11 +119,10 @@ def draw_levels(called: Sequence[CalledTrack], params: Any, table: pd.DataFrame,
             axes[0].bar(centres, height, width, bottom=bottom, color=color_of(k), lw=0)
             bottom = bottom + height
             if counts:
-                spread = np.array([getattr(row, "dispersion", 0.0)])
-                law = np.exp(log_negative_binomial(np.round(centres), np.array([row.level]), spread))[:, 0]
+                law = count_law(row.level, getattr(row, "dispersion", 0.0), edges)
             else:
-                law = density(centres, row.level, row.spread)
-            axes[0].plot(centres, shares[:, k].sum() * width * law, color=INK, lw=0.8)
+                law = width * density(centres, row.level, row.spread)
+            axes[0].plot(centres, shares[:, k].sum() * law, color=INK, lw=0.8)
         axes[0].set_yscale("symlog", linthresh=1.0)
         axes[0].set_ylim(0, None)
         axes[0].set_xlabel("value")
@@ -123,6 +133,6 @@ def draw_levels(called: Sequence[CalledTrack], params: Any, table: pd.DataFrame,
         caption = (
             f"{here}: {len(values):,} values, shared out to the states by their posterior (colours); black, what each state is fitted to emit. Bars "
             f"far above a curve at its edge are outliers, or a state too few. {there}: probability of the next state (column) after each state "
-            "(row), per step; on the diagonal the steps that a visit lasts on average."
+            f"(row), per step{STAYS.format(unit='steps') * (len(table) <= WRITTEN)}."
         )
         return save(figure, folder, Picture("parameters", "What the states are", caption))
