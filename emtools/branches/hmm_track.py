@@ -19,7 +19,7 @@ from emtools.branches.options import RunOptions
 from emtools.engine.series import SeriesSource
 from emtools.engine.starts import climb_starts, fit
 from emtools.errors import InputError
-from emtools.io.bedgraph import ValueTrack, binned, common_width, on_grid, read_track
+from emtools.io.bedgraph import MOST_BINS, ValueTrack, binned, common_width, on_grid, read_track
 from emtools.io.console import Progress
 from emtools.io.intervals import FULL_SCORE, Interval, write_bed, zipped_text
 from emtools.io.outputs import staged
@@ -195,6 +195,10 @@ def steps_of(options: Options) -> tuple[list[ValueTrack], int | None]:
     if options.emission != "gaussian" and options.bin is None:
         check_counts(options.input, read)
     if options.bin is not None:
+        bins = sum(-(-int(track.ends[-1]) // options.bin) - int(track.starts[0]) // options.bin for track in read)
+        if bins > MOST_BINS:
+            got = f"{bins:,} bins of {options.bin} letters"
+            raise InputError(str(options.input), got, f"at most {MOST_BINS:,}", "use a wider --bin")
         means = [track for track in (binned(track, options.bin) for track in read) if len(track)]
         if options.emission == "gaussian":
             return means, options.bin

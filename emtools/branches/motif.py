@@ -37,7 +37,7 @@ from emtools.models.motif import (
 )
 from emtools.motif_finding.background import choose_order
 from emtools.motif_finding.calling import Calls, call_sites
-from emtools.motif_finding.erasing import erase
+from emtools.motif_finding.erasing import erase, masked
 from emtools.motif_finding.evidence import Choice
 from emtools.motif_finding.search import Candidate, Terms, climb_seeds, search, settle
 from emtools.motif_finding.significance import halves, held_out_test, site_p_values
@@ -159,12 +159,18 @@ def find_all(
         saved = options.checkpoint
         if saved is not None and number > 1:
             saved = saved.with_name(f"{saved.name}.{number}")
+        if number > 1 and not any(
+            has_room(codes, options.width[0], options.n_letters) for codes in pieces_of(masked(rest))
+        ):
+            return findings, Ended("no further one has room")
         try:
             finding = find(
                 name, rest, background, searched, replace(options, checkpoint=saved), ends if number == 1 else None
             )
         except FitError as error:
             if findings:
+                if saved is not None:
+                    saved.unlink(missing_ok=True)
                 return findings, Ended(f"no further motif holds its own ({error.got})")
             remedy = "use more sequences, a smaller --width, or a lower --background-order"
             raise InputError(str(options.input), error.got, "", remedy) from error
@@ -182,6 +188,11 @@ def find_all(
     return findings, None
 
 
+def pieces_of(source: SequenceSource) -> list[np.ndarray]:
+    """Its sequences."""
+    return [source[i] for i in range(source.n_units)]
+
+
 def find(
     name: str,
     source: SequenceSource,
@@ -192,7 +203,7 @@ def find(
 ) -> Finding:
     """The best motif of what is free, its sites, and whether it is real."""
     terms = terms_of(options)
-    progress = Progress(name if options.motifs > 1 else f"motif {options.input.name}", options.starts, options.quiet)
+    progress = Progress(name if options.motifs > 1 else f"motif {options.input.name}", 1, options.quiet)
     fitted, found = climb_best(source, background, terms, options, progress, ended_of(ends, SEARCH, options))
     progress.close(fitted.summary)
     model = fitted.model

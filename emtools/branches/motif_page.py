@@ -228,6 +228,17 @@ def describe(
     )
 
 
+def told_occurrence(findings: Sequence[Finding]) -> str:
+    """Whether the occurrence was fitted in the last climb."""
+    fitted = [finding.fitted.model.rate is None for finding in findings]
+    if all(fitted):
+        return "The occurrence was fitted in the last climb, which kept that evidence."
+    if not any(fitted):
+        return "The occurrence is held at that number in the last climb."
+    names = ", ".join(finding.name for finding, free in zip(findings, fitted, strict=True) if free)
+    return f"The occurrence is held at that number in the last climb; that of {names} was fitted, which kept that evidence."
+
+
 def sizes_of(finding: Finding, several: bool) -> Table:
     """Effective sizes and conditions of a motif, under its name where there are several."""
     fitted = finding.fitted
@@ -374,8 +385,7 @@ def methods(options: Any, findings: Sequence[Finding], searched: Searched) -> st
     held = "" if model.occurrence == "oops" else (
         " The number of sites in the search is the one with the highest evidence of the placed sites, letter probabilities and "
         "occurrence integrated out: likelihood alone drifts towards a blurred motif in every sequence. "
-        + ("The occurrence was fitted in the last climb, which kept that evidence." if model.rate is None else
-           "The occurrence is held at that number in the last climb.")
+        + told_occurrence(findings)
     )  # fmt: skip
     columns = "" if narrow == wide else " The same evidence chose the columns."
     tested = (

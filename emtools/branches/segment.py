@@ -68,7 +68,9 @@ def run(options: Options) -> int:
     pixels = read_pixels(options)
     chosen = chosen_model(options, pixels)
     source = ArraySource(pixels.features)
-    progress = Progress(f"segment {options.input.name}", options.starts if options.model == "mixture" else 1, options.quiet)
+    progress = Progress(
+        f"segment {options.input.name}", options.starts if options.model == "mixture" else 1, options.quiet
+    )
     methods = segmentations(options, pixels, chosen, source, progress)
     best, posterior = methods[0].fit, methods[0].posterior
     assert best is not None

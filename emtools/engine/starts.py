@@ -41,6 +41,7 @@ from emtools.errors import FitError, InputError
 
 USABLE = (Status.CONVERGED, Status.BUDGET)
 WARM = ("annealed", "sampled", "online", "incremental")
+SAME_END = 1e-9  # difference of log-likelihoods, relative to 1 + |log-likelihood|, that another processor can make
 COLDEST = 0.2  # first power of annealing
 SHORT_PASSES = 10
 SIDEWAYS = (0.25, -0.25)  # steps from a saddle that the certificate has found, in complete-data standard errors
@@ -331,13 +332,20 @@ def with_stats(
 ) -> Climb[P, S]:
     """An end that was reached elsewhere, with its statistics, by one pass that also shows whether it is of these data.
 
+    Processors differ in the last bits of exponentials, so that the two log-likelihoods need not be the same to the last.
+
     Raises
     ------
     InputError
         If its log-likelihood is not that of these data.
     """
-    stats = total_stats(model, source, end.params, assign, chunk_map)
-    if stats.loglik != end.loglik:
+    try:
+        stats = total_stats(model, source, end.params, assign, chunk_map)
+        apart = abs(stats.loglik - end.loglik)
+    except (ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
+        got = f"parameters that are none of this model ({error})"
+        raise InputError(f"start {end.restart + 1}", got, "an end of this fit", "climb it anew") from error
+    if not apart <= SAME_END * (1.0 + abs(stats.loglik)):
         got = f"a log-likelihood of {end.loglik}, {stats.loglik} with these data"
         raise InputError(f"start {end.restart + 1}", got, "an end on these data", "climb it anew")
     return replace(end, stats=stats)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from emtools.errors import InputError
+from emtools.io.bigwig import read_rows
 from emtools.io.fasta import read_bytes
 from emtools.io.intervals import SKIPPED
-from emtools.io.outputs import require_file
 
 MISSING = ("NA", "NaN", "nan", ".")
 BIGWIG = (".bw", ".bigwig")
-MOST_BINS = 2**27
+MOST_BINS = 2**25
 MOST_FILLED = 4  # steps to a value, beyond which gaps between values of equal width are not filled with steps
 
 
@@ -58,25 +57,7 @@ def read_bigwig(path: Path) -> list[ValueTrack]:
     InputError
         If it cannot be read, pybigtools is not installed, a value is infinite, or none is observed.
     """
-    require_file(path, "bigWig")
-    try:
-        import pybigtools
-    except ImportError as error:
-        raise InputError(
-            str(path), "pybigtools is not installed, which reads bigWig", "it", 'pip install "emtools[bigwig]"'
-        ) from error
-    row = np.dtype([("start", np.int64), ("end", np.int64), ("value", np.float64)])
-    tracks = []
-    try:
-        with closing(pybigtools.open(str(path))) as file:
-            for name in file.chroms():
-                rows = np.fromiter(file.records(name), dtype=row)
-                if len(rows):
-                    tracks.append(ValueTrack(name, rows["start"], rows["end"], rows["value"]))
-    except Exception as error:  # its own error classes are not of one family
-        raise InputError(
-            str(path), f"cannot be read: {error or type(error).__name__}", "a bigWig file", "copy it again"
-        ) from error
+    tracks = [ValueTrack(name, r["start"], r["end"], r["value"]) for name, r in read_rows(path).items()]
     for track in tracks:
         wrong = np.flatnonzero(np.isinf(track.values) | (track.starts >= track.ends))
         late = 1 + np.flatnonzero(track.starts[1:] < track.ends[:-1])
@@ -172,7 +153,7 @@ def binned(track: ValueTrack, width: int) -> ValueTrack:
     Raises
     ------
     InputError
-        If there would be more than 2²⁷ bins.
+        If there would be more than 2²⁵ bins.
 
     Examples
     --------

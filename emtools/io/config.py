@@ -49,6 +49,7 @@ PRODUCTS: dict[str, tuple[Kind, str]] = {
     "motif": ("bed", "sites.bed"),
 }
 BRANCHES = tuple(FILES)
+MOST_JOBS = 10_000  # of the starts of one entry
 DEEPEST = 2  # mappings within mappings that a config has; aliases could make exponentially many of more
 SMALL_FILE = 2**14  # bytes: deflate makes them of a thousand times as many at most
 OF_BATCHES = (
@@ -291,10 +292,12 @@ def make_plan(config: Mapping[str, Any], source: str, schemas: Path) -> Plan:
 
 def check_hmm(draft: Draft, kind: Kind) -> None:
     """Refuse keys of letters for values, and the other way round."""
-    foreign = ("order", "topology", "model", "alphabet") if kind == "track" else ("emission",)
+    foreign = ("order", "topology", "model", "alphabet") if kind == "track" else ("emission", "bin")
     for key in foreign:
         if key in draft.options:
-            what, other = ("values (bedGraph)", "sequences") if kind == "track" else ("sequences (FASTA)", "values")
+            what, other = (
+                ("values (bedGraph, bigWig)", "sequences") if kind == "track" else ("sequences (FASTA)", "values")
+            )
             raise InputError(draft.at(key), f"given with {what}", f"it is for {other}", "leave it out")
 
 
@@ -340,6 +343,9 @@ def make_entry(draft: Draft, files: Mapping[str, str], out: str, seed: int) -> E
         draft.options.get("scatter", 0),
     )
     if entry.scatter:
+        if entry.starts > MOST_JOBS * entry.scatter:
+            got = f"{entry.starts:,} starts, {entry.scatter:,} a job"
+            raise InputError(draft.at("scatter"), got, f"at most {MOST_JOBS:,} jobs", "let a job climb more starts")
         firsts = range(1, entry.starts + 1, entry.scatter)
         ranges = [f"{first}-{min(first + entry.scatter - 1, entry.starts)}" for first in firsts]
         ends = tuple(f"{entry.start_folder}/{some}/starts.json" for some in ranges)

@@ -15,7 +15,6 @@ from emtools.io.fasta import read_bytes
 
 Floats = npt.NDArray[np.float64]
 
-ROW = re.compile(r"^\s*(?:([A-Za-z])\s*)?\[?([^\[\]]*)\]?\s*$")
 WIDEST = 1000
 
 
@@ -81,10 +80,12 @@ def jaspar_motifs(path: Path, lines: list[str], letters: str) -> Iterator[NamedM
             raise InputError(place, got, f"'>name' and {len(letters)} rows, one a letter of {letters}")
         counts = []
         for (number, line), letter in zip(rows, letters, strict=True):
-            match = ROW.match(line)
-            if match is None or (match[1] or letter).upper() not in (letter, letter.replace("U", "T")):
+            text = line.strip()
+            given = text[0] if text[0].isalpha() else letter
+            counted = text[text[0].isalpha() :].strip().removeprefix("[").removesuffix("]")
+            if set("[]") & set(counted) or given.upper() not in (letter, letter.replace("U", "T")):
                 raise InputError(f"{path}: line {number}", repr(line[:24]), f"the counts of {letter}")
-            counts.append(numbers_of(match[2], f"{path}: line {number}"))
+            counts.append(numbers_of(counted, f"{path}: line {number}"))
         yield NamedMotif(name, shares(counts, place, name).T)
 
 

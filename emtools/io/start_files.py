@@ -31,6 +31,7 @@ ANEW = "make it anew with --only-starts"
 ABOUT_THE_RUN = (
     *("out", "threads", "executor", "checkpoint", "quiet", "command"),
     *("starts", "only_starts", "starts_from"),
+    *("name", "truth", "known", "motifs"),  # of motifs: what is made of the end, and what comes after it
 )
 Record = dict[str, Any]
 T = TypeVar("T")
@@ -154,7 +155,7 @@ def made_otherwise(kind: str, name: str, theirs: Any, ours: Any) -> str:
     """What differs between the command that made a file and this one."""
     if kind == "versions":
         return f"made by {name} {theirs}; this is {ours}"
-    if str(ours).startswith(HASH):
+    if str(ours).startswith(HASH) and str(theirs).startswith(HASH):
         return f"made from another {name.replace('_', ' ')}"
     return f"made with {name.replace('_', ' ')} {theirs}, not {ours}"
 

@@ -16,7 +16,7 @@ from emtools.kernels.motif import best_windows
 from emtools.kernels.placements import best_placements
 from emtools.kernels.shuffles import shuffle_pairs
 from emtools.kernels.windows import context_table
-from emtools.models.motif import DNA, Background, Motif, MotifParams, free_letters
+from emtools.models.motif import DNA, Background, Motif, MotifParams, free_letters, has_room
 from emtools.motif_finding.erasing import masked
 from emtools.motif_finding.search import Candidate, Terms, search, settle
 
@@ -103,6 +103,10 @@ def held_out_test(
         return Significance(1.0, 0, 0, 0.0)
     open_to_all = masked(other)
     tested = [open_to_all[i] for i in range(other.n_units)]
+    narrow = terms.widths[0]
+    learnt = masked(half_source)
+    if not any(has_room(learnt[i], narrow, background.n_letters) for i in range(learnt.n_units)):
+        return Significance(1.0, len(tested), 0, 0.0)
     found = search(half_source, background, terms, seed, seeds, ended)
     model, params = settle(half_source, background, terms, found, seed)
     versions = [best_odds(model, params, background, tested, other.free)]

@@ -53,6 +53,12 @@ def refuse(word: str) -> None:
     raise ValueError(f"{word} is no number of JSON")
 
 
+def unconverged(record: Mapping[str, Any]) -> list[str]:
+    """Names of further fits of the record that are not converged: those of motifs after the first."""
+    others = (record.get("extra") or {}).get("motifs") or []
+    return [str(other.get("name")) for other in others if other.get("status") != "converged"]
+
+
 def judge(record: Mapping[str, Any]) -> Light:
     """Green, amber or red, and why."""
     starts = record["starts"]
@@ -60,6 +66,8 @@ def judge(record: Mapping[str, Any]) -> Light:
     if record["status"] != "converged":
         words = {"budget": "not converged: out of passes"}.get(record["status"], f"not converged: {record['status']}")
         return Light("bad", "✗", words)
+    if others := unconverged(record):
+        return Light("bad", "✗", f"not converged: {', '.join(others)}")
     if (record.get("certificate") or {}).get("kind") == "flat":
         return Light("warn", "!", "converged; not all identified")
     if len(starts) > 1 and hits == 1:

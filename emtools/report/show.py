@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from emtools.report.glance import curve, describe_model, judge, read_fit
+from emtools.report.glance import curve, describe_model, judge, read_fit, unconverged
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDEST = 100  # columns of a wide terminal that are used
@@ -55,7 +55,9 @@ def run(options: Options) -> int:
     texts = ["\n".join(lines_of(record, path, width, options.all)) for record, path in zip(records, paths, strict=True)]
     encoding = sys.stdout.encoding or "utf-8"
     print("\n\n".join(texts).encode(encoding, "replace").decode(encoding))
-    return 0 if all(record["status"] == "converged" for record in records) else NOT_CONVERGED
+    return (
+        0 if all(record["status"] == "converged" and not unconverged(record) for record in records) else NOT_CONVERGED
+    )
 
 
 def lines_of(record: Mapping[str, Any], path: Path, width: int, every: bool) -> Iterator[str]:

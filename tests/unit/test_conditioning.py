@@ -11,7 +11,7 @@ import pytest
 from emtools.branches.segment_field import energy_record
 from emtools.engine.chunks import ArraySource, ListSource, SequenceSource
 from emtools.engine.starts import fit
-from emtools.kernels.conditioning import conditions, most_alike, site_worth
+from emtools.kernels.conditioning import conditions, known_units, most_alike, site_worth
 from emtools.kernels.field_bound import chain_sum, field_bound
 from emtools.models.hmm import CategoricalHMM
 from emtools.models.mixture import GaussianMixture
@@ -33,6 +33,19 @@ def test_condition_is_that_of_the_covariance_in_units_of_the_whole_and_knows_no_
     units = np.array([1.0, 1e3, 1e-6, 42.0])
     turned = conditions(weights, means * units + 7.0, covariances * np.outer(units, units))
     np.testing.assert_allclose(turned, direct, rtol=1e-6)
+
+
+def test_what_a_mean_is_worth_knows_no_units() -> None:
+    rng = np.random.default_rng(4)
+    values = rng.normal(size=(500, 6)) + np.repeat([[0.0], [1.5]], 250, axis=0)
+    roots = rng.normal(size=(2, 6, 6))
+    covariances, means = roots @ roots.transpose(0, 2, 1) + np.eye(6), np.repeat([[0.0], [1.5]], 6, axis=1)
+    shares = rng.dirichlet([1.0, 1.0], size=500)
+    direct = known_units(values, shares, means, covariances)
+    units = np.array([1.0, 1e-2, 1e8, 1.0, 1e-6, 1.0])
+    turned = known_units(values * units, shares, means * units, covariances * np.outer(units, units))
+    np.testing.assert_allclose(turned, direct, rtol=1e-6)
+    assert (direct > 10.0).all()
 
 
 def by_differences(values: np.ndarray, params: MixtureParams, k: int) -> float:

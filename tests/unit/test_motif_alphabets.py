@@ -232,6 +232,13 @@ def test_meme_files_are_read_back(letters, tmp_path):
     assert ("strands" in (tmp_path / "m.meme").read_text()) == (letters == "ACGT")
 
 
+def test_a_row_of_blanks_is_refused_at_once(tmp_path):
+    """A pattern with three ways to share blanks out took minutes."""
+    (tmp_path / "a.jaspar").write_text(">MA1\n" + "A" + " " * 20_000 + "]]\n" + "C 1\nG 1\nT 1\n")
+    with pytest.raises(InputError, match="line 2"):
+        read_motifs(tmp_path / "a.jaspar", "ACGT")
+
+
 def test_jaspar_files_are_read_with_and_without_letters(tmp_path):
     counts = np.array([[8.0, 1.0, 1.0, 0.0], [0.0, 0.0, 5.0, 5.0]])
     write_jaspar(tmp_path / "a.jaspar", [Matrix("MA1", counts, counts, 10)])

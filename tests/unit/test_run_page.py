@@ -61,6 +61,13 @@ def test_traffic_light(content: dict[str, Any], color: str, words: str) -> None:
     assert (light.color, light.words) == (color, words)
 
 
+def test_a_later_motif_that_is_not_converged_is_not_overlooked() -> None:
+    content = record("converged", hits=(1, 1))
+    content["extra"] = {"motifs": [{"name": "m_1", "status": "converged"}, {"name": "m_2", "status": "budget"}]}
+    light = judge(content)
+    assert (light.color, light.words) == ("bad", "not converged: m_2")
+
+
 def test_a_fit_whose_starts_all_ran_out_of_passes_has_a_curve() -> None:
     content = record("budget", hits=(1,))
     content["starts"][0]["optimum"] = None

@@ -57,6 +57,16 @@ WRONG = {
     ),
     "words for a range": ("hmm: {a: {input: genome.fa, states: 2, order: few}}", "order: 'few' is not a range", ""),
     "order too high": ("hmm: {a: {input: genome.fa, states: 2, order: 4}}", "order: 4 is too large; at most 3", ""),
+    "bins of letters": (
+        "hmm: {a: {input: genome.fa, states: 2, bin: 100}}",
+        "hmm.a.bin: given with sequences (FASTA); it is for values",
+        "leave it out",
+    ),
+    "a billion jobs": (
+        "hmm: {a: {input: genome.fa, states: 2, starts: 1000000000, scatter: 1}}",
+        "hmm.a.scatter: 1,000,000,000 starts, 1 a job",
+        "let a job climb more starts",
+    ),
     "neither states nor model": ("hmm: {a: {input: genome.fa, order: 1}}", "the key states is missing", "add states"),
     "states beside a model": ("hmm: {a: {input: genome.fa, states: 2, model: cpg}}", "states", ""),
     "1e-9 is a string": (
@@ -370,7 +380,7 @@ def test_wrong_sample_sheet_gives_one_line(here: Path, rows: str, line: str) -> 
 
 
 # Where a job writes, runs and goes on from is the workflow's and the profile's business.
-NOT_IN_CONFIG = {"help", "out", "traceback", "executor", "checkpoint", "only_starts", "starts_from"}
+NOT_IN_CONFIG = {"help", "out", "quiet", "traceback", "executor", "checkpoint", "only_starts", "starts_from"}
 OF_THE_WORKFLOW = {"scatter"}  # jobs to make, not an option of a command
 
 

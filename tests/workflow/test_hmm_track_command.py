@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from emtools.cli import main
+from emtools.errors import InputError
 from emtools.io.bedgraph import ValueTrack, binned, common_width, on_grid, read_bedgraph, read_track
 from emtools.io.intervals import read_bed
+from emtools.plots.hmm_track import count_law
 
 RATIOS = Path("resources/gm13330.bedgraph")
 # Segments beyond 0.2 of DNAcopy 1.72.3 (segment with its defaults, set.seed(1)), first and last clone in kb.
@@ -163,6 +167,35 @@ def test_a_damaged_bigwig_is_one_line(tmp_path, capsys, damage):
     assert "x.bw" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_no_damage_to_a_bigwig_ends_in_a_crash(tmp_path):
+    """The library panics, or aborts, on about half of these: it is given a process of its own."""
+    rows = [("a", 10 * i, 10 * i + 10, float(i % 7)) for i in range(300)]
+    whole = write_bigwig(tmp_path / "x.bw", rows, {"a": 5000}).read_bytes()
+    rng = np.random.default_rng(6)
+    refused = 0
+    for number in range(60):
+        damaged = bytearray(whole)
+        for at in rng.integers(len(whole), size=rng.integers(1, 8)):
+            damaged[at] = rng.integers(256)
+        path = tmp_path / f"{number}.bw"
+        path.write_bytes(damaged)
+        try:
+            read_track(path)
+        except InputError:
+            refused += 1
+    assert refused > 10
+
+
+@pytest.mark.parametrize(("level", "dispersion"), [(2.0, 0.0), (20.0, 0.0), (20.0, 0.4), (300.0, 1e-7)])
+@pytest.mark.parametrize("edges", [np.arange(60) - 0.5, np.linspace(0.0, 2000.0, 81)])
+def test_the_curve_of_counts_is_the_probability_of_a_bin(level, dispersion, edges):
+    law = stats.nbinom(1.0 / dispersion, 1.0 / (1.0 + dispersion * level)) if dispersion else stats.poisson(level)
+    counts = np.arange(0, math.floor(edges[-1]) + 1)
+    direct = [law.pmf(counts[(counts > low) & (counts <= high)]).sum() for low, high in pairwise(edges)]
+    np.testing.assert_allclose(count_law(level, dispersion, edges), direct, rtol=1e-7, atol=1e-12)
 
 
 def test_coverage_that_varies_more_than_poisson_has_two_levels_and_not_more(tmp_path):

@@ -464,6 +464,16 @@ def test_chance_is_said_and_kept_alone_and_untested_motifs_are_as_many_as_asked_
     assert extra["ended"] is None
 
 
+def test_motifs_that_were_found_are_kept_where_there_is_no_room_for_more(tmp_path):
+    fasta = tmp_path / "in.fa"
+    fasta.write_text(">a\nACGTACGTAAGT\n>b\nACGTTTGATGAA\n>c\nTTACGTACG\n")
+    words = ["motif", str(fasta), "--width", "6-8", "--starts", "3", "--motifs", "8", "--untested"]
+    assert main([*words, "--occurrence", "oops", "--out", str(tmp_path / "out")]) in (0, 3)
+    extra = json.loads((tmp_path / "out" / "fit.json").read_text())["extra"]
+    assert 1 <= len(extra["motifs"]) < 8
+    assert extra["ended"]["because"].startswith("no further")
+
+
 AMINO = "ACDEFGHIKLMNPQRSTVWY"
 
 

@@ -51,6 +51,8 @@ COMMANDS = {
     "orders": ("hmm genome.fa --states 2 --order 0-1 --max-passes 30 --starts 3", [0, 1, 2]),
     "values": ("hmm track.bedgraph --states 1-2 --starts 3", []),
     "counts": ("hmm track.bedgraph --states 2 --emission poisson --starts 3", []),
+    "spread counts": ("hmm track.bedgraph --states 2 --emission negative-binomial --bin 2 --starts 3", []),
+    "two motifs": ("motif sites.fa --width 6-8 --motifs 2 --untested --starts 3", None),  # the second is sought here
     "motif": ("motif sites.fa --width 6-8 --starts 3", [0]),  # the last climb, from the best of the search
 }
 QUICK = ("letters", "motif")
@@ -94,7 +96,7 @@ def test_the_same_bytes_scattered_and_not(here: Path, name: str, monkeypatch: py
     assert main([*words[:-2], "--out", "early", "--only-starts", "1-2"]) == 0
     begun = climbed_here(monkeypatch)
     assert main([*words, "--out", "gathered", "--starts-from", "late/starts.json", "early/starts.json"]) == whole
-    assert begun == anew
+    assert anew is None or begun == anew
     assert contents(here / "gathered") == contents(here / "whole")
 
 

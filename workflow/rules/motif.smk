@@ -8,11 +8,9 @@ for entry in PLAN.branch("motif"):
             starts=entry.ends,
         output:
             f"{entry.out}/motifs.meme",
-            [
-                f"{entry.out}/motifs.{kind}"
-                for kind in ("jaspar", "transfac")
-                if "--alphabet protein" not in " ".join(entry.words)
-            ],
+            [f"{entry.out}/motifs.jaspar", f"{entry.out}/motifs.transfac"]
+            if "--alphabet protein" not in " ".join(entry.words)
+            else [],
             f"{entry.out}/sites.gff3",
             figures(
                 entry,
