@@ -454,10 +454,9 @@ def moves(
         if len(kept) == TOLD or abs(move.share) < TELLING * abs(found[0].share):
             break
         row = rows[move.name].reshape(*shapes[move.name], -1)
-        here = row[move.index]
-        if any(
-            np.allclose(np.abs(here), np.abs(row[k.index]), rtol=1e-6, atol=0.0) for k in kept if k.name == move.name
-        ):
+        here = np.abs(row[move.index])
+        near = 1e-6 * float(here.max(initial=0.0))
+        if any(np.allclose(here, np.abs(row[k.index]), rtol=1e-6, atol=near) for k in kept if k.name == move.name):
             continue
         kept.append(move)
     return tuple(kept)

@@ -25,6 +25,7 @@ LEVEL = 1e-3  # distance from 1 within which a rate may be 1
 DEPENDENT = 1e-8  # length of what is new in a direction, below which it adds nothing
 EDGE_STEP = 0.1  # of differences of Q along a coordinate at an edge
 NARROW = 0.01  # of that step, where a top lies within it
+AT_TOP = 1e-3  # distance from such a top, in the packed coordinate, that is no way out
 INVISIBLE = 1e-14  # slope along it, relative to 1 + |Q|, that rounding can make
 LARGEST_PROBED = 500  # coordinates whose unit is measured one by one
 THREADED = 2_000  # coordinates from which two values of Q are worth two threads
@@ -149,9 +150,9 @@ def beyond_the_edge(
     """Gain that coordinates at an edge still make on their way out, in nats, and a way that makes nearly all of it.
 
     What is at an edge fades like ``exp(-x)`` in the packed coordinate x, as a probability does on the scale of log
-    odds: its slope is the gain to come. The gain is infinite where a slope leads back from the edge. Where both ways fall,
-    the place is not on its way out but at a top, if a broad one (a dispersion that can hardly be told from none): the
-    gain is then that of a parabola.
+    odds: its slope is the gain to come. The gain is infinite where a slope leads back from the edge. Where both ways fall
+    and the slope is next to none, the place is not on its way out but at a top, if a broad one: a dispersion that can
+    hardly be told from none.
     """
     gain, way = 0.0, np.zeros(packed.size)
     visible = INVISIBLE * (1.0 + abs(here))
@@ -164,10 +165,11 @@ def beyond_the_edge(
             continue
         if up < 0.0 and down < 0.0:
             ahead, behind = objective([packed + NARROW * step, packed - NARROW * step])
-            slope, bend = (ahead - behind) / (2.0 * NARROW * EDGE_STEP), -(up + down) / EDGE_STEP**2
-            gain += 0.5 * slope**2 / bend
-            way[i] = min(max(slope / bend, -EDGE_STEP), EDGE_STEP)
-            continue
+            near, bend = (ahead - behind) / (2.0 * NARROW * EDGE_STEP), -(up + down) / EDGE_STEP**2
+            if abs(near) < AT_TOP * bend:
+                gain += abs(near)
+                way[i] = near / bend
+                continue
         outwards = -math.copysign(1.0, abs(up) - abs(down))
         if slope * outwards < 0.0:
             return math.inf, np.zeros(packed.size)
