@@ -163,92 +163,63 @@ def unpack_chain(vector: Floats, n_states: int) -> tuple[Floats, Floats]:
     return from_log_odds(vector[:m].reshape(1, m))[0], from_log_odds(vector[m:].reshape(n_states, m))
 
 
-class CountChain:
-    """What models of series of counts share; they have `n_features`, `pseudocount` and `log_emission`."""
+class CountModel(Protocol):
+    """What is asked of a model of series of counts here."""
 
-    n_features: int
-    pseudocount: float
+    @property
+    def n_features(self) -> int: ...
 
-    def log_emission(self, params: Any, values: Floats) -> Floats:
-        """Log probability of each row in each state, nats."""
-        raise NotImplementedError
+    def log_emission(self, params: Any, values: Floats) -> Floats: ...
 
-    def check_counts(self, chunk: Series) -> None:
-        """Refuse what is not a count."""
-        values = chunk.values
-        if values.shape[1] != self.n_features:
-            raise InputError("series", f"{values.shape[1]} columns", f"{self.n_features}")
-        wrong = (values < 0.0) | (values != np.floor(values)) & ~np.isnan(values)
-        if wrong.any():
-            row, column = np.argwhere(wrong)[0]
-            series = int(np.searchsorted(chunk.offsets, row, side="right"))
-            where = f"series {chunk.first + series}, row {row - chunk.offsets[series - 1] + 1}, column {column + 1}"
-            raise InputError(where, f"{values[row, column]:g}", "a whole number of at least 0, NaN for not observed")
 
-    def begin(
-        self, data: Source[Series], n_states: int, rng: np.random.Generator, strategy: str
-    ) -> tuple[ChainStart, Floats]:
-        """A start of the chain, and the mean counts (K, d) of its states, moved at random by about a tenth.
+def check_series(chunk: Series, n_features: int) -> None:
+    """Refuse a wrong number of columns, and what is not a count."""
+    values = chunk.values
+    if values.shape[1] != n_features:
+        raise InputError("series", f"{values.shape[1]} columns", f"{n_features}")
+    wrong = (values < 0.0) | (values != np.floor(values)) & ~np.isnan(values)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        series = int(np.searchsorted(chunk.offsets, row, side="right"))
+        where = f"series {chunk.first + series}, row {row - chunk.offsets[series - 1] + 1}, column {column + 1}"
+        raise InputError(where, f"{values[row, column]:g}", "a whole number of at least 0, NaN for not observed")
 
-        Raises
-        ------
-        InputError
-            If a count is negative or no whole number, or fewer windows differ than there are states.
-        """
-        for index in range(data.n_chunks):
-            self.check_counts(data.chunk(index))
-        begin = start_chain(data, n_states, self.n_features, rng, strategy)
-        overall = np.array([np.average(x[~np.isnan(x)], weights=begin.weights[~np.isnan(x)]) for x in begin.values.T])
-        rates = np.empty((n_states, self.n_features))
-        for k in range(n_states):
-            held = begin.values[begin.labels == k]
-            seen = (~np.isnan(held)).sum(axis=0)
-            rates[k] = (np.nansum(held, axis=0) + START_COUNTS * overall) / (seen + START_COUNTS)
-        return begin, np.maximum(rates * np.exp(0.1 * rng.normal(size=rates.shape)), 1e-3)
 
-    def log_prior(self, params: Any) -> float:
-        return chain_prior(params, self.pseudocount)
+def start_counts(
+    data: Source[Series], n_states: int, n_features: int, rng: np.random.Generator, strategy: str
+) -> tuple[ChainStart, Floats]:
+    """A start of the chain, and the mean counts (K, d) of its states, moved at random by about a tenth.
 
-    def degenerate(self, stats: Any, params: Any) -> str | None:
-        """None: the likelihood of counts is at most 1."""
-        return None
+    Raises
+    ------
+    InputError
+        If a count is negative or no whole number, or fewer windows differ than there are states.
+    """
+    for index in range(data.n_chunks):
+        check_series(data.chunk(index), n_features)
+    begin = start_chain(data, n_states, n_features, rng, strategy)
+    overall = np.array([np.average(x[~np.isnan(x)], weights=begin.weights[~np.isnan(x)]) for x in begin.values.T])
+    rates = np.empty((n_states, n_features))
+    for k in range(n_states):
+        held = begin.values[begin.labels == k]
+        seen = (~np.isnan(held)).sum(axis=0)
+        rates[k] = (np.nansum(held, axis=0) + START_COUNTS * overall) / (seen + START_COUNTS)
+    return begin, np.maximum(rates * np.exp(0.1 * rng.normal(size=rates.shape)), 1e-3)
 
-    def posterior(self, params: Any, values: npt.ArrayLike) -> Floats:
-        """Probability of each state at each row given the whole series.
 
-        Parameters
-        ----------
-        params : Chain
-            Parameters.
-        values : array, shape (T, d) or (T,)
-            Counts; NaN where not observed.
+def emitted(model: CountModel, params: Any, values: npt.ArrayLike) -> tuple[Series, Floats]:
+    """One series of counts, and the log probability of each row in each state; errors as in `check_series` and `one_series`."""
+    chunk = one_series(values, model.n_features)
+    check_series(chunk, model.n_features)
+    return chunk, model.log_emission(params, chunk.values)
 
-        Returns
-        -------
-        ndarray, shape (T, K)
-            Rows sum to 1.
 
-        Raises
-        ------
-        InputError
-            If the series is empty, holds no counts, or has probability zero.
-        """
-        chunk = one_series(values, self.n_features)
-        self.check_counts(chunk)
-        return find_states(params, self.log_emission(params, chunk.values), chunk, "soft").shares
-
-    def viterbi(self, params: Any, values: npt.ArrayLike) -> npt.NDArray[np.intp]:
-        """The most probable path of states, shape (T,), from 0; parameters and errors as in `posterior`."""
-        chunk = one_series(values, self.n_features)
-        self.check_counts(chunk)
-        return best_path(params, self.log_emission(params, chunk.values), chunk)
-
-    def stationary(self, params: Any) -> Floats:
-        """Long-run share of each state, shape (K,); the least-squares solution of δ = δ A, Σ δ = 1."""
-        k = len(params.start)
-        system = np.vstack([params.transition.T - np.eye(k), np.ones(k)])
-        shares: Floats = np.linalg.lstsq(system, np.append(np.zeros(k), 1.0))[0]
-        return shares
+def stationary(transition: Floats) -> Floats:
+    """Long-run share of each state, shape (K,); the least-squares solution of δ = δ A, Σ δ = 1."""
+    k = len(transition)
+    system = np.vstack([transition.T - np.eye(k), np.ones(k)])
+    shares: Floats = np.linalg.lstsq(system, np.append(np.zeros(k), 1.0))[0]
+    return shares
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from emtools.engine.protocol import Annealed, Assign, Floats, Source, Stats
 from emtools.engine.series import Series
@@ -14,12 +15,17 @@ from emtools.kernels.counts import best_dispersion, log_negative_binomial
 from emtools.models.assignment import EVERY_KIND
 from emtools.models.counts import pack_positive, unpack_positive
 from emtools.models.hidden_chain import (
-    CountChain,
+    best_path,
     chain_loglik,
+    chain_prior,
     check_chain,
+    check_series,
+    emitted,
     find_states,
     next_chain,
     pack_chain,
+    start_counts,
+    stationary,
     unpack_chain,
 )
 from emtools.models.negative_binomial import WITHIN, Histogram, sum_by_place
@@ -65,7 +71,7 @@ class NegativeBinomialHMMStats(Stats):
 
 
 @dataclass(frozen=True)
-class NegativeBinomialHMM(CountChain):
+class NegativeBinomialHMM:
     """Hidden Markov model whose states emit d independent negative binomial counts, such as read coverage in bins.
 
     A count that was not observed (NaN) is summed out.
@@ -130,7 +136,7 @@ class NegativeBinomialHMM(CountChain):
         InputError
             If a count is negative or no whole number, or fewer windows differ than there are states.
         """
-        begin, means = self.begin(data, self.n_states, rng, strategy)
+        begin, means = start_counts(data, self.n_states, self.n_features, rng, strategy)
         seen = ~np.isnan(begin.values)
         weights = seen * begin.weights[:, None]
         counts = np.where(seen, begin.values, 0.0)
@@ -174,7 +180,7 @@ class NegativeBinomialHMM(CountChain):
         InputError
             If a count is negative or no whole number, or a series has probability zero.
         """
-        self.check_counts(chunk)
+        check_series(chunk, self.n_features)
         power = assign.power if isinstance(assign, Annealed) else 1.0
         states = find_states(params, power * self.log_emission(params, chunk.values), chunk, assign)
         counts, held = [], []
@@ -212,6 +218,9 @@ class NegativeBinomialHMM(CountChain):
             total += float((held * np.where(held > 0.0, log_probability, 0.0)).sum())
         return total
 
+    def log_prior(self, params: NegativeBinomialHMMParams) -> float:
+        return chain_prior(params, self.pseudocount)
+
     def pack(self, params: NegativeBinomialHMMParams) -> Floats:
         """Log-odds of the chain, log means and log dispersions."""
         return np.concatenate([pack_chain(params), pack_positive(params.means), pack_positive(params.dispersions)])
@@ -239,3 +248,21 @@ class NegativeBinomialHMM(CountChain):
         return NegativeBinomialHMMParams(
             params.start[order], params.transition[np.ix_(order, order)], params.means[order], params.dispersions[order]
         )
+
+    def degenerate(self, stats: NegativeBinomialHMMStats, params: NegativeBinomialHMMParams) -> str | None:
+        """None: the likelihood of counts is at most 1."""
+        return None
+
+    def posterior(self, params: NegativeBinomialHMMParams, values: npt.ArrayLike) -> Floats:
+        """Probability of each state at each row given the whole series, shape (T, K); as in `PoissonHMM.posterior`."""
+        chunk, table = emitted(self, params, values)
+        return find_states(params, table, chunk, "soft").shares
+
+    def viterbi(self, params: NegativeBinomialHMMParams, values: npt.ArrayLike) -> npt.NDArray[np.intp]:
+        """The most probable path of states, shape (T,), from 0."""
+        chunk, table = emitted(self, params, values)
+        return best_path(params, table, chunk)
+
+    def stationary(self, params: NegativeBinomialHMMParams) -> Floats:
+        """Long-run share of each state, shape (K,)."""
+        return stationary(params.transition)

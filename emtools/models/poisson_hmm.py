@@ -7,18 +7,24 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import gammaln, xlogy
 
 from emtools.engine.protocol import Annealed, Assign, Floats, Source, Stats
 from emtools.engine.series import Series
 from emtools.models.assignment import EVERY_KIND
 from emtools.models.hidden_chain import (
-    CountChain,
+    best_path,
     chain_loglik,
+    chain_prior,
     check_chain,
+    check_series,
+    emitted,
     find_states,
     next_chain,
     pack_chain,
+    start_counts,
+    stationary,
     unpack_chain,
 )
 from emtools.models.hmm import TINY
@@ -67,7 +73,7 @@ class PoissonHMMStats(Stats):
 
 
 @dataclass(frozen=True)
-class PoissonHMM(CountChain):
+class PoissonHMM:
     """Hidden Markov model whose states emit d independent Poisson counts.
 
     A count that was not observed (NaN) is summed out.
@@ -128,7 +134,7 @@ class PoissonHMM(CountChain):
         InputError
             If a count is negative or no whole number, or fewer windows differ than there are states.
         """
-        begin, rates = self.begin(data, self.n_states, rng, strategy)
+        begin, rates = start_counts(data, self.n_states, self.n_features, rng, strategy)
         return PoissonHMMParams(begin.start, begin.transition, rates)
 
     def log_emission(self, params: PoissonHMMParams, values: Floats) -> Floats:
@@ -162,7 +168,7 @@ class PoissonHMM(CountChain):
         InputError
             If a count is negative or no whole number, or a series has probability zero.
         """
-        self.check_counts(chunk)
+        check_series(chunk, self.n_features)
         power = assign.power if isinstance(assign, Annealed) else 1.0
         states = find_states(params, power * self.log_emission(params, chunk.values), chunk, assign)
         seen = ~np.isnan(chunk.values)
@@ -194,6 +200,9 @@ class PoissonHMM(CountChain):
         emitted = float((xlogy(stats.totals, params.rates) - stats.n_seen * params.rates).sum())
         return chain_loglik(stats.n_start, stats.n_transition, params) + emitted - stats.log_factorials
 
+    def log_prior(self, params: PoissonHMMParams) -> float:
+        return chain_prior(params, self.pseudocount)
+
     def pack(self, params: PoissonHMMParams) -> Floats:
         """Log-odds of the chain, then log rates; a rate of zero is a number far out."""
         return np.concatenate([pack_chain(params), np.log(np.maximum(params.rates, TINY)).ravel()])
@@ -212,3 +221,39 @@ class PoissonHMM(CountChain):
         stay = np.diagonal(params.transition)
         order = np.lexsort((params.start, stay, *params.rates.T[::-1]))
         return PoissonHMMParams(params.start[order], params.transition[np.ix_(order, order)], params.rates[order])
+
+    def degenerate(self, stats: PoissonHMMStats, params: PoissonHMMParams) -> str | None:
+        """None: the likelihood of counts is at most 1."""
+        return None
+
+    def posterior(self, params: PoissonHMMParams, values: npt.ArrayLike) -> Floats:
+        """Probability of each state at each row given the whole series.
+
+        Parameters
+        ----------
+        params : PoissonHMMParams
+            Parameters.
+        values : array, shape (T, d) or (T,)
+            Counts; NaN where not observed.
+
+        Returns
+        -------
+        ndarray, shape (T, K)
+            Rows sum to 1.
+
+        Raises
+        ------
+        InputError
+            If the series is empty, holds no counts, or has probability zero.
+        """
+        chunk, table = emitted(self, params, values)
+        return find_states(params, table, chunk, "soft").shares
+
+    def viterbi(self, params: PoissonHMMParams, values: npt.ArrayLike) -> npt.NDArray[np.intp]:
+        """The most probable path of states, shape (T,), from 0; parameters and errors as in `posterior`."""
+        chunk, table = emitted(self, params, values)
+        return best_path(params, table, chunk)
+
+    def stationary(self, params: PoissonHMMParams) -> Floats:
+        """Long-run share of each state, shape (K,)."""
+        return stationary(params.transition)
