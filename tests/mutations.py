@@ -262,8 +262,8 @@ DEFECTS = (
         "conditional covariance of a row without its weight",
         "normal",
         PRECISION,
-        "-= weight[t] * work[to + lane]",
-        "-= work[to + lane]",
+        "-= weight[t] * work[first + lane]",
+        "-= work[first + lane]",
     ),
     Defect(
         "means filled in without regression",

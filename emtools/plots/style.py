@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ if "matplotlib.pyplot" not in sys.modules:  # a notebook that draws already keep
 import matplotlib.pyplot as plt
 import numpy as np
 import PIL.Image
+from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import Formatter, LogFormatter
@@ -33,6 +34,7 @@ INK = "#1B1F24"
 FAINT = "#B8BEC6"
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 DPI = 200  # of PNG
+SVG_DPI = 72  # at which Matplotlib draws them
 PLAIN = 0.03  # share of a picture from which a colour is kept as it is
 COLUMN = 3.5  # inches: one column of a journal page (89 mm)
 PAGE = 7.2  # two columns (183 mm); every figure keeps within one or the other, with text of 7 pt and more
@@ -159,7 +161,7 @@ def hold(figure: Figure) -> None:
         return  # keeps within its figure by itself, when it is drawn
     limit = (COLUMN if figure.get_figwidth() <= COLUMN else PAGE) - 2 * MARGIN
     for _ in range(TURNS):
-        over = figure.get_tightbbox().width - limit
+        over = svg_box(figure).width - limit
         if over <= 0.0:
             return
         figure.set_figwidth(max(figure.get_figwidth() - over - MARGIN / 4, LEAST))
@@ -168,36 +170,42 @@ def hold(figure: Figure) -> None:
 def save(figure: Figure, folder: Path, picture: Picture) -> Picture:
     """Write `figure` as SVG and PNG without dates, close it, and return `picture`.
 
-    It is laid out once, for the pixels of the PNG, and drawn once for each file: `savefig` by itself would lay it out and go
-    through it twice for each.
+    It is laid out once, for the pixels of the PNG, and measured and drawn once for each file, as texts are a little wider in one
+    than in the other: `savefig` by itself would lay it out and go through it twice for each.
     """
     folder.mkdir(parents=True, exist_ok=True)
     plain_decades(figure)
     hold(figure)
     with plt.rc_context(STYLE):
-        page, size = page_of(figure)
-        figure.savefig(folder / f"{picture.stem}.svg", bbox_inches=page, metadata={"Date": None, "Creator": None})
+        figure.dpi = DPI
+        layout = figure.get_layout_engine()
+        if layout is not None:
+            layout.execute(figure)
+            figure.set_layout_engine(None)  # else each `savefig` goes through all artists for its sake
+        page, (wide, high) = whole_pixels(figure.get_tightbbox().padded(MARGIN))
         raw = BytesIO()
         figure.savefig(raw, format="raw", bbox_inches=page)
+        page = svg_box(figure).padded(MARGIN)
+        figure.savefig(folder / f"{picture.stem}.svg", bbox_inches=page, metadata={"Date": None, "Creator": None})
     plt.close(figure)
-    pixels = np.frombuffer(raw.getbuffer(), np.uint8).reshape(size[1], size[0], 4)
+    pixels = np.frombuffer(raw.getbuffer(), np.uint8).reshape(high, wide, 4)
     few_colors(pixels).save(folder / f"{picture.stem}.png", dpi=(DPI, DPI))
     return picture
 
 
-def page_of(figure: Figure) -> tuple[Bbox, tuple[int, int]]:
-    """What the figure covers, in inches, and its width and height in pixels. Its layout is done here, for the last time."""
-    figure.dpi = DPI
-    layout = figure.get_layout_engine()
-    if layout is not None:
-        layout.execute(figure)
-        figure.set_layout_engine(None)  # else each `savefig` goes through all artists for its sake
-    covered = figure.get_tightbbox().padded(plt.rcParams["savefig.pad_inches"])
+def svg_box(figure: Figure) -> Bbox:
+    """What the figure covers in an SVG, in inches."""
+    before, figure.dpi = figure.dpi, SVG_DPI
+    covered = figure.get_tightbbox(RendererSVG(*figure.bbox.size, StringIO(), image_dpi=SVG_DPI))
+    box = Bbox(covered.get_points())
+    figure.dpi = before
+    return box
+
+
+def whole_pixels(covered: Bbox) -> tuple[Bbox, tuple[int, int]]:
+    """A box of as many whole pixels as `covered`, in inches, has, whatever the rounding; its width and height in pixels."""
     wide, high = (int(side * DPI) for side in covered.size)
-    exact = Bbox.from_bounds(
-        covered.x0, covered.y0, (wide + 0.5) / DPI, (high + 0.5) / DPI
-    )  # whole pixels, whatever the rounding
-    return exact, (wide, high)
+    return Bbox.from_bounds(covered.x0, covered.y0, (wide + 0.5) / DPI, (high + 0.5) / DPI), (wide, high)
 
 
 def few_colors(pixels: Any) -> PIL.Image.Image:
