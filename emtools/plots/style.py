@@ -170,8 +170,8 @@ def hold(figure: Figure) -> None:
 def save(figure: Figure, folder: Path, picture: Picture) -> Picture:
     """Write `figure` as SVG and PNG without dates, close it, and return `picture`.
 
-    It is laid out once, for the pixels of the PNG, and measured and drawn once for each file, as texts are a little wider in one
-    than in the other: `savefig` by itself would lay it out and go through it twice for each.
+    It is laid out once, for the pixels of the PNG, measured with the texts of both, which are a little wider in one than in the
+    other, and drawn once for each: `savefig` by itself would lay it out and go through it twice for each.
     """
     folder.mkdir(parents=True, exist_ok=True)
     plain_decades(figure)
@@ -182,10 +182,10 @@ def save(figure: Figure, folder: Path, picture: Picture) -> Picture:
         if layout is not None:
             layout.execute(figure)
             figure.set_layout_engine(None)  # else each `savefig` goes through all artists for its sake
-        page, (wide, high) = whole_pixels(figure.get_tightbbox().padded(MARGIN))
+        covered = Bbox.union([figure.get_tightbbox(), svg_box(figure)])
+        page, (wide, high) = whole_pixels(covered.padded(MARGIN))
         raw = BytesIO()
         figure.savefig(raw, format="raw", bbox_inches=page)
-        page = svg_box(figure).padded(MARGIN)
         figure.savefig(folder / f"{picture.stem}.svg", bbox_inches=page, metadata={"Date": None, "Creator": None})
     plt.close(figure)
     pixels = np.frombuffer(raw.getbuffer(), np.uint8).reshape(high, wide, 4)

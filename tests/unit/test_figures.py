@@ -59,7 +59,7 @@ def test_what_is_shown_is_what_matplotlib_by_itself_would_show(layout, tmp_path)
         for path in (tmp_path / "one.svg", tmp_path / "own.svg")
     ]
     np.testing.assert_allclose(*sizes, rtol=0, atol=1.5)
-    np.testing.assert_allclose(sizes[0], np.multiply(ours.size, 72 / DPI), rtol=0, atol=1.5)
+    np.testing.assert_allclose(sizes[0], np.multiply(ours.size, 72 / DPI), rtol=0, atol=0.5)
 
 
 def test_a_figure_is_drawn_once_for_each_file(tmp_path, monkeypatch):
