@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,19 +11,19 @@ import numpy.typing as npt
 import pandas as pd
 from anndata import AnnData
 
+from emtools.branches.deconvolve_input import Options
 from emtools.branches.deconvolve_page import Found, describe, draw
 from emtools.branches.finish import finish
-from emtools.branches.options import RunOptions
 from emtools.cell_types.answer import Kept, Question, Typed, answer, keep
 from emtools.cell_types.represent import doubts, expression_of, represented
 from emtools.cell_types.reproduce import Reliability, reliability
-from emtools.cell_types.search import DEFAULT, STARTS, Search, compact_groups
+from emtools.cell_types.search import Search, compact_groups
 from emtools.engine.protocol import Floats
 from emtools.errors import InputError
-from emtools.io.cells import Cells, Labels, is_zarr, labels_of, load_anndata, require_prefix, write_anndata
+from emtools.io.cells import Cells, Labels, is_zarr, labels_of, write_anndata
 from emtools.io.console import Progress
 from emtools.io.outputs import staged
-from emtools.io.unit_table import is_table, read_unit_table
+from emtools.io.unit_table import UnitTable
 from emtools.kernels.agreement import (
     adjusted_rand,
     contingency,
@@ -36,59 +34,13 @@ from emtools.kernels.agreement import (
     one_hot,
 )
 from emtools.kernels.composition import effective_counts
-from emtools.models.mixture_selection import Criterion
 
 OURS = "Gaussian mixture"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options(RunOptions):
-    """Options of ``emtools deconvolve``; the fields are those of the command line.
-
-    Parameters
-    ----------
-    input : Path
-        AnnData file or zarr store, or a table with one row per unit.
-    components : int, sequence of int, "auto" or None
-        Number of types K, or those of which the best is chosen; None with labels.
-    criterion : str
-        By what K is chosen.
-    family : str
-        Covariances.
-    representation, dimensions, columns, layer
-        What of the input is modelled and described; see `represented`. The layer "raw" is ``raw`` where no layer has that
-        name.
-    id : str or None
-        For a table, the column that names the rows.
-    log : sequence of str
-        For a table, columns modelled on the log scale.
-    sample, truth, labels : str or None
-        Columns that name the sample, the known type, and the known type of some cells that the others follow.
-    prefix : str
-        Types are named ``prefix_1``, ``prefix_2``, ….
-    """
-
-    input: Path
-    components: int | Sequence[int] | str | None = None
-    criterion: Criterion = "icl"
-    family: str = DEFAULT
-    representation: str | None = None
-    dimensions: int | None = None
-    columns: Sequence[str] | None = None
-    layer: str | None = None
-    id: str | None = None
-    log: Sequence[str] = ()
-    sample: str | None = None
-    truth: str | None = None
-    labels: str | None = None
-    prefix: str = "type"
-    starts: int = STARTS
-
-
-def run(options: Options) -> int:
-    """Read, fit, write; the exit code."""
-    require_prefix(options.prefix)
-    given = read(options)
+def analyse(options: Options, content: UnitTable | AnnData) -> int:
+    """Fit what was read, write; the exit code."""
+    given = given_by(options, content)
     cells, labels = given.cells, given.labels
     judged = None if cells.truth is None else unlabelled(cells.truth, labels)
     search = Search(
@@ -193,25 +145,11 @@ class Given:
     in_units: Any = None
 
 
-def read(options: Options) -> Given:
-    """The input, as `emtools.tl.mixture` would take it."""
-    if is_table(options.input):
-        foreign = (options.representation, options.dimensions, options.layer, options.labels)
-        if any(x is not None for x in foreign):
-            names = "--representation, --dimensions, --layer, --labels"
-            raise InputError(names, "given with a table", "an AnnData file", "use --columns")
-        table = read_unit_table(
-            options.input,
-            id_column=options.id,
-            columns=options.columns,
-            log=options.log,
-            sample=options.sample,
-            truth=options.truth,
-        )
-        return Given(table.adata, table.cells, None, table.modelled, "X", "rows", table.in_units)
-    if options.id or options.log:
-        raise InputError("--id, --log", "given with an AnnData file", "a table (.csv, .tsv)", "leave them out")
-    adata, where = load_anndata(options.input), str(options.input)
+def given_by(options: Options, content: UnitTable | AnnData) -> Given:
+    """What is modelled, as `emtools.tl.mixture` would take it."""
+    if isinstance(content, UnitTable):
+        return Given(content.adata, content.cells, None, content.modelled, "X", "rows", content.in_units)
+    adata, where = content, str(options.input)
     raw = True if options.layer == "raw" and "raw" not in adata.layers else None
     layer = None if raw else options.layer
     cells = represented(adata, options.representation, options.dimensions, options.columns, layer, raw, where)

@@ -6,15 +6,14 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import anndata
 import numpy as np
 import pandas as pd
 
+from emtools.branches.deconvolve_bulk_input import Options
 from emtools.branches.finish import finish
-from emtools.branches.options import RunOptions
 from emtools.deconvolving.choice import SAMPLED, deconvolve, misfit
 from emtools.deconvolving.fractions import LARGER, Fractions
 from emtools.deconvolving.reference import Reference, reference_from_cells, reference_from_profiles
@@ -26,8 +25,6 @@ from emtools.io.bulk import (
     Matched,
     labels_of,
     match_genes,
-    read_expression,
-    read_markers,
     require_types,
     turned,
 )
@@ -62,32 +59,6 @@ REFERENCES = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options(RunOptions):
-    """Options of ``emtools deconvolve`` with ``--reference``; the fields are those of the command line.
-
-    Parameters
-    ----------
-    input : Path
-        Mixtures: AnnData file, or a table of samples and genes.
-    reference : Path
-        AnnData file of single cells, or a table of profiles (genes by types).
-    labels, donor : str, optional
-        Columns of the obs of the cells: type, and donor where there are several.
-    markers : Path, optional
-        Genes to use.
-    rna : bool
-        Report fractions of RNA instead of cells.
-    """
-
-    input: Path
-    reference: Path
-    labels: str | None = None
-    donor: str | None = None
-    markers: Path | None = None
-    rna: bool = False
-
-
 @dataclass(frozen=True)
 class Answer:
     """Fractions with intervals, shape (S, K) each.
@@ -110,11 +81,9 @@ class Answer:
     other: Floats
 
 
-def run(options: Options) -> int:
-    """Read, fit, write; the exit code."""
-    only = None if options.markers is None else read_markers(options.markers)
-    mixtures = read_expression(options.input, "mixtures")
-    cells = turned(read_expression(options.reference, "cells"), (*mixtures.names, *mixtures.genes))
+def analyse(options: Options, mixtures: Expression, cells: Expression, only: tuple[str, ...] | None) -> int:
+    """Fit what was read, write; the exit code."""
+    cells = turned(cells, (*mixtures.names, *mixtures.genes))
     mixtures = turned(mixtures, cells.genes)
     whole, matched, notes = referred(options, mixtures, cells, only)
     types = whole.types

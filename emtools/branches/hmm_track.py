@@ -6,7 +6,6 @@ import itertools
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,10 @@ import pandas as pd
 
 from emtools.branches.finish import finish
 from emtools.branches.hmm_page import BIC
-from emtools.branches.options import RunOptions
+from emtools.branches.hmm_track_input import Options
 from emtools.engine.series import SeriesSource
 from emtools.engine.starts import climb_starts, fit
-from emtools.errors import InputError
-from emtools.io.bedgraph import MOST_BINS, ValueTrack, binned, common_width, on_grid, read_track
+from emtools.io.bedgraph import ValueTrack
 from emtools.io.console import Progress
 from emtools.io.intervals import FULL_SCORE, Interval, write_bed, zipped_text
 from emtools.io.outputs import staged
@@ -41,42 +39,9 @@ REFERENCES = (
 FEWEST_VALUES = 10  # observed values a free parameter, below which the page warns
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options(RunOptions):
-    """Options of ``emtools hmm`` for a track.
-
-    Parameters
-    ----------
-    input : Path
-        bedGraph or bigWig file.
-    states : tuple of int
-        Fewest and most hidden states; the number is chosen by BIC.
-    emission : {"gaussian", "poisson", "negative-binomial"}
-        What a state emits: a number, with a mean and a variance of its own, a count, or a count with a dispersion.
-    bin : int or None
-        Width of the bins over which means are taken, bp; None for the intervals of the file.
-    pseudocount : float
-        Dirichlet pseudo-count of every start and transition.
-    """
-
-    input: Path
-    states: tuple[int, int]
-    emission: str = "gaussian"
-    bin: int | None = None
-    pseudocount: float = 0.0
-
-
-def run(options: Options) -> int:
-    """Fit, decode and write."""
-    tracks, width = steps_of(options)
+def analyse(options: Options, tracks: Sequence[ValueTrack], width: int | None) -> int:
+    """Fit, decode and write what was read."""
     n_values = sum(int(np.isfinite(track.values).sum()) for track in tracks)
-    if n_values < options.states[1]:
-        raise InputError(
-            str(options.input),
-            f"{n_values} values",
-            f"at least one for each of {options.states[1]} states",
-            "use fewer --states",
-        )
     source = SeriesSource([track.values for track in tracks])
     ends = read_ends(options)
     if ends is not None and options.only_starts:
@@ -183,35 +148,6 @@ STATES = (
 )
 
 
-def steps_of(options: Options) -> tuple[list[ValueTrack], int | None]:
-    """Tracks of steps, and the width of all of them if they lie on a grid.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, or counts are asked for and its values are none.
-    """
-    read = read_track(options.input)
-    if options.emission != "gaussian" and options.bin is None:
-        check_counts(options.input, read)
-    if options.bin is not None:
-        bins = sum(-(-int(track.ends[-1]) // options.bin) - int(track.starts[0]) // options.bin for track in read)
-        if bins > MOST_BINS:
-            got = f"{bins:,} bins of {options.bin} letters"
-            raise InputError(str(options.input), got, f"at most {MOST_BINS:,}", "use a wider --bin")
-        means = [track for track in (binned(track, options.bin) for track in read) if len(track)]
-        if options.emission == "gaussian":
-            return means, options.bin
-        rounded = [replace(track, values=np.rint(track.values)) for track in means]
-        check_counts(options.input, rounded)
-        return rounded, options.bin
-    width = common_width(read)
-    if width is None:
-        print("hmm: intervals differ in width; each is one step, --bin makes steps of one width", file=sys.stderr)
-        return read, None
-    return [on_grid(track, width) for track in read], width
-
-
 def model_of(options: Options, n_states: int) -> Any:
     """The model of a number of states."""
     if options.emission == "poisson":
@@ -219,20 +155,6 @@ def model_of(options: Options, n_states: int) -> Any:
     if options.emission == "negative-binomial":
         return NegativeBinomialHMM(n_states, 1, options.pseudocount)
     return GaussianHMM(n_states, 1, "diagonal", pseudocount=options.pseudocount)
-
-
-def check_counts(path: Path, tracks: Sequence[ValueTrack]) -> None:
-    """Refuse what is not a count, with its place."""
-    for track in tracks:
-        seen = np.isfinite(track.values)
-        wrong = np.flatnonzero(seen & ((track.values < 0.0) | (track.values != np.floor(track.values))))
-        if wrong.size:
-            raise InputError(
-                f"{path}: {track.name}:{track.starts[wrong[0]]}-{track.ends[wrong[0]]}",
-                f"{track.values[wrong[0]]:g}",
-                "a whole number of at least 0",
-                "use --emission gaussian for values that are not counts",
-            )
 
 
 def ended_of(ends: Ends | None, options: Options, n_states: int) -> dict[int, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,9 @@ from emtools.branches.segment_types import Method, Options, Pixels
 from emtools.engine.chunks import ArraySource
 from emtools.engine.protocol import Floats
 from emtools.errors import InputError
-from emtools.io import images
 from emtools.io.console import Progress
 from emtools.io.image_folder import stem_of
-from emtools.io.images import Image, label_type, n_values, read_image, read_labels, write_ome
+from emtools.io.images import Image, label_type, read_labels, write_ome
 from emtools.io.objects import Thumbnail, write_object_anndata, write_object_table
 from emtools.io.outputs import staged
 from emtools.io.viewers import write_viewers
@@ -49,23 +47,10 @@ from emtools.plots.segment import (
 from emtools.plots.segment_field import draw_levels, draw_reliability
 from emtools.plots.style import Picture
 
-MOST_CLASSES = 16
 
-
-def run(options: Options) -> int:
-    """Read, fit, write; the exit code."""
-    n = n_values(options.input)
-    if n > images.WHOLE and options.model == "field" and options.truth is None:
-        return run_large(options)
-    if n > images.LARGEST_WHOLE:
-        option = "--truth" if options.model == "field" else "--model mixture"
-        raise InputError(
-            str(options.input),
-            f"{n:,} values",
-            f"at most {images.LARGEST_WHOLE:,} with {option}",
-            "crop it, or leave that out",
-        )
-    pixels = read_pixels(options)
+def analyse(options: Options, image: Image) -> int:
+    """Fit what was read, write; the exit code."""
+    pixels = read_pixels(options, image)
     chosen = chosen_model(options, pixels)
     source = ArraySource(pixels.features)
     progress = Progress(
@@ -107,15 +92,6 @@ def run(options: Options) -> int:
         )
 
 
-def run_large(options: Options) -> int:
-    """A large image: fitted on squares of it, predicted part by part."""
-    from emtools.branches import segment_batch
-
-    ours = {field.name for field in fields(segment_batch.Options)}
-    kept = {field.name: getattr(options, field.name) for field in fields(options) if field.name in ours}
-    return segment_batch.run(segment_batch.Options(inputs=(options.input,), **kept))
-
-
 def named_parameters(options: Options, pixels: Pixels) -> tuple[dict[str, list[Sequence[str]]], dict[str, str]]:
     """Names along the axes of the parameters of the answer, and their units."""
     classes = [f"class {k + 1}" for k in range(options.components)]
@@ -131,7 +107,7 @@ def named_parameters(options: Options, pixels: Pixels) -> tuple[dict[str, list[S
     return labels, {"means": "√intensity", "covariances": "intensity", "variances": "intensity"}
 
 
-def read_pixels(options: Options) -> Pixels:
+def read_pixels(options: Options, image: Image) -> Pixels:
     """Image, features and truth.
 
     Raises
@@ -139,9 +115,6 @@ def read_pixels(options: Options) -> Pixels:
     InputError
         If a file or an option cannot be used.
     """
-    if not 2 <= options.components <= MOST_CLASSES:
-        raise InputError("--components", f"{options.components}", f"2 to {MOST_CLASSES} classes")
-    image = read_image(options.input, options.pixel_size)
     n_rows, n_columns = image.values.shape[1:]
     if options.smooth > min(n_rows, n_columns) / 4:
         raise InputError(

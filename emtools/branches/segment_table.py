@@ -22,7 +22,7 @@ from emtools.engine.starts import fit
 from emtools.errors import FitError, InputError
 from emtools.io.cells import Labels
 from emtools.io.console import Progress
-from emtools.io.feature_table import FeatureTable, read_features, write_classes
+from emtools.io.feature_table import FeatureTable, write_classes
 from emtools.io.fitfile import plain
 from emtools.io.outputs import staged
 from emtools.kernels.agreement import adjusted_rand, contingency, matched_accuracy, one_hot
@@ -32,19 +32,13 @@ from emtools.models.mixture import Family, GaussianMixture, MixtureParams, data_
 from emtools.plots.segment_table import Panel, draw_by_scaling, draw_planes
 
 HARD_STARTS = 10  # of K-means, whose end depends on its start more than that of any mixture
-MOST_CLASSES = 16
 HARD = "K-means"
 GRID = 120
 VIEW = (0.0, 99.0)  # percentiles that a figure shows, with a tenth of that beyond
 
 
-def run(options: Options) -> int:
-    """Read, fit, write; the exit code."""
-    if not 2 <= options.components <= MOST_CLASSES:
-        raise InputError("--components", f"{options.components}", f"2 to {MOST_CLASSES} classes")
-    table = read_features(
-        options.input, columns=options.columns, id_column=options.id, layer=options.layer, truth=options.truth
-    )
+def analyse(options: Options, table: FeatureTable) -> int:
+    """Fit what was read, write; the exit code."""
     n_distinct = len(np.unique(table.values, axis=0))
     if n_distinct <= options.components:
         raise InputError(

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import entr
 
 from emtools.branches.options import RunOptions
 from emtools.engine.protocol import Floats
-from emtools.engine.result import Fit
-from emtools.kernels.feature_scale import FeatureScale
-from emtools.models.mixture import Family, MixtureParams
+
+if TYPE_CHECKING:
+    from emtools.engine.result import Fit
+    from emtools.kernels.feature_scale import FeatureScale
+    from emtools.models.mixture import Family, MixtureParams
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +86,8 @@ class Method:
     @property
     def icl(self) -> float:
         """BIC less twice the entropy of the classes (Biernacki, Celeux & Govaert 2000, doi:10.1109/34.865189)."""
+        from scipy.special import entr
+
         return self.bic - 2.0 * float(entr(self.shares).sum())
 
     @property

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from emtools.branches.options import RunOptions
 from emtools.engine.protocol import Floats
-from emtools.engine.result import Fit
-from emtools.io.images import Image
-from emtools.models.mixture import Family
-from emtools.segmenting.field import Segmented
+from emtools.errors import InputError
+
+if TYPE_CHECKING:
+    from emtools.engine.result import Fit
+    from emtools.io.images import Image
+    from emtools.models.mixture import Family
+    from emtools.segmenting.field import Segmented
 
 RGB = ("red", "green", "blue")
+MOST_CLASSES = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,3 +145,9 @@ class Method:
     def sees_features(self) -> bool:
         """Whether it divides the space of the features, so that its boundary can be drawn there."""
         return self.fit is not None and self.field is None
+
+
+def require_classes(n_classes: int) -> None:
+    """Refuse a number of classes that is out of range."""
+    if not 2 <= n_classes <= MOST_CLASSES:
+        raise InputError("--components", f"{n_classes}", f"2 to {MOST_CLASSES} classes")

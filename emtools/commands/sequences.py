@@ -104,7 +104,7 @@ def route_hmm(chosen: dict[str, Any]) -> dict[str, Any]:
     return kept | {
         "emission": chosen["emission"] or "gaussian",
         "bin": chosen["bin"],
-        "module": "emtools.branches.hmm_track",
+        "module": "emtools.branches.hmm_track_input",
     }
 
 

@@ -7,19 +7,19 @@ import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anndata
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from scipy import sparse
 
 from emtools.errors import InputError
 from emtools.io.cells import load_anndata, make_labels
 from emtools.io.h5ad import listed, opened
 from emtools.io.outputs import require_file
 from emtools.io.sniff import GZIP, bare_suffix, gunzip
+
+if TYPE_CHECKING:  # to load them takes longer than to find that a file cannot be read
+    import anndata
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
@@ -114,6 +114,9 @@ def read_table(path: Path) -> anndata.AnnData:
     try:
         raw = path.read_bytes()
         content = io.BytesIO(gunzip(path, raw) if raw.startswith(GZIP) else raw)
+        import anndata
+        import pandas as pd
+
         frame = pd.read_csv(content, sep=separator, index_col=0)
     except (ValueError, OSError, EOFError, zlib.error) as error:
         raise InputError(
@@ -139,6 +142,8 @@ def checked(path: Path, kind: str, adata: anndata.AnnData, matrix: Any, genes: A
     InputError
         If a value is missing, infinite or negative, or there is none above zero.
     """
+    from scipy import sparse
+
     values = sparse.csr_matrix(matrix, dtype=np.float64) if sparse.issparse(matrix) else np.asarray(matrix, np.float64)
     where = f"{path}, {source}"
     held = values.data if sparse.issparse(values) else values
@@ -182,6 +187,8 @@ def logarithm_of(values: Any) -> tuple[float, float]:
     taken. Where that decides nothing, logarithms without zeros that go beyond `ARRAYS` are intensities of arrays, base 2;
     others are natural.
     """
+    from scipy import sparse
+
     some = values[:MOST_ROWS]
     spreads = []
     for scale in (1.0, np.log(2.0)):
@@ -286,6 +293,8 @@ def match_genes(mixtures: Expression, cells: Expression, only: tuple[str, ...] |
     InputError
         If there are too few.
     """
+    from scipy import sparse
+
     ours, theirs = ([bare(gene) for gene in side.genes] for side in (mixtures, cells))
     common = sorted(set(ours) & set(theirs))
     smaller = min(len(set(ours)), len(set(theirs)))
@@ -326,6 +335,8 @@ def match_genes(mixtures: Expression, cells: Expression, only: tuple[str, ...] |
 
 def picks(names: list[str], wanted: list[str]) -> Any:
     """Matrix that adds the columns of one name, shape (len(names), len(wanted))."""
+    from scipy import sparse
+
     places = {name: i for i, name in enumerate(wanted)}
     rows = [i for i, name in enumerate(names) if name in places]
     columns = [places[names[i]] for i in rows]

@@ -8,17 +8,17 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anndata
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from anndata._io.specs.registry import IORegistryError
 
 from emtools.errors import InputError
 from emtools.io.h5ad import listed, opened
 from emtools.kernels.collinear import dependent_columns
+
+if TYPE_CHECKING:  # to load them takes longer than to find that a file cannot be read
+    import anndata
 
 Floats = npt.NDArray[np.float64]
 EMBEDDINGS = ("X_umap", "X_tsne", "X_draw_graph_fa")
@@ -28,7 +28,7 @@ NAMEABLE = re.compile(r"[\w.+ -]*\w")
 # What anndata raises for a file that it cannot make sense of.
 READING = (
     OSError, KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError, NotImplementedError, MemoryError,
-    IORegistryError, zlib.error,
+    zlib.error,
 )  # fmt: skip
 
 
@@ -150,7 +150,12 @@ def make_labels(
 
 def as_text(value: Any) -> str | None:
     """A value as the name of its group; whole numbers without a decimal point."""
-    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)) or value == "":
+    if (
+        value is None
+        or type(value).__name__ == "NAType"
+        or (isinstance(value, float) and np.isnan(value))
+        or value == ""
+    ):
         return None
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
@@ -291,6 +296,9 @@ def load_anndata(path: Path) -> anndata.AnnData:
     else:
         with opened(path):
             pass
+    import anndata
+    from anndata._io.specs.registry import IORegistryError
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -299,7 +307,7 @@ def load_anndata(path: Path) -> anndata.AnnData:
             raise InputError(
                 str(path), f"package {absent.name} is absent", "", "pip install 'emtools[zarr]'"
             ) from absent
-        except READING as error:
+        except (*READING, IORegistryError) as error:
             raise InputError(
                 str(path),
                 f"anndata cannot read it ({str(error).splitlines()[0]})",
@@ -333,6 +341,8 @@ def annotate(
     errors : ndarray, shape (n_vars, K), optional
         Standard errors of the profiles.
     """
+    import pandas as pd
+
     labels = np.array(types, dtype=object)[responsibilities.argmax(axis=1)]
     columns = column_keys(types)
     adata.obs["em_type"] = pd.Categorical(labels, categories=list(types))
@@ -419,7 +429,7 @@ def cells_of(
         stem = "PC" if representation == "X_pca" else representation.removeprefix("X_")
         labels = [f"{stem}{i + 1}" for i in range(matrix.shape[1])]
     wanted = chosen_columns(path, representation, labels, columns, dimensions)
-    chosen = (matrix.iloc if isinstance(matrix, pd.DataFrame) else matrix)[:, wanted]
+    chosen = getattr(matrix, "iloc", matrix)[:, wanted]
     chosen = chosen.compute() if hasattr(chosen, "compute") else chosen
     dense = chosen.toarray() if hasattr(chosen, "toarray") else chosen
     try:
@@ -468,6 +478,8 @@ def labels_of(adata: anndata.AnnData, column: str | None, option: str, where: st
         raise InputError(
             f"{where}, obs", f"no column {column!r}", f"one of: {names}", f"name one of them with {option}"
         )
+    import pandas as pd
+
     series = adata.obs[column]
     order = [str(c) for c in series.cat.categories] if isinstance(series.dtype, pd.CategoricalDtype) else None
     values = np.array([None if pd.isna(v) else v for v in series.tolist()], dtype=object)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import anndata
 import numpy as np
-import pandas as pd
 
 from emtools.errors import InputError
 from emtools.io.cells import (
@@ -28,6 +27,10 @@ from emtools.io.readers import read_sheet
 from emtools.io.unit_table import Floats, is_table, read_unit_table
 from emtools.kernels.collinear import dependent_columns
 from emtools.kernels.feature_scale import feature_scales
+
+if TYPE_CHECKING:  # to load them takes longer than to find that a file cannot be read
+    import anndata
+    import pandas as pd
 
 # Columns of a table of objects that say where an object lies, how it is turned and how sure the segmentation was.
 NOT_SHAPE = (*PLACE, "orientation", "mean_posterior")
@@ -201,6 +204,8 @@ def write_classes(table: FeatureTable, shares: Floats, others: pd.DataFrame, fol
     folder : Path
         Where to.
     """
+    import pandas as pd
+
     n_classes = shares.shape[1]
     frame = pd.DataFrame({"row": table.rows, "class": shares.argmax(axis=1) + 1})
     if table.truth is not None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHOWN = {"hires": "tissue_hires_scalef", "segmentation": "tissue_segmentation_scalef"}
 PLACE = ("label", "centroid-0", "centroid-1", "bbox-0", "bbox-1", "bbox-2", "bbox-3")
@@ -36,6 +38,8 @@ class Thumbnail:
 
 def write_object_table(columns: Mapping[str, npt.NDArray[Any]], path: Path) -> None:
     """Write one row per object as CSV."""
+    import pandas as pd
+
     pd.DataFrame(dict(columns)).to_csv(path, index=False)
 
 
@@ -64,6 +68,8 @@ def write_object_anndata(
     thumbnail : Thumbnail
         ``images['hires']`` and ``images['segmentation']`` of the library, with their scale factors.
     """
+    import pandas as pd
+
     write_library(pd.DataFrame(dict(columns)).assign(image=image), path, {image: scale}, channels, thumbnail)
 
 
@@ -90,6 +96,7 @@ def write_library(
         Of the only image.
     """
     import anndata  # as long to import as a small image is to fit
+    import pandas as pd
 
     from emtools.io.cells import write_anndata
 
@@ -137,6 +144,8 @@ def write_objects_of_images(
     scales, channels : see `write_library`
     """
     # Digits as they are in the files, so that the number of an object is the same in both.
+    import pandas as pd
+
     frames = [pd.read_csv(path, float_precision="round_trip").assign(image=name) for name, path in tables.items()]
     common = [c for c in frames[0].columns if all(c in frame.columns for frame in frames)]
     frame = pd.concat([f[common] for f in frames if len(f)] or [frames[0][common]], ignore_index=True)

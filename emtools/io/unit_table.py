@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import anndata
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from emtools.errors import InputError
 from emtools.io.cell_text import is_missing
@@ -20,6 +19,10 @@ from emtools.io.markers import find_decimal, marker_values
 from emtools.io.readers import EXCEL, OLD_SHEETS, PARQUET, read_sheet
 from emtools.io.sheets import Columns, find_column, row_names
 from emtools.io.sniff import TEXT, bare_suffix
+
+if TYPE_CHECKING:  # to load them takes longer than to find that a file cannot be read
+    import anndata
+    import pandas as pd
 
 Floats = npt.NDArray[np.float64]
 RESERVED = ("_index",)
@@ -147,6 +150,8 @@ def first_id(sheet: Columns, taken: Sequence[str | None]) -> str | None:
 
 def column_values(sheet: Columns, name: str) -> pd.Series:
     """A column that is not modelled: numbers where all are, else text; NaN or None where missing."""
+    import pandas as pd
+
     cells = sheet.cells[sheet.header.index(name)]
     held = pd.Series([None if is_missing(cell, sheet.codes) else cell for cell in cells], dtype=object)
     numbers = pd.to_numeric(held, errors="coerce")
@@ -157,6 +162,9 @@ def as_anndata(
     sheet: Columns, names: npt.NDArray[np.object_], chosen: Sequence[str], values: Floats, scaled: Floats
 ) -> anndata.AnnData:
     """The table as AnnData; a '/' in the name of an obs column, which HDF5 cannot hold, becomes '_'."""
+    import anndata
+    import pandas as pd
+
     obs = pd.DataFrame(index=pd.Index(names.astype(str)))
     for name in sheet.header:
         if name in chosen:

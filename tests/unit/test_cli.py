@@ -20,21 +20,36 @@ def test_nothing_heavy_is_imported_before_the_arguments_are_read(statement):
     assert out.stdout.strip() == "[]"
 
 
+RAGGED, LETTERS, STEPS, NOISE = "a,b\n1,2\n1,2,3\n", ">a\nACGT\nAC!T\n", "chr1\t0\t10\tx\n", "nonsense"
+
+
 @pytest.mark.parametrize(
-    ("branch", "text", "fault"),
+    ("command", "text", "fault"),
     [
-        (["impute"], "a,b\n1,2\n1,2,3\n", "line 3: 3 cells where the header has 2"),
-        (["hmm", "--states", "2"], ">a\nACGT\nAC!T\n", "position 7: '!'"),
+        ("impute bad.csv", RAGGED, "line 3: 3 cells where the header has 2"),
+        ("hmm bad.fa --states 2", LETTERS, "position 7: '!'"),
+        ("hmm bad.bedgraph --states 2", STEPS, "line 1: 'chr1"),
+        ("motif bad.fa --width 6", LETTERS, "position 7: '!'"),
+        ("segment bad.tif", NOISE, "not an image"),
+        ("segment . --components 3", NOISE, "not an image"),
+        ("segment bad.csv", RAGGED, "line 3: 3 cells"),
+        ("segment bad.h5ad", NOISE, "not HDF5"),
+        ("deconvolve bad.csv --components 2", RAGGED, "line 3: 3 cells"),
+        ("deconvolve bad.h5ad --components 2", NOISE, "not HDF5"),
+        ("deconvolve bad.h5ad --reference bad.h5ad", NOISE, "not HDF5"),
+        ("deconvolve bad.csv.gz --reference bad.h5ad", "\x1f\x8b nonsense", "cannot be read as a table"),
     ],
 )
-def test_what_cannot_be_read_is_refused_before_anything_heavy_is_imported(branch, text, fault, tmp_path):
-    (tmp_path / "bad.csv").write_text(text)
+def test_what_cannot_be_read_is_refused_before_anything_heavy_is_imported(command, text, fault, tmp_path):
+    branch, name, *more = command.split()
+    file = "bad.tif" if name == "." else name
+    (tmp_path / file).write_bytes(text.encode("latin-1"))
     heavy = (*HEAVY[1:], "scipy")
-    words = [*branch, str(tmp_path / "bad.csv"), "--out", str(tmp_path / "out")]
+    words = [branch, name, *more, "--out", "out"]
     probe = (
         f"import sys; from emtools.cli import main; main({words!r}); print([m for m in {heavy!r} if m in sys.modules])"
     )
-    out = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    out = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert fault in out.stderr
     assert out.stdout.strip() == "[]"
 
@@ -126,7 +141,7 @@ def test_an_option_out_of_range_is_named_with_its_range(words, said, capsys):
 
 
 def test_ranges_are_those_of_the_models():
-    from emtools.branches.segment import MOST_CLASSES
+    from emtools.branches.segment_types import MOST_CLASSES
     from emtools.models.hmm import MOST_STATES
 
     segment = ["segment", "x.tif", "--out", "r", "--components"]

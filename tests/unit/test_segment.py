@@ -16,6 +16,7 @@ from emtools.branches.segment import Options, read_pixels
 from emtools.branches.segment_methods import by_field, chosen_model, segmentations
 from emtools.cli import main
 from emtools.engine.chunks import ArraySource
+from emtools.io.images import read_image
 from emtools.io.outputs import OWN
 
 RESOURCES = Path(__file__).parents[2] / "resources"
@@ -147,7 +148,7 @@ def test_labels_mean_the_same_for_every_seed(
         options = Options(
             input=crop[0], out=tmp_path, model=model, seed=seed, starts=4 - components, components=components
         )
-        pixels = read_pixels(options)
+        pixels = read_pixels(options, read_image(options.input))
         if model == "field":
             posterior = by_field(options, pixels).posterior
         else:
