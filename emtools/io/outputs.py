@@ -19,6 +19,7 @@ from typing import Any
 from emtools.errors import EmtoolsError, InputError
 
 SEAL = "fit.json"
+RECORD = ".outputs.json"  # names of what a fit wrote; a workflow removes its fit.json before it runs again
 LONGEST_NAME = 255
 FULL = (errno.ENOSPC, errno.EDQUOT)
 LONGEST_SEAL = 40  # letters of its name that the scratch folder carries
@@ -43,7 +44,7 @@ def staged(out: Path, seal: str = SEAL) -> Iterator[Path]:
     """A scratch folder whose files move into `out` when the block ends without an error.
 
     The file `seal` goes first and comes last: where it stands, the other files belong to it. What an earlier fit left
-    in `out` goes with it; files that no fit wrote stay.
+    in `out` goes with it, as its fit.json or `RECORD` tells; files that no fit wrote stay.
     """
     target = Path(out)
     try:
@@ -64,6 +65,8 @@ def staged(out: Path, seal: str = SEAL) -> Iterator[Path]:
         within = [path.relative_to(scratch) for path in sorted(scratch.rglob("*")) if path.is_file()]
         made = stores + [path for path in within if Path(path.parts[0]) not in stores]
         stale = [name for name in earlier_outputs(target) if Path(name) not in made] if seal == SEAL else []
+        if seal == SEAL:
+            made[:0] = write_outputs(scratch, made)
         (target / seal).unlink(missing_ok=True)
         for name in (*map(Path, stale), *stores):
             if (target / name).is_dir():
@@ -123,19 +126,30 @@ def leave() -> None:
     os._exit(EmtoolsError.exit_code)
 
 
-def earlier_outputs(folder: Path) -> list[str]:
-    """Files that the fit.json in `folder` says it came with; only names of our own outputs, whatever it says."""
-    try:
-        listed = json.loads((folder / SEAL).read_text(encoding="utf-8"))["outputs"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+def write_outputs(scratch: Path, made: Sequence[Path]) -> list[Path]:
+    """Write `RECORD` of what is `made`; its name, or none where there is nothing that a later fit would not replace."""
+    names = sorted(str(name) for name in made if OWN.fullmatch(str(name)) and str(name) != SEAL)
+    if not names:
         return []
-    names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    (scratch / RECORD).write_text(json.dumps({"outputs": names}, indent=0) + "\n", encoding="utf-8")
+    return [Path(RECORD)]
+
+
+def earlier_outputs(folder: Path) -> list[str]:
+    """Files that the fit.json or the `RECORD` in `folder` tells of; only names of our own outputs, whatever they say."""
+    names: set[str] = set()
+    for record in (SEAL, RECORD):
+        try:
+            listed = json.loads((folder / record).read_text(encoding="utf-8"))["outputs"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue
+        names |= {name for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
     return sorted({name for name in names if OWN.fullmatch(name) and Path(name).name == name} & files_in(folder))
 
 
 def files_in(folder: Path) -> set[str]:
-    """Names of the files and zarr stores of a folder."""
-    return {path.name for path in folder.iterdir() if path.is_file() or path.suffix == ".zarr"}
+    """Names of the files and zarr stores of a folder, without `RECORD`."""
+    return {path.name for path in folder.iterdir() if path.is_file() or path.suffix == ".zarr"} - {RECORD}
 
 
 def require_target(out: Path, inputs: Sequence[Path] = ()) -> None:

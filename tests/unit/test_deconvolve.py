@@ -110,7 +110,7 @@ def test_files(answer: Path) -> None:
         "fit.json",
         "report.html",
     }
-    assert {path.name for path in answer.iterdir()} == expected
+    assert {path.name for path in answer.iterdir()} == expected | {".outputs.json"}
     assert set(json.loads((answer / "fit.json").read_text())["outputs"]) == expected
     assert all(OWN.fullmatch(name) for name in expected)
     page = (answer / "report.html").read_text()

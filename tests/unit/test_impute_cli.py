@@ -98,7 +98,7 @@ def test_a_run_without_truth_takes_the_accuracy_of_the_earlier_one_away(tmp_path
     assert main([*words, "--truth", str(truth)]) == 0
     (out / "notes.txt").write_text("mine")
     assert main(words) == 0
-    assert {path.name for path in out.iterdir()} == OUTPUTS | {"completed.tsv", "notes.txt"}
+    assert {path.name for path in out.iterdir()} == OUTPUTS | {"completed.tsv", "notes.txt"} | {".outputs.json"}
     assert "of the earlier fit: accuracy.png, accuracy.svg, accuracy.tsv" in capsys.readouterr().err
 
 
@@ -240,7 +240,7 @@ def test_table_without_gaps_is_returned_as_it_is(tmp_path):
     _, truth = make_tables(tmp_path)
     assert main(["impute", str(truth), "--id", "patient", "--out", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / "completed.tsv").read_bytes() == truth.read_bytes()
-    assert {path.name for path in (tmp_path / "out").iterdir()} == OUTPUTS | {"completed.tsv"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == OUTPUTS | {"completed.tsv"} | {".outputs.json"}
     assert "Nothing is missing" in (tmp_path / "out" / "report.html").read_text()
 
 

@@ -21,7 +21,7 @@ from emtools.io import console
 from emtools.io.config import PRODUCTS
 from emtools.io.console import Progress
 from emtools.io.fitfile import fit_record, plain, write_record
-from emtools.io.outputs import OWN, require_file, require_target, staged
+from emtools.io.outputs import OWN, RECORD, require_file, require_target, staged
 from emtools.models.linkage import COUNTS, Linkage
 
 
@@ -101,11 +101,25 @@ def test_what_an_earlier_fit_left_goes_and_strangers_stay(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "accuracy.png").write_text("not listed, so not of that fit")
     write_run(tmp_path, ["types.svg"])
-    assert {path.name for path in tmp_path.iterdir()} == {"accuracy.png", "fit.json", "notes.txt", "types.svg"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("accuracy.png", "fit.json", "notes.txt", "types.svg"),
+        RECORD,
+    }
     assert capsys.readouterr().err.endswith("accuracy.tsv, confusion.svg, proportions_by_sample.tsv\n")
     with pytest.raises(RuntimeError):
         break_off(tmp_path)
     assert (tmp_path / "types.svg").is_file()
+
+
+def test_what_an_earlier_fit_left_goes_where_a_workflow_removed_its_fit(tmp_path):
+    """Snakemake deletes the outputs that a rule declares before it runs the rule again; figures by number are not among them."""
+    write_run(tmp_path, ["logo.svg", "logo_2.svg", "logo_3.svg", "posterior_S2.bedgraph.gz", "report.html"])
+    (tmp_path / "logo_4.svg").write_text("mine")
+    for name in ("fit.json", "logo.svg", "report.html"):
+        (tmp_path / name).unlink()
+    write_run(tmp_path, ["logo.svg", "logo_2.svg", "report.html"])
+    left = {"logo.svg", "logo_2.svg", "logo_4.svg", "report.html", "fit.json", RECORD}
+    assert {path.name for path in tmp_path.iterdir()} == left
 
 
 @pytest.mark.parametrize(

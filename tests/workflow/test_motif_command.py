@@ -68,7 +68,7 @@ def planted(tmp_path_factory):
 
 
 def test_all_files_are_there_and_the_known_sites_are_found(crp):
-    assert {path.name for path in crp.iterdir()} == ALWAYS | {"accuracy.tsv"}
+    assert {path.name for path in crp.iterdir()} == ALWAYS | {"accuracy.tsv"} | {".outputs.json"}
     lines = (crp / "accuracy.tsv").read_text().splitlines()
     rows = {r["metric"]: float(r["value"]) for r in csv.DictReader(lines, delimiter="\t")}
     assert rows["sequences_with_known_site"] == 18
@@ -380,7 +380,7 @@ def twice(tmp_path_factory):
 def test_several_motifs_are_in_every_file_and_the_search_ends_where_chance_begins(twice):
     out = twice[0] / "out"
     figures = {f"{stem}_2.{kind}" for stem in ("logo", "sites", "positions") for kind in ("svg", "png")}
-    assert {path.name for path in out.iterdir()} == ALWAYS | figures | {"accuracy.tsv"}
+    assert {path.name for path in out.iterdir()} == ALWAYS | figures | {"accuracy.tsv"} | {".outputs.json"}
     record = json.loads((out / "fit.json").read_text())
     assert all(OWN.fullmatch(name) for name in record["outputs"])
     extra = record["extra"]
@@ -500,7 +500,7 @@ def protein(tmp_path_factory):
 def test_motif_of_proteins(protein):
     folder, places = protein
     out = folder / "out"
-    assert {path.name for path in out.iterdir()} == ALWAYS - {"motifs.jaspar", "motifs.transfac"}
+    assert {path.name for path in out.iterdir()} == ALWAYS - {"motifs.jaspar", "motifs.transfac"} | {".outputs.json"}
     record = json.loads((out / "fit.json").read_text())
     assert record["extra"]["consensus"] == "GKSTLWCH"
     assert record["extra"]["significance"]["p"] < 1e-3
