@@ -51,6 +51,14 @@ def add_helpers(commands: Commands[argparse.ArgumentParser]) -> None:
     summary.add_argument("--out", metavar="DIR", type=target, required=True, help="folder for index.html and runs.tsv")
     summary.add_argument("--multiqc", metavar="FILE", help="MultiQC report to link to, seen from DIR")
     summary.add_argument("--snakemake", metavar="FILE", help="Snakemake report to link to, seen from DIR")
+    summary.add_argument(
+        "--starts",
+        metavar="FILE",
+        nargs="+",
+        type=Path,
+        default=[],
+        help="starts.json of jobs that climbed some starts of a fit: their costs are counted with its own",
+    )
 
     show = add_helper(
         commands,

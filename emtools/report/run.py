@@ -29,8 +29,12 @@ FIELDS = (
     ("gap", "To gain", "Estimated gain still to come on this hill, nats"),
     ("rate", "Rate", "Largest fraction of missing information; near 1 is slow"),
     ("passes", "Passes", "Passes over the data, all starts together"),
-    ("seconds", "CPU s", "CPU seconds of the job, where the workflow ran it"),
-    ("memory", "MB", "Largest resident memory of the job, where the workflow ran it"),
+    (
+        "seconds",
+        "CPU s",
+        "CPU seconds of the job, where the workflow ran it, with those of jobs that climbed its starts",
+    ),
+    ("memory", "MB", "Largest resident memory of these jobs"),
     ("agreeing", "Starts at the best", "Starts that reached the best optimum, of all starts"),
     ("accuracy", "Accuracy", "Agreement with a known truth, where there is one"),
 )
@@ -48,6 +52,8 @@ class Options:
         Folder of index.html, runs.tsv and multiqc/.
     multiqc, snakemake : str, optional
         Reports to link to, seen from `out`.
+    starts : sequence of Path
+        Files of starts that jobs of their own climbed, whose costs are counted with their fit's.
     command : tuple of str
         Command line as typed.
     """
@@ -56,6 +62,7 @@ class Options:
     out: Path
     multiqc: str | None = None
     snakemake: str | None = None
+    starts: Sequence[Path] = ()
     command: tuple[str, ...] = ()
 
 
@@ -147,8 +154,20 @@ def cost_of(path: Path) -> tuple[float | None, float | None]:
     return seconds, memory
 
 
-def read_card(path: Path, out: Path) -> Card:
-    """A fit from its fit.json."""
+def costs_of(branch: str, name: str, out: Path, starts: Sequence[Path]) -> tuple[float | None, float | None]:
+    """CPU seconds of all jobs of a fit, those that climbed some of its starts among them, and the largest memory of one."""
+    place = Path("starts") / branch / name
+    parts = [path.parent.name for path in starts if path.parent.parent.parts[-3:] == place.parts]
+    files = [Path(branch) / f"{name}.tsv", *(place / f"{part}.tsv" for part in parts)]
+    costs = [cost_of(out / "benchmarks" / file) for file in files]
+    seconds, memories = ([cost[i] for cost in costs] for i in (0, 1))
+    known = [memory for memory in memories if memory is not None]
+    whole = None if None in seconds else round(sum(cost for cost in seconds if cost is not None), 2)
+    return whole, max(known, default=None)
+
+
+def read_card(path: Path, out: Path, starts: Sequence[Path] = ()) -> Card:
+    """A fit from its fit.json; `starts` as of `Options`."""
     record = read_fit(path)
     folder = path.parent
     branch = str(record["branch"])
@@ -168,7 +187,7 @@ def read_card(path: Path, out: Path) -> Card:
         describe_model(record["model"]),
         judge(record),
         record,
-        *cost_of(out / "benchmarks" / branch / f"{folder.resolve().name}.tsv"),
+        *costs_of(branch, folder.resolve().name, out, starts),
         link_of(folder / "report.html", out),
         next((figure for figure in figures if figure), None),
         table,
@@ -237,7 +256,7 @@ def run(options: Options) -> int:
     InputError
         If a fit.json is not one, or two fits have one name.
     """
-    cards = [read_card(path, options.out) for path in options.fits]
+    cards = [read_card(path, options.out, options.starts) for path in options.fits]
     names = [card.name for card in cards]
     for name, path in zip(names, options.fits, strict=True):
         if names.count(name) > 1:

@@ -11,7 +11,7 @@ import pytest
 
 from emtools.cli import main
 from emtools.errors import InputError
-from emtools.report.run import cost_of, curve, judge, multiqc_tables, read_card
+from emtools.report.run import cost_of, costs_of, curve, judge, multiqc_tables, read_card
 
 
 def record(status: str = "converged", hits: tuple[int, ...] = (1, 1), rate: float | None = 0.5) -> dict[str, Any]:
@@ -156,3 +156,18 @@ def test_the_figure_of_mixtures_is_their_composition(tmp_path: Path) -> None:
     for stem in ("convergence", "composition"):
         (path.parent / f"{stem}.png").write_bytes(b"")
     assert read_card(path, tmp_path).figure == "bulk/composition.png"
+
+
+def test_a_fit_costs_what_the_jobs_of_its_starts_cost_too(tmp_path):
+    held = tmp_path / "benchmarks"
+    for place, seconds, memory in (
+        ("hmm/a", 3.5, 200), ("starts/hmm/a/1-2", 10.25, 300), ("starts/hmm/a/3-4", 20, 250), ("starts/hmm/a/1-3", 99, 999),
+        ("starts/hmm/b/1-2", 50, 999), ("starts/motif/a/1-2", 50, 999),
+    ):  # fmt: skip
+        (held / place).parent.mkdir(parents=True, exist_ok=True)
+        (held / f"{place}.tsv").write_text(f"s\tmax_rss\tcpu_time\n1\t{memory}\t{seconds}\n")
+    ends = [tmp_path / f"starts/{some}/starts.json" for some in ("hmm/a/1-2", "hmm/a/3-4", "hmm/b/1-2", "motif/a/1-2")]
+    assert costs_of("hmm", "a", tmp_path, ends) == (33.75, 300)
+    assert costs_of("hmm", "a", tmp_path, []) == (3.5, 200)
+    (held / "starts/hmm/a/3-4.tsv").unlink()
+    assert costs_of("hmm", "a", tmp_path, ends) == (None, 300), "a sum of which a part is not known is not told"

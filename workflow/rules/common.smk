@@ -65,3 +65,10 @@ def memory(base, per_mb):
 def minutes(base):
     """Run time, doubled on each retry."""
     return lambda wildcards, attempt: base * 2 ** (attempt - 1)
+
+
+def lost(entry):
+    """Outputs that are not there beside the fit that they came with: asking for all of a thousand fits takes long."""
+    made = getattr(rules, f"{entry.branch}_{entry.name}").output
+    there = os.path.exists(made.fit)
+    return [path for path in made if there and not os.path.exists(path)]

@@ -47,10 +47,12 @@ for entry in PLAN.branch("deconvolve"):
         input:
             **entry.files,
         output:
-            entry.product,
-            of_mixtures(entry) if "reference" in entry.given else of_cells(entry),
             fit=f"{entry.out}/fit.json",
             page=f"{entry.out}/report.html",
+            files=[
+                entry.product,
+                of_mixtures(entry) if "reference" in entry.given else of_cells(entry),
+            ],
         log:
             record(entry, "logs", "log"),
         benchmark:

@@ -7,17 +7,19 @@ for entry in PLAN.branch("hmm"):
             **entry.files,
             starts=entry.ends,
         output:
-            f"{entry.out}/posteriors.tsv.gz",
-            figures(
-                entry,
-                track="states along the sequence",
-                parameters="emissions and transitions",
-                convergence="convergence",
-            ),
-            shown(entry, entry.product, "segments"),
-            shown(entry, f"{entry.out}/parameters.tsv", "parameters"),
             fit=f"{entry.out}/fit.json",
             page=f"{entry.out}/report.html",
+            files=[
+                f"{entry.out}/posteriors.tsv.gz",
+                figures(
+                    entry,
+                    track="states along the sequence",
+                    parameters="emissions and transitions",
+                    convergence="convergence",
+                ),
+                shown(entry, entry.product, "segments"),
+                shown(entry, f"{entry.out}/parameters.tsv", "parameters"),
+            ],
         log:
             record(entry, "logs", "log"),
         benchmark:

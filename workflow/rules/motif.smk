@@ -7,30 +7,38 @@ for entry in PLAN.branch("motif"):
             **entry.files,
             starts=entry.ends,
         output:
-            f"{entry.out}/motifs.meme",
-            [f"{entry.out}/motifs.jaspar", f"{entry.out}/motifs.transfac"]
-            if "--alphabet protein" not in " ".join(entry.words)
-            else [],
-            f"{entry.out}/sites.gff3",
-            figures(
-                entry,
-                logo="motif",
-                sites="sites",
-                positions="positions",
-                convergence="convergence",
-            ),
-            shown(entry, entry.product, "sites"),
-            [shown(entry, f"{entry.out}/accuracy.tsv", "accuracy")]
-            if "truth" in entry.given
-            else [],
-            [
-                shown(entry, f"{entry.out}/matches.tsv", "known motifs alike"),
-                figures(entry, known="beside known motifs"),
-            ]
-            if "known" in entry.given
-            else [],
             fit=f"{entry.out}/fit.json",
             page=f"{entry.out}/report.html",
+            files=[
+                f"{entry.out}/motifs.meme",
+                (
+                    [f"{entry.out}/motifs.jaspar", f"{entry.out}/motifs.transfac"]
+                    if "--alphabet protein" not in " ".join(entry.words)
+                    else []
+                ),
+                f"{entry.out}/sites.gff3",
+                figures(
+                    entry,
+                    logo="motif",
+                    sites="sites",
+                    positions="positions",
+                    convergence="convergence",
+                ),
+                shown(entry, entry.product, "sites"),
+                (
+                    [shown(entry, f"{entry.out}/accuracy.tsv", "accuracy")]
+                    if "truth" in entry.given
+                    else []
+                ),
+                (
+                    [
+                        shown(entry, f"{entry.out}/matches.tsv", "known motifs alike"),
+                        figures(entry, known="beside known motifs"),
+                    ]
+                    if "known" in entry.given
+                    else []
+                ),
+            ],
         log:
             record(entry, "logs", "log"),
         benchmark:

@@ -1,6 +1,7 @@
 rule summary:
     input:
         fits=[f"{entry.out}/fit.json" for entry in PLAN.entries],
+        starts=[path for entry in PLAN.entries for path in entry.ends],
     output:
         report(
             f"{PLAN.results}/runs.tsv",
@@ -23,19 +24,19 @@ rule summary:
         runtime=minutes(5),
     params:
         out=subpath(output.index, parent=True),
+        starts=lambda wildcards, input: ["--starts", *input.starts] * bool(input.starts),
         version=VERSION,
     message:
         "page of the run: {output.index}"
     shell:
         "emtools summary {input.fits:q} --out {params.out:q} --multiqc multiqc/multiqc_report.html"
-        " --snakemake snakemake_report.html > {log:q} 2>&1"
+        " --snakemake snakemake_report.html {params.starts:q} > {log:q} 2>&1"
 
 
 rule manifest:
     input:
         rules.summary.output,
         f"{PLAN.results}/multiqc/multiqc_report.html",
-        fits=rules.summary.input.fits,
         config=[*workflow.configfiles, *config.get("samples", {}).values()],
     output:
         manifest=f"{PLAN.results}/manifest.json",
@@ -52,11 +53,12 @@ rule manifest:
         runtime=minutes(10),
     params:
         out=subpath(output.manifest, parent=True),
+        fits=rules.summary.input.fits,
         version=VERSION,
     message:
         "inputs, hashes, commands and versions: {output.manifest}"
     shell:
-        "emtools manifest {input.fits:q} --config {input.config:q} --out {params.out:q} > {log:q} 2>&1"
+        "emtools manifest {params.fits:q} --config {input.config:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule multiqc:

@@ -8,36 +8,40 @@ for entry in [
         input:
             **entry.files,
         output:
-            entry.product,
-            f"{entry.out}/labels.ome.tif",
-            f"{entry.out}/posteriors.ome.tif",
-            f"{entry.out}/instances.ome.tif",
-            figures(
-                entry,
-                overlay="objects on the image",
-                posterior="posterior maps",
-                boundary="boundaries: K-means and mixture",
-                convergence="convergence",
-                **(
-                    {}
-                    if "mixture" in entry.words
-                    else {"levels": "scale and illumination"}
-                ),
-                **(
-                    {
-                        "accuracy": "found and true objects",
-                        "reliability": "whether probabilities come true",
-                    }
-                    if "truth" in entry.given
-                    else {}
-                ),
-            ),
-            shown(entry, f"{entry.out}/objects.csv", "objects"),
-            [shown(entry, f"{entry.out}/accuracy.tsv", "accuracy")]
-            if "truth" in entry.given
-            else [],
             fit=f"{entry.out}/fit.json",
             page=f"{entry.out}/report.html",
+            files=[
+                entry.product,
+                f"{entry.out}/labels.ome.tif",
+                f"{entry.out}/posteriors.ome.tif",
+                f"{entry.out}/instances.ome.tif",
+                figures(
+                    entry,
+                    overlay="objects on the image",
+                    posterior="posterior maps",
+                    boundary="boundaries: K-means and mixture",
+                    convergence="convergence",
+                    **(
+                        {}
+                        if "mixture" in entry.words
+                        else {"levels": "scale and illumination"}
+                    ),
+                    **(
+                        {
+                            "accuracy": "found and true objects",
+                            "reliability": "whether probabilities come true",
+                        }
+                        if "truth" in entry.given
+                        else {}
+                    ),
+                ),
+                shown(entry, f"{entry.out}/objects.csv", "objects"),
+                (
+                    [shown(entry, f"{entry.out}/accuracy.tsv", "accuracy")]
+                    if "truth" in entry.given
+                    else []
+                ),
+            ],
         log:
             record(entry, "logs", "log"),
         benchmark:
@@ -68,23 +72,25 @@ for entry in [entry for entry in PLAN.branch("segment") if entry.images]:
         input:
             entry.images,
         output:
-            entry.product,
-            f"{entry.out}/objects.csv",
-            figures(
-                entry,
-                convergence="convergence",
-                **(
-                    {
-                        "overlay": "objects on the images",
-                        "shares": "share of each class in each image",
-                    }
-                    if entry.images != [entry.files["input"]]
-                    else {"sheet": "objects on the image"}
-                ),
-            ),
-            shown(entry, f"{entry.out}/images.tsv", "images"),
             fit=f"{entry.out}/fit.json",
             page=f"{entry.out}/report.html",
+            files=[
+                entry.product,
+                f"{entry.out}/objects.csv",
+                figures(
+                    entry,
+                    convergence="convergence",
+                    **(
+                        {
+                            "overlay": "objects on the images",
+                            "shares": "share of each class in each image",
+                        }
+                        if entry.images != [entry.files["input"]]
+                        else {"sheet": "objects on the image"}
+                    ),
+                ),
+                shown(entry, f"{entry.out}/images.tsv", "images"),
+            ],
         log:
             record(entry, "logs", "log"),
         benchmark:
@@ -116,24 +122,28 @@ for entry in [entry for entry in PLAN.branch("segment") if entry.tabular]:
         input:
             input=entry.files["input"],
         output:
-            [entry.product] if entry.product.endswith(".h5ad") else [],
-            f"{entry.out}/boundaries.json",
-            figures(
-                entry,
-                boundary="boundaries: K-means and mixtures",
-                convergence="convergence",
-                **(
-                    {"accuracy": "agreement with the known classes"}
-                    if "truth" in entry.given
-                    else {}
-                ),
-            ),
-            shown(entry, f"{entry.out}/classes.csv", "classes"),
-            [shown(entry, f"{entry.out}/accuracy.tsv", "accuracy")]
-            if "truth" in entry.given
-            else [],
             fit=f"{entry.out}/fit.json",
             page=f"{entry.out}/report.html",
+            files=[
+                [entry.product] if entry.product.endswith(".h5ad") else [],
+                f"{entry.out}/boundaries.json",
+                figures(
+                    entry,
+                    boundary="boundaries: K-means and mixtures",
+                    convergence="convergence",
+                    **(
+                        {"accuracy": "agreement with the known classes"}
+                        if "truth" in entry.given
+                        else {}
+                    ),
+                ),
+                shown(entry, f"{entry.out}/classes.csv", "classes"),
+                (
+                    [shown(entry, f"{entry.out}/accuracy.tsv", "accuracy")]
+                    if "truth" in entry.given
+                    else []
+                ),
+            ],
         log:
             record(entry, "logs", "log"),
         benchmark:
