@@ -132,6 +132,38 @@ def test_second_run_has_nothing_to_do(clone: Path, finished: Path) -> None:
     assert "Nothing to be done" in run.stdout + run.stderr
 
 
+LOOKING = """
+import sys
+from snakemake.output_index import OutputIndex
+from snakemake.io import _IOFile
+looks, patterns = [], []
+find, match = OutputIndex.match_producers, _IOFile.match
+OutputIndex.match_producers = lambda self, file: looks.append(file) or find(self, file)
+_IOFile.match = lambda self, file: patterns.append(file) or match(self, file)
+from snakemake.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print("looks", len(looks), "patterns", len(patterns))
+"""
+
+
+def test_planning_looks_up_each_fit_once(clone: Path, tmp_path: Path) -> None:
+    """Of a thousand entries the looks were most of the time: one for each output, three for each fit."""
+    many = 40
+    (tmp_path / "in.fa").write_text(">a\n" + "ACGT" * 50 + "\n")
+    entries = "".join(f"  e{i}: {{input: in.fa, states: 2}}\n" for i in range(many))
+    (tmp_path / "config.yaml").write_text(f"hmm:\n{entries}")
+    words = ["--dry-run", "--quiet", "all", "--cores", "1", *where(clone)]
+    told = subprocess.run(
+        [sys.executable, "-c", LOOKING, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stderr
+    looks, patterns = map(int, re.findall(r"looks (\d+) patterns (\d+)", told.stdout)[0])
+    assert many <= looks <= many + 20
+    assert many <= patterns <= 2 * many + 40
+
+
 def test_odd_file_names_never_reach_the_shell_unquoted(finished: Path) -> None:
     assert (finished / "results" / "hmm" / "short" / "fit.json").is_file()
     assert not (finished / "pwned").exists()
