@@ -337,7 +337,7 @@ def resumed(path: Path) -> None:
 
 def starts(path: Path) -> None:
     """Ends of starts as a job of its own writes them."""
-    from emtools.branches.hmm import run
+    from emtools.branches.hmm_input import run
 
     path.with_name("to_fit.fa").write_text(FASTA)
     run(replace(of_starts(path), only_starts=(1, 2), starts_from=(), out=path.with_name("part")))
@@ -346,7 +346,7 @@ def starts(path: Path) -> None:
 
 
 def of_starts(path: Path) -> Any:
-    from emtools.branches.hmm import Options
+    from emtools.branches.hmm_types import Options
 
     fasta = path.with_name("to_fit.fa")
     fasta.write_text(FASTA)
