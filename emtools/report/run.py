@@ -147,8 +147,8 @@ def cost_of(path: Path) -> tuple[float | None, float | None]:
     """CPU seconds and largest resident memory in MB of a job, from a benchmark file of Snakemake; None where there is none."""
     if not path.is_file():
         return None, None
-    head, values = (line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()[:2])
-    row = dict(zip(head, values, strict=True))
+    head, values, *_ = (line.split("\t") for line in [*path.read_text("utf-8", "replace").splitlines(), "", ""])
+    row = dict(zip(head, values, strict=False))
     numbers = (row.get(key, "") for key in ("cpu_time", "max_rss"))
     seconds, memory = (float(text) if text.replace(".", "", 1).isdigit() else None for text in numbers)
     return seconds, memory

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,10 @@ NPX = "SampleID;SampleType;OlinkID;UniProt;Assay;Panel;PlateID;QC_Warning;LOD;NP
 )
 FASTA = ">chr1 first\nACGTNNACGTTGACGTCAACGT\nACGTAA\n>chr2\nTTGACGTCATT\n"
 BED = "track name=x\nchr1\t2\t8\tS1\t500\t+\t2\t8\t255,0,0\nchr2\t0\t11\tS2\t1000\t-\n"
+BEDGRAPH = (
+    "track type=bedGraph\nchr1\t0\t10\t0.5\nchr1\t10\t20\t-1e-3\nchr1\t40\t50\t2\nchr2\t5\t15\tnan\nchr2\t15\t25\t7\n"
+)
+BENCHMARK = "s\th:m:s\tmax_rss\tcpu_time\n33.79\t0:00:33\t222.62\t1234.5\n"
 MEME = "MEME version 5\n\nALPHABET= ACGT\n\nMOTIF M1 first\nletter-probability matrix: alength= 4 w= 2 nsites= 9\n0.5 0 0.5 0\n0.25 0.25 0.25 0.25\n"
 JASPAR = ">MA1.1 one\nA [ 8 1 ]\nC [ 0 1 ]\nG [ 1 7 ]\nT [ 1 1 ]\n"
 CONFIG = """seed: 1
@@ -291,6 +296,26 @@ def as_bed(path: Path) -> None:
     read_bed(path, {"chr1": 28, "chr2": 11})
 
 
+def as_track(path: Path) -> None:
+    from emtools.branches.hmm_track_input import Options, steps_of
+
+    for width in (None, 10, 3):
+        steps_of(Options(input=path, out=path, states=(2, 2), bin=width))
+
+
+def as_costs(path: Path) -> None:
+    from emtools.report.run import cost_of
+
+    cost_of(path)
+
+
+def bigwig(path: Path) -> None:
+    import pybigtools
+
+    rows = [("chr1", i, i + 5, i / 7) for i in range(0, 100, 5)] + [("chr2", 3, 9, 1.5)]
+    pybigtools.open(str(path), "w").write({"chr1": 200, "chr2": 50}, iter(rows))
+
+
 def sniffed(kind: Any) -> Callable[[Path], None]:
     def sniff_it(path: Path) -> None:
         from emtools.io.sniff import sniff
@@ -394,6 +419,10 @@ TARGETS = {
     "fasta_gz": Target("s.fa.gz", text(FASTA), (as_fasta, sniffed("fasta"))),
     "bed": Target("s.bed", text(BED), (as_bed,)),
     "bed_gz": Target("s.bed.gz", text(BED), (as_bed, sniffed("bed"))),
+    "bedgraph": Target("t.bedgraph", text(BEDGRAPH), (as_track,)),
+    "bedgraph_gz": Target("t.bedgraph.gz", text(BEDGRAPH), (as_track,)),
+    **({"bigwig": Target("t.bw", bigwig, (as_track,))} if find_spec("pybigtools") else {}),
+    "benchmark": Target("b.tsv", text(BENCHMARK), (as_costs,)),
     "meme": Target("m.meme", text(MEME), (as_motifs, sniffed("motifs"))),
     "jaspar": Target("m.jaspar", text(JASPAR), (as_motifs, sniffed("motifs"))),
     "fit": Target("fit.json", text(json.dumps(FIT)), (shown, summarised)),

@@ -25,7 +25,7 @@ CORPUS = sorted(path for path in (HERE / "corpus").glob("*/*") if path.is_dir())
 SECONDS = float(os.environ.get("EMTOOLS_FUZZ_SECONDS", "3600"))
 SEED = int(os.environ.get("EMTOOLS_FUZZ_SEED", "1"))
 A_FEW = 6  # files of each kind in the default run
-OF_TEXT = ("csv", "npx", "dictionary", "fasta", "bed", "fit")
+OF_TEXT = ("csv", "npx", "dictionary", "fasta", "bed", "bedgraph", "benchmark", "fit")
 
 
 @pytest.fixture(autouse=True)
