@@ -69,6 +69,7 @@ def minutes(base):
 
 def lost(entry):
     """Outputs that are not there beside the fit that they came with: asking for all of a thousand fits takes long."""
+    if not os.path.exists(f"{entry.out}/fit.json"):
+        return []
     made = getattr(rules, f"{entry.branch}_{entry.name}").output
-    there = os.path.exists(made.fit)
-    return [path for path in made if there and not os.path.exists(path)]
+    return [path for path in made if not os.path.exists(path)]
