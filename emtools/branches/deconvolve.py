@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 from anndata import AnnData
 
-from emtools.branches.deconvolve_input import Options
 from emtools.branches.deconvolve_page import Found, describe, draw
+from emtools.branches.deconvolve_types import Options
 from emtools.branches.finish import finish
 from emtools.cell_types.answer import Kept, Question, Typed, answer, keep
 from emtools.cell_types.represent import doubts, expression_of, represented

@@ -12,7 +12,7 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from emtools.branches.deconvolve_bulk_input import Options
+from emtools.branches.deconvolve_bulk_types import Options
 from emtools.branches.finish import finish
 from emtools.deconvolving.choice import SAMPLED, deconvolve, misfit
 from emtools.deconvolving.fractions import LARGER, Fractions

@@ -14,7 +14,7 @@ import pandas as pd
 
 from emtools.branches.finish import finish
 from emtools.branches.hmm_page import BIC
-from emtools.branches.hmm_track_input import Options
+from emtools.branches.hmm_track_types import Options
 from emtools.engine.series import SeriesSource
 from emtools.engine.starts import climb_starts, fit
 from emtools.io.bedgraph import ValueTrack

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from emtools.branches.finish import NOT_CONVERGED, finish
-from emtools.branches.motif_input import Options
 from emtools.branches.motif_known import Comparison, add_matches, compare, read_library
 from emtools.branches.motif_page import CHANCE, Ended, Finding, Searched, describe, errors_of, words_of
+from emtools.branches.motif_types import Options
 from emtools.engine.chunks import SequenceSource
 from emtools.engine.result import ONE_START, Fit
 from emtools.engine.starts import fit

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from emtools.branches.finish import finish
-from emtools.branches.segment_batch_input import IMAGES, Batch, Options
 from emtools.branches.segment_batch_page import describe, image_table
+from emtools.branches.segment_batch_types import IMAGES, Batch, Options
 from emtools.branches.segment_field import field_labels, level_record, outlines_record
 from emtools.branches.segment_image import SEAL, Outcome, kept, key_of, seal, write_segmented
 from emtools.errors import InputError

@@ -297,7 +297,8 @@ def as_bed(path: Path) -> None:
 
 
 def as_track(path: Path) -> None:
-    from emtools.branches.hmm_track_input import Options, steps_of
+    from emtools.branches.hmm_track_input import steps_of
+    from emtools.branches.hmm_track_types import Options
 
     for width in (None, 10, 3):
         steps_of(Options(input=path, out=path, states=(2, 2), bin=width))
