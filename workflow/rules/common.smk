@@ -1,3 +1,4 @@
+import gc
 import os
 import sys
 
@@ -7,6 +8,8 @@ from emtools.io.config import make_plan, prefer_own_commands
 from emtools.io.demo import DEMOS
 
 prefer_own_commands()
+gc.freeze()  # of planning a thousand rules, an eighth was to look for garbage in what imports left
+gc.set_threshold(10_000)
 
 try:
     PLAN = make_plan(
