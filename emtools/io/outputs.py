@@ -29,7 +29,7 @@ FIGURES = (
     "|selection|shares|sheet|shrinkage|sites|track|types"
 )
 OWN = re.compile(
-    rf"fit\.json|report\.html|({FIGURES}|(logo|positions|sites)_\d+)\.(svg|png)|accuracy\.tsv|parameters\.tsv"
+    rf"fit\.json|{re.escape(RECORD)}|report\.html|({FIGURES}|(logo|positions|sites)_\d+)\.(svg|png)|accuracy\.tsv|parameters\.tsv"
     r"|completed(_\d+)?\..+|conditional_sd\.tsv|imputed(_cells)?\.tsv|model\.npz"
     r"|(batch_shifts|diagnostics|dictionary|images|matches|models|patterns)\.tsv"
     r"|cells\.(h5ad|zarr)|mixtures\.h5ad|fractions\.csv|proportions(_by_sample)?\.tsv|profiles\.tsv"
