@@ -34,7 +34,7 @@ def results(tmp_path_factory):
 
 
 def test_outputs_are_whole(results):
-    names = {path.name for path in results.iterdir()}
+    names = {path.name for path in results.iterdir()} - {".outputs.json"}
     figures = {f"{stem}.{kind}" for stem in ("track", "parameters", "convergence") for kind in ("svg", "png")}
     tracks = {f"posterior_S{k}.bedgraph.gz" for k in (1, 2)}
     tables = {"segments.bed", "posteriors.tsv.gz", "parameters.tsv"}
