@@ -119,6 +119,7 @@ def test_what_an_earlier_fit_left_goes_where_a_workflow_removed_its_fit(tmp_path
         (tmp_path / name).unlink()
     write_run(tmp_path, ["logo.svg", "logo_2.svg", "report.html"])
     left = {"logo.svg", "logo_2.svg", "logo_4.svg", "report.html", "fit.json", RECORD}
+    assert OWN.fullmatch(RECORD)
     assert {path.name for path in tmp_path.iterdir()} == left
 
 
