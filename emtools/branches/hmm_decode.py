@@ -15,6 +15,8 @@ from emtools.io.intervals import FULL_SCORE, Interval, Track, bedgraph, zipped_t
 from emtools.models.hmm import CategoricalHMM, HMMParams
 from emtools.plots.hmm import MOST_BINS, MOST_RECORDS, Decoded, rgb_of
 
+SIGNS = {"forward": "+", "reverse": "-"}  # strand of a group that lies on one
+
 
 @dataclass(frozen=True)
 class Chain:
@@ -48,6 +50,15 @@ class Chain:
     def membership(self) -> np.ndarray:
         """1 where a state belongs to a group, shape (K, groups)."""
         return np.eye(len(self.groups))[list(self.group_of)]
+
+
+def without_first(codes: np.ndarray, n_letters: int, n: int) -> np.ndarray:
+    """The letters, where the first ``n`` of every run of observed ones, and codes of several letters, are not observed."""
+    kept = np.minimum(codes, n_letters)
+    seen = kept < n_letters
+    since = np.arange(len(kept)) - np.maximum.accumulate(np.where(seen, -1, np.arange(len(kept))))
+    kept[since <= n] = n_letters
+    return kept
 
 
 class Posteriors:
@@ -134,6 +145,8 @@ def segments_of(item: Decoded, names: Sequence[str]) -> list[Interval]:
         item.bounds[:-1].tolist(), item.bounds[1:].tolist(), item.called.tolist(), item.scores.tolist(), strict=True
     )
     return [
-        Interval(item.name, begin, end, names[state], round(FULL_SCORE * score), ".", rgb_of(state))
+        Interval(
+            item.name, begin, end, names[state], round(FULL_SCORE * score), SIGNS.get(names[state], "."), rgb_of(state)
+        )
         for begin, end, state, score in runs
     ]

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from emtools.branches import hmm_against, hmm_sampled
 from emtools.branches.finish import finish
-from emtools.branches.hmm_decode import Chain, decode_all, segments_of
+from emtools.branches.hmm_decode import Chain, decode_all, segments_of, without_first
 from emtools.branches.hmm_page import (
     BIC,
     CODES,
@@ -29,7 +33,7 @@ from emtools.branches.hmm_page import (
 )
 from emtools.branches.hmm_types import Options
 from emtools.engine.chunks import SequenceSource
-from emtools.engine.starts import climb_starts, fit
+from emtools.engine.starts import climb_starts, fit, with_certificate
 from emtools.errors import InputError
 from emtools.io.console import Progress
 from emtools.io.fasta import ALPHABETS, Record, partial_sets
@@ -57,12 +61,15 @@ def analyse(options: Options, records: Sequence[Record]) -> int:
             f"at least one for each of {most} states",
             "use fewer --states or more sequence",
         )
+    sets = partial_sets(options.alphabet)
+    other = None if options.against is None else hmm_against.read_fit(options.against, letters, sets)
     ends = read_ends(options)
     if ends is not None and options.only_starts:
         return climb_ends(chains, records, source, options, ends)
     compared = compare(chains, records, options, ends) if len(chains) > 1 else None
     chain = chains[0 if compared is None else int(np.argmin(compared["BIC"]))]
     progress = Progress("hmm", options.starts, options.quiet)
+    errors = not chain.init or chain.model.n_free_parameters <= MOST_ERRORS
     result = fit(
         chain.model,
         source,
@@ -71,8 +78,11 @@ def analyse(options: Options, records: Sequence[Record]) -> int:
         **options.climbing,
         checkpoint=options.checkpoint,
         on_pass=progress,
+        certificate=errors,
         ended=None if ends is None else ends.climbs(part_of(chain), HMMParams, options.starts),
     )
+    if not errors:
+        result = with_certificate(result, source, options.threads, errors=False)
     progress.close(result.summary)
     params: HMMParams = result.params
     with staged(options.out) as folder:
@@ -86,6 +96,7 @@ def analyse(options: Options, records: Sequence[Record]) -> int:
         parameter_table(chain, params, letters).to_csv(folder / "parameters.tsv", sep="\t", index=False)
         if compared is not None:
             compared.to_csv(folder / "models.tsv", sep="\t", index=False)
+        more = beside(chain, params, records, options, other, folder)
         emitted = compositions(chain, params, decoded)
         held = result.stats.n_emission.reshape(len(chain.states), -1).sum(axis=1)
         answer = lead(chain, records, n_observed, states, len(segments))
@@ -99,18 +110,19 @@ def analyse(options: Options, records: Sequence[Record]) -> int:
             ],
             tables=[
                 *([] if compared is None else [Table("Models compared", COMPARISON, compared)]),
-                Table("States", state_caption(options.alphabet), readable(states)),
+                Table("States", state_caption(options.alphabet, options.repeats), readable(states)),
                 Table(
                     "Segments",
                     "Stretches of one state along the most probable path (Viterbi). Start and end are 0-based, "
                     "half-open, as in segments.bed; the posterior is the mean probability of that state over the segment.",
-                    segment_table(segments, decoded, letters, bool(chain.init)),
+                    segment_table(segments, decoded, letters, "island" in chain.groups),
                 ),
+                *more.tables,
             ],
             check_tables=[state_sizes(chain.states, result.stats, held, chain.model.composition(params), "letters")],
             methods=methods(options, options.alphabet, chain, compared),
-            references=references(chain, records, compared),
-            files=files(chain, compared),
+            references=(*references(chain, records, compared), *more.references),
+            files=files(chain, compared) | more.files,
         )
         return finish(
             folder,
@@ -118,11 +130,49 @@ def analyse(options: Options, records: Sequence[Record]) -> int:
             page,
             options,
             branch="hmm",
-            inputs=[options.input],
+            inputs=[options.input, *more.inputs],
             labels=(labels := labels_of(chain, letters)),
             units=dict.fromkeys(labels, PROBABILITY),
-            extra={"n_segments": len(segments), "n_letters_observed": n_observed, "states": states.to_dict("records")},
+            extra={"n_segments": len(segments), "n_letters_observed": n_observed, "states": states.to_dict("records")}
+            | more.extra,
         )
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is told beside the states: tables of the page, what files hold, numbers for fit.json, files that were read, sources."""
+
+    tables: list[Table]
+    files: dict[str, str]
+    extra: dict[str, Any]
+    inputs: list[Path]
+    references: list[str]
+
+
+def beside(
+    chain: Chain,
+    params: HMMParams,
+    records: Sequence[Record],
+    options: Options,
+    other: tuple[CategoricalHMM, HMMParams] | None,
+    folder: Path,
+) -> Beside:
+    """Drawn paths and log-odds against another model, where they are asked for."""
+    found = Beside([], {}, {}, [], [])
+    if options.sample:
+        summary, table = hmm_sampled.sample(chain, params, records, options.sample, options.seed, folder)
+        found.tables.append(table)
+        found.files.update(hmm_sampled.FILES)
+        found.extra["sampled"] = summary.to_dict("records")
+        found.references.append(hmm_sampled.REFERENCE)
+    if options.against is not None and other is not None:
+        file = hmm_against.file_of(options.against)
+        odds, table = hmm_against.log_odds(chain, params, other, records, options.odds_window, file, folder)
+        found.tables.append(table)
+        found.files.update(hmm_against.files(options.odds_window))
+        found.extra["log_odds_bits"] = float(odds["log-odds, bits"].sum())
+        found.inputs.append(file)
+    return found
 
 
 def candidates(options: Options) -> list[Chain]:
@@ -139,12 +189,14 @@ def candidates(options: Options) -> list[Chain]:
         names = [f"S{k + 1}" for k in range(n_states)]
         for order in range(options.order[0], options.order[1] + 1):
             model = CategoricalHMM(
-                *(n_states, len(ALPHABETS[options.alphabet]), options.pseudocount, order, sets, options.topology)
+                *(n_states, len(ALPHABETS[options.alphabet]), options.pseudocount, order, sets, options.topology),
+                repeats=options.repeats,
             )
             chains.append(Chain(model, names, names, range(n_states)))
     return chains
 
 
+MOST_ERRORS = 200  # parameters of a ready-made model above which standard errors would take minutes
 COMPARISON = (
     "Every model on the same letters: those before which as many as the highest order needs were observed, given the others; codes of "
     "several letters count as not observed here. BIC is −2 log-likelihood + parameters × log(letters); the lowest is the "
@@ -214,15 +266,6 @@ def compare(
         )
         print(f"hmm: {model.n_states} states of order {model.order}: BIC {bic:.1f}", file=sys.stderr)
     return pd.DataFrame(rows)
-
-
-def without_first(codes: np.ndarray, n_letters: int, n: int) -> np.ndarray:
-    """The letters, where the first ``n`` of every run of observed ones, and codes of several letters, are not observed."""
-    kept = np.minimum(codes, n_letters)
-    seen = kept < n_letters
-    since = np.arange(len(kept)) - np.maximum.accumulate(np.where(seen, -1, np.arange(len(kept))))
-    kept[since <= n] = n_letters
-    return kept
 
 
 def scored(codes: np.ndarray, model: CategoricalHMM) -> int:

@@ -82,7 +82,7 @@ def describe_states(
             "share of letters, %": 100.0 * float(expected[k]) / n_total,
             "segments": len(own),
             "mean segment, letters": held / len(own) if own else float("nan"),
-            "expected stay, letters": 1.0 / leave if leave > 0.0 else float("inf"),
+            "expected stay, letters": chain.model.repeats / leave if leave > 0.0 else float("inf"),
         }
         if len(letters) == len("ACGT"):
             row["GC, %"] = 100.0 * float(emitted[k, letters.index("C")] + emitted[k, letters.index("G")])
@@ -204,12 +204,13 @@ def facts(
     return tiles
 
 
-def state_caption(alphabet: str) -> str:
+def state_caption(alphabet: str, repeats: int = 1) -> str:
     """What the table of states says."""
+    stay = "1 / (1 − probability of staying)" if repeats == 1 else f"{repeats} / (1 − probability of staying)"
     order = "descending frequency of the first letter" if alphabet == "protein" else "ascending GC"
     return (
         f"States by {order}. The share sums posterior probabilities; segments are counted on the most probable path; "
-        "the expected stay is 1 / (1 − probability of staying), which the transition matrix implies. Where it is much "
+        f"the expected stay is {stay}, which the transition matrix implies. Where it is much "
         "shorter than the mean segment, the path hides short visits that are too uncertain to be called."
     )
 
@@ -224,12 +225,21 @@ def methods(options: RunOptions, alphabet: str, chain: Chain, compared: pd.DataF
     )
     given = f" given the {model.order} before it" if model.order > 1 else " given the one before it" * model.order
     emits = chain.what or f"one of {model.n_letters} {alphabet} letters{given}"
-    starts = "the published values" if chain.init else f"{options.starts} starts (windows grouped by composition)"
+    starts = (
+        "the values of the ready-made model"
+        if chain.init
+        else f"{options.starts} starts (windows grouped by composition)"
+    )
     shape = {
         "free": "",
         "left-right": " A state could only be followed by itself or a later one, and each record began in the first.",
         "banded": " A state could only be followed by itself or a neighbour.",
     }[model.topology]
+    if model.repeats > 1:
+        shape += (
+            f" Each state was {model.repeats} in a row that emit and are left alike, so that a stay has at least as many letters and a "
+            "negative binomial length."
+        )
     choice = (
         ""
         if compared is None

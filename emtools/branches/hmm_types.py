@@ -31,12 +31,24 @@ class Options(RunOptions):
         Letters.
     pseudocount : float
         Dirichlet pseudo-count of every probability; 0.0 is maximum likelihood.
+    repeats : int
+        States in a row that stand for each.
+    sample : int
+        Paths to draw; 0 for none.
+    against : Path, optional
+        fit.json of another model, or its folder, to compare with by log-odds.
+    odds_window : int
+        Letters of a window of log-odds.
     """
 
     input: Path
     states: Range | None = None
     order: Range = (0, 0)
     topology: Literal["free", "left-right", "banded"] = "free"
-    model: Literal["cpg", "cpg-8"] | None = None
+    model: Literal["cpg", "cpg-8", "coding"] | None = None
     alphabet: str = "dna"
     pseudocount: float = 0.0
+    repeats: int = 1
+    sample: int = 0
+    against: Path | None = None
+    odds_window: int = 1000

@@ -38,7 +38,7 @@ from emtools.motif_finding.calling import Calls, call_sites
 from emtools.motif_finding.erasing import erase, masked
 from emtools.motif_finding.evidence import Choice
 from emtools.motif_finding.search import Candidate, Terms, climb_seeds, search, settle
-from emtools.motif_finding.significance import halves, held_out_test, site_p_values
+from emtools.motif_finding.significance import background_of_test, halves, held_out_test, site_p_values
 from emtools.plots.motif import Look, Row, Site, draw_logo, draw_positions, draw_sites
 from emtools.plots.style import Picture
 
@@ -136,7 +136,8 @@ def find(
     seen = None
     if not options.untested:
         ended = ended_of(ends, HALF, options)
-        seen = held_out_test(source, background, terms, options.seed, options.starts, ended)
+        own = options.background is None
+        seen = held_out_test(source, background, terms, options.seed, options.starts, ended, own)
     intervals = site_intervals(searched.pieces, calls, model.width, name)
     words = words_of(searched.pieces, calls, intervals, options.alphabet)
     candidates = [
@@ -178,7 +179,9 @@ def parts_of(source: SequenceSource, options: Options) -> dict[str, SequenceSour
 def write_starts(ends: Ends, source: SequenceSource, background: Background, options: Options) -> int:
     """Climb from some starts alone, for a later command to gather; the exit code."""
     for part, letters in parts_of(source, options).items():
-        climbed = climb_seeds(letters, background, terms_of(options), options.seed, options.restarts)
+        terms, own = terms_of(options), options.background is None
+        learnt = background_of_test(letters, background, own, terms.both) if part == HALF else background
+        climbed = climb_seeds(letters, learnt, terms, options.seed, options.restarts)
         ends.records |= {(part, number): candidate_record(candidate) for number, candidate in climbed.items()}
     ends.write(options.out)
     return 0

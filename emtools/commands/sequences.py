@@ -12,6 +12,8 @@ from emtools.io.sniff import TRACKS, bare_suffix
 
 width_range = whole_range(2)
 MOST_MOTIFS = 100
+MOST_REPEATS = 50
+MOST_PATHS = 10_000
 
 
 def add_hmm(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -47,11 +49,40 @@ def add_hmm(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     hmm.add_argument(
         "--model",
-        choices=("cpg", "cpg-8"),
+        choices=("cpg", "cpg-8", "coding"),
         default=None,
-        help="a ready-made model instead of --states: CpG islands by two states with published tables, or by eight states",
+        help="a ready-made model instead of --states: CpG islands by two states with published tables, or by eight states; "
+        "genes without introns, on either strand, by their codons",
     )
     hmm.add_argument("--alphabet", choices=("dna", "rna", "protein"), default="dna", help="letters (default dna)")
+    hmm.add_argument(
+        "--repeats",
+        type=whole(1, MOST_REPEATS),
+        default=1,
+        metavar="R",
+        help="states in a row that stand for each: a stay lasts R letters at least, and is negative binomial (default 1)",
+    )
+    hmm.add_argument(
+        "--sample",
+        type=whole(1, MOST_PATHS),
+        default=0,
+        metavar="N",
+        help="draw N whole paths by their probability: their segments, and intervals for number, share and length",
+    )
+    hmm.add_argument(
+        "--against",
+        type=Path,
+        default=None,
+        metavar="FIT",
+        help="fit.json, or its folder, of another model: log-odds of each record and window, in bits",
+    )
+    hmm.add_argument(
+        "--odds-window",
+        type=positive,
+        default=1000,
+        metavar="BP",
+        help="letters of a window of log-odds (default 1000)",
+    )
     hmm.add_argument(
         "--pseudocount",
         type=real(0, inclusive=True),
@@ -75,7 +106,16 @@ def add_hmm(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     add_scatter(hmm)
 
 
-OF_LETTERS = {"order": (0, 0), "topology": "free", "model": None, "alphabet": "dna"}
+OF_LETTERS = {
+    "order": (0, 0),
+    "topology": "free",
+    "model": None,
+    "alphabet": "dna",
+    "repeats": 1,
+    "sample": 0,
+    "against": None,
+    "odds_window": 1000,
+}
 
 
 def route_hmm(chosen: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +128,7 @@ def route_hmm(chosen: dict[str, Any]) -> dict[str, Any]:
     """
     values = bare_suffix(chosen["input"]) in TRACKS
     foreign: dict[str, Any] = OF_LETTERS if values else {"emission": None, "bin": None}
-    given = [f"--{key}" for key, default in foreign.items() if chosen[key] != default]
+    given = [f"--{key.replace('_', '-')}" for key, default in foreign.items() if chosen[key] != default]
     if given:
         raise InputError(
             ", ".join(given),

@@ -292,7 +292,9 @@ def make_plan(config: Mapping[str, Any], source: str, schemas: Path) -> Plan:
 
 def check_hmm(draft: Draft, kind: Kind) -> None:
     """Refuse keys of letters for values, and the other way round."""
-    foreign = ("order", "topology", "model", "alphabet") if kind == "track" else ("emission", "bin")
+    foreign = (
+        ("order", "topology", "model", "alphabet", "repeats", "sample") if kind == "track" else ("emission", "bin")
+    )
     for key in foreign:
         if key in draft.options:
             what, other = (

@@ -31,6 +31,7 @@ ANEW = "make it anew with --only-starts"
 ABOUT_THE_RUN = (
     *("out", "threads", "executor", "checkpoint", "quiet", "command"),
     *("starts", "only_starts", "starts_from"),
+    *("sample", "against", "odds_window"),  # of hidden states: what is made of the best end
     *("name", "truth", "known", "motifs"),  # of motifs: what is made of the end, and what comes after it
 )
 Record = dict[str, Any]

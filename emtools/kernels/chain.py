@@ -22,6 +22,7 @@ Path = npt.NDArray[np.int64]
 
 # A sum of products of probabilities below this may have lost a term that matters.
 SMALL = 1e-200
+NOTHING = -1  # stands for the state behind the last row
 
 
 @njit(cache=True, nogil=True)
@@ -288,18 +289,53 @@ def best_states(
 
 
 @njit(cache=True, nogil=True)
+def drawn_back(log_alpha: Floats, log_transition: Floats, uniforms: Floats, following: int, path: Path) -> None:
+    """Draw the states of a stretch, from its last row to its first, from their conditional distribution.
+
+    p(z_t | z_{t+1}, x_1..x_t) is proportional to the filtered probability times the transition.
+
+    Parameters
+    ----------
+    log_alpha : ndarray, shape (T, K)
+        Filtered log-probabilities, as `forward` leaves them.
+    log_transition : ndarray, shape (K, K)
+        Logarithms of the probabilities.
+    uniforms : ndarray, shape (T,)
+        From 0 to 1, what is drawn with.
+    following : int
+        State of the row behind the stretch; `NOTHING` at the end of the series.
+    path : ndarray of int64, shape (T,)
+        Receives the states.
+
+    References
+    ----------
+    Scott (2002), J. Am. Stat. Assoc. 97, 337-351, doi:10.1198/016214502753479464, eq. 9.
+    """
+    n, n_states = log_alpha.shape
+    for t in range(n - 1, -1, -1):
+        after = path[t + 1] if t < n - 1 else following
+        log_shares = log_alpha[t].copy()
+        if after != NOTHING:
+            log_shares += log_transition[:, after]
+        shares = np.exp(log_shares - log_shares.max())
+        height = uniforms[t] * shares.sum()
+        state, reached = 0, shares[0]
+        while state < n_states - 1 and not height < reached:
+            state += 1
+            reached += shares[state]
+        while shares[state] == 0.0:
+            state -= 1
+        path[t] = state
+
+
+@njit(cache=True, nogil=True)
 def drawn_states(
     log_emission: Floats, offsets: Offsets, weights: Floats, start: Floats, transition: Floats, uniforms: Floats
 ) -> tuple[Path, Floats, Floats, float, int, int]:
     """One path of each series, drawn from its conditional distribution, and the counts along it.
 
     Parameters and returns as in `best_states`; ``uniforms``, shape (n_total,), from 0 to 1, are what is drawn with.
-    States are drawn from the last to the first: p(z_t | z_{t+1}, x_1..x_t) is proportional to the filtered probability
-    times the transition.
-
-    References
-    ----------
-    Scott (2002), J. Am. Stat. Assoc. 97, 337-351, doi:10.1198/016214502753479464, eq. 9.
+    States are drawn from the last to the first, as `drawn_back` does.
     """
     n_states = start.size
     log_start = log_table(start.reshape(1, -1))[0]
@@ -317,24 +353,11 @@ def drawn_states(
         _, _, position = forward(rows, log_start, log_transition, log_alpha[first:end])
         if position != POSSIBLE:
             return path, n_start, n_transition, -math.inf, s, position
-        value = 0.0
-        for t in range(end - 1, first - 1, -1):
-            log_shares = log_alpha[t].copy()
-            if t < end - 1:
-                log_shares += log_transition[:, path[t + 1]]
-            shares = np.exp(log_shares - log_shares.max())
-            height = uniforms[t] * shares.sum()
-            state, reached = 0, shares[0]
-            while state < n_states - 1 and not height < reached:
-                state += 1
-                reached += shares[state]
-            while shares[state] == 0.0:
-                state -= 1
-            path[t] = state
-            value += log_emission[t, state]
-            if t < end - 1:
-                value += log_transition[state, path[t + 1]]
-                n_transition[state, path[t + 1]] += weights[s]
+        drawn_back(log_alpha[first:end], log_transition, uniforms[first:end], NOTHING, path[first:end])
+        value = log_start[path[first]] + rows[0, path[first]]
+        for t in range(first + 1, end):
+            value += log_transition[path[t - 1], path[t]] + rows[t - first, path[t]]
+            n_transition[path[t - 1], path[t]] += weights[s]
         n_start[path[first]] += weights[s]
-        loglik += weights[s] * (value + log_start[path[first]])
+        loglik += weights[s] * value
     return path, n_start, n_transition, loglik, POSSIBLE, POSSIBLE

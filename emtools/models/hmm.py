@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -17,6 +17,13 @@ from emtools.engine.protocol import Assign, Floats, Source, Stats
 from emtools.errors import InputError
 from emtools.kernels.markov import POSSIBLE, best_counts, best_path, log_table, messages, smooth, steps_of
 from emtools.kernels.words import Steps, expected_counts_by_words, expected_counts_in_logs
+from emtools.models.hmm_durations import (
+    folded_transitions,
+    leaving,
+    unfolded_start,
+    unfolded_transition,
+    with_advances,
+)
 from emtools.models.hmm_starts import draw_emission, draw_transition, nearest_window, window_counts
 
 Codes = npt.NDArray[np.uint8]
@@ -66,11 +73,14 @@ class HMMStats(Stats):
         Steps from each state (row) to each state (column).
     n_emission : ndarray, shape that of the emissions
         Letters emitted in each state; one that is partly observed is shared out among those that it may be.
+    n_advance : ndarray, shape (K,)
+        Steps to the next of a row of repeated states; empty where states are not repeated.
     """
 
     n_start: Floats
     n_transition: Floats
     n_emission: Floats
+    n_advance: Floats = field(default_factory=lambda: np.empty(0))
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,10 @@ class CategoricalHMM:
         Parts that stay as in ``held``.
     held : HMMParams, optional
         Values of what is fixed. Where given, its zeros stay zero, and states keep its order.
+    repeats : int
+        States in a row that stand for each, emit alike and are left alike: a stay has at least so many letters, and a negative
+        binomial length. K times it is at most 100; above 1 it needs two states. A sequence starts in any of a row, as it does
+        in the long run, and in the first of it where left-right.
 
     Raises
     ------
@@ -133,6 +147,7 @@ class CategoricalHMM:
     topology: Topology = "free"
     fixed: tuple[str, ...] = ()
     held: HMMParams | None = None
+    repeats: int = 1
 
     name: ClassVar[str] = "categorical_hmm"
     strategies: ClassVar[tuple[str, ...]] = ("composition", "random")
@@ -153,6 +168,9 @@ class CategoricalHMM:
             raise InputError("partial", str(self.partial), f"sets of letters below {self.n_letters}")
         if self.topology not in ("free", "left-right", "banded"):
             raise InputError("topology", repr(self.topology), "free, left-right or banded")
+        if not 1 <= self.repeats <= MOST_STATES // self.n_states or (self.repeats > 1 and self.n_states < 2):
+            need = f"1 to {MOST_STATES // self.n_states}" if self.n_states > 1 else "1, or two states"
+            raise InputError("repeats", str(self.repeats), need)
         if not set(self.fixed) <= set(PARTS) or (self.fixed and self.held is None):
             raise InputError("fixed", str(self.fixed), f"some of {', '.join(PARTS)}, and their values in held")
         if self.held is not None and self.shapes != {name: getattr(self.held, name).shape for name in PARTS}:
@@ -162,6 +180,7 @@ class CategoricalHMM:
     def hyperparameters(self) -> Mapping[str, Any]:
         told: dict[str, Any] = {"n_states": self.n_states, "n_letters": self.n_letters, "pseudocount": self.pseudocount}
         more = {"order": self.order, "topology": self.topology, "fixed": list(self.fixed)}
+        more |= {"repeats": self.repeats} if self.repeats > 1 else {}
         return told | {name: value for name, value in more.items() if value not in (0, "free", [])}
 
     @property
@@ -236,6 +255,7 @@ class CategoricalHMM:
             n_leave = np.bincount(labels[:-1][switched], minlength=k)
             n_stay = np.bincount(labels, weights=lengths, minlength=k)
             away = np.clip((n_leave + 1.0) / (n_stay + 1.0), 1e-6, 0.2)
+        away = np.minimum(self.repeats * away, np.maximum(away, 0.5))
         drawn = {"start": start, "transition": draw_transition(away, rng), "emission": emission}
         kept = {} if self.held is None else {name: getattr(self.held, name) for name in self.fixed}
         tables = {name: drawn[name].reshape(mask.shape) * mask for name, mask in self.allowed.items()}
@@ -244,6 +264,20 @@ class CategoricalHMM:
     def assemble(self, tables: Mapping[str, Floats]) -> HMMParams:
         """Parameters from tables of their sizes."""
         return HMMParams(**{name: tables[name].reshape(shape) for name, shape in self.shapes.items()})
+
+    @property
+    def entries(self) -> int:
+        """Of a row of repeated states, those in which a sequence may start."""
+        return 1 if self.topology == "left-right" else self.repeats
+
+    def unfolded(self, params: HMMParams, assign: Assign = "soft") -> tuple[Floats, Floats, Floats]:
+        """Start, transitions and `extended_emission` of the states that a path goes through: K times `repeats`, those of a row side by side."""
+        emission = self.extended_emission(params, assign)
+        if self.repeats == 1:
+            return params.start, params.transition, emission
+        start = unfolded_start(params.start, self.repeats, self.entries == 1)
+        transition = unfolded_transition(params.transition, self.repeats)
+        return start, transition, np.repeat(emission, self.repeats, axis=0)
 
     def extended_emission(self, params: HMMParams, assign: Assign = "soft") -> Floats:
         """Probability of what each step's code stands for in each state, shape (K, steps); best letters where hard."""
@@ -288,8 +322,8 @@ class CategoricalHMM:
         """`e_step`, the two halves of each sequence by a map, which cannot change a bit of the result."""
         self.check_codes(chunk.codes)
         steps = self.steps_of(chunk.codes, chunk.offsets)
-        arguments = (steps, chunk.offsets, chunk.weights, params.start, params.transition)
-        emission, entropy = self.extended_emission(params, assign), 0.0
+        start, transition, emission = self.unfolded(params, assign)
+        arguments, entropy = (steps, chunk.offsets, chunk.weights, start, transition), 0.0
         if assign == "soft":
             n_start, n_transition, n_steps, loglik, entropy, sequence, position = expected_counts_by_words(
                 *arguments, emission, parts, self.steps
@@ -298,20 +332,37 @@ class CategoricalHMM:
             n_start, n_transition, n_steps, loglik, sequence, position = best_counts(*arguments, emission)
         if position != POSSIBLE:
             raise impossible(f"sequence {chunk.first + sequence + 1}", position)
+        n_advance = np.empty(0)
+        if self.repeats > 1:
+            k, row = self.n_states, self.repeats
+            n_transition, n_advance = folded_transitions(n_transition, row)
+            n_start, n_steps = n_start.reshape(k, row).sum(axis=1), n_steps.reshape(k, row, -1).sum(axis=1)
         n_emission, unseen = self.shared_out(n_steps, params, assign)
-        return HMMStats(float(chunk.weights.sum()), loglik, entropy + unseen, n_start, n_transition, n_emission)
+        n = float(chunk.weights.sum())
+        return HMMStats(n, loglik, entropy + unseen, n_start, n_transition, n_emission, n_advance)
+
+    def counts_of(self, name: str, stats: HMMStats, params: HMMParams) -> Floats:
+        """Counts of a part with pseudo-counts, a row for each of its distributions."""
+        mask = self.allowed[name]
+        counts: Floats = getattr(stats, f"n_{name}").reshape(mask.shape) + self.pseudocount * mask
+        if name == "transition" and self.repeats > 1:
+            return with_advances(counts, stats.n_advance, params.transition)
+        return counts
 
     def m_step(self, stats: HMMStats, params: HMMParams) -> HMMParams:
         """Expected counts plus pseudo-count, normalised; a row without any count stays as it was, and what is fixed."""
         tables = {name: getattr(params, name) for name in PARTS}
         for name in self.free:
-            mask = self.allowed[name]
-            counts, old = getattr(stats, f"n_{name}").reshape(mask.shape), tables[name].reshape(mask.shape)
-            tables[name] = shares(counts, self.pseudocount * mask.astype(np.float64), old)
+            old = tables[name].reshape(self.allowed[name].shape)
+            tables[name] = shares(self.counts_of(name, stats, params), 0.0, old)
         return self.assemble(tables)
 
     def expected_loglik(self, stats: HMMStats, params: HMMParams) -> float:
-        return float(
+        repeated = 0.0
+        if self.repeats > 1:
+            along = xlogy(stats.n_advance, leaving(params.transition)).sum()
+            repeated = float(along - stats.n_start.sum() * math.log(self.entries))
+        return repeated + float(
             xlogy(stats.n_start, params.start).sum()
             + xlogy(stats.n_transition, params.transition).sum()
             + xlogy(stats.n_emission, params.emission).sum()
@@ -345,7 +396,7 @@ class CategoricalHMM:
         errors = [np.empty(0)]
         for name in self.free:
             mask = self.allowed[name]
-            counts = getattr(stats, f"n_{name}").reshape(mask.shape) + self.pseudocount * mask
+            counts = self.counts_of(name, stats, params)
             for n, p, may in zip(counts, getattr(params, name).reshape(mask.shape), mask, strict=True):
                 n_left, p_left = (np.cumsum(row[may][::-1])[::-1] for row in (n, p))
                 share = p[may][:-1] / np.maximum(p_left[:-1], TINY)
@@ -420,25 +471,28 @@ class CategoricalHMM:
         """
         self.check_codes(codes)
         whole = np.array([0, codes.size])
-        steps, emission = self.steps_of(np.array(codes), whole), self.extended_emission(params)
-        ahead = messages(steps, params.transition, emission, size)
-        predicted, rows = params.start, np.empty((min(size, steps.size), self.n_states))
+        steps = self.steps_of(np.array(codes), whole)
+        start, transition, emission = self.unfolded(params)
+        ahead = messages(steps, transition, emission, size)
+        predicted, rows = start, np.empty((min(size, steps.size), len(start)))
         for index, begin in enumerate(range(0, steps.size, size)):
             piece = steps[begin : begin + size]
-            after, position = smooth(piece, predicted, params.transition, emission, ahead[index], rows)
+            after, position = smooth(piece, predicted, transition, emission, ahead[index], rows)
             if position != POSSIBLE:
                 break
-            yield begin, rows[: piece.size].copy()
+            yield begin, self.by_state(rows[: piece.size].copy())
             predicted = after
         else:
             return
-        shares, *_, position = expected_counts_in_logs(
-            steps, whole, np.ones(1), params.start, params.transition, emission
-        )
+        shares, *_, position = expected_counts_in_logs(steps, whole, np.ones(1), start, transition, emission)
         if position != POSSIBLE:
             raise impossible("sequence", position)
         for later in range(begin, steps.size, size):
-            yield later, shares[later : later + size]
+            yield later, self.by_state(shares[later : later + size])
+
+    def by_state(self, rows: Floats) -> Floats:
+        """Probabilities of the repeated states summed to those of the states, shape (T, K)."""
+        return rows if self.repeats == 1 else rows.reshape(len(rows), self.n_states, self.repeats).sum(axis=2)
 
     def viterbi(self, params: HMMParams, codes: Codes) -> Path:
         """The most probable path of states.
@@ -451,14 +505,12 @@ class CategoricalHMM:
             State at each letter, from 0.
         """
         self.check_codes(codes)
-        log_start = log_table(params.start[None, :])[0]
+        start, transition, emission = self.unfolded(params)
         steps = self.steps_of(np.array(codes), np.array([0, codes.size]))
-        path, _, position = best_path(
-            steps, log_start, log_table(params.transition), log_table(self.extended_emission(params))
-        )
+        path, _, position = best_path(steps, log_table(start[None, :])[0], log_table(transition), log_table(emission))
         if position != POSSIBLE:
             raise impossible("sequence", position)
-        return path
+        return path // np.uint8(self.repeats)
 
     def check_codes(self, codes: Codes) -> None:
         """Refuse what would be read beyond the emission table."""

@@ -16,13 +16,14 @@ from emtools.kernels.motif import best_windows
 from emtools.kernels.placements import best_placements
 from emtools.kernels.shuffles import shuffle_pairs
 from emtools.kernels.windows import context_table
-from emtools.models.motif import DNA, Background, Motif, MotifParams, free_letters, has_room
+from emtools.models.motif import DNA, Background, Motif, MotifParams, estimate_background, free_letters, has_room
 from emtools.motif_finding.erasing import masked
 from emtools.motif_finding.search import Candidate, Terms, search, settle
 
 SHUFFLES = 9  # of each sequence
 MOST_TESTED = 2000  # sequences held out at most
 LOWEST, HIGHEST, LEVEL = -4.0, 8.0, 0.5  # nats; range and steps of the score of a sequence
+KEPT_ORDER = 1  # of a background, of which the shuffles keep all counts
 STEP = 0.01  # nats; grid of scores of a site
 
 
@@ -70,6 +71,17 @@ def halves(source: SequenceSource, seed: int) -> tuple[SequenceSource, SequenceS
     return source.drawn(parts[0]), source.drawn(parts[1]) if len(parts[1]) else None, rng
 
 
+def background_of_test(half: SequenceSource, background: Background, own: bool, both: bool) -> Background:
+    """The background of the test, which must not tell the originals of the held-out sequences from their shuffles.
+
+    One of order 0 or 1 knows letters and pairs alone, which the shuffles keep, and so does one from other sequences; one of a higher
+    order that was learnt from all that is searched (`own`) is learnt again, from the half in which the motif is found.
+    """
+    if not own or background.order <= KEPT_ORDER:
+        return background
+    return estimate_background(half, background.order, background.n_letters, both)
+
+
 def held_out_test(
     source: SequenceSource,
     background: Background,
@@ -77,12 +89,14 @@ def held_out_test(
     seed: int,
     seeds: int,
     ended: Mapping[int, Candidate] | None = None,
+    own: bool = True,
 ) -> Significance:
     """Find a motif in a random half of the sequences and count the others, and shuffles of each, that have a site.
 
     The score of a sequence is the log posterior odds of its best window, from `LOWEST` to `HIGHEST` nats in steps of `LEVEL`. Were the sequences of
     the held-out half no more than shuffles of themselves, each of the `SHUFFLES` + 1 versions would be the original with equal
-    probability, whatever the motif: the sum of scores is then a sum of independent draws, and its upper tail is exact.
+    probability, whatever the motif: the sum of scores is then a sum of independent draws, and its upper tail is exact. Given the versions of every
+    sequence, P(p <= a) is at most a for every a.
 
     Parameters
     ----------
@@ -96,26 +110,54 @@ def held_out_test(
     seed, seeds : int
         Root of the halves and the shuffles; starts of the search.
     ended : mapping, optional
-        As in `search`, on the half of `halves`.
+        As in `search`, on the half of `halves` with `background_of_test`.
+    own : bool
+        Whether the background was learnt from `source`.
     """
     half_source, other, rng = halves(source, seed)
     if other is None:
         return Significance(1.0, 0, 0, 0.0)
+    background = background_of_test(half_source, background, own, terms.both)
     open_to_all = masked(other)
-    tested = [open_to_all[i] for i in range(other.n_units)]
+    sequences = [open_to_all[i] for i in range(other.n_units)]
     narrow = terms.widths[0]
     learnt = masked(half_source)
     if not any(has_room(learnt[i], narrow, background.n_letters) for i in range(learnt.n_units)):
-        return Significance(1.0, len(tested), 0, 0.0)
+        return Significance(1.0, len(sequences), 0, 0.0)
     found = search(half_source, background, terms, seed, seeds, ended)
     model, params = settle(half_source, background, terms, found, seed)
-    versions = [best_odds(model, params, background, tested, other.free)]
+    return tested(model, params, background, sequences, other.free, rng)
+
+
+def tested(
+    model: Motif,
+    params: MotifParams,
+    background: Background,
+    sequences: list[npt.NDArray[np.uint8]],
+    free: Floats | None,
+    rng: np.random.Generator,
+) -> Significance:
+    """What sequences say of a motif that does not come from them, beside shuffles of themselves.
+
+    Parameters
+    ----------
+    model, params, background
+        The motif and what it stands against; none may depend on which version of a sequence is the original.
+    sequences : list of ndarray of uint8
+        Letters that were not observed split what is shuffled.
+    free : ndarray, optional
+        As in `best_odds`.
+    rng : numpy.random.Generator
+        What the shuffles are drawn with.
+    """
+    versions = [best_odds(model, params, background, sequences, free)]
     for _ in range(SHUFFLES):
-        shuffles = [shuffled_pieces(codes, rng, background.n_letters) for codes in tested]
-        versions.append(best_odds(model, params, background, shuffles, other.free))
+        shuffles = [shuffled_pieces(codes, rng, background.n_letters) for codes in sequences]
+        versions.append(best_odds(model, params, background, shuffles, free))
     odds = np.array(versions)
     levels = np.round((np.clip(odds, LOWEST, HIGHEST) - LOWEST) / LEVEL).astype(np.int64)
-    return Significance(upper_tail(levels), len(tested), int((odds[0] >= 0.0).sum()), float((odds[1:] >= 0.0).mean()))
+    n_with, share = int((odds[0] >= 0.0).sum()), float((odds[1:] >= 0.0).mean())
+    return Significance(upper_tail(levels), len(sequences), n_with, share)
 
 
 def best_odds(

@@ -246,6 +246,11 @@ def hmm_left_right() -> Case:
 
 
 @case
+def hmm_of_repeated_states() -> Case:
+    return hidden_markov(2, 4, 0.2, repeats=3)
+
+
+@case
 def laplace_uniform() -> Case:
     from emtools.models.laplace_uniform import LaplaceUniform
 

@@ -32,7 +32,14 @@ from emtools.motif_finding.calling import call_sites
 from emtools.motif_finding.evidence import STRENGTH, Placed, Scene, best_span, column_gains, middle_span
 from emtools.motif_finding.search import Terms, search, settle
 from emtools.motif_finding.seeds import enriched_pairs, pair_matrix
-from emtools.motif_finding.significance import held_out_test, shuffled_pieces, site_p_values, upper_tail
+from emtools.motif_finding.significance import (
+    background_of_test,
+    halves,
+    held_out_test,
+    shuffled_pieces,
+    site_p_values,
+    upper_tail,
+)
 from emtools.plots.motif import expected_centres
 
 
@@ -394,6 +401,40 @@ def test_upper_tail_is_that_of_all_draws():
     best = np.sort(levels, axis=0)[::-1]
     assert upper_tail(best) == pytest.approx(np.mean(np.array(draws) >= max(draws)), abs=1e-14)
     assert upper_tail(np.sort(levels, axis=0)) == pytest.approx(1.0, abs=1e-14)
+
+
+@pytest.mark.parametrize("levels", [2, 5])
+def test_no_level_is_reached_more_often_than_it_says(levels):
+    """Whichever version of each sequence is the original, all equally likely: P(p <= a) is at most a for every a, ties or not."""
+    drawn = np.random.default_rng(levels).integers(0, levels, size=(4, 4))
+    places = np.arange(4)
+    p = []
+    for chosen in itertools.product(range(4), repeat=4):
+        turned = drawn.copy()
+        turned[0], turned[list(chosen), places] = drawn[list(chosen), places], drawn[0]
+        p.append(upper_tail(turned))
+    p = np.array(p)
+    assert all(np.mean(p <= a + 1e-12) <= a + 1e-12 for a in p)
+
+
+@pytest.mark.parametrize(("order", "same"), [(1, True), (2, False)])
+def test_background_of_the_test_does_not_know_the_originals(order, same):
+    """Held-out sequences in place of which shuffles stood: the background of the test has the same bits, of a higher order too."""
+    rng = np.random.default_rng(4)
+    codes = [rng.integers(4, size=80).astype(np.uint8) for _ in range(40)]
+    source = SequenceSource(codes)
+    held_out = set(np.random.default_rng(np.random.SeedSequence([0, 17])).permutation(40)[:20].tolist())
+    other = SequenceSource([shuffled_pieces(c, rng) if i in held_out else c for i, c in enumerate(codes)])
+    tables = []
+    for letters in (source, other):
+        half, tested, _ = halves(letters, 0)
+        assert tested is not None
+        assert tested.n_units == len(held_out)
+        whole = estimate_background(letters, order, both=False)
+        tables.append((whole.log_table, background_of_test(half, whole, True, False).log_table))
+        assert background_of_test(half, whole, False, False) is whole
+    assert np.array_equal(tables[0][0], tables[1][0]) is same
+    np.testing.assert_array_equal(tables[0][1], tables[1][1])
 
 
 def test_p_value_of_a_site_is_the_share_of_windows():
