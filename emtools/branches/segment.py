@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import ndimage
 
 from emtools.branches.finish import finish
-from emtools.branches.segment_field import energy_record, field_labels, field_record
+from emtools.branches.segment_field import energy_of, field_labels, field_record
 from emtools.branches.segment_methods import chosen_model, segmentations
 from emtools.branches.segment_page import boundary_note, counted, describe
 from emtools.branches.segment_types import Method, Options, Pixels
@@ -262,7 +262,7 @@ def record(pixels: Pixels, methods: Sequence[Method]) -> dict[str, Any]:
         if methods[0].field is None
         else {
             "scale": field_record(methods[0].field, pixels.image.channels),
-            "free_energy": energy_record(methods[0].field),
+            "free_energy": energy_of(methods[0].field),
         }
     )
 

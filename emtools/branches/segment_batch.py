@@ -14,7 +14,7 @@ import numpy as np
 from emtools.branches.finish import finish
 from emtools.branches.segment_batch_page import describe, image_table
 from emtools.branches.segment_batch_types import IMAGES, Batch, Options
-from emtools.branches.segment_field import field_labels, level_record, outlines_record
+from emtools.branches.segment_field import energy_record, field_labels, level_record, outlines_record
 from emtools.branches.segment_image import SEAL, Outcome, kept, key_of, seal, write_segmented
 from emtools.errors import InputError
 from emtools.io.console import Progress
@@ -172,12 +172,19 @@ def notes_of(batch: Batch, fitted: FittedBatch) -> list[str]:
 def record(batch: Batch, fitted: FittedBatch) -> dict[str, Any]:
     """What only this branch has to say in fit.json."""
     outlines = {name: outlines_record(fitted.outlines, c) for c, name in enumerate(batch.channels)}
-    return ({} if fitted.outlines is None else {"scale": outlines}) | {
-        "channels": batch.channels,
-        "boundaries": {"random field": fitted.fit.model.boundaries(fitted.fit.params)},
-        "n_pixels": fitted.n_pixels,
-        "images": [
-            {"image": m.name, "pixel_size_um": m.image.pixel_size, "scale": level_record(levels, batch.channels)}
-            for m, levels in zip(batch.members, fitted.levels, strict=True)
-        ],
-    }
+    energy = (
+        {} if fitted.upper is None else {"free_energy": energy_record(fitted.upper, fitted.fit.loglik, fitted.n_pixels)}
+    )
+    return (
+        energy
+        | ({} if fitted.outlines is None else {"scale": outlines})
+        | {
+            "channels": batch.channels,
+            "boundaries": {"random field": fitted.fit.model.boundaries(fitted.fit.params)},
+            "n_pixels": fitted.n_pixels,
+            "images": [
+                {"image": m.name, "pixel_size_um": m.image.pixel_size, "scale": level_record(levels, batch.channels)}
+                for m, levels in zip(batch.members, fitted.levels, strict=True)
+            ],
+        }
+    )

@@ -189,7 +189,7 @@ def methods_text(
         "by variational EM (mean field, checkerboard sweeps) with a smooth illumination of degree 2 within it, which ranges "
         f"over {lit}; the start is K-means, and nothing is drawn at random.{shared}{sampled} {outlines_text(fitted.outlines)}The classes of the pixels are those "
         f"after {SWEEPS} sweeps at the fitted parameters, taken square by square with a margin that gives the same bytes as the "
-        f"whole image; probabilities were averaged over {fitted.jitter:.1f} pixels, a twelfth of the radius of the typical "
+        f"whole image; probabilities were tempered (fourth roots, since neighbours mostly say the same) and averaged over {fitted.jitter:.1f} pixels, a twelfth of the radius of the typical "
         f"object, since outlines are not known better. The pixels of the {brightest} form the objects: holes up to {smallest} "
         f"pixels filled, touching objects separated by a watershed on the distance to the background, pieces below {smallest} "
         "pixels removed. Standard errors and the certificate are those of the mixture given the neighbours; they take the "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import lzma
 import math
 import struct
 import uuid
@@ -22,6 +23,7 @@ import tifffile
 from emtools.errors import InputError
 from emtools.io.image_folder import is_store
 from emtools.io.outputs import require_file
+from emtools.io.strips import require_strips
 
 LARGEST = 2**30  # values, all channels together
 LARGEST_TIFF = 2**31  # bytes of a file that is not a BigTIFF
@@ -40,7 +42,7 @@ MICROMETRES = {
 }  # fmt: skip
 DAMAGE = (
     OSError, ValueError, IndexError, KeyError, TypeError, OverflowError, ZeroDivisionError, struct.error, zlib.error,
-    RuntimeError, AttributeError, MemoryError,
+    RuntimeError, AttributeError, MemoryError, lzma.LZMAError,
 )  # fmt: skip
 NAMESPACE = uuid.UUID("8e7a3f6c-52c1-5d0e-9b1a-6f6b0f6d2a10")
 
@@ -197,6 +199,7 @@ def read_tiff(path: Path) -> Stored:
                 require_size(path, series.shape)
                 if complaints:
                     raise damaged
+                require_strips(path, file, series)
                 values = tiff_values(path, series)
                 names, size = described(file, first)
                 axes = series.axes

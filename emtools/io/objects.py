@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN = {"hires": "tissue_hires_scalef", "segmentation": "tissue_segmentation_scalef"}
+MOST_SHOWN = 2**24  # pixels of the pictures of a batch
 PLACE = ("label", "centroid-0", "centroid-1", "bbox-0", "bbox-1", "bbox-2", "bbox-3")
 
 
@@ -70,7 +72,8 @@ def write_object_anndata(
     """
     import pandas as pd
 
-    write_library(pd.DataFrame(dict(columns)).assign(image=image), path, {image: scale}, channels, thumbnail)
+    frame = pd.DataFrame(dict(columns)).assign(image=image)
+    write_library(frame, path, {image: scale}, channels, {image: thumbnail})
 
 
 def write_library(
@@ -78,7 +81,7 @@ def write_library(
     path: Path,
     scales: Mapping[str, float | None],
     channels: Sequence[str],
-    thumbnail: Thumbnail | None = None,
+    thumbnails: Mapping[str, Thumbnail],
 ) -> None:
     """Write the objects of one image or several as AnnData; squidpy knows an image by ``library_key="image"``.
 
@@ -92,8 +95,8 @@ def write_library(
         µm per pixel of each image.
     channels : sequence of str
         Names of the channels, in the order of the intensity columns.
-    thumbnail : Thumbnail, optional
-        Of the only image.
+    thumbnails : mapping of str to Thumbnail
+        By image.
     """
     import anndata  # as long to import as a small image is to fit
     import pandas as pd
@@ -123,9 +126,8 @@ def write_library(
         metadata: dict[str, Any] = {"unit": "pixel", "channels": np.array(channels, dtype=object)}
         if scale is not None:
             metadata["micrometres_per_pixel"] = scale
-        step = 1 if thumbnail is None else thumbnail.step
-        factors = {"spot_diameter_fullres": diameter} | dict.fromkeys(SHOWN.values(), 1.0 / step)
-        images = {} if thumbnail is None else {name: getattr(thumbnail, name) for name in SHOWN}
+        factors = {"spot_diameter_fullres": diameter} | dict.fromkeys(SHOWN.values(), 1.0 / thumbnails[image].step)
+        images = {name: getattr(thumbnails[image], name) for name in SHOWN}
         adata.uns["spatial"][image] = {"images": images, "scalefactors": factors, "metadata": metadata}
     write_anndata(adata, path)
 
@@ -151,4 +153,20 @@ def write_objects_of_images(
     frame = pd.concat([f[common] for f in frames if len(f)] or [frames[0][common]], ignore_index=True)
     frame.insert(0, "image", frame.pop("image"))
     frame.to_csv(folder / "objects.csv", index=False)
-    write_library(frame, folder / "objects.h5ad", scales, channels)
+    write_library(frame, folder / "objects.h5ad", scales, channels, thumbnails_of(tables))
+
+
+def thumbnails_of(tables: Mapping[str, Path]) -> dict[str, Thumbnail]:
+    """Those in the objects.h5ad beside each objects.csv, thinned again so that all of them have about `MOST_SHOWN` pixels."""
+    import h5py
+
+    def shown(image: str, more: int) -> tuple[int, Thumbnail]:
+        with h5py.File(tables[image].with_name("objects.h5ad")) as file:
+            library = next(iter(file["uns/spatial"].values()))
+            hires, segmentation = (library["images"][name] for name in SHOWN)
+            step = round(1.0 / float(library["scalefactors"][SHOWN["hires"]][()]))
+            return segmentation.size, Thumbnail(step * more, hires[::more, ::more], segmentation[::more, ::more])
+
+    total = sum(shown(image, 2**20)[0] for image in tables)
+    more = math.ceil(math.sqrt(total / MOST_SHOWN))
+    return {image: shown(image, max(1, more))[1] for image in tables}

@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import solve_triangular
+from scipy.linalg import LinAlgError, lapack, solve_triangular
 
 from emtools.kernels.triangular import lower_inverses
 
@@ -193,8 +193,10 @@ def expected_log_density(n: float, scatter: Floats, factor: Floats) -> float:
 
 def trace_ratio(factor: Floats, scatter: Floats) -> float:
     """``tr (L Lᵀ)⁻¹ S``."""
-    inner = solve_triangular(factor, scatter, lower=True, check_finite=False)
-    return float(np.trace(solve_triangular(factor, inner.T, lower=True, check_finite=False)))
+    inner, singular = lapack.dtrtrs(factor, scatter, lower=1)
+    if singular:
+        raise LinAlgError(f"singular matrix: resolution failed at diagonal {singular - 1}")
+    return float(np.trace(lapack.dtrtrs(factor, inner.T, lower=1)[0]))
 
 
 def trace_ratios(factors: Floats, scatters: Floats) -> Floats:

@@ -27,7 +27,9 @@ def across(ufunc: np.ufunc, values: Floats) -> Floats:
     ndarray, shape (...,)
     """
     few = 1 < values.shape[-1] <= NARROW
-    result: Floats = reduce(ufunc, np.moveaxis(values, -1, 0)) if few else ufunc.reduce(values, axis=-1)
+    if not few:
+        return np.asarray(ufunc.reduce(values, axis=-1))
+    result: Floats = reduce(ufunc, values.T if values.ndim < 3 else np.moveaxis(values, -1, 0))
     return result
 
 

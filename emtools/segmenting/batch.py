@@ -17,7 +17,15 @@ from emtools.kernels.field import whole
 from emtools.kernels.intensity import Levels
 from emtools.kernels.pixels import CONNECTED, typical_radius
 from emtools.models.random_field import FieldParams, Plane, RandomField, Remembered
-from emtools.segmenting.field import COUPLING, SPECK, by_heights, first_params, jitter_of, outlined
+from emtools.segmenting.field import (
+    COUPLING,
+    SPECK,
+    by_heights,
+    first_params,
+    jitter_of,
+    outlined,
+    upper_bound,
+)
 from emtools.segmenting.pooled import Images, pooled_levels
 from emtools.segmenting.predicting import Predictor, apart, scaled
 
@@ -46,6 +54,8 @@ class FittedBatch:
         Mean share of each class.
     outlines : Fit, optional
         Of two classes: the field on the scale of the heights of the objects, which says where their borders lie.
+    upper : float, optional
+        What the log-likelihood of the pixels that were fitted is at most, nats.
     """
 
     fit: Fit[FieldParams, Any]
@@ -56,6 +66,7 @@ class FittedBatch:
     values: Floats
     shares: Floats
     outlines: Fit[FieldParams, Any] | None = None
+    upper: float | None = None
 
     @property
     def jitter(self) -> float:
@@ -114,6 +125,7 @@ def fit_batch(
         given = [model.neighbours(memory, plane) for plane in planes]
         fitted = replace(fitted, certificate=certify(model, ListSource(given, len(given)), fitted.params, errors=True))
         del given
+    upper = upper_bound(fitted, planes) if certificate else None
     areas, totals = [], np.zeros(n_classes)
     for plane in planes:
         shares = whole(memory.shares[plane.number], plane.shape[1])
@@ -131,7 +143,8 @@ def fit_batch(
                 values.append(by_heights(distances, shares[1], ours, radius))
         outlines = forgetful(outlined(values, fitted, **more))
     full = sorted({image for numbers in held for image in numbers})
-    return FittedBatch(forgetful(fitted), levels, radius, full, n_pixels, some, totals / totals.sum(), outlines)
+    mean = totals / totals.sum()
+    return FittedBatch(forgetful(fitted), levels, radius, full, n_pixels, some, mean, outlines, upper)
 
 
 def forgetful(found: Fit[FieldParams, Any]) -> Fit[FieldParams, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from emtools.engine.result import Fit
 from emtools.engine.starts import fit
 from emtools.errors import InputError
 from emtools.kernels.field import whole
+from emtools.kernels.field_bound import field_bound
 from emtools.kernels.intensity import (
     HIGHEST,
     Levels,
@@ -49,7 +51,7 @@ class Segmented:
     values : ndarray, shape (d, R, C)
         What was modelled.
     posterior : ndarray of float32, shape (K, R, C)
-        Probability of each class at each pixel: the shares of the field of the outlines, averaged over `jitter` pixels.
+        Probability of each class at each pixel: `softened` shares of the field of the outlines.
     jitter : float
         Sigma of that average, a twelfth of the radius of the typical object, 1 to 8 pixels.
     outlines : Fit, optional
@@ -131,9 +133,13 @@ def segment_planes(
         distances = np.stack([distances_of(plane, level) for plane, level in zip(planes, levels, strict=True)])
         outlines = outlined([by_heights(distances, shares[1], levels, radius)], fitted, **more)
         shares = whole(outlines.params.memory.shares[0], plane.shape[1])
-    jitter = jitter_of(radius)
-    posterior = ndimage.gaussian_filter(shares, (0.0, jitter, jitter), mode="reflect")
-    return Segmented(fitted, levels, values, posterior, jitter, outlines)
+    return Segmented(fitted, levels, values, softened(shares, jitter_of(radius)), jitter_of(radius), outlines)
+
+
+def upper_bound(fitted: Fit[FieldParams, Any], planes: Iterable[Plane]) -> float:
+    """What the log-likelihood of images, or of parts of them, is at most, nats; ``log Z`` left out as in the fit's own."""
+    model, params = fitted.model, fitted.params
+    return sum(field_bound(model.log_density(params, plane), model.coupling) for plane in planes)
 
 
 def by_heights(
@@ -200,6 +206,16 @@ def outlined(values: list[Floats], found: Fit[FieldParams, Any], **climbing: Any
 def jitter_of(radius: float) -> float:
     """Sigma in pixels over which shares are averaged, from the radius of the typical object."""
     return float(np.clip(JITTER * radius, LEAST, MOST))
+
+
+def softened(shares: npt.NDArray[np.float32], jitter: float) -> npt.NDArray[np.float32]:
+    """Posterior from the shares (K, R, C) of a field: their fourth roots, scaled to sum to 1, averaged over `jitter` pixels.
+
+    The mean field takes the four neighbours of a pixel for four witnesses, but they mostly say the same.
+    """
+    roots = np.sqrt(np.sqrt(shares))
+    roots /= roots.sum(axis=0)
+    return np.asarray(ndimage.gaussian_filter(roots, (0.0, jitter, jitter), mode="reflect"))
 
 
 def first_params(model: RandomField, values: Floats, levels: tuple[Levels, ...]) -> FieldParams:

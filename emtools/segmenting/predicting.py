@@ -13,7 +13,7 @@ from emtools.engine.protocol import Floats
 from emtools.kernels.field import Singles, by_colour, grid, sweep, whole
 from emtools.kernels.intensity import HIGHEST, Levels, surface_at
 from emtools.models.random_field import FieldParams, Plane, RandomField
-from emtools.segmenting.field import NEAR, by_heights, jitter_of
+from emtools.segmenting.field import NEAR, by_heights, jitter_of, softened
 from emtools.segmenting.sampling import MARGIN, Span, cut_out
 
 SWEEPS = 32  # from the pixels alone; a sweep reaches two pixels further
@@ -130,6 +130,6 @@ class Predictor:
             values = by_heights(distances, shares[1], self.levels, self.radius)
             del distances
             shares = settled(replace(self.model, lit=False), self.outlines, Plane(values, place=place))
-        averaged = ndimage.gaussian_filter(shares, (0.0, self.jitter, self.jitter), mode="reflect")
+        averaged = softened(shares, self.jitter)
         inner = [slice(s.start - w.start, s.stop - w.start) for s, w in zip(span, wide, strict=True)]
         return np.ascontiguousarray(averaged[:, inner[0], inner[1]])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import resource
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -37,6 +39,16 @@ def tiff(side: int) -> bytes:
     tags = [(256, 4, side), (257, 4, side), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1), (278, 4, side), (279, 4, 16)]  # fmt: skip
     body = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
     return struct.pack("<2sHI", b"II", 42, 24) + b"\0" * 16 + struct.pack("<H", len(tags)) + body + b"\0" * 4
+
+
+def strip_bomb(compression: int, packer: Any) -> bytes:
+    """An image of 64 x 64 whose one strip unpacks to 400 MiB."""
+    packed = b"".join(packer.compress(bytes(2**20)) for _ in range(400)) + packer.flush()
+    packed += b"\0" * (len(packed) % 2)
+    tags = [(256, 3, 64), (257, 3, 64), (258, 3, 8), (259, 3, compression), (262, 3, 1), (273, 4, 8), (277, 3, 1), (278, 3, 64), (279, 4, len(packed))]  # fmt: skip
+    body = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    head = struct.pack("<2sHI", b"II", 42, 8 + len(packed))
+    return head + packed + struct.pack("<H", len(tags)) + body + b"\0" * 4
 
 
 def packed(path: Path) -> None:
@@ -140,6 +152,18 @@ def model(path: Path) -> None:
 
 CASES: dict[str, tuple[str, Callable[[Path], object], Callable[[Path], None], str]] = {
     "TIFF of 10^12 pixels": ("a.tif", lambda path: path.write_bytes(tiff(10**6)), image, "1000000 x 1000000 values"),
+    "TIFF of a steep strip": (
+        "a.tif",
+        lambda path: path.write_bytes(strip_bomb(8, zlib.compressobj(9))),
+        image,
+        "unpacks to more than 67,108,864",
+    ),
+    "TIFF of a steep LZMA strip": (
+        "a.tif",
+        lambda path: path.write_bytes(strip_bomb(34925, lzma.LZMACompressor(preset=0))),
+        image,
+        "unpacks to more than 67,108,864",
+    ),
     "PNG of 60,000 x 60,000": ("a.png", lambda path: path.write_bytes(png(60_000)), image, "far too large"),
     "OME-Zarr of 10^12 pixels": ("a.zarr", absurd_image, image, "1000000 x 1000000 values"),
     "CSV in gzip": ("a.csv.gz", packed, table, "bytes unpack to"),

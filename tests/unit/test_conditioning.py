@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from emtools.branches.segment_field import energy_record
+from emtools.branches.segment_field import energy_of
 from emtools.engine.chunks import ArraySource, ListSource, SequenceSource
 from emtools.engine.starts import fit
 from emtools.kernels.conditioning import conditions, known_units, most_alike, site_worth
@@ -19,6 +19,7 @@ from emtools.models.mixture_values import MixtureParams
 from emtools.models.random_field import Plane, RandomField
 from emtools.report.components import mixture_sizes, motif_sizes, state_sizes
 from emtools.report.energy import sentence, strip
+from emtools.segmenting.field import upper_bound
 
 
 def test_condition_is_that_of_the_covariance_in_units_of_the_whole_and_knows_no_units() -> None:
@@ -184,12 +185,23 @@ def test_the_free_energy_of_a_field_and_its_bound_enclose_the_log_likelihood() -
     values = np.array([[[0.0, 0.1, 1.0], [0.2, 0.9, 1.1], [0.0, 1.2, 0.8]]]) + 0.3 * rng.normal(size=(1, 3, 3))
     model = RandomField(2, 1, coupling=0.8, lit=False)
     fitted = fit(model, ListSource([Plane(values)], 1), certificate=False)
-    found = SimpleNamespace(fit=fitted, values=values)
     exact = summed(model.log_density(fitted.params, Plane(values)), 0.8)
-    told = energy_record(found)
+    told = energy_of(SimpleNamespace(fit=fitted, values=values))
     assert fitted.loglik < exact < told["upper_bound"]
     assert told["gap"] == pytest.approx(told["upper_bound"] - fitted.loglik)
     assert told["gap_per_unit"] == pytest.approx(told["gap"] / 9)
+
+
+def test_the_bound_of_two_images_is_that_of_both() -> None:
+    rng = np.random.default_rng(8)
+    planes = [Plane(np.round(rng.normal(size=(1, 3, n))) + 0.2 * rng.normal(size=(1, 3, n)), n - 3) for n in (3, 4)]
+    model = RandomField(2, 1, coupling=0.8, lit=False)
+    fitted = fit(model, ListSource(planes, 2), certificate=False)
+    exact = [summed(model.log_density(fitted.params, plane), 0.8) for plane in planes]
+    upper = [upper_bound(fitted, [plane]) for plane in planes]
+    assert fitted.loglik < sum(exact)
+    assert all(e < u for e, u in zip(exact, upper, strict=True))
+    assert upper_bound(fitted, planes) == pytest.approx(sum(upper))
 
 
 def record_of(name: str, **extra: object) -> dict[str, object]:

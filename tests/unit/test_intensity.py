@@ -20,7 +20,7 @@ from emtools.kernels.intensity import (
     stabilise,
     terms,
 )
-from emtools.segmenting.field import segment_planes
+from emtools.segmenting.field import segment_planes, softened
 
 
 def discs(shape: tuple[int, int] = (90, 120)) -> np.ndarray:
@@ -136,6 +136,18 @@ def test_nothing_but_the_image_decides() -> None:
     assert a.fit.certificate is not None
     assert a.fit.certificate.kind == "maximum"
     assert a.fit.converged
+
+
+def test_posteriors_are_tempered_by_four() -> None:
+    shares = np.array([[[1.0]], [[0.0]]], dtype=np.float32) + np.array([[[-1e-4]], [[1e-4]]], dtype=np.float32)
+    odds = (1e4 - 1.0) ** 0.25
+    found = softened(np.tile(shares, (1, 12, 9)), 1.5)
+    np.testing.assert_allclose(found[:, 5, 4], [odds / (1.0 + odds), 1.0 / (1.0 + odds)], rtol=1e-5)
+    edge = np.zeros((2, 40, 9), dtype=np.float32)
+    edge[0, :20], edge[1, 20:] = 1.0, 1.0
+    np.testing.assert_allclose(
+        softened(edge, 2.0)[1, 20], 0.5 + 0.5 * 0.1995, atol=1e-3
+    )  # half the weight of the middle row
 
 
 def test_dark_tail_is_not_turned_over() -> None:

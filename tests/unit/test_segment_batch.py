@@ -21,6 +21,7 @@ from emtools.branches import segment_batch, segment_image
 from emtools.cli import main
 from emtools.io import images
 from emtools.io.image_folder import list_images
+from emtools.io.objects import thumbnails_of
 from emtools.segmenting import predicting
 from emtools.segmenting.batch import fit_batch
 from emtools.segmenting.field import segment_planes
@@ -77,7 +78,24 @@ def test_each_image_has_a_folder_and_the_batch_has_tables(results: Path) -> None
     together = anndata.read_h5ad(results / "objects.h5ad")
     assert together.obs["image"].tolist() == objects["image"].tolist()
     assert list(together.uns["spatial"]) == ["a", "b", "empty"]
+    for name, library in together.uns["spatial"].items():  # as squidpy draws them
+        numbers = tifffile.imread(results / "images" / name / "instances.ome.tif")
+        np.testing.assert_array_equal(library["images"]["segmentation"], numbers)
+        assert library["images"]["hires"].shape == (*numbers.shape, 3)
     assert (results / "report.html").stat().st_size < 1_000_000
+
+
+def test_the_page_of_a_batch_says_what_the_free_energy_may_lack(results: Path) -> None:
+    record = json.loads((results / "fit.json").read_text())
+    energy, n_pixels = record["extra"]["free_energy"], 120 * 150 + 120 * 100 + 70 * 90
+    assert energy["upper_bound"] == pytest.approx(record["loglik"] + energy["gap"])
+    assert 0.0 < energy["gap"] < 0.1 * n_pixels
+    assert energy["gap_per_unit"] == pytest.approx(energy["gap"] / n_pixels)
+    page = (results / "report.html").read_text()
+    assert f"by {energy['gap']:,.0f} nats at most" in page
+    assert page.count("<code>fit.json</code></a>:") == 1  # among the files
+    assert "<code>images/NAME/labels.ome.tif</code>: class of each pixel" in page
+    assert 'href="images/NAME' not in page
 
 
 def test_a_label_means_the_same_in_every_image(results: Path) -> None:
@@ -91,6 +109,17 @@ def test_a_label_means_the_same_in_every_image(results: Path) -> None:
     assert record["status"] == "converged"
     assert record["means"][0] < 0.2 < 0.7 < record["means"][1] < 1.0
     assert "fitted again to asinh(d / h)" in (results / "report.html").read_text()
+
+
+def test_pictures_of_many_images_are_thinned(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = {path.name: path / "objects.csv" for path in (results / "images").iterdir()}
+    alone = thumbnails_of(tables)
+    monkeypatch.setattr("emtools.io.objects.MOST_SHOWN", 4600)  # of 36,300
+    thinned = thumbnails_of(tables)
+    assert {thumbnail.step for thumbnail in thinned.values()} == {3}
+    for name, thumbnail in thinned.items():
+        np.testing.assert_array_equal(thumbnail.hires, alone[name].hires[::3, ::3])
+        np.testing.assert_array_equal(thumbnail.segmentation, alone[name].segmentation[::3, ::3])
 
 
 def test_dim_objects_are_not_bright_ones(tmp_path: Path) -> None:
