@@ -97,7 +97,7 @@ def mixtures() -> list[Demand]:
     for (n, d, k, family, kind), bound in asked.items():
         where = {"n": n, "d": d, "K": k, "family": family, "type": kind, "apart": 1.5}
         why = (
-            "rows in float32 are computed in float64; scikit-learn's answer in float32 is off by the difference beside it, a trace here must be monotone to 1e-12"
+            "rows in float32 are computed in float64, since a trace here must be monotone to 1e-12; in float32 a pass takes 0.60 to 0.70 of the time, which the first passes could use, 2 to 15 % of a fit (docs/design/size.md)"
             if kind == "float32"
             else ""
         )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import anndata
@@ -15,11 +16,19 @@ import pandas as pd
 from emtools.branches.deconvolve_bulk_types import Options
 from emtools.branches.finish import finish
 from emtools.deconvolving.choice import SAMPLED, deconvolve, misfit
+from emtools.deconvolving.content import (
+    RnaContent,
+    content_by_file,
+    content_by_reference,
+    mean_totals,
+    of_one_total,
+)
 from emtools.deconvolving.fractions import LARGER, Fractions
 from emtools.deconvolving.reference import Reference, reference_from_cells, reference_from_profiles
 from emtools.engine.protocol import Floats
 from emtools.errors import InputError
 from emtools.io.bulk import (
+    REFERENCE,
     TABLE,
     Expression,
     Matched,
@@ -37,7 +46,6 @@ from emtools.report.page import Page, Table
 
 Z95 = 1.959963984540054
 UNSAFE = re.compile(r"[/\x00-\x1f]+")  # what a key of an AnnData file cannot hold
-ONE_TOTAL = 0.01  # spread of the totals of profiles over their mean below which they were brought to one
 TRADES = -0.7  # correlation of the errors of two fractions below which they are said to trade places
 SEEN = 0.02  # standard error of a fraction from which this matters
 MOST_PAIRS = 3
@@ -66,27 +74,35 @@ class Answer:
     Parameters
     ----------
     samples, types : tuple of str
+    of : str
+        ``"cells"`` or ``"RNA"``.
     fractions, errors, lower, upper : ndarray
-        What was asked for (of cells, or of RNA).
-    other : ndarray
-        The other of the two.
+        Of these.
     """
 
     samples: tuple[str, ...]
     types: tuple[str, ...]
+    of: str
     fractions: Floats
     errors: Floats
     lower: Floats
     upper: Floats
-    other: Floats
 
 
-def analyse(options: Options, mixtures: Expression, cells: Expression, only: tuple[str, ...] | None) -> int:
+def analyse(
+    options: Options,
+    mixtures: Expression,
+    cells: Expression,
+    only: tuple[str, ...] | None,
+    known: Mapping[str, float] | None,
+) -> int:
     """Fit what was read, write; the exit code."""
     cells = turned(cells, (*mixtures.names, *mixtures.genes))
     mixtures = turned(mixtures, cells.genes)
     whole, matched, notes = referred(options, mixtures, cells, only)
     types = whole.types
+    content, more = contained(options, cells, types, known)
+    notes += more
     given, names, counts = usable(options, mixtures, matched, whole)
     progress = Progress(f"deconvolve {options.input.name}", options.starts, options.quiet)
     found = deconvolve(counts, given, **options.climbing)
@@ -95,43 +111,48 @@ def analyse(options: Options, mixtures: Expression, cells: Expression, only: tup
     notes += [
         f"{len(names) - len(genes)} common genes have too few counts in the cells to say anything and were left out"
     ] * (len(genes) < len(names))
-    answer = answered(options, mixtures, found)
-    of = "RNA" if options.rna else "cells"
+    answer, other = answered(options, mixtures, found, content)
     for note in notes:
         print(f"deconvolve: {note}", file=sys.stderr)
     with staged(options.out) as folder:
         table = long_table(answer)
+        if content is not None:
+            prefix = f"{other.of.lower()}_"
+            table = table.join(long_table(other).drop(columns=["sample", "type"]).add_prefix(prefix))
         table.to_csv(folder / "fractions.csv", index=False)
-        adata = annotated(options, mixtures, genes, found, answer)
+        adata = annotated(options, mixtures, genes, found, answer, other, content)
         write_anndata(adata, folder / "mixtures.h5ad")
         correlation, off = explained(found)
         chosen = markers(reference)
         pictures = [
-            draw_composition(answer.fractions, answer.lower, answer.upper, types, answer.samples, folder, of),
+            draw_composition(answer.fractions, answer.lower, answer.upper, types, answer.samples, folder, answer.of),
             draw_reference(reference.profiles, chosen, genes, types, folder),
         ]
         checks = [
             draw_explained(correlation, off, answer.samples, folder, found.way == "adapted"),
             draw_factors(found.factors, counts[:, found.kept].mean(axis=0), folder),
         ]
-        page = describe(options, mixtures, cells, found, genes, answer, pictures, checks, notes, correlation, off)
+        page = describe(
+            options, mixtures, cells, found, genes, answer, other, content, pictures, checks, notes, correlation, off
+        )
         return finish(
             folder,
             found.fit,
             page,
             options,
             branch="deconvolve",
-            inputs=[path for path in (options.input, options.reference, options.markers) if path is not None],
+            inputs=[path for path in (options.input, options.reference, options.markers, options.contents) if path],
             labels={"amounts": [list(answer.samples), list(types)]},
             extra={
                 "fractions": answer.fractions,
                 "standard_errors": answer.errors,
-                "of": of,
+                "of": answer.of,
                 "way": found.way,
                 "misfit": misfit(found),
                 "samples": list(answer.samples),
                 "types": list(types),
                 "n_genes": len(genes),
+                **beside(other, content),
             },
             elsewhere="mixtures.h5ad",
         )
@@ -160,7 +181,7 @@ def referred(
         if len(cells.names) < 2:
             raise InputError(str(options.reference), f"one type ({cells.names[0]})", "two or more")
         totals = np.asarray(cells.values.sum(axis=1))
-        if totals.std() < ONE_TOTAL * totals.mean():
+        if of_one_total(totals) and options.rna_per_cell is None:
             notes.append("all profiles have one total: fractions are of RNA, not of cells")
         matched = match_genes(mixtures, cells, only)
         return reference_from_profiles(matched.cells.toarray().T, cells.names), matched, [*notes, *matched.notes]
@@ -209,12 +230,55 @@ def usable(
     return reference, tuple(matched.genes[i] for i in kept), counts
 
 
-def answered(options: Options, mixtures: Expression, found: Fractions) -> Answer:
-    """Fractions of what was asked for, with 95 % intervals within 0 and 1."""
-    both = (found.of_rna(), found.of_cells())
-    (fractions, errors), (other, _) = both if options.rna else both[::-1]
-    lower, upper = (np.clip(fractions + sign * Z95 * errors, 0.0, 1.0) for sign in (-1, 1))
-    return Answer(mixtures.names, found.reference.types, fractions, errors, lower, upper, other)
+def contained(
+    options: Options, cells: Expression, types: tuple[str, ...], known: Mapping[str, float] | None
+) -> tuple[RnaContent | None, list[str]]:
+    """The RNA of a cell of each type where it is asked for, and what there is to say of it.
+
+    Raises
+    ------
+    InputError
+        If the file lacks a type, or the reference does not hold it.
+    """
+    if options.rna_per_cell is None:
+        return None, []
+    totals = None
+    if cells.source != TABLE:
+        codes, _ = labels_of(cells, str(options.labels), "--labels")
+        totals = mean_totals(cells.values, codes, len(types))
+    if known is None:
+        return content_by_reference(str(options.reference), totals), []
+    content = content_by_file(str(options.contents), known, types, np.ones(len(types)) if totals is None else totals)
+    unused = [name for name in known if name not in types]
+    name = Path(content.source).name
+    return content, [f"{listed(unused)} of {name} is not in the reference and was not used"] * bool(unused)
+
+
+def answered(
+    options: Options, mixtures: Expression, found: Fractions, content: RnaContent | None
+) -> tuple[Answer, Answer]:
+    """Fractions of what was asked for and of the other, cells or RNA, with 95 % intervals within 0 and 1."""
+    answers = []
+    for of, (fractions, errors) in (
+        ("cells", found.of_cells() if content is None else found.shares(content.cells)),
+        ("RNA", found.of_rna() if content is None else found.shares(content.profile)),
+    ):
+        lower, upper = (np.clip(fractions + sign * Z95 * errors, 0.0, 1.0) for sign in (-1, 1))
+        answers.append(Answer(mixtures.names, found.reference.types, of, fractions, errors, lower, upper))
+    cells, rna = answers
+    return (rna, cells) if options.rna else (cells, rna)
+
+
+def beside(other: Answer, content: RnaContent | None) -> dict[str, Any]:
+    """What fit.json has of the other fractions where the RNA of a cell is given."""
+    if content is None:
+        return {}
+    word = other.of.lower()
+    return {
+        "rna_per_cell": content.cell,
+        f"{word}_fractions": other.fractions,
+        f"{word}_standard_errors": other.errors,
+    }
 
 
 def long_table(answer: Answer) -> pd.DataFrame:
@@ -243,8 +307,20 @@ def layer_names(types: Sequence[str]) -> list[str]:
     return names
 
 
+def in_obsm(key: str, answer: Answer) -> list[tuple[str, Floats]]:
+    """Keys of obsm and what stands there."""
+    ends = {"": answer.fractions, "_se": answer.errors, "_lower": answer.lower, "_upper": answer.upper}
+    return [(key + end, values) for end, values in ends.items()]
+
+
 def annotated(
-    options: Options, mixtures: Expression, genes: Sequence[str], found: Fractions, answer: Answer
+    options: Options,
+    mixtures: Expression,
+    genes: Sequence[str],
+    found: Fractions,
+    answer: Answer,
+    other: Answer,
+    content: RnaContent | None,
 ) -> anndata.AnnData:
     """The mixtures with the answer: their own obs, the genes that were used."""
     n, k = answer.fractions.shape
@@ -254,12 +330,10 @@ def annotated(
         var=pd.DataFrame({"em_factor": found.factors, "em_dispersion": found.dispersions}, index=pd.Index(genes)),
     )
     adata.obs_names = list(mixtures.names)
+    second = f"em_fractions_{other.of.lower()}"
     for key, values in (
-        ("em_fractions", answer.fractions),
-        ("em_fractions_se", answer.errors),
-        ("em_fractions_lower", answer.lower),
-        ("em_fractions_upper", answer.upper),
-        ("em_fractions_cells" if options.rna else "em_fractions_rna", answer.other),
+        *in_obsm("em_fractions", answer),
+        *in_obsm(second, other)[: 1 if content is None else None],
     ):
         adata.obsm[key] = pd.DataFrame(values, index=adata.obs_names, columns=list(answer.types))
     adata.varm["em_reference"] = pd.DataFrame(
@@ -277,8 +351,9 @@ def annotated(
     adata.uns["em"] = {
         "types": np.array(answer.types, dtype=object),
         "layers": np.array(keys, dtype=object),
-        "fractions_of": "RNA" if options.rna else "cells",
+        "fractions_of": answer.of,
         "cell_sizes": found.reference.sizes,
+        **({} if content is None else {"rna_per_cell": content.cell}),
         "status": str(found.fit.status),
         "verdict": found.fit.verdict,
         "loglik": found.fit.loglik,
@@ -311,10 +386,10 @@ def markers(reference: Reference) -> list[int]:
     return chosen
 
 
-def trading(found: Fractions) -> list[str]:
+def trading(found: Fractions, sizes: Floats) -> list[str]:
     """Pairs of types that cannot be told apart well: their errors run against each other, and their sum is surer."""
-    correlation, sums = found.together()
-    _, errors = found.of_cells()
+    correlation, sums = found.together(sizes)
+    _, errors = found.shares(sizes)
     each = np.median(errors, axis=0)
     pairs = [
         (correlation[i, j], i, j)
@@ -347,6 +422,29 @@ def differing(found: Fractions, off: float) -> list[str]:
     ]
 
 
+def wide_table(answer: Answer) -> pd.DataFrame:
+    """One row per sample, one column per type."""
+    wide = pd.DataFrame(answer.fractions, columns=list(answer.types)).round(3)
+    wide.insert(0, "sample", list(answer.samples))
+    return wide
+
+
+def meaning(of: str, content: RnaContent | None) -> str:
+    """What the fractions are of."""
+    if content is None:
+        return f"Fractions are of {of}: profiles are means of whole cells, so that a type of large cells does not count more."
+    held = (
+        "the mean total of the cells of each type in the reference"
+        if content.source == REFERENCE
+        else f"the RNA per cell of {Path(content.source).name}"
+    )
+    return (
+        f"Fractions are of {of}, those of {'cells' if of == 'RNA' else 'RNA'} stand beside them. Fractions of RNA are amounts times the "
+        "RNA behind a profile: the mean total of its cells over all genes, or, of a table of profiles, the same for all; "
+        f"those of cells are these over {held}, scaled to sum to 1. Both have standard errors by the delta method, RNA per cell taken as known."
+    )
+
+
 def describe(
     options: Options,
     mixtures: Expression,
@@ -354,6 +452,8 @@ def describe(
     found: Fractions,
     genes: Sequence[str],
     answer: Answer,
+    other: Answer,
+    content: RnaContent | None,
     pictures: Sequence[Any],
     checks: Sequence[Any],
     notes: Sequence[str],
@@ -362,7 +462,7 @@ def describe(
 ) -> Page:
     """The page of the answer."""
     n, k = answer.fractions.shape
-    reference, of = found.reference, "RNA" if options.rna else "cells"
+    reference, of = found.reference, answer.of
     mean = answer.fractions.mean(axis=0)
     most = int(mean.argmax())
     lead = (
@@ -374,19 +474,22 @@ def describe(
     lead += " Mixtures and reference differ by more than chance, and the intervals do not hold all of that." * bool(
         differ
     )
-    wide = pd.DataFrame(answer.fractions, columns=list(answer.types)).round(3)
-    wide.insert(0, "sample", list(answer.samples))
+    about = "rows sum to 1; intervals are in fractions.csv."
+    tables = [Table("Fractions", f"Fraction of the {of}, {about}", wide_table(answer))]
+    if content is not None:
+        tables.append(Table(f"Fractions of {other.of}", f"Fraction of the {other.of}, {about}", wide_table(other)))
     sizes = pd.DataFrame(
         {
             "type": list(answer.types),
             **({"cells": reference.n_cells} if reference.n_cells.any() else {}),
             "size": reference.sizes,
+            **({} if content is None else {"RNA per cell": content.cell}),
             "mean fraction": mean.round(3),
             "lowest": answer.fractions.min(axis=0).round(3),
             "highest": answer.fractions.max(axis=0).round(3),
         }
     )
-    belief = [*differ, *trading(found)]
+    belief = [*differ, *trading(found, np.ones(k) if content is None else content.cells)]
     low = [answer.samples[i] for i in np.flatnonzero(correlation < np.median(correlation) - 0.15)]
     from_where = (
         f"{int(reference.n_cells.sum())} labelled cells ({cells.source} of {options.reference.name})"
@@ -396,8 +499,7 @@ def describe(
     methods = (
         f"Expression of {len(genes)} genes in {n} mixtures was taken as a sum of the mean profiles of {k} types, from {from_where}, "
         f"and fitted by Expectation-Maximization; samples were scaled to one total. {WAYS[found.way]}\n\n"
-        f"Fractions are of {of}: profiles are means of whole cells, so that a type of large cells does not count more. "
-        "Standard errors are those of the sandwich over genes"
+        f"{meaning(of, content)} Standard errors are those of the sandwich over genes"
         + (
             f" plus the effect of each {'donor' if options.donor else 'group of cells'} of the reference"
             * bool(len(reference.deviations))
@@ -407,7 +509,9 @@ def describe(
     files = {
         "fractions.csv": "fraction of each type in each sample, with 95 % intervals",
         "mixtures.h5ad": "mixtures with obsm em_fractions, em_fractions_se, em_fractions_lower, em_fractions_upper, layers "
-        "em_<type> (counts that come from the type) and em_<type>_sd, var em_factor, varm em_profiles",
+        "em_<type> (counts that come from the type) and em_<type>_sd, var em_factor, varm em_profiles"
+        + f"; em_fractions_{other.of.lower()} of the {other.of}, with errors and intervals alike"
+        * (content is not None),
     }
     return Page(
         title=f"What {options.input.name} is made of",
@@ -417,12 +521,13 @@ def describe(
             "Types": f"{k}",
             "Genes": f"{len(genes)}",
             "Fractions of": of,
+            **({} if content is None else {"RNA per cell": Path(content.source).name}),
             f"Misfit, times {'sampling' if len(reference.deviations) else 'an error of a tenth'}": f"{misfit(found):,.0f}",
         },
         notices=notes,
         pictures=pictures,
         tables=[
-            Table("Fractions", f"Fraction of the {of}, rows sum to 1; intervals are in fractions.csv.", wide),
+            *tables,
             Table("Types", "Size is the mean expression of a cell in the genes used.", sizes),
         ],
         belief=belief + [f"{listed(low)} is explained clearly worse than the others."] * bool(low),

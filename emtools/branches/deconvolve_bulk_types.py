@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emtools.branches.options import RunOptions
+from emtools.io.bulk import REFERENCE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,9 @@ class Options(RunOptions):
         Genes to use.
     rna : bool
         Report fractions of RNA instead of cells.
+    rna_per_cell : str, optional
+        Table of the RNA of a cell of each type, or ``"reference"``: fractions of cells are then amounts of RNA over it, and
+        both are reported with intervals.
     """
 
     input: Path
@@ -32,3 +36,9 @@ class Options(RunOptions):
     donor: str | None = None
     markers: Path | None = None
     rna: bool = False
+    rna_per_cell: str | None = None
+
+    @property
+    def contents(self) -> Path | None:
+        """File with the RNA of a cell, if any."""
+        return None if self.rna_per_cell in (None, REFERENCE) else Path(str(self.rna_per_cell))

@@ -27,7 +27,7 @@ OF_CELLS = (
     "truth",
     "prefix",
 )
-OF_MIXTURES = ("reference", "markers", "donor", "rna")
+OF_MIXTURES = ("reference", "markers", "donor", "rna", "rna_per_cell")
 CELLS_GIVEN = {"family": "shrunken", "prefix": "type", "criterion": "icl"}
 
 
@@ -132,6 +132,12 @@ def add_deconvolve(branches: argparse._SubParsersAction[argparse.ArgumentParser]
     mixtures.add_argument(
         "--rna", action="store_true", help="report fractions of the RNA instead of fractions of the cells"
     )
+    mixtures.add_argument(
+        "--rna-per-cell",
+        metavar="FILE",
+        help="table of the relative RNA content of a cell of each type (type, number), or reference for the mean total of its "
+        "cells: fractions of RNA and of cells are then both given with intervals",
+    )
 
 
 def route_deconvolve(chosen: dict[str, Any]) -> dict[str, Any]:
@@ -144,7 +150,8 @@ def route_deconvolve(chosen: dict[str, Any]) -> dict[str, Any]:
     """
     mixtures = chosen["reference"] is not None
     foreign = OF_CELLS if mixtures else OF_MIXTURES
-    given = [f"--{name}" for name in foreign if chosen[name] not in (None, [], False, CELLS_GIVEN.get(name))]
+    found = [name for name in foreign if chosen[name] not in (None, [], False, CELLS_GIVEN.get(name))]
+    given = [f"--{name.replace('_', '-')}" for name in found]
     if given:
         where = "with" if mixtures else "without"
         raise InputError(

@@ -62,25 +62,28 @@ class Fractions:
     way: str
     kept: npt.NDArray[np.intp]
 
+    def shares(self, sizes: Floats) -> tuple[Floats, Floats]:
+        """``amounts sizes`` as shares of their sum, and standard errors, shape (S, K); `sizes` (K,) are taken as known."""
+        return shares_of(self.amounts, self.covariances, sizes)
+
     def of_cells(self) -> tuple[Floats, Floats]:
         """Fraction of the cells that each type makes up, and standard errors, shape (S, K)."""
-        return shares_of(self.amounts, self.covariances, np.ones(len(self.reference.types)))
+        return self.shares(np.ones(len(self.reference.types)))
 
     def of_rna(self) -> tuple[Floats, Floats]:
         """Fraction of the RNA (expression of the genes used) that each type makes up, and standard errors, shape (S, K)."""
-        return shares_of(self.amounts, self.covariances, self.reference.sizes)
+        return self.shares(self.reference.sizes)
 
     def expected(self) -> Floats:
         """Counts that the fractions give, shape (G, S): with the factors of the genes where the way has them."""
         factors = self.factors[:, None] if self.way == "adapted" else np.ones((1, 1))
         return np.asarray(factors * expected_counts(self.amounts, self.profiles), dtype=np.float64)
 
-    def together(self) -> tuple[Floats, Floats]:
-        """Correlation of the errors of two fractions of cells, and standard error of their sum: medians over samples,
+    def together(self, sizes: Floats) -> tuple[Floats, Floats]:
+        """Correlation of the errors of two of the `shares`, and standard error of their sum: medians over samples,
         shape (K, K) each.
         """
-        ones = np.ones(len(self.reference.types))
-        slopes = share_slopes(self.amounts, ones)
+        slopes = share_slopes(self.amounts, sizes)
         covariances = slopes @ self.covariances @ slopes.transpose(0, 2, 1)
         variances = np.einsum("skk->sk", covariances)
         scale = np.sqrt(np.maximum(variances[:, :, None] * variances[:, None, :], 1e-300))

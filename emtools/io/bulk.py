@@ -20,6 +20,7 @@ from emtools.io.sniff import GZIP, bare_suffix, gunzip
 
 if TYPE_CHECKING:  # to load them takes longer than to find that a file cannot be read
     import anndata
+    import pandas as pd
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.intp]
@@ -35,6 +36,7 @@ ENSEMBL = re.compile(r"ENS[A-Z]*G\d{6,}(\.\d+)?$")
 LEAST_GENES = 20
 LEAST_COMMON = 0.03  # of the genes of the smaller side
 FEW_CELLS = 10
+REFERENCE = "reference"  # in place of a table of RNA per cell
 
 
 @dataclass(frozen=True)
@@ -103,25 +105,36 @@ def read_expression(path: Path, kind: str) -> Expression:
 
 
 def read_table(path: Path) -> anndata.AnnData:
-    """A table of numbers with names in its first column, as AnnData; which way round is decided when genes are matched.
+    """A table of numbers with names in its first column, as AnnData; which way round is decided when genes are matched."""
+    import anndata
+    import pandas as pd
+
+    frame = read_numbers(path)
+    obs, var = (pd.DataFrame(index=pd.Index([str(n) for n in axis])) for axis in (frame.index, frame.columns))
+    return anndata.AnnData(frame.to_numpy(dtype=np.float64), obs=obs, var=var)
+
+
+def read_numbers(path: Path) -> pd.DataFrame:
+    """A table of numbers with names in its first column.
 
     Raises
     ------
     InputError
-        If a cell is no number, or there are no columns.
+        If a cell is no number, or there are no columns or rows.
     """
+    import pandas as pd
+
     separator = "," if bare_suffix(path) == ".csv" else "\t"
     try:
         raw = path.read_bytes()
         content = io.BytesIO(gunzip(path, raw) if raw.startswith(GZIP) else raw)
-        import anndata
-        import pandas as pd
-
         frame = pd.read_csv(content, sep=separator, index_col=0)
     except (ValueError, OSError, EOFError, zlib.error) as error:
         raise InputError(
             str(path), f"cannot be read as a table ({str(error).splitlines()[0]})", "numbers under one header line"
         ) from error
+    if not len(frame):
+        raise InputError(str(path), "no row below the header line", "names in the first column, numbers in all others")
     words = [str(name) for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name])]
     if words or not frame.shape[1]:
         raise InputError(
@@ -130,8 +143,7 @@ def read_table(path: Path) -> anndata.AnnData:
             "names in the first column, numbers in all others",
             "take other columns out",
         )
-    obs, var = (pd.DataFrame(index=pd.Index([str(n) for n in axis])) for axis in (frame.index, frame.columns))
-    return anndata.AnnData(frame.to_numpy(dtype=np.float64), obs=obs, var=var)
+    return frame
 
 
 def checked(path: Path, kind: str, adata: anndata.AnnData, matrix: Any, genes: Any, source: str) -> Expression:
@@ -276,6 +288,29 @@ def read_markers(path: Path) -> tuple[str, ...]:
     if not names:
         raise InputError(str(path), "names no gene", "one gene a line, or a table with a column gene")
     return names
+
+
+def read_rna_per_cell(path: Path) -> dict[str, float]:
+    """Relative RNA content of a cell of each type: a table with the types in its first column and a number beside each.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, has other columns, a value is not above 0, or a type is named twice.
+    """
+    require_file(path, "relative RNA")
+    frame = read_numbers(path)
+    layout = "a header line, types in the first column, a number above 0 beside each"
+    if frame.shape[1] != 1:
+        raise InputError(str(path), f"{frame.shape[1]} columns beside the types", layout, "keep the one with the RNA")
+    names, values = [str(name).strip() for name in frame.index], frame.to_numpy(dtype=np.float64)[:, 0]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(str(path), f"{listed(twice)} stand there more than once", layout, "keep one row for each type")
+    wrong = [name for name, value in zip(names, values, strict=True) if not 0.0 < value < np.inf]
+    if wrong:
+        raise InputError(str(path), f"no number above 0 for {listed(wrong)}", layout)
+    return dict(zip(names, values.tolist(), strict=True))
 
 
 def match_genes(mixtures: Expression, cells: Expression, only: tuple[str, ...] | None = None) -> Matched:

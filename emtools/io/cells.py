@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emtools.errors import InputError
-from emtools.io.h5ad import listed, opened
+from emtools.io.h5ad import DEFLATED, listed, opened
 from emtools.kernels.collinear import dependent_columns
 
 if TYPE_CHECKING:  # to load them takes longer than to find that a file cannot be read
@@ -30,6 +30,7 @@ READING = (
     OSError, KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError, NotImplementedError, MemoryError,
     zlib.error,
 )  # fmt: skip
+EMPTY = 2**32  # bytes that an array of a zarr store may claim, whatever is stored: chunks of zeros are not
 
 
 @dataclass(frozen=True)
@@ -281,6 +282,22 @@ def is_zarr(path: Path) -> bool:
     return Path(path).suffix.lower() == ".zarr"
 
 
+def require_chunks(path: Path) -> None:
+    """Raise where an array of a zarr store claims far more bytes than its chunks can hold; what is no store is left to anndata."""
+    try:
+        import zarr
+
+        members = zarr.open_group(path, mode="r").members(max_depth=None)
+        arrays = [(name, node) for name, node in members if isinstance(node, zarr.Array) and node.nbytes > EMPTY]
+        sizes = [(name, node.nbytes, node.nbytes_stored()) for name, node in arrays]
+    except (*READING, ModuleNotFoundError):
+        return
+    for name, claimed, stored in sizes:
+        if claimed > DEFLATED * stored:
+            got = f"{name} claims {claimed:,} bytes, of which {stored:,} are stored"
+            raise InputError(str(path), got, "values that are there", "write the store again")
+
+
 def load_anndata(path: Path) -> anndata.AnnData:
     """The whole file or store, for writing it again.
 
@@ -293,6 +310,7 @@ def load_anndata(path: Path) -> anndata.AnnData:
     if is_zarr(path):
         if not path.is_dir():
             raise InputError(str(path), "no such store", "a zarr store of AnnData", "check the path")
+        require_chunks(path)
     else:
         with opened(path):
             pass

@@ -25,7 +25,12 @@ except ModuleNotFoundError as absent:
 
 FILES: dict[str, dict[str, tuple[Kind, ...]]] = {
     "impute": {"input": ("cells", "table"), "truth": ("cells", "table"), "dictionary": ("table",)},
-    "deconvolve": {"input": ("cells", "table"), "reference": ("cells", "table"), "markers": ("table",)},
+    "deconvolve": {
+        "input": ("cells", "table"),
+        "reference": ("cells", "table"),
+        "markers": ("table",),
+        "rna_per_cell": ("table",),
+    },
     "segment": {"input": ("cells", "table", "image"), "truth": ("image",)},
     "hmm": {"input": ("track", "fasta")},
     "motif": {
@@ -541,10 +546,10 @@ def kind_by_name(name: str) -> Kind:
 
 
 def roles_of(draft: Draft, index: Mapping[str, Draft]) -> tuple[str, ...]:
-    """Keys of an analysis that name files; the truth of a segmented table is a column."""
+    """Keys of an analysis that name files; the truth of a segmented table is a column, RNA per cell may be in the reference."""
     if draft.branch == "segment" and reference(draft, "input", draft.options["input"], index)[0] != "image":
         return ("input",)
-    return tuple(FILES[draft.branch])
+    return tuple(key for key in FILES[draft.branch] if (key, draft.options.get(key)) != ("rna_per_cell", "reference"))
 
 
 def reference(draft: Draft, role: str, value: str, index: Mapping[str, Draft]) -> tuple[Kind, str | None]:

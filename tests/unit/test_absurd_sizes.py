@@ -21,6 +21,7 @@ import zarr
 from unit.test_cells import small
 
 from emtools.errors import InputError
+from emtools.io.cells import write_anndata
 
 ROOM = 2**30  # bytes of address space beyond what the process has
 GROWN = 300 * 2**10  # kB
@@ -85,6 +86,16 @@ def absurd_cells(path: Path) -> None:
         attributes = dict(file["X"].attrs)
         del file["X"]
         file.create_dataset("X", shape=(10**7, 10**6), chunks=(100, 100), dtype="f4").attrs.update(attributes)
+
+
+def absurd_store(path: Path) -> None:
+    write_anndata(small(), path)
+    for summary in path.glob(".zmetadata"):
+        summary.unlink()
+    group = zarr.open_group(str(path), mode="r+")
+    attributes = dict(group["X"].attrs)
+    del group["X"]
+    group.create_array("X", shape=(10**7, 10**6), chunks=(1000, 1000), dtype="f4").attrs.update(attributes)
 
 
 def absurd_image(path: Path) -> None:
@@ -174,6 +185,7 @@ CASES: dict[str, tuple[str, Callable[[Path], object], Callable[[Path], None], st
     "model": ("model.npz", model_bomb, model, "bytes unpack to"),
     "Parquet": ("a.parquet", absurd_parquet, table, "400 columns"),
     "AnnData": ("a.h5ad", absurd_cells, cells, "claims 40,000,000,000,000 bytes"),
+    "AnnData in zarr": ("a.zarr", absurd_store, cells, "X claims 40,000,000,000,000 bytes"),
     "AnnData as a table": ("a.h5ad", absurd_cells, table, "claims 40,000,000,000,000 bytes"),
     "npy": ("a.npy", absurd_npy, rows, "cannot be read as .npy"),
 }

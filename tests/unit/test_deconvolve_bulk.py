@@ -163,6 +163,121 @@ def test_profiles_of_one_total_give_fractions_of_rna(profiles, tmp_path, capsys)
     assert "all profiles have one total: fractions are of RNA" in capsys.readouterr().err
 
 
+RNA = {"NK": 0.5, "B cell": 1.0, "CD4+/CD8+ T": 4.0}  # in another order than the types
+
+
+@pytest.fixture(scope="module")
+def unequal(tmp_path_factory):
+    """Cells whose RNA per cell differs but was normalised to one total, mixtures of such cells, what they hold, and RNA per cell."""
+    rng = np.random.default_rng(5)
+    folder = tmp_path_factory.mktemp("unequal")
+    codes, each = np.repeat([0, 1, 2], 40), np.array([RNA[name] for name in TYPES])
+    rates = np.full((3, 90), 1.0)
+    for k in range(3):
+        rates[k, 30 * k : 30 * k + 20] = 9.0
+    rates *= 5.0 * each[:, None]
+    raw = rng.poisson(rates[codes]).astype(np.float32)
+    obs = pd.DataFrame({"known": np.array(TYPES)[codes]}, index=[f"c{i}" for i in range(120)])
+    for name, values in (("raw.h5ad", raw), ("cells.h5ad", 1e3 * raw / raw.sum(axis=1, keepdims=True))):
+        anndata.AnnData(values, obs, pd.DataFrame(index=GENES)).write_h5ad(folder / name)
+    counts = rng.multinomial(200, [0.5, 0.2, 0.3], 8)
+    parts = np.array([[rng.poisson(rates[k], (n, 90)).sum(axis=0) for k, n in enumerate(row)] for row in counts])
+    frame = pd.DataFrame(parts.sum(axis=1), index=[f"s{i}" for i in range(8)], columns=GENES)
+    anndata.AnnData(frame.astype(np.float32)).write_h5ad(folder / "bulk.h5ad")
+    np.savez(folder / "truth.npz", cells=counts / 200, RNA=parts.sum(axis=2) / parts.sum(axis=(1, 2))[:, None])
+    rows = ["type,rna", "Treg,2", *(f"{name},{value}" for name, value in RNA.items())]
+    (folder / "rna.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def off(found, truth) -> float:
+    return float(np.sqrt(np.mean((np.asarray(found).reshape(truth.shape) - truth) ** 2)))
+
+
+def test_rna_per_cell_makes_fractions_of_cells_of_those_of_rna(unequal, tmp_path, capsys):
+    truth = np.load(unequal / "truth.npz")
+    assert main(arguments(unequal, tmp_path / "without")) == 0
+    assert main(arguments(unequal, tmp_path / "out", "--rna-per-cell", str(unequal / "rna.csv"))) == 0
+    assert "Treg of rna.csv is not in the reference" in capsys.readouterr().err
+    without, table = (pd.read_csv(tmp_path / name / "fractions.csv") for name in ("without", "out"))
+    assert list(table.columns[:6]) == list(without.columns)
+    assert off(without["fraction"], truth["cells"]) > 0.1
+    assert off(table["fraction"], truth["cells"]) < 0.02
+    assert off(table["rna_fraction"], truth["RNA"]) < 0.02
+    for prefix, of in (("", "cells"), ("rna_", "RNA")):
+        low, high = (table[f"{prefix}{end}_95"].to_numpy().reshape(8, 3) for end in ("lower", "upper"))
+        assert ((low <= truth[of]) & (truth[of] <= high)).mean() >= 0.8, of
+        assert np.allclose(table[f"{prefix}fraction"].groupby(table["sample"]).sum(), 1.0, rtol=1e-12, atol=0)
+    adata = anndata.read_h5ad(tmp_path / "out" / "mixtures.h5ad")
+    upper = adata.obsm["em_fractions_rna_upper"].to_numpy().ravel()
+    assert np.allclose(upper, table["rna_upper_95"], rtol=1e-12, atol=0)
+    assert list(adata.uns["em"]["rna_per_cell"]) == [RNA[name] for name in TYPES]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "those of cells are these over the RNA per cell of rna.csv" in page
+    assert "Fractions of RNA" in page
+    assert main(arguments(unequal, tmp_path / "rna", "--rna", "--rna-per-cell", str(unequal / "rna.csv"))) == 0
+    other = pd.read_csv(tmp_path / "rna" / "fractions.csv")
+    assert np.array_equal(other["fraction"], table["rna_fraction"])
+    assert np.array_equal(other["cells_upper_95"], table["upper_95"])
+
+
+def test_rna_per_cell_of_the_reference_is_in_counts_and_gone_from_normalised_cells(unequal, tmp_path, capsys):
+    truth = np.load(unequal / "truth.npz")
+    for name, more in (("with", ["--rna-per-cell", "reference"]), ("without", [])):
+        assert main(arguments(unequal, tmp_path / name, *more, cells="raw.h5ad")) == 0
+    table, plain = (pd.read_csv(tmp_path / name / "fractions.csv") for name in ("with", "without"))
+    assert table[plain.columns].equals(plain)
+    assert off(table["fraction"], truth["cells"]) < 0.02
+    assert off(table["rna_fraction"], truth["RNA"]) < 0.02
+    by_file = arguments(unequal, tmp_path / "file", "--rna-per-cell", str(unequal / "rna.csv"), cells="raw.h5ad")
+    assert main(by_file) == 0
+    assert off(pd.read_csv(tmp_path / "file" / "fractions.csv")["fraction"], truth["cells"]) < 0.02
+    assert main(arguments(unequal, tmp_path / "out", "--rna-per-cell", "reference")) == 2
+    assert "cells of one total: it does not hold the RNA of a cell" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_profiles_of_a_table_are_of_equal_amounts_of_rna(unequal, tmp_path, capsys):
+    truth = np.load(unequal / "truth.npz")
+    cells = anndata.read_h5ad(unequal / "cells.h5ad")
+    means = pd.DataFrame(cells.X, columns=GENES).groupby(cells.obs["known"].to_numpy()).mean()
+    means.T.to_csv(tmp_path / "profiles.csv")
+    words = ["deconvolve", str(unequal / "bulk.h5ad"), "--reference", str(tmp_path / "profiles.csv"), "--rna-per-cell"]
+    assert main([*words, str(unequal / "rna.csv"), "--out", str(tmp_path / "out")]) == 0
+    assert "fractions are of RNA, not of cells" not in capsys.readouterr().err
+    assert off(pd.read_csv(tmp_path / "out" / "fractions.csv")["fraction"], truth["cells"]) < 0.03
+    assert main([*words, "reference", "--out", str(tmp_path / "none")]) == 2
+    assert "a table of profiles, without cells" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("type,rna\nB cell,1\nT,2\nNK,1\n", "no RNA per cell for CD4+/CD8+ T; it has T beside"),
+        ("type,rna\nB cell,1\nCD4+/CD8+ T,0\nNK,1\n", "no number above 0 for CD4+/CD8+ T"),
+        ("type,rna\nB cell,1\nCD4+/CD8+ T,\nNK,1\n", "no number above 0 for CD4+/CD8+ T"),
+        ("type,rna\nB cell,1\nB cell,2\n", "B cell stand there more than once"),
+        ("type,rna,n\nB cell,1,3\n", "2 columns beside the types"),
+        ("type,rna\nB cell,much\n", "columns rna hold text"),
+        ("type,rna\n", "no row below the header line"),
+        ("", "the file is empty"),
+    ],
+)
+def test_hostile_rna_per_cell(unequal, tmp_path, capsys, text, said):
+    (tmp_path / "rna.csv").write_text(text)
+    assert main(arguments(unequal, tmp_path / "out", "--rna-per-cell", str(tmp_path / "rna.csv"))) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_rna_per_cell_without_a_reference_or_a_file(unequal, tmp_path, capsys):
+    words = ["deconvolve", str(unequal / "raw.h5ad"), "--components", "3", "--out", str(tmp_path / "out")]
+    assert main([*words, "--rna-per-cell", "reference"]) == 2
+    assert "--rna-per-cell: given without --reference" in capsys.readouterr().err
+    assert main(arguments(unequal, tmp_path / "out", "--rna-per-cell", str(tmp_path / "none.csv"))) == 2
+    assert "none.csv" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("table", [False, True])
 def test_markers_restrict_the_genes(files, tmp_path, capsys, table):
     names = [*GENES[:20], *GENES[30:50], *GENES[60:80], "ABSENT"]

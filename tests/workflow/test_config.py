@@ -261,13 +261,19 @@ def test_mixtures_become_a_command_line_and_their_product_an_input(here: Path) -
     )
     made = plan(
         "{samples: {deconvolve: sheet.tsv}, deconvolve: {a: {input: markers.csv, reference: 'demo:pbmc68k_reduced',"
-        " labels: type, rna: true}, d: {input: 'deconvolve:a', components: 2}}}"
+        " labels: type, rna: true}, d: {input: 'deconvolve:a', components: 2},"
+        " e: {input: markers.csv, reference: markers.csv, rna_per_cell: markers.csv},"
+        " f: {input: markers.csv, reference: markers.csv, rna_per_cell: reference}}}"
     )
-    a, d, b, c = made.entries
+    a, d, e, f, b, c = made.entries
     assert a.words == ("--reference", "results/inputs/pbmc68k_reduced.h5ad", "--labels", "type", "--rna")
     assert d.files["input"] == "results/deconvolve/a/mixtures.h5ad"
     assert b.words == ("--reference", "cells.h5ad", "--labels", "type")
     assert c.words == ("--reference", "markers.csv", "--rna")
+    assert e.files["rna_per_cell"] == "markers.csv"
+    assert e.words == ("--reference", "markers.csv", "--rna-per-cell", "markers.csv")
+    assert "rna_per_cell" not in f.files
+    assert f.words == ("--reference", "markers.csv", "--rna-per-cell", "reference")
     for entry in made.entries:
         build_parser().parse_args([entry.branch, entry.files["input"], "--out", entry.out, *entry.words])
 
