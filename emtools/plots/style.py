@@ -168,12 +168,19 @@ def hold(figure: Figure) -> None:
 
 
 def save(figure: Figure, folder: Path, picture: Picture) -> Picture:
-    """Write `figure` as SVG and PNG without dates, close it, and return `picture`.
+    """Write `figure` as SVG and PNG without dates, close it, and return `picture`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    render(figure, folder / f"{picture.stem}.svg", folder / f"{picture.stem}.png")
+    plt.close(figure)
+    return picture
+
+
+def render(figure: Figure, svg: Path, png: Path) -> None:
+    """Write `figure` as SVG and PNG.
 
     It is laid out once, for the pixels of the PNG, measured with the texts of both, which are a little wider in one than in the
     other, and drawn once for each: `savefig` by itself would lay it out and go through it twice for each.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     plain_decades(figure)
     hold(figure)
     with plt.rc_context(STYLE):
@@ -186,11 +193,9 @@ def save(figure: Figure, folder: Path, picture: Picture) -> Picture:
         page, (wide, high) = whole_pixels(covered.padded(MARGIN))
         raw = BytesIO()
         figure.savefig(raw, format="raw", bbox_inches=page)
-        figure.savefig(folder / f"{picture.stem}.svg", bbox_inches=page, metadata={"Date": None, "Creator": None})
-    plt.close(figure)
+        figure.savefig(svg, bbox_inches=page, metadata={"Date": None, "Creator": None})
     pixels = np.frombuffer(raw.getbuffer(), np.uint8).reshape(high, wide, 4)
-    few_colors(pixels).save(folder / f"{picture.stem}.png", dpi=(DPI, DPI))
-    return picture
+    few_colors(pixels).save(png, dpi=(DPI, DPI))
 
 
 def svg_box(figure: Figure) -> Bbox:

@@ -53,7 +53,7 @@ def eager(monkeypatch):
 )
 def test_every_interruption_ends_in_the_same_bytes(tmp_path, eager, options):
     undisturbed, n_passes = run(**options)
-    for kill_at in range(1, n_passes, max(1, n_passes // 7)):
+    for kill_at in range(1, n_passes, max(1, n_passes // 4)):
         path = tmp_path / f"{kill_at}.checkpoint"
         with pytest.raises(Killed):
             run(path, kill_at, **options)

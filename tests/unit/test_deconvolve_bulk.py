@@ -113,6 +113,7 @@ def test_a_table_either_way_round_gives_the_same(files, answer, tmp_path):
         assert (tmp_path / name / "fractions.csv").read_bytes() == (answer / "fractions.csv").read_bytes()
 
 
+@pytest.mark.rendered
 def test_again_with_two_threads_the_same_bytes(files, answer, tmp_path):
     assert main(arguments(files, tmp_path / "out", "--threads", "2")) == 0
     for name in ("fractions.csv", "mixtures.h5ad", "fit.json", "composition.png", "report.html"):

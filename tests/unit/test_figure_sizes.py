@@ -112,6 +112,7 @@ def test_a_full_figure_keeps_within_the_page_and_can_be_read(draw, tmp_path: Pat
             assert crowded(browser, figures) == {}
 
 
+@pytest.mark.rendered
 @pytest.mark.parametrize(("width", "limit"), [(style.COLUMN, COLUMN), (style.PAGE, PAGE)])
 def test_a_figure_is_narrowed_until_its_names_are_within(width: float, limit: float, tmp_path: Path) -> None:
     with style.styled():

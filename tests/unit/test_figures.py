@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 
 from emtools.plots.style import DPI, Picture, few_colors, save, styled
 
+pytestmark = pytest.mark.rendered
+
 PICTURE = Picture("one", "A figure", "of a test")
 
 

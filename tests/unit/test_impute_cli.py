@@ -227,6 +227,7 @@ def test_accuracy_beats_the_mean_and_counts_only_masked_cells(done):
     assert scores["EM", "NRMSE il6"] == pytest.approx(wanted, rel=1e-6)
 
 
+@pytest.mark.rendered
 def test_threads_and_repetition_give_the_same_bytes(done):
     folder, gaps, truth = done
     first = folder / "out"

@@ -49,6 +49,7 @@ def limited():
     return done, diagnose(done), truth, int(below.sum())
 
 
+@pytest.mark.rendered
 def test_all_figures_and_the_page_of_a_table_with_limits(limited, tmp_path):
     done, found, truth, n_below = limited
     pictures = draw_all(done, found, truth, tmp_path)
@@ -102,6 +103,7 @@ def test_the_page_names_the_model(kind):
     assert "draw several tables with --draws" in page.methods
 
 
+@pytest.mark.slow
 def test_four_hundred_markers_stay_readable(tmp_path):
     values = table(48, 400, 6, gaps=0.1)[1]
     done = impute(

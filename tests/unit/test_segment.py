@@ -131,6 +131,7 @@ def test_boundaries_decide_as_the_labels_do(mixed: Path, crop: tuple[Path, Path]
     assert np.abs(quadric["A"]).max() > 1e-3
 
 
+@pytest.mark.rendered
 def test_threads_cannot_change_a_byte(results: Path, crop: tuple[Path, Path], tmp_path: Path) -> None:
     words = ["segment", str(crop[0]), "--out", str(tmp_path), "--truth", str(crop[1]), "--threads", "2"]
     assert main(words) == 0

@@ -138,6 +138,7 @@ def test_dim_objects_are_not_bright_ones(tmp_path: Path) -> None:
     assert (labels["dim"] == 3).sum() == 0
 
 
+@pytest.mark.rendered
 def test_same_bytes_whatever_the_threads_and_the_listing(
     plate: Path, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +175,7 @@ def test_an_interrupted_batch_goes_on(plate: Path, results: Path, tmp_path: Path
     assert contents(tmp_path) == contents(results)
 
 
+@pytest.mark.rendered
 def test_only_what_is_whole_is_kept(
     plate: Path, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

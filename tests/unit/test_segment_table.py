@@ -182,6 +182,7 @@ def test_files_hold_the_boundaries(results: Path, nuclei: Path) -> None:
         np.testing.assert_array_equal(np.where(value_of(line, points) > 0, 1, 2), table[column], err_msg=column)
 
 
+@pytest.mark.rendered
 def test_threads_cannot_change_a_byte(nuclei: Path, results: Path, tmp_path: Path) -> None:
     words = ["segment", str(nuclei), "--truth", "diagnosis", "--out", str(tmp_path), "--threads", "2"]
     assert main(words) == 0

@@ -102,6 +102,7 @@ def test_tracks_are_the_posteriors(results):
         assert end == LENGTH
 
 
+@pytest.mark.rendered
 def test_same_seed_same_bytes(results, tmp_path):
     assert run(GENOME, tmp_path / "again", "--states", 2, "--starts", 3, "--threads", 2) == 0
     for path in results.iterdir():
@@ -124,7 +125,7 @@ def test_many_records_with_unobserved_letters(tmp_path):
 def test_protein_with_prior(tmp_path):
     path = tmp_path / "p.fa"
     path.write_text(">p\n" + "LIVAFMLIVA" * 6 + "DEKRNQSTDE" * 6 + "\n")
-    assert run(path, tmp_path / "out", "--states", 2, "--alphabet", "protein", "--pseudocount", 0.1) == 0
+    assert run(path, tmp_path / "out", "--states", 2, "--alphabet", "protein", "--pseudocount", 0.1, "--starts", 2) == 0
     assert [len(s) for s in read_bed(tmp_path / "out" / "segments.bed")] == [60, 60]
 
 

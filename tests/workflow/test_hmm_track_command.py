@@ -150,7 +150,7 @@ def test_a_bigwig_says_what_the_bedgraph_says(tmp_path):
         np.testing.assert_array_equal(track.starts, theirs.starts[seen])
         np.testing.assert_array_equal(track.ends, theirs.ends[seen])
         np.testing.assert_array_equal(track.values, theirs.values[seen].astype(np.float32))
-    words = ["--states", "2", "--starts", "2", "--bin", "1000000", "--out", str(tmp_path / "out")]
+    words = ["--states", "2", "--starts", "1", "--bin", "1000000", "--out", str(tmp_path / "out")]
     assert main(["hmm", str(path), *words]) == 0
     first = read_bed(tmp_path / "out" / "segments.bed")[0]
     assert first.start % 1_000_000 == 0

@@ -96,6 +96,7 @@ def harmless(folder: Path) -> None:
     assert not list(folder.parent.rglob("pwned"))
 
 
+@pytest.mark.rendered
 @pytest.mark.parametrize("branch", ["impute", "deconvolve", "segment"])
 def test_columns_of_any_name_are_shown_as_text(branch: str, here: Path) -> None:
     write_table(here / "ü b; $(x)'.tsv", COLUMNS)
@@ -114,6 +115,7 @@ def test_columns_of_any_name_are_shown_as_text(branch: str, here: Path) -> None:
     assert SCRIPT not in (here / "page/index.html").read_text()
 
 
+@pytest.mark.rendered
 @pytest.mark.parametrize("branch", ["hmm", "motif"])
 def test_headers_of_any_name_are_shown_as_text(branch: str, here: Path) -> None:
     rng = np.random.default_rng(0)
@@ -161,6 +163,7 @@ def test_the_workflow_runs_them_rightly(tmp_path: Path) -> None:
     assert main(["verify", str(home / "results")]) == 0
 
 
+@pytest.mark.rendered
 def test_names_are_no_formulas_and_decades_are_plain(tmp_path: Path) -> None:
     import matplotlib.pyplot as plt
 

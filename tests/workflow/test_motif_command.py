@@ -197,6 +197,7 @@ def test_page_counts_sites_as_the_bed_file_does(crp):
     assert f"<td>{name}</td><td>{start}</td><td>{end}</td>" in page
 
 
+@pytest.mark.rendered
 def test_same_bytes_again_with_other_threads(crp, tmp_path):
     words = ["motif", str(CRP), "--width", "22", "--truth", str(SITES), "--name", "CRP", "--starts", "20"]
     assert main([*words, "--threads", "2", "--out", str(tmp_path / "again")]) == 0

@@ -86,6 +86,7 @@ def climbed_here(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return begun
 
 
+@pytest.mark.rendered
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in COMMANDS]
 )
@@ -112,6 +113,7 @@ def test_an_end_comes_back_with_the_same_bits() -> None:
     assert repr(back) == repr(replace(end, restart=7, params=back.params, trace=tuple(again)))
 
 
+@pytest.mark.rendered
 def test_starts_that_no_file_has_are_climbed_here(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = COMMANDS["letters"][0].split()
     main([*words, "--out", "whole"])
