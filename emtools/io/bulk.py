@@ -106,10 +106,10 @@ def read_expression(path: Path, kind: str) -> Expression:
 
 def read_table(path: Path) -> anndata.AnnData:
     """A table of numbers with names in its first column, as AnnData; which way round is decided when genes are matched."""
+    frame = read_numbers(path)
     import anndata
     import pandas as pd
 
-    frame = read_numbers(path)
     obs, var = (pd.DataFrame(index=pd.Index([str(n) for n in axis])) for axis in (frame.index, frame.columns))
     return anndata.AnnData(frame.to_numpy(dtype=np.float64), obs=obs, var=var)
 
@@ -122,12 +122,12 @@ def read_numbers(path: Path) -> pd.DataFrame:
     InputError
         If a cell is no number, or there are no columns or rows.
     """
-    import pandas as pd
-
     separator = "," if bare_suffix(path) == ".csv" else "\t"
     try:
         raw = path.read_bytes()
         content = io.BytesIO(gunzip(path, raw) if raw.startswith(GZIP) else raw)
+        import pandas as pd
+
         frame = pd.read_csv(content, sep=separator, index_col=0)
     except (ValueError, OSError, EOFError, zlib.error) as error:
         raise InputError(
