@@ -18,7 +18,6 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "howto").glob("*.md")), *s
 BLOCK = re.compile(
     r"(?:<!-- not run by the tests of the docs: ([^\n]+) -->\n)?^```(?:console)?\n(.*?)^```", flags=re.M | re.S
 )
-RUN = ("README.md", "docs/howto/deconvolve.md")  # the others are parsed by tests/unit/test_docs.py, and not run yet
 AFTER_A_RUN = "# after make run"
 
 
@@ -42,8 +41,8 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "resources").symlink_to(ROOT / "resources")
-    for name in ("nuclei.tif", "nuclei_mask.tif"):
-        (tmp_path / name).symlink_to(ROOT / "resources" / name)
+    for name, of in (("nuclei.tif", "nuclei.tif"), ("nuclei_mask.tif", "nuclei_mask.tif"), ("peaks.fa", "crp.fa")):
+        (tmp_path / name).symlink_to(ROOT / "resources" / of)
     image = tifffile.imread(ROOT / "resources" / "nuclei.tif")
     (tmp_path / "plate").mkdir()
     for i, name in enumerate(("plate/a.tif", "plate/b.tif", "well_A1.tif", "well_A2.tif")):
@@ -75,7 +74,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.filterwarnings("ignore")  # of packages, on data this small
 @pytest.mark.parametrize(
     "page",
-    [page for page in PAGES if page.relative_to(ROOT).as_posix() in RUN],
+    [page for page in PAGES if steps(page)[0]],
     ids=lambda page: page.relative_to(ROOT).as_posix(),
 )
 def test_commands_of_a_page_run_as_they_stand(page: Path, data: Path) -> None:
