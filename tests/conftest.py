@@ -40,7 +40,10 @@ LONG = (
     "test_few_rows_are_dealt_into_many_folds_and_told_so",
     "test_coverage_that_varies_more_than_poisson_has_two_levels_and_not_more",
     "test_a_type_of_two_cells",
+    "test_boundaries_decide_a_million_points_as_the_classes_do",
+    "test_labels_mean_the_same_for_every_seed[field-3]",
     "test_same_bytes_again_with_other_threads",
+    "test_a_terminal_is_told_and_keeps_nothing_of_it",
 )
 
 POINT = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mP4DwABAQEAHLCMmQAAAABJRU5ErkJggg==")
