@@ -52,7 +52,7 @@ def alone(n: int, seed: int) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=2, help="2 draws the stored sets")
     parser.add_argument("--alone", type=int, default=0)
     parser.add_argument("--only", type=int, nargs="*", default=[*range(len(SETS))], help="kinds of sets, by number")
     parser.add_argument("--store", default=str(STORED))
