@@ -1,1 +1,1 @@
-"""One module per analysis: read, fit, write."""
+"""One room per analysis: read, fit, write."""

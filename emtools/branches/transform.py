@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emtools.branches.impute import CELLS, known, pairs, refuse_limits, scale_word
+from emtools.branches.impute.fit import CELLS, known, pairs, refuse_limits, scale_word
 from emtools.imputing.complete import as_modelled, fill
 from emtools.imputing.store import read_model
 from emtools.io.design import design_from_json

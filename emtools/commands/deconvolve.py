@@ -160,4 +160,4 @@ def route_deconvolve(chosen: dict[str, Any]) -> dict[str, Any]:
     if not mixtures and chosen["components"] is None and chosen["labels"] is None:
         raise InputError("--components", "is missing", "the number of types, or auto", "see emtools deconvolve --help")
     kept = {key: value for key, value in chosen.items() if key not in foreign}
-    return kept | ({"module": "emtools.branches.deconvolve_bulk_input"} if mixtures else {})
+    return kept | ({"module": "emtools.branches.deconvolve.bulk_input"} if mixtures else {})

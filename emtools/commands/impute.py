@@ -23,7 +23,7 @@ def add_impute(branches: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "emtools impute markers.tsv --out results/markers --id patient --log CRP ferritin --batch plate --draws 20",
         1,
     )
-    impute.set_defaults(tol=1e-12, module="emtools.branches.impute")
+    impute.set_defaults(tol=1e-12, module="emtools.branches.impute.fit")
     table = impute.add_argument_group("table")
     table.add_argument("--id", metavar="COLUMN", help="column that names the rows; kept, never imputed")
     table.add_argument(

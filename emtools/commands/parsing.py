@@ -97,7 +97,7 @@ def branch_parser(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,  # one spelling of an option, so that fit.json has one command
     )
-    parser.set_defaults(module=f"emtools.branches.{name}_input")
+    parser.set_defaults(module=f"emtools.branches.{name}.input")
     several = {"nargs": "+"} if source.endswith("…") else {}
     parser.add_argument("input", metavar=source.rstrip("…"), type=Path, **several)
     parser.add_argument("--out", metavar="DIR", type=target, required=True, help=OUT)

@@ -125,7 +125,7 @@ def route_segment(chosen: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in chosen.items() if key not in foreign}
     if table:
         ours = {"family": kept["family"] or "full", "scaling": kept["scaling"] or "z-scored"}
-        return kept | ours | {"module": "emtools.branches.segment_table_input"}
+        return kept | ours | {"module": "emtools.branches.segment.table_input"}
     truth = kept["truth"]
     return kept | {"family": kept["family"] or "tied", "truth": None if truth is None else Path(truth)}
 
@@ -149,4 +149,4 @@ def route_batch(chosen: dict[str, Any], paths: tuple[Path, ...]) -> dict[str, An
         )
     kept = {key: value for key, value in chosen.items() if key not in alone or key in of_batch}
     kept.pop("input")
-    return kept | {"inputs": paths, "module": "emtools.branches.segment_batch_input"}
+    return kept | {"inputs": paths, "module": "emtools.branches.segment.batch_input"}

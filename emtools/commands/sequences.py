@@ -144,7 +144,7 @@ def route_hmm(chosen: dict[str, Any]) -> dict[str, Any]:
     return kept | {
         "emission": chosen["emission"] or "gaussian",
         "bin": chosen["bin"],
-        "module": "emtools.branches.hmm_track_input",
+        "module": "emtools.branches.hmm.track_input",
     }
 
 

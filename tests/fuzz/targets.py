@@ -297,8 +297,8 @@ def as_bed(path: Path) -> None:
 
 
 def as_track(path: Path) -> None:
-    from emtools.branches.hmm_track_input import steps_of
-    from emtools.branches.hmm_track_types import Options
+    from emtools.branches.hmm.track_input import steps_of
+    from emtools.branches.hmm.track_types import Options
 
     for width in (None, 10, 3):
         steps_of(Options(input=path, out=path, states=(2, 2), bin=width))
@@ -363,7 +363,7 @@ def resumed(path: Path) -> None:
 
 def starts(path: Path) -> None:
     """Ends of starts as a job of its own writes them."""
-    from emtools.branches.hmm_input import run
+    from emtools.branches.hmm.input import run
 
     path.with_name("to_fit.fa").write_text(FASTA)
     run(replace(of_starts(path), only_starts=(1, 2), starts_from=(), out=path.with_name("part")))
@@ -372,7 +372,7 @@ def starts(path: Path) -> None:
 
 
 def of_starts(path: Path) -> Any:
-    from emtools.branches.hmm_types import Options
+    from emtools.branches.hmm.types import Options
 
     fasta = path.with_name("to_fit.fa")
     fasta.write_text(FASTA)

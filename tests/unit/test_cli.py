@@ -141,7 +141,7 @@ def test_an_option_out_of_range_is_named_with_its_range(words, said, capsys):
 
 
 def test_ranges_are_those_of_the_models():
-    from emtools.branches.segment_types import MOST_CLASSES
+    from emtools.branches.segment.types import MOST_CLASSES
     from emtools.models.hmm import MOST_STATES
 
     segment = ["segment", "x.tif", "--out", "r", "--components"]

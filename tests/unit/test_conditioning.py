@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from emtools.branches.segment_field import energy_of
+from emtools.branches.segment.field import energy_of
 from emtools.engine.chunks import ArraySource, ListSource, SequenceSource
 from emtools.engine.starts import fit
 from emtools.kernels.conditioning import conditions, known_units, most_alike, site_worth

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from emtools.branches.deconvolve_bulk import layer_names
+from emtools.branches.deconvolve.bulk import layer_names
 from emtools.cli import main
 from emtools.io.bulk import logarithm_of
 from emtools.io.outputs import OWN

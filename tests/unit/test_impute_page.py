@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from emtools.branches.impute_page import describe
+from emtools.branches.impute.page import describe
 from emtools.imputing.complete import impute
 from emtools.imputing.diagnose import diagnose
 from emtools.kernels.readings import Readings

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import tifffile
 
-from emtools.branches.segment import Options, read_pixels
-from emtools.branches.segment_methods import by_field, chosen_model, segmentations
+from emtools.branches.segment.fit import Options, read_pixels
+from emtools.branches.segment.methods import by_field, chosen_model, segmentations
 from emtools.cli import main
 from emtools.engine.chunks import ArraySource
 from emtools.io.images import read_image

@@ -17,7 +17,8 @@ import pytest
 import tifffile
 from scipy.ndimage import gaussian_filter
 
-from emtools.branches import segment_batch, segment_image
+from emtools.branches.segment import batch as segment_batch
+from emtools.branches.segment import image as segment_image
 from emtools.cli import main
 from emtools.io import images
 from emtools.io.image_folder import list_images
@@ -152,7 +153,7 @@ def test_an_interrupted_batch_goes_on(plate: Path, results: Path, tmp_path: Path
     """Killed while the second image is sealed: the first is kept, nothing of the second is there."""
     script = (
         "import os, signal, sys\n"
-        "from emtools.branches import segment_batch\n"
+        "from emtools.branches.segment import batch as segment_batch\n"
         "true, calls = segment_batch.seal, []\n"
         "def deadly(*told):\n"
         "    calls.append(0)\n"

@@ -15,7 +15,7 @@ from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture as Peer
 from threadpoolctl import threadpool_limits
 
-from emtools.branches.segment_table import Options, boundaries, segmentations
+from emtools.branches.segment.table import Options, boundaries, segmentations
 from emtools.cli import main
 from emtools.errors import InputError
 from emtools.io.feature_table import read_features

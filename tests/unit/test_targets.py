@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emtools.branches.impute_methods import towards_structure
+from emtools.branches.impute.methods import towards_structure
 from emtools.engine.chunks import total_stats
 from emtools.engine.loop import climb
 from emtools.engine.starts import fit

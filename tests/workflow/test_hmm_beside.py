@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emtools.branches.hmm_against import odds_of, read_fit
+from emtools.branches.hmm.against import odds_of, read_fit
 from emtools.cli import main
 from emtools.engine.chunks import SequenceSource, total_stats
 from emtools.io.fasta import partial_sets, read_fasta

@@ -64,7 +64,8 @@ def command(words: list[str], out: Path, passes: Path, kill_at: int | None = Non
 
 def drive(folder: Path, words: list[str], seconds: float, kills: int, seed: int) -> dict[str, int]:
     """Kill and resume; what happened. Runs in a process of its own, which has imported what children need."""
-    from emtools.branches import hmm_fit, impute  # noqa: F401
+    from emtools.branches.hmm import fit as of_hmm  # noqa: F401
+    from emtools.branches.impute import fit as of_impute  # noqa: F401
     from emtools.engine import checkpoint
     from emtools.plots import convergence  # noqa: F401
 

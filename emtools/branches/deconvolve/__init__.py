@@ -1,0 +1,1 @@
+"""``emtools deconvolve``: cells by their types, and mixtures by their fractions."""

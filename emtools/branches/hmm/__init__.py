@@ -1,0 +1,1 @@
+"""``emtools hmm``: letters by their states, and tracks by their levels."""

@@ -1,0 +1,42 @@
+"""``emtools hmm FASTA``: hidden states along sequences, their segments and how sure they are."""
+
+from __future__ import annotations
+
+from emtools.branches.hmm.types import Options
+from emtools.errors import InputError
+from emtools.io.fasta import read_fasta
+
+MOST_STATES = 100  # that a path may go through
+
+
+def run(options: Options) -> int:
+    """Read, then fit, decode and write."""
+    require_consistent(options)
+    records = read_fasta(options.input, options.alphabet, partial=True)
+
+    from emtools.branches.hmm.fit import analyse  # what a file that cannot be read need not wait for
+
+    return analyse(options, records)
+
+
+def require_consistent(options: Options) -> None:
+    """Raise where options do not go together."""
+    if options.model is None and options.states is None:
+        raise InputError("emtools hmm", "no number of states", "--states K, --states A-B or --model cpg")
+    beside = options.states or options.order != (0, 0) or options.topology != "free" or options.alphabet == "protein"
+    beside = beside or options.repeats > 1
+    if options.model is not None and beside:
+        raise InputError(
+            f"--model {options.model}",
+            "--states, --order, --topology, --repeats or --alphabet protein beside it",
+            "none of them: the model of DNA is ready-made",
+        )
+    if options.repeats > 1 and options.states is not None:
+        fewest, most = options.states
+        if fewest < 2 or most * options.repeats > MOST_STATES:
+            raise InputError(
+                "--repeats", f"{options.repeats} with --states {fewest}-{most}",
+                f"at least 2 states, and at most {MOST_STATES} with all their repeats",
+            )  # fmt: skip
+    if options.against is not None and not options.against.exists():
+        raise InputError("--against", f"{options.against} does not exist", "fit.json of a run of emtools hmm")

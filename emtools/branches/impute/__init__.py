@@ -1,0 +1,1 @@
+"""``emtools impute``: the gaps of a table."""

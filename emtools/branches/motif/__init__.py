@@ -1,0 +1,1 @@
+"""``emtools motif``: sites and shape of motifs."""

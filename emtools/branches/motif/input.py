@@ -1,0 +1,44 @@
+"""``emtools motif`` until its sequences are read: nothing heavy is imported before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from emtools.branches.motif.types import Options
+from emtools.errors import InputError
+from emtools.io.fasta import read_fasta
+from emtools.io.motifs import motif_name
+from emtools.io.regions import read_regions
+
+
+def run(options: Options) -> int:
+    """Read, search, fit, write; the exit code."""
+    motif_name(options.name)
+    options = replace(options, strands=options.strands or ("both" if options.alphabet == "dna" else "one"))
+    require_consistent(options)
+    records = read_fasta(options.input, options.alphabet)
+    regions = None if options.regions is None else read_regions(options.regions, records, options.region_name)
+
+    from emtools.branches.motif.fit import analyse  # what a file that cannot be read need not wait for
+
+    return analyse(options, records, regions)
+
+
+def require_consistent(options: Options) -> None:
+    """Refuse options that do not go together."""
+    if options.region_name is not None and options.regions is None:
+        raise InputError("--region-name", repr(options.region_name), "--regions BED", "add it or leave both out")
+    if options.alphabet != "dna" and (options.strands == "both" or options.palindrome):
+        option = "--palindrome" if options.palindrome else "--strands both"
+        raise InputError(option, f"with --alphabet {options.alphabet}", "DNA, which has two strands", "leave it out")
+    if options.alphabet == "protein" and options.occurrence == "anr":
+        raise InputError("--occurrence", "anr with --alphabet protein", "oops or zoops", "take one of them")
+    if options.palindrome and options.strands == "one":
+        raise InputError("--palindrome", "with --strands one", "both strands", "leave one of them out")
+    narrow, wide = options.width
+    if not 2 <= narrow <= wide:
+        raise InputError("--width", f"{narrow}-{wide}", "at least 2 bp, the smaller one first")
+    if options.window is not None and options.window < narrow:
+        raise InputError(
+            "--window", f"{options.window} bp", f"at least the width of the motif, {narrow} bp", "use wider windows"
+        )
