@@ -348,8 +348,8 @@ DEFECTS = (
         "pseudo-counts for transitions that may not be",
         "hmm_left_right",
         HMM,
-        "shares(counts, self.pseudocount * mask.astype(np.float64), old)",
-        "shares(counts, self.pseudocount, old)",
+        'counts: Floats = getattr(stats, f"n_{name}").reshape(mask.shape) + self.pseudocount * mask',
+        'counts: Floats = getattr(stats, f"n_{name}").reshape(mask.shape) + self.pseudocount',
     ),
     Defect(
         "pseudo-counts missing from the log prior",
