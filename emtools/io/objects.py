@@ -165,7 +165,9 @@ def thumbnails_of(tables: Mapping[str, Path]) -> dict[str, Thumbnail]:
             library = next(iter(file["uns/spatial"].values()))
             hires, segmentation = (library["images"][name] for name in SHOWN)
             step = round(1.0 / float(library["scalefactors"][SHOWN["hires"]][()]))
-            return segmentation.size, Thumbnail(step * more, hires[::more, ::more], segmentation[::more, ::more])
+            return segmentation.size, Thumbnail(
+                step * more, hires[()][::more, ::more], segmentation[()][::more, ::more]
+            )
 
     total = sum(shown(image, 2**20)[0] for image in tables)
     more = math.ceil(math.sqrt(total / MOST_SHOWN))

@@ -19,7 +19,7 @@ from typing import Any
 from emtools.errors import EmtoolsError, InputError
 
 SEAL = "fit.json"
-RECORD = ".outputs.json"  # names of what a fit wrote; a workflow removes its fit.json before it runs again
+RECORD = ".outputs.json"  # what a fit wrote, with hashes; a workflow removes its fit.json before it runs again
 LONGEST_NAME = 255
 FULL = (errno.ENOSPC, errno.EDQUOT)
 LONGEST_SEAL = 40  # letters of its name that the scratch folder carries
@@ -44,7 +44,12 @@ def staged(out: Path, seal: str = SEAL) -> Iterator[Path]:
     """A scratch folder whose files move into `out` when the block ends without an error.
 
     The file `seal` goes first and comes last: where it stands, the other files belong to it. What an earlier fit left
-    in `out` goes with it, as its fit.json or `RECORD` tells; files that no fit wrote stay.
+    in `out` goes with it, as its fit.json tells, or `RECORD` of files that are still as they were; files that no fit wrote stay.
+
+    Raises
+    ------
+    EmtoolsError
+        If `out` cannot be written to, holds a folder where a file goes, or the disk is full.
     """
     target = Path(out)
     try:
@@ -65,8 +70,11 @@ def staged(out: Path, seal: str = SEAL) -> Iterator[Path]:
         within = [path.relative_to(scratch) for path in sorted(scratch.rglob("*")) if path.is_file()]
         made = stores + [path for path in within if Path(path.parts[0]) not in stores]
         stale = [name for name in earlier_outputs(target) if Path(name) not in made] if seal == SEAL else []
-        if seal == SEAL:
+        if Path(SEAL) in made:
             made[:0] = write_outputs(scratch, made)
+        for name in made:
+            if name not in stores and (target / name).is_dir():
+                raise InputError(str(target / name), "is a folder where a file goes", "", "choose another --out folder")
         (target / seal).unlink(missing_ok=True)
         for name in (*map(Path, stale), *stores):
             if (target / name).is_dir():
@@ -129,22 +137,30 @@ def leave() -> None:
 def write_outputs(scratch: Path, made: Sequence[Path]) -> list[Path]:
     """Write `RECORD` of what is `made`; its name, or none where there is nothing that a later fit would not replace."""
     names = sorted(str(name) for name in made if OWN.fullmatch(str(name)) and str(name) != SEAL)
-    if not names:
+    hashes = {name: sha256(scratch / name) for name in names if (scratch / name).is_file()}
+    if not hashes:
         return []
-    (scratch / RECORD).write_text(json.dumps({"outputs": names}, indent=0) + "\n", encoding="utf-8")
+    (scratch / RECORD).write_text(json.dumps({"outputs": hashes}, indent=0) + "\n", encoding="utf-8")
     return [Path(RECORD)]
 
 
 def earlier_outputs(folder: Path) -> list[str]:
-    """Files that the fit.json or the `RECORD` in `folder` tells of; only names of our own outputs, whatever they say."""
-    names: set[str] = set()
-    for record in (SEAL, RECORD):
+    """Files that the fit.json in `folder` tells of, or else its `RECORD` if they are as it says; only names of our own outputs."""
+    names: list[Any] = []
+    there = files_in(folder)
+    for record, kind in ((SEAL, list), (RECORD, dict)):
         try:
             listed = json.loads((folder / record).read_text(encoding="utf-8"))["outputs"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
-        names |= {name for name in listed if isinstance(name, str)} if isinstance(listed, list) else set()
-    return sorted({name for name in names if OWN.fullmatch(name) and Path(name).name == name} & files_in(folder))
+        told = [name for name in listed if isinstance(name, str)] if isinstance(listed, kind) else []
+        ours = [name for name in told if OWN.fullmatch(name) and Path(name).name == name and name in there]
+        names += [
+            name
+            for name in ours
+            if kind is list or ((folder / name).is_file() and sha256(folder / name) == listed[name])
+        ]
+    return sorted(set(names))
 
 
 def files_in(folder: Path) -> set[str]:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from emtools import __version__
 from emtools.errors import InputError
-from emtools.io.outputs import SEAL, require_file, sha256, staged
+from emtools.io.outputs import RECORD, SEAL, require_file, sha256, staged
 
 SCHEMA = "emtools-manifest-1"
 MANIFEST, CRATE = "manifest.json", "ro-crate-metadata.json"
@@ -149,7 +149,7 @@ def files_of(out: Path, fits: Sequence[Path]) -> Iterator[Path]:
         found = [place] if place.is_file() else place.rglob("*")
         for path in found:
             name = path.relative_to(out)
-            if path.is_file() and not name.name.startswith(".writing-"):
+            if path.is_file() and name.name != RECORD and not name.name.startswith(".writing-"):
                 yield name
 
 

@@ -14,15 +14,19 @@ from emtools.errors import InputError
 HARMLESS = 2**26  # bytes that any strip may unpack to
 ROOM = 2**28  # bytes that LZMA may take to work in
 STEP = 2**20  # bytes unpacked at a time
+PART = 2**16  # bytes that they are unpacked from at a time
+LARGER = 4  # times its image that a tile may claim to be
 STEEPEST = {8: 1032, 32946: 1032, 34925: 10_000}  # bytes out of one, at most about: deflate, its old number, LZMA
 
 
 def inflated(packed: bytes, most: int) -> int:
     """Bytes that a deflate stream unpacks to, counted up to the first step beyond `most`; what is damaged ends it."""
     stream, n = zlib.decompressobj(), 0
-    while packed and not stream.eof and n <= most:
-        n += len(stream.decompress(packed, STEP))
-        packed = stream.unconsumed_tail
+    for begin in range(0, len(packed), PART):
+        part = packed[begin : begin + PART]
+        while part and not stream.eof and n <= most:
+            n += len(stream.decompress(part, STEP))
+            part = stream.unconsumed_tail
     return n
 
 
@@ -39,7 +43,7 @@ COUNTED: dict[int, Callable[[bytes, int], int]] = {8: inflated, 32946: inflated,
 
 
 def require_strips(path: Path, file: Any, series: Any) -> None:
-    """Refuse a series of which a strip or tile unpacks to more than it has room for.
+    """Refuse a series of which a strip or tile unpacks to more than it has room for, or a tile claims far more than its image.
 
     Only strips that are long enough to do harm are unpacked, in steps that are thrown away.
 
@@ -64,7 +68,15 @@ def require_strips(path: Path, file: Any, series: Any) -> None:
         if count is None:
             continue
         room = math.prod(page.keyframe.chunks) * page.keyframe.dtype.itemsize
+        whole = math.prod(page.keyframe.shape) * page.keyframe.dtype.itemsize
         most = max(room, HARMLESS)
+        if room > max(HARMLESS, LARGER * whole):
+            raise InputError(
+                str(path),
+                f"a tile of {room:,} bytes",
+                f"at most about the {whole:,} of its image",
+                "copy or export it again",
+            )
         steepest = STEEPEST[int(page.keyframe.compression)]
         for start, length in zip(page.dataoffsets, page.databytecounts, strict=False):
             if length * steepest <= most:

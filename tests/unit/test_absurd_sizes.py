@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+import tifffile
 import zarr
 from unit.test_cells import small
 
@@ -50,6 +51,13 @@ def strip_bomb(compression: int, packer: Any) -> bytes:
     body = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
     head = struct.pack("<2sHI", b"II", 42, 8 + len(packed))
     return head + packed + struct.pack("<H", len(tags)) + body + b"\0" * 4
+
+
+def tile_bomb(path: Path) -> None:
+    """An image of 64 x 64 in one tile of 16,384 x 16,384."""
+    tile = zlib.compress(bytes(2**28), 1)
+    with tifffile.TiffWriter(path) as file:
+        file.write(iter([tile]), shape=(64, 64), dtype=np.uint8, tile=(2**14, 2**14), compression="zlib")
 
 
 def packed(path: Path) -> None:
@@ -175,6 +183,7 @@ CASES: dict[str, tuple[str, Callable[[Path], object], Callable[[Path], None], st
         image,
         "unpacks to more than 67,108,864",
     ),
+    "TIFF of a tile far larger than its image": ("a.tif", tile_bomb, image, "a tile of 268,435,456 bytes"),
     "PNG of 60,000 x 60,000": ("a.png", lambda path: path.write_bytes(png(60_000)), image, "far too large"),
     "OME-Zarr of 10^12 pixels": ("a.zarr", absurd_image, image, "1000000 x 1000000 values"),
     "CSV in gzip": ("a.csv.gz", packed, table, "bytes unpack to"),

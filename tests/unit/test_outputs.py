@@ -123,6 +123,35 @@ def test_what_an_earlier_fit_left_goes_where_a_workflow_removed_its_fit(tmp_path
     assert {path.name for path in tmp_path.iterdir()} == left
 
 
+def test_a_file_of_ones_own_under_the_name_of_an_output_stays(tmp_path):
+    """The record alone is left of a fit whose files were moved away."""
+    write_run(tmp_path, ["segments.bed", "types.svg"])
+    for name in ("fit.json", "segments.bed", "types.svg"):
+        (tmp_path / name).unlink()
+    (tmp_path / "segments.bed").write_text("mine")
+    write_run(tmp_path, ["types.svg"])
+    assert (tmp_path / "segments.bed").read_text() == "mine"
+
+
+def test_what_is_no_fit_removes_nothing_the_next_time(tmp_path):
+    for name in ("completed.csv", "completed.tsv"):
+        with staged(tmp_path) as folder:
+            (folder / name).write_text("new rows")
+    assert {path.name for path in tmp_path.iterdir()} == {"completed.csv", "completed.tsv"}
+
+
+def test_a_folder_under_the_name_of_an_output_is_refused_before_a_file_moves(tmp_path):
+    write_run(tmp_path, ["segments.bed"])
+    (tmp_path / "segments.bed").unlink()
+    (tmp_path / "segments.bed").mkdir()
+    before = (tmp_path / "fit.json").read_bytes()
+    with pytest.raises(InputError, match="is a folder where a file goes"):
+        write_run(tmp_path, ["segments.bed", "types.svg"])
+    assert (tmp_path / "fit.json").read_bytes() == before
+    assert not (tmp_path / "types.svg").exists()
+
+
+@pytest.mark.parametrize("record", ["fit.json", RECORD])
 @pytest.mark.parametrize(
     "listed",
     [
@@ -134,14 +163,14 @@ def test_what_an_earlier_fit_left_goes_where_a_workflow_removed_its_fit(tmp_path
         "[" * 100_000,
     ],
 )
-def test_an_odd_record_removes_nothing_else(tmp_path, listed):
+def test_an_odd_record_removes_nothing_else(tmp_path, listed, record):
     out = tmp_path / "out"
     (out / "sub").mkdir(parents=True)
     (out / "completed.d").mkdir()
     strangers = [tmp_path / "accuracy.tsv", out / "notes.txt", out / "sub" / "accuracy.tsv", out / "accuracy.tsv"]
     for path in strangers:
         path.write_text("mine")
-    (out / "fit.json").write_text(listed)
+    (out / record).write_text(listed)
     write_run(out, ["types.svg"])
     assert all(path.read_text() == "mine" for path in strangers)
     assert (out / "completed.d").is_dir()

@@ -123,6 +123,43 @@ def test_second_run_has_nothing_to_do(clone: Path, finished: Path) -> None:
     assert "Nothing to be done" in run.stdout + run.stderr
 
 
+OF_THE_RUN = (
+    "runs.tsv",
+    "index.html",
+    "multiqc/emtools_fits_mqc.json",
+    "multiqc/emtools_traces_mqc.json",
+    "multiqc/multiqc_report.html",
+    "manifest.json",
+    "ro-crate-metadata.json",
+)
+
+
+def test_a_fit_that_was_lost_or_failed_is_planned_though_the_page_of_the_run_is_there(
+    clone: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in.fa").write_text(">a\n" + "ACGT" * 50 + "\n")
+    (tmp_path / "config.yaml").write_text(
+        "hmm:\n  kept: {input: in.fa, states: 2}\n  gone: {input: in.fa, states: 2}\n"
+    )
+    kept = tmp_path / "results" / "hmm" / "kept"
+    for path in (kept / "fit.json", *(tmp_path / "results" / name for name in OF_THE_RUN)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    assert planned(tmp_path, *where(clone)) >= {"hmm_kept", "hmm_gone", "summary"}, (
+        "figures of the one, all of the other"
+    )
+    for name in ("report.html", "parameters.tsv", "posteriors.tsv.gz", "segments.bed"):
+        (kept / name).write_text("")
+    for stem in ("track", "parameters", "convergence"):
+        for kind in ("svg", "png"):
+            (kept / f"{stem}.{kind}").write_text("")
+    for name in ("kept/fit.json", *(f"../{name}" for name in OF_THE_RUN)):
+        os.utime(tmp_path / "results" / "hmm" / name)
+    found = planned(tmp_path, *where(clone))
+    assert "hmm_gone" in found
+    assert "hmm_kept" not in found
+
+
 LOOKING = """
 import sys
 from snakemake.output_index import OutputIndex
