@@ -19,7 +19,9 @@ from emtools.motif_finding.seeds import enriched_pairs, enriched_triplets, pair_
 SEEDS = 60  # pairs of words, or triplets of letters, that are tried
 FEW_PASSES, MORE_PASSES = 3, 12
 FINALISTS = 6  # at least
-FINALIST_LETTERS = 200_000  # of all finalists together: where the letters are few, more of them are climbed
+FINALIST_LETTERS = (
+    200_000  # of all finalists together: where the letters are few, more of them are climbed, but not under ANR
+)
 ROUNDS = 6
 SETTLE_PASSES = 50
 NEAR = 5.0  # nats of evidence by which a candidate may be behind
@@ -181,7 +183,8 @@ def search(
         first.append(improve(small, start, terms, FEW_PASSES, 2))
     first.sort(key=lambda c: -c.choice.evidence)
     last = []
-    n_last = max(FINALISTS, FINALIST_LETTERS // max(1, larger.codes.size))
+    few = 0 if terms.occurrence == "anr" else FINALIST_LETTERS // max(1, larger.codes.size)
+    n_last = max(FINALISTS, few)
     for candidate in distinct(first)[:n_last]:
         last.append(improve(scene, candidate.params, terms, MORE_PASSES, ROUNDS))
     last.sort(key=lambda c: -c.choice.evidence)
