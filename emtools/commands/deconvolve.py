@@ -136,7 +136,7 @@ def add_deconvolve(branches: argparse._SubParsersAction[argparse.ArgumentParser]
         "--rna-per-cell",
         metavar="FILE",
         help="table of the relative RNA content of a cell of each type (type, number), or reference for the mean total of its "
-        "cells: fractions of RNA and of cells are then both given with intervals",
+        "cells (raw counts): fractions of RNA and of cells are then both given with intervals",
     )
 
 

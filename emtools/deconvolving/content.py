@@ -10,7 +10,7 @@ import numpy as np
 
 from emtools.deconvolving.reference import Codes, Floats
 from emtools.errors import InputError
-from emtools.io.bulk import REFERENCE
+from emtools.io.bulk import TABLE, Expression
 from emtools.io.h5ad import listed
 
 ONE_TOTAL = 0.01  # spread of totals over their mean below which they were brought to one
@@ -41,17 +41,27 @@ class RnaContent:
         return np.asarray(self.profile / self.cell, dtype=np.float64)
 
 
-def mean_totals(values: Any, codes: Codes, n_types: int) -> Floats:
-    """Mean total over all genes of the cells of each type, shape (K,); `values` (n, G), `codes` (n,) with -1 for none."""
+def totals_of(values: Any) -> Floats:
+    """Total of each row over all genes, shape (n,); `values` (n, G), also sparse."""
+    return np.asarray(values.sum(axis=1), dtype=np.float64).ravel()
+
+
+def mean_totals(totals: Floats, codes: Codes, n_types: int) -> Floats:
+    """Mean total of the cells of each type, shape (K,); `totals` and `codes` (n,), with -1 for no type."""
     kept = np.flatnonzero(codes >= 0)
-    totals = np.asarray(values.sum(axis=1), dtype=np.float64).ravel()[kept]
-    sums, held = (np.bincount(codes[kept], weights, n_types) for weights in (totals, None))
+    sums, held = (np.bincount(codes[kept], weights, n_types) for weights in (totals[kept], None))
     return np.asarray(sums / held, dtype=np.float64)
 
 
 def of_one_total(totals: Floats) -> bool:
     """Whether totals were brought to one, so that they do not hold the RNA of a cell."""
     return bool(totals.std() < ONE_TOTAL * totals.mean())
+
+
+def are_whole(values: Any) -> bool:
+    """Whether all values, dense or CSR, are whole numbers."""
+    held = values.data if hasattr(values, "indptr") else values
+    return bool((held == np.floor(held)).all())
 
 
 def content_by_file(path: str, known: Mapping[str, float], types: tuple[str, ...], profile: Floats) -> RnaContent:
@@ -72,17 +82,28 @@ def content_by_file(path: str, known: Mapping[str, float], types: tuple[str, ...
     return RnaContent(profile, np.array([known[name] for name in types]), path)
 
 
-def content_by_reference(path: str, profile: Floats | None) -> RnaContent:
-    """RNA of a cell as the cells of the reference have it: their mean total, of which None stands for a table of profiles.
+def require_raw(cells: Expression, codes: Codes) -> None:
+    """Refuse a reference whose totals are not the RNA of a cell; `codes` (n,) of types, -1 for cells that are not used.
+
+    Values must be whole: cells that were brought to one total and then cut to some genes have totals that differ, as
+    those of raw counts do, and means of types tell neither from the other.
 
     Raises
     ------
     InputError
-        If the reference has no cells, or these were brought to one total.
+        If the reference has no cells, values are not whole numbers, or all cells have one total.
     """
-    if profile is None or of_one_total(profile):
-        got = "a table of profiles, without cells" if profile is None else "cells of one total"
-        raise InputError(
-            path, f"{got}: it does not hold the RNA of a cell", "raw counts of cells", "give --rna-per-cell a file"
-        )
-    return RnaContent(profile, profile, REFERENCE)
+    if cells.source == TABLE:
+        got = "a table of profiles, without cells"
+    elif not are_whole(cells.values):
+        got = f"{cells.source} holds values that are not whole numbers"
+    elif of_one_total(totals_of(cells.values)[codes >= 0]):
+        got = "all cells have one total"
+    else:
+        return
+    raise InputError(
+        str(cells.path),
+        f"{got}: totals are not the RNA of a cell",
+        "raw counts of cells, all of them whole numbers",
+        "put them into layers['counts'], or give --rna-per-cell a file",
+    )

@@ -234,8 +234,84 @@ def test_rna_per_cell_of_the_reference_is_in_counts_and_gone_from_normalised_cel
     assert main(by_file) == 0
     assert off(pd.read_csv(tmp_path / "file" / "fractions.csv")["fraction"], truth["cells"]) < 0.02
     assert main(arguments(unequal, tmp_path / "out", "--rna-per-cell", "reference")) == 2
-    assert "cells of one total: it does not hold the RNA of a cell" in capsys.readouterr().err
+    assert "X holds values that are not whole numbers: totals are not the RNA of a cell" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ("cut", "X holds values that are not whole numbers"),
+        ("counts", "layers['counts'] holds values that are not whole numbers"),
+        ("rounded", "all cells have one total"),
+        ("varying", ""),
+    ],
+)
+def test_rna_per_cell_of_the_reference_needs_raw_counts_whatever_the_means_of_types(
+    unequal, tmp_path, capsys, made, said
+):
+    adata = anndata.read_h5ad(unequal / "cells.h5ad")
+    if made == "cut":  # totals of what is left differ by type, though those of cells were one
+        adata = adata[:, 15:].copy()
+    elif made == "counts":
+        adata.X, adata.layers["counts"] = np.rint(adata.X), adata.X[:, ::-1].copy()
+    elif made == "rounded":
+        adata.X = np.rint(100 * adata.X)
+    else:  # whole counts, cells that differ, types of one mean total: a gene takes up what each lacks
+        means = adata.X.reshape(3, 40, 90).mean(axis=1, keepdims=True)
+        adata.X = np.rint(means * np.linspace(0.5, 1.5, 40)[:, None]).reshape(120, 90)
+        totals = adata.X.sum(axis=1).reshape(3, 40).sum(axis=1)
+        adata.X[::40, 89] += totals.max() - totals
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    (tmp_path / "bulk.h5ad").write_bytes((unequal / "bulk.h5ad").read_bytes())
+    code = main(arguments(tmp_path, tmp_path / "out", "--rna-per-cell", "reference"))
+    assert said in capsys.readouterr().err
+    assert code == (2 if said else 0)
+    if not said:
+        table = pd.read_csv(tmp_path / "out" / "fractions.csv")
+        assert off(table["fraction"], np.load(unequal / "truth.npz")["RNA"]) < 0.02
+        assert np.allclose(table["fraction"], table["rna_fraction"], rtol=1e-12, atol=0)
+
+
+def test_profiles_of_a_table_count_as_per_unit_of_rna_and_totals_that_differ_are_told(unequal, tmp_path, capsys):
+    cells = anndata.read_h5ad(unequal / "raw.h5ad")
+    means = pd.DataFrame(cells.X, columns=GENES).groupby(cells.obs["known"].to_numpy()).mean()
+    means.T.to_csv(tmp_path / "profiles.csv")
+    words = ["deconvolve", str(unequal / "bulk.h5ad"), "--reference", str(tmp_path / "profiles.csv"), "--rna-per-cell"]
+    assert main([*words, str(unequal / "rna.csv"), "--out", str(tmp_path / "out")]) == 0
+    totals = means.sum(axis=1)
+    said = f"profiles of profiles.csv have different totals ({totals.min():.4g} to {totals.max():.4g}) and were taken as per unit of RNA"
+    assert said in capsys.readouterr().err
+    assert said in (tmp_path / "out" / "report.html").read_text()
+    assert main([*words[:-1], "--out", str(tmp_path / "plain")]) == 0
+    plain, table = (pd.read_csv(tmp_path / name / "fractions.csv") for name in ("plain", "out"))
+    rna = plain["fraction"].to_numpy().reshape(8, 3)
+    for column, of, due in (("rna_fraction", "RNA", rna), ("fraction", "cells", rna / [RNA[name] for name in TYPES])):
+        due /= due.sum(axis=1, keepdims=True)
+        assert np.allclose(table[column], due.ravel(), rtol=1e-6, atol=1e-9), of
+
+
+def test_cells_that_may_be_cut_after_they_were_normalised_are_named(unequal, tmp_path, capsys):
+    cells = anndata.read_h5ad(unequal / "cells.h5ad")
+    cells[:, 15:].copy().write_h5ad(tmp_path / "cells.h5ad")
+    (tmp_path / "bulk.h5ad").write_bytes((unequal / "bulk.h5ad").read_bytes())
+    for folder, name, said in ((tmp_path, "cells", True), (unequal, "cells", False), (unequal, "raw", False)):
+        out = tmp_path / f"{folder.name}_{name}"
+        assert main(arguments(folder, out, "--rna-per-cell", str(unequal / "rna.csv"), cells=f"{name}.h5ad")) == 0
+        assert ("profiles of cells.h5ad have different totals" in capsys.readouterr().err) == said
+
+
+def test_profiles_per_unit_of_rna_are_given_whole_and_genes_chosen_by_markers(unequal, tmp_path, capsys):
+    truth = np.load(unequal / "truth.npz")
+    cells = anndata.read_h5ad(unequal / "cells.h5ad")
+    means = pd.DataFrame(cells.X, columns=GENES).groupby(cells.obs["known"].to_numpy()).mean()
+    means.T.to_csv(tmp_path / "profiles.csv")
+    (tmp_path / "markers.txt").write_text("\n".join(GENES[15:]) + "\n")
+    words = ["deconvolve", str(unequal / "bulk.h5ad"), "--reference", str(tmp_path / "profiles.csv")]
+    words += ["--rna-per-cell", str(unequal / "rna.csv"), "--markers", str(tmp_path / "markers.txt")]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    assert "different totals" not in capsys.readouterr().err
+    assert off(pd.read_csv(tmp_path / "out" / "fractions.csv")["fraction"], truth["cells"]) < 0.03
 
 
 def test_profiles_of_a_table_are_of_equal_amounts_of_rna(unequal, tmp_path, capsys):

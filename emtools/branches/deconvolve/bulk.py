@@ -18,10 +18,12 @@ from emtools.branches.finish import finish
 from emtools.deconvolving.choice import SAMPLED, deconvolve, misfit
 from emtools.deconvolving.content import (
     RnaContent,
+    are_whole,
     content_by_file,
-    content_by_reference,
     mean_totals,
     of_one_total,
+    require_raw,
+    totals_of,
 )
 from emtools.deconvolving.fractions import LARGER, Fractions
 from emtools.deconvolving.reference import Reference, reference_from_cells, reference_from_profiles
@@ -180,8 +182,7 @@ def referred(
             )
         if len(cells.names) < 2:
             raise InputError(str(options.reference), f"one type ({cells.names[0]})", "two or more")
-        totals = np.asarray(cells.values.sum(axis=1))
-        if of_one_total(totals) and options.rna_per_cell is None:
+        if of_one_total(totals_of(cells.values)) and options.rna_per_cell is None:
             notes.append("all profiles have one total: fractions are of RNA, not of cells")
         matched = match_genes(mixtures, cells, only)
         return reference_from_profiles(matched.cells.toarray().T, cells.names), matched, [*notes, *matched.notes]
@@ -242,16 +243,26 @@ def contained(
     """
     if options.rna_per_cell is None:
         return None, []
-    totals = None
-    if cells.source != TABLE:
-        codes, _ = labels_of(cells, str(options.labels), "--labels")
-        totals = mean_totals(cells.values, codes, len(types))
+    table = cells.source == TABLE
+    codes = np.arange(len(types)) if table else labels_of(cells, str(options.labels), "--labels")[0]
+    behind = mean_totals(totals_of(cells.values), codes, len(types))
     if known is None:
-        return content_by_reference(str(options.reference), totals), []
-    content = content_by_file(str(options.contents), known, types, np.ones(len(types)) if totals is None else totals)
+        require_raw(cells, codes)
+        return RnaContent(behind, behind, REFERENCE), []
+    content = content_by_file(str(options.contents), known, types, np.ones(len(types)) if table else behind)
     unused = [name for name in known if name not in types]
     name = Path(content.source).name
-    return content, [f"{listed(unused)} of {name} is not in the reference and was not used"] * bool(unused)
+    notes = [f"{listed(unused)} of {name} is not in the reference and was not used"] * bool(unused)
+    if not of_one_total(behind) and (table or not are_whole(cells.values)):
+        told = f"profiles of {cells.path.name} have different totals ({behind.min():.4g} to {behind.max():.4g})"
+        notes.append(
+            f"{told} and were taken as per unit of RNA (transcripts per million, perhaps of some genes only); if they are means of raw "
+            "counts, their totals are the RNA of a cell already: leave out --rna-per-cell"
+            if table
+            else f"{told}: these were taken as the RNA behind each and replaced by the RNA per cell of {name}; if cells were normalised "
+            "and then cut to some genes, give all genes and name those to use with --markers"
+        )
+    return content, notes
 
 
 def answered(
