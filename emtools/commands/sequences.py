@@ -67,7 +67,8 @@ def add_hmm(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         type=whole(1, MOST_PATHS),
         default=0,
         metavar="N",
-        help="draw N whole paths by their probability: their segments, and intervals for number, share and length",
+        help="draw N whole paths by their probability: their segments, and, of 20 and more, intervals for number, share and "
+        "length",
     )
     hmm.add_argument(
         "--against",
@@ -79,16 +80,16 @@ def add_hmm(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     hmm.add_argument(
         "--odds-window",
         type=positive,
-        default=1000,
+        default=None,
         metavar="BP",
-        help="letters of a window of log-odds (default 1000)",
+        help="letters of a window of log-odds, beside --against (default 1000)",
     )
     hmm.add_argument(
         "--pseudocount",
         type=real(0, inclusive=True),
-        default=0.0,
+        default=None,
         metavar="A",
-        help="Dirichlet pseudo-count of every probability (default 0)",
+        help="Dirichlet pseudo-count of every probability (default 0; 1 with --model coding)",
     )
     hmm.add_argument(
         "--emission",
@@ -114,7 +115,7 @@ OF_LETTERS = {
     "repeats": 1,
     "sample": 0,
     "against": None,
-    "odds_window": 1000,
+    "odds_window": None,
 }
 
 
@@ -144,6 +145,7 @@ def route_hmm(chosen: dict[str, Any]) -> dict[str, Any]:
     return kept | {
         "emission": chosen["emission"] or "gaussian",
         "bin": chosen["bin"],
+        "pseudocount": chosen["pseudocount"] or 0.0,
         "module": "emtools.branches.hmm.track_input",
     }
 

@@ -159,7 +159,8 @@ class CategoricalHMM:
             raise InputError("letters", str(self.n_letters), "1 to 254")
         if not 0.0 <= self.pseudocount < math.inf:
             raise InputError("pseudocount", str(self.pseudocount), "a number of at least 0")
-        if self.order < 0 or self.n_letters ** (self.order + 1) * (1 + len(self.partial)) > MOST_STEPS:
+        power = min(self.order, MOST_STEPS.bit_length()) + 1  # of two letters that is too many, and soon computed
+        if self.order < 0 or self.n_letters**power * (1 + len(self.partial)) > MOST_STEPS:
             most = int(math.log(MOST_STEPS / (1 + len(self.partial))) / math.log(max(2, self.n_letters))) - 1
             raise InputError("order", str(self.order), f"0 to {most} for {self.n_letters} letters")
         if self.n_letters + len(self.partial) > 254 or any(

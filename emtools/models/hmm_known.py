@@ -71,7 +71,9 @@ class Known:
     reference: str
 
 
-def known(name: str, pseudocount: float = 0.0, partial: tuple[tuple[int, ...], ...] = ()) -> Known:
+def known(
+    name: str, pseudocount: float | None = None, partial: tuple[tuple[int, ...], ...] = (), letters: str = LETTERS
+) -> Known:
     """A model by its name.
 
     ``"coding"`` has a state outside genes and one for each place of a codon on either strand, which follow each other in a ring; each emits a
@@ -86,8 +88,12 @@ def known(name: str, pseudocount: float = 0.0, partial: tuple[tuple[int, ...], .
     ----------
     name : {"cpg", "cpg-8", "coding"}
         Which.
-    pseudocount, partial
+    pseudocount : float, optional
+        As in `CategoricalHMM`; by default 1 of ``"coding"``, 0 of the others.
+    partial
         As in `CategoricalHMM`.
+    letters : str
+        A, C, G, and T or U, as the description has them.
 
     References
     ----------
@@ -101,7 +107,8 @@ def known(name: str, pseudocount: float = 0.0, partial: tuple[tuple[int, ...], .
     [0.171, 0.368, 0.274, 0.188]
     """
     if name == "coding":
-        return coding(pseudocount or CODON_COUNT, partial)
+        return coding(CODON_COUNT if pseudocount is None else pseudocount, partial, letters)
+    pseudocount = pseudocount or 0.0
     tables = np.stack([OUTSIDE, WITHIN])
     tables = tables / tables.sum(axis=2, keepdims=True)
     even = np.array([0.5, 0.5])
@@ -121,7 +128,7 @@ def known(name: str, pseudocount: float = 0.0, partial: tuple[tuple[int, ...], .
     return Known(held, params, states, GROUPS, (0,) * 4 + (1,) * 4, what, f"{book} (CpG islands, eight states)")
 
 
-def coding(pseudocount: float, partial: tuple[tuple[int, ...], ...]) -> Known:
+def coding(pseudocount: float, partial: tuple[tuple[int, ...], ...], letters: str) -> Known:
     """Outside genes, the places 1, 2, 3 of a codon, and the places 3, 2, 1 of one on the other strand, as a reader of this one meets them."""
     on, off = 3.0 / GENE, 1.0 / BETWEEN
     transition = np.zeros((7, 7))
@@ -141,7 +148,7 @@ def coding(pseudocount: float, partial: tuple[tuple[int, ...], ...]) -> Known:
     held = CategoricalHMM(7, 4, pseudocount, order=2, partial=partial, held=params)
     what = (
         "the letter given the two before it: one outside genes and one for each place of a codon on either strand, in rings of three without a stop "
-        "codon in frame (TAA, TAG, TGA)"
+        f"codon in frame ({', '.join(STOPS).replace(LETTERS[-1], letters[-1])})"
     )
     book = "Krogh, Mian & Haussler (1994) Nucleic Acids Res. 22, 4768–4778, doi:10.1093/nar/22.22.4768 (genes by rings of codons)"
     states = ("noncoding", "forward_1", "forward_2", "forward_3", "reverse_3", "reverse_2", "reverse_1")

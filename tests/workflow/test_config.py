@@ -242,6 +242,12 @@ def test_good_config_becomes_command_lines(here: Path) -> None:
         build_parser().parse_args([entry.branch, entry.files["input"], "--out", entry.out, *entry.words])
 
 
+def test_a_pseudocount_of_zero_is_passed_on(here: Path) -> None:
+    """Of the model of genes it is not the default."""
+    (entry,) = plan("hmm: {g: {input: genome.fa, model: coding, pseudocount: 0}}").entries
+    assert entry.words == ("--model", "coding", "--pseudocount", "0")
+
+
 def test_starts_become_jobs_whose_options_do_not_count_them(here: Path) -> None:
     text = "hmm: {g: {input: genome.fa, states: 2, starts: %d, scatter: 2, max_passes: 9}}"
     (four,), (five,) = plan(text % 4).entries, plan(text % 5).entries

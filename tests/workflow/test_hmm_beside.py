@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emtools.branches.hmm.against import odds_of, read_fit
+from emtools.branches.hmm.against import logliks_of, odds_of, read_fit
 from emtools.cli import main
 from emtools.engine.chunks import SequenceSource, total_stats
 from emtools.io.fasta import partial_sets, read_fasta
@@ -49,12 +49,14 @@ def results(records, plain, tmp_path_factory):
 
 
 def test_files_are_named_and_known(results):
-    names = {path.name for path in results.iterdir()}
+    names = {path.name for path in results.iterdir()} - {".outputs.json"}
     assert {"sampled.tsv", "sampled_segments.tsv.gz", "log_odds.tsv", "log_odds.bedgraph.gz"} <= names
     assert set(json.loads((results / "fit.json").read_text())["outputs"]) == names - {RECORD}
     assert all(OWN.fullmatch(name) for name in names)
     page = (results / "report.html").read_text()
     assert "Segments of drawn paths (40)" in page
+    assert "between 2.5 and 97.5 %" in page
+    assert "is seldom like those drawn" in page
     assert "Log-odds against another model" in page
 
 
@@ -115,7 +117,8 @@ def test_log_odds_are_those_of_two_forward_runs(results, plain, records):
             for (model, params), codes in ((ours, first), (theirs, hidden))
         ]
         assert total == pytest.approx((logliks[0] - logliks[1]) / np.log(2.0), rel=1e-8)
-        bits, _ = odds_of(*ours, *ours, record.codes, 100)
+        own, _ = logliks_of(*ours, ours[0].order, record.codes, 100)
+        bits, _ = odds_of(*ours, ours[0].order, own, record.codes, 100)
         assert np.abs(bits).max() == 0.0
 
 
@@ -138,6 +141,7 @@ def test_same_seed_gives_the_same_bytes(results, plain, records, tmp_path):
     [
         (("--against", "nowhere"), "nowhere does not exist"),
         (("--against", GENOME), "not laid out as a fit"),
+        (("--odds-window", 500), "--odds-window: without --against"),
         (("--repeats", 40), "at most 100"),
         (("--sample", 0), "--sample"),
     ],
@@ -155,18 +159,90 @@ def test_what_cannot_be_used_is_one_error(words, told, records, tmp_path, capsys
 def damaged(record, how):
     if how == "other letters":
         record["parameters"]["emission"]["labels"][-1] = list("ACGU")
-    elif how == "other model":
-        record["model"]["name"] = "gaussian_hmm"
-    else:
+    elif how == "no labels":
+        record["parameters"]["emission"]["labels"] = []
+    elif how == "sums":
         record["parameters"]["transition"]["value"][0] = [0.9, 0.9]
+    else:
+        record["model"] |= how
     return record
 
 
 @pytest.mark.parametrize(
-    ("how", "told"), [("other letters", "ACGU"), ("other model", "gaussian_hmm"), ("sums", "not the probabilities")]
+    ("how", "told"),
+    [
+        ("other letters", "ACGU"),
+        ({"name": "gaussian_hmm"}, "gaussian_hmm"),
+        ("sums", "not the probabilities"),
+        ("no labels", "not laid out as a fit (IndexError)"),
+        ({"n_states": float("inf")}, "not laid out as a fit (OverflowError)"),
+        ({"n_states": 0}, "states: 0; 1 to 100"),
+        ({"repeats": 51}, "repeats: 51; 1 to 50"),
+        ({"order": -1}, "order: -1"),
+        ({"order": 10**12}, "order: 1000000000000"),
+    ],
 )
 def test_fits_of_something_else_are_refused(how, told, plain, records, tmp_path, capsys):
     path = tmp_path / "fit.json"
     path.write_text(json.dumps(damaged(json.loads((plain / "fit.json").read_text()), how)))
     assert run(records, tmp_path / "out", "--states", 2, "--against", path) == 2
-    assert told in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith(f"emtools: error: {path}: ")
+    assert said.count("\n") == 1
+    assert told in said
+
+
+def test_a_record_that_the_other_model_cannot_emit_is_told_before_the_fit(tmp_path, capsys, monkeypatch):
+    """Letters in turns never have T after T; the first such is the fourth letter of the second record."""
+    turns, both = tmp_path / "turns.fa", tmp_path / "both.fa"
+    turns.write_text(">t\n" + "ACGT" * 50 + "\n")
+    both.write_text(">one\n" + "ACGT" * 20 + "\n>two\nCGTT" + "ACGT" * 20 + "\n")
+    never, rarely = tmp_path / "never", tmp_path / "rarely"
+    assert run(turns, never, "--states", 1, "--order", 1) == 0
+    assert run(turns, rarely, "--states", 1, "--order", 1, "--pseudocount", 1) == 0
+    words = ("--states", 1, "--order", "0-2", "--pseudocount", 1)
+    assert run(both, tmp_path / "out", *words, "--against", rarely) == 0
+    capsys.readouterr()
+
+    def early(*_, **__):
+        raise AssertionError("fitted before the other model was looked at")
+
+    monkeypatch.setattr("emtools.branches.hmm.fit.fit", early)
+    assert run(both, tmp_path / "out2", *words, "--against", never) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"emtools: error: {never / 'fit.json'}: ")
+    assert "record two, up to position 4" in said
+    assert "--pseudocount 1" in said
+    assert not (tmp_path / "out2").exists()
+
+
+def test_the_model_of_the_folder_that_is_written_is_not_compared_with(plain, records, tmp_path, capsys):
+    before = (plain / "fit.json").read_bytes()
+    link = tmp_path / "link"
+    link.symlink_to(plain)
+    for fit in (plain, link, plain / ".." / plain.name / "fit.json"):
+        assert run(records, plain, "--states", 2, "--against", fit) == 2
+        assert "choose another --out folder" in capsys.readouterr().err
+    assert (plain / "fit.json").read_bytes() == before
+
+
+def test_where_no_letter_counts_there_are_no_log_odds(plain, tmp_path):
+    """Of order 1 a record of N counts no letter, nor does the second window of the other."""
+    path, out = tmp_path / "n.fa", tmp_path / "out"
+    path.write_text(">none\n" + "N" * 500 + "\n>some\n" + "ACGGTCATTA" * 10 + "N" * 100 + "ACGGTCA\n")
+    assert (
+        run(path, out, "--states", 2, "--order", 1, "--pseudocount", 1, "--against", plain, "--odds-window", 100) == 0
+    )
+    table = pd.read_csv(out / "log_odds.tsv", sep="\t").set_index("record")
+    assert table["letters"].to_dict() == {"none": 0, "some": 99 + 6}
+    assert table.loc["none", "log-odds, bits"] == 0.0
+    with gzip.open(out / "log_odds.bedgraph.gz", "rt") as file:
+        windows = [line.split() for line in file.read().splitlines()[1:]]
+    assert [w[3] for w in windows[:5]] == ["0"] * 5
+    assert [w[3] == "0" for w in windows[5:]] == [False, True, False]
+
+
+def test_few_paths_have_no_intervals(records, tmp_path):
+    assert run(records, tmp_path / "out", "--states", 2, "--sample", 19) == 0
+    assert pd.read_csv(tmp_path / "out" / "sampled.tsv", sep="\t").shape[1] == 4
+    assert "between 2.5 and 97.5 %" not in (tmp_path / "out" / "report.html").read_text()

@@ -1,5 +1,6 @@
 """``emtools hmm --model coding`` on the lambda genome: reading frames, strands, and genes whose places are known."""
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -59,6 +60,32 @@ def test_known_genes_are_called_on_their_strand_and_in_their_frame(segments, nam
         if s.name == strand and in_frame:
             inside[max(s.start - begin, 0) : max(s.end - begin, 0)] = True
     assert inside.mean() > least
+
+
+@pytest.mark.parametrize(("words", "count"), [((), 1.0), (("--pseudocount", "0"), 0.0), (("--pseudocount", "2"), 2.0)])
+def test_rna_has_its_stops_and_the_pseudocount_that_is_asked_for(words, count, letters, tmp_path):
+    path, out = tmp_path / "rna.fa", tmp_path / "out"
+    path.write_text(">rna\n" + letters[20_000:23_000].replace("T", "U") + "\n")
+    command = [
+        "hmm",
+        str(path),
+        "--out",
+        str(out),
+        "--model",
+        "coding",
+        "--alphabet",
+        "rna",
+        "--max-passes",
+        "3",
+        *words,
+    ]
+    assert main(command) == 3
+    assert json.loads((out / "fit.json").read_text())["model"]["pseudocount"] == count
+    page = (out / "report.html").read_text()
+    assert "(UAA, UAG, UGA)" in page
+    assert "TAA" not in page
+    assert "ascending GC" not in page
+    assert ("maximum likelihood" in page) == (count == 0.0)
 
 
 def test_the_model_starts_without_stops_and_can_read_any_letters():

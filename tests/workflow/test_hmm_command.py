@@ -42,6 +42,7 @@ def test_outputs_are_whole(results):
     record = json.loads((results / "fit.json").read_text())
     assert set(record["outputs"]) == names
     assert all(OWN.fullmatch(name) for name in names)
+    assert "States by ascending GC." in (results / "report.html").read_text()
     assert record["status"] == "converged"
     assert record["loglik"] == pytest.approx(-66678.07, abs=0.01)
     assert record["parameters"]["emission"]["labels"] == [["S1", "S2"], ["A", "C", "G", "T"]]
@@ -280,6 +281,14 @@ def test_options_that_do_not_go_together(tmp_path, capsys, words, message):
     assert said.startswith("emtools: error: ")
     assert message in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("topology", ["left-right", "banded"])
+def test_states_with_an_order_of_their_own_are_not_told_to_be_by_gc(tmp_path, topology):
+    path, out = tmp_path / "three.fa", tmp_path / "out"
+    path.write_text(">a\n" + "ATTAATATTA" * 30 + "CGGCCGGCGC" * 30 + "ACGTTGCAAC" * 30 + "\n")
+    assert run(path, out, "--states", 3, "--topology", topology, "--starts", 1, "--max-passes", 20) in (0, 3)
+    assert "ascending GC" not in (out / "report.html").read_text()
 
 
 def test_pieces_do_not_show(results, tmp_path, monkeypatch):

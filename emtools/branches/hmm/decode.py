@@ -47,6 +47,11 @@ class Chain:
     reference: str = ""
 
     @property
+    def sorted(self) -> bool:
+        """Whether states are numbered by what they emit; others have an order of their own (`CategoricalHMM.canonical`)."""
+        return not self.init and self.model.topology == "free"
+
+    @property
     def membership(self) -> np.ndarray:
         """1 where a state belongs to a group, shape (K, groups)."""
         return np.eye(len(self.groups))[list(self.group_of)]

@@ -61,11 +61,10 @@ def analyse(options: Options, records: Sequence[Record]) -> int:
             f"at least one for each of {most} states",
             "use fewer --states or more sequence",
         )
-    sets = partial_sets(options.alphabet)
-    other = None if options.against is None else against.read_fit(options.against, letters, sets)
     ends = read_ends(options)
     if ends is not None and options.only_starts:
         return climb_ends(chains, records, source, options, ends)
+    other = against.read_other(options, records, {chain.model.order for chain in chains})
     compared = compare(chains, records, options, ends) if len(chains) > 1 else None
     chain = chains[0 if compared is None else int(np.argmin(compared["BIC"]))]
     progress = Progress("hmm", options.starts, options.quiet)
@@ -110,7 +109,7 @@ def analyse(options: Options, records: Sequence[Record]) -> int:
             ],
             tables=[
                 *([] if compared is None else [Table("Models compared", COMPARISON, compared)]),
-                Table("States", state_caption(options.alphabet, options.repeats), readable(states)),
+                Table("States", state_caption(options.alphabet, chain), readable(states)),
                 Table(
                     "Segments",
                     "Stretches of one state along the most probable path (Viterbi). Start and end are 0-based, "
@@ -154,7 +153,7 @@ def beside(
     params: HMMParams,
     records: Sequence[Record],
     options: Options,
-    other: tuple[CategoricalHMM, HMMParams] | None,
+    other: against.Other | None,
     folder: Path,
 ) -> Beside:
     """Drawn paths and log-odds against another model, where they are asked for."""
@@ -165,13 +164,12 @@ def beside(
         found.files.update(sampled.FILES)
         found.extra["sampled"] = summary.to_dict("records")
         found.references.append(sampled.REFERENCE)
-    if options.against is not None and other is not None:
-        file = against.file_of(options.against)
-        odds, table = against.log_odds(chain, params, other, records, options.odds_window, file, folder)
+    if other is not None:
+        odds, table = against.log_odds(chain, params, other, records, folder)
         found.tables.append(table)
-        found.files.update(against.files(options.odds_window))
+        found.files.update(against.files(other.window))
         found.extra["log_odds_bits"] = float(odds["log-odds, bits"].sum())
-        found.inputs.append(file)
+        found.inputs.append(other.file)
     return found
 
 
@@ -179,7 +177,7 @@ def candidates(options: Options) -> list[Chain]:
     """The models that were asked for."""
     sets = partial_sets(options.alphabet)
     if options.model is not None:
-        ready = known(options.model, options.pseudocount, sets)
+        ready = known(options.model, options.pseudocount, sets, ALPHABETS[options.alphabet])
         return [
             Chain(ready.model, ready.states, ready.groups, ready.group_of, (ready.params,), ready.what, ready.reference)
         ]
@@ -189,7 +187,14 @@ def candidates(options: Options) -> list[Chain]:
         names = [f"S{k + 1}" for k in range(n_states)]
         for order in range(options.order[0], options.order[1] + 1):
             model = CategoricalHMM(
-                *(n_states, len(ALPHABETS[options.alphabet]), options.pseudocount, order, sets, options.topology),
+                *(
+                    n_states,
+                    len(ALPHABETS[options.alphabet]),
+                    options.pseudocount or 0.0,
+                    order,
+                    sets,
+                    options.topology,
+                ),
                 repeats=options.repeats,
             )
             chains.append(Chain(model, names, names, range(n_states)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emtools.branches.hmm.types import Options
+from emtools.branches.hmm.types import Options, file_of
 from emtools.errors import InputError
 from emtools.io.fasta import read_fasta
 
@@ -38,5 +38,20 @@ def require_consistent(options: Options) -> None:
                 "--repeats", f"{options.repeats} with --states {fewest}-{most}",
                 f"at least 2 states, and at most {MOST_STATES} with all their repeats",
             )  # fmt: skip
-    if options.against is not None and not options.against.exists():
+    require_other_model(options)
+
+
+def require_other_model(options: Options) -> None:
+    """Raise where there is no model to compare with, or where it would be written over."""
+    if options.against is None:
+        if options.odds_window is not None:
+            raise InputError(
+                "--odds-window", "without --against", "both of them", "leave it out, or give --against FIT"
+            )
+        return
+    if not options.against.exists():
         raise InputError("--against", f"{options.against} does not exist", "fit.json of a run of emtools hmm")
+    if file_of(options.against).resolve().parent == options.out.resolve():
+        raise InputError(
+            "--against", f"{options.against} lies in --out and would be replaced", "", "choose another --out folder"
+        )

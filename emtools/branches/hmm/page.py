@@ -174,8 +174,7 @@ def lead(
             f"{row['state']} holds {row['share of letters, %']:.0f} % of the letters at {row['GC, %']:.1f} % GC"
             for row in states.to_dict("records")
         ]
-        numbered = not chain.init and chain.model.topology != "left-right"
-        text += "; ".join(parts) + "." + " States are numbered by ascending GC." * numbered
+        text += "; ".join(parts) + "." + " States are numbered by ascending GC." * chain.sorted
     model = chain.model
     if model.n_free_parameters * FEWEST_LETTERS > n_observed:
         text += (
@@ -204,12 +203,15 @@ def facts(
     return tiles
 
 
-def state_caption(alphabet: str, repeats: int = 1) -> str:
+def state_caption(alphabet: str, chain: Chain) -> str:
     """What the table of states says."""
+    repeats = chain.model.repeats
     stay = "1 / (1 − probability of staying)" if repeats == 1 else f"{repeats} / (1 − probability of staying)"
     order = "descending frequency of the first letter" if alphabet == "protein" else "ascending GC"
     return (
-        f"States by {order}. The share sums posterior probabilities; segments are counted on the most probable path; "
+        f"States by {order}. "
+        * chain.sorted
+        + "The share sums posterior probabilities; segments are counted on the most probable path; "
         f"the expected stay is {stay}, which the transition matrix implies. Where it is much "
         "shorter than the mean segment, the path hides short visits that are too uncertain to be called."
     )

@@ -23,7 +23,7 @@ MOST_NUMBERS = 2**22  # of the states of a stretch of all paths
 TITLE = "Segments of drawn paths"
 CAPTION = (
     "Whole paths drawn with the probability that each has given the letters and the fitted parameters, which are taken as known: the mean "
-    "over paths, and what lies between 2.5 and 97.5 % of them. The most probable path is one of them and hides what is short and uncertain."
+    "over paths{interval}. The most probable path hides what is short and uncertain, and is seldom like those drawn."
 )
 REFERENCE = "Scott (2002) J. Am. Stat. Assoc. 97, 337–351, doi:10.1198/016214502753479464 (paths drawn backward)"
 FILES = {
@@ -72,7 +72,8 @@ def sample(
                 text.writelines(lines(path + 1, record.name, starts, ends, [chain.groups[g] for g in groups.tolist()]))
     summary = pd.DataFrame(rows(chain.groups, counts, letters, n_total))
     summary.to_csv(folder / SUMMARY, sep="\t", index=False, float_format="%.6g")
-    return summary, Table(f"{TITLE} ({n_paths:,})", CAPTION, summary.map(readable))
+    interval = ", and what lies between 2.5 and 97.5 % of them" * (n_paths >= FEWEST)
+    return summary, Table(f"{TITLE} ({n_paths:,})", CAPTION.format(interval=interval), summary.map(readable))
 
 
 def lines(path: int, record: str, starts: np.ndarray, ends: np.ndarray, names: Sequence[str]) -> Iterator[str]:

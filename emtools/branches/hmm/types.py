@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from emtools.branches.options import RunOptions
+from emtools.io.outputs import SEAL
 
 Range = tuple[int, int]
 
@@ -29,16 +30,16 @@ class Options(RunOptions):
         Name of a ready-made model.
     alphabet : {"dna", "rna", "protein"}
         Letters.
-    pseudocount : float
-        Dirichlet pseudo-count of every probability; 0.0 is maximum likelihood.
+    pseudocount : float, optional
+        Dirichlet pseudo-count of every probability; 0.0 is maximum likelihood. None is 1 of the model ``"coding"`` and 0 of others.
     repeats : int
         States in a row that stand for each.
     sample : int
         Paths to draw; 0 for none.
     against : Path, optional
         fit.json of another model, or its folder, to compare with by log-odds.
-    odds_window : int
-        Letters of a window of log-odds.
+    odds_window : int, optional
+        Letters of a window of log-odds; None is 1000.
     """
 
     input: Path
@@ -47,8 +48,13 @@ class Options(RunOptions):
     topology: Literal["free", "left-right", "banded"] = "free"
     model: Literal["cpg", "cpg-8", "coding"] | None = None
     alphabet: str = "dna"
-    pseudocount: float = 0.0
+    pseudocount: float | None = None
     repeats: int = 1
     sample: int = 0
     against: Path | None = None
-    odds_window: int = 1000
+    odds_window: int | None = None
+
+
+def file_of(fit: Path) -> Path:
+    """fit.json itself, or that of a folder."""
+    return fit / SEAL if fit.is_dir() else fit
