@@ -49,9 +49,9 @@ def results(records, plain, tmp_path_factory):
 
 
 def test_files_are_named_and_known(results):
-    names = {path.name for path in results.iterdir()} - {".outputs.json"}
+    names = {path.name for path in results.iterdir()} - {RECORD}
     assert {"sampled.tsv", "sampled_segments.tsv.gz", "log_odds.tsv", "log_odds.bedgraph.gz"} <= names
-    assert set(json.loads((results / "fit.json").read_text())["outputs"]) == names - {RECORD}
+    assert set(json.loads((results / "fit.json").read_text())["outputs"]) == names
     assert all(OWN.fullmatch(name) for name in names)
     page = (results / "report.html").read_text()
     assert "Segments of drawn paths (40)" in page

@@ -1,4 +1,6 @@
-ENDS = [path for entry in PLAN.entries for path in entry.ends]  # costs of these jobs are told, they are not made for it
+ENDS = [
+    path for entry in PLAN.entries for path in entry.ends
+]  # whose costs are told; they are not made for it
 
 
 rule summary:
