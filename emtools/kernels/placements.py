@@ -144,7 +144,7 @@ def one_site(
 @njit(cache=True, nogil=True)
 def scaled(value: float, power: Any) -> float:
     """``value * 2**power``."""
-    return math.ldexp(value, np.int64(power))  # type: ignore[arg-type]
+    return math.ldexp(value, int(power))
 
 
 @njit(cache=True, nogil=True)

@@ -421,7 +421,7 @@ def sweep_out(
                 first = group * often
                 if not share < ODDS * weights[s] + TINY:
                     return arrived, False
-                share = math.ldexp(share, -powers[group])
+                share = math.ldexp(share, -int(powers[group]))
                 collect(
                     shape, words, at + step * (done + first), step, min(often, size - first), share,
                     other_table, vectors, first * width, gradient, coming,
@@ -429,7 +429,7 @@ def sweep_out(
                 power = rescale(coming, 0, width)
                 if power == LOST:
                     return arrived, False
-                share = math.ldexp(share, power)
+                share = math.ldexp(share, int(power))
         mark += n_blocks
         move(coming, 0, arrived[s], 0, width)
     return arrived, True
