@@ -116,6 +116,7 @@ def where(clone: Path) -> tuple[str, ...]:
     return ("--snakefile", str(clone / "Snakefile"), "--configfile", "config.yaml")
 
 
+@pytest.mark.slow
 def test_second_run_has_nothing_to_do(clone: Path, finished: Path) -> None:
     run = snakemake(finished, *where(clone), "--cores", "1")
     assert run.returncode == 0
@@ -197,6 +198,7 @@ def test_odd_file_names_never_reach_the_shell_unquoted(finished: Path) -> None:
     assert not (finished / "pwned").exists()
 
 
+@pytest.mark.slow
 def test_page_of_the_run_leads_to_everything(finished: Path) -> None:
     results = finished / "results"
     html = (results / "index.html").read_text()
@@ -234,6 +236,7 @@ def test_touched_input_reruns_only_what_depends_on_it(clone: Path, finished: Pat
     assert touched == {"hmm_genome", "motif_regions", "summary", "multiqc", "manifest", "everything"}
 
 
+@pytest.mark.slow
 def test_deleted_output_is_made_again_alone(clone: Path, finished: Path) -> None:
     results = finished / "results"
     lost = results / "hmm" / "short" / "convergence.svg"
