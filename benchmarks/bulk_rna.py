@@ -3,9 +3,8 @@
 FOLDER is that of `benchmarks.bulk_accuracy`. Truth is of cells. Where a set has cells, their RNA per cell is in the profiles
 (``reference``); where it has a table of profiles in transcripts per million, which have lost it, ``rna_per_cell.csv`` in its folder
 (type, rna) is as for ``emtools deconvolve --rna-per-cell``: the stored rows are with those of EPIC 1.1.7
-(``mRNA_cell_default``; Racle et al. 2017, doi:10.7554/eLife.26476, measured by flow cytometry in blood of other donors). Profiles are
-taken as per unit of RNA: they lack genes, so that their totals, which the command would take for RNA, differ. Nothing was chosen on these
-sets.
+(``mRNA_cell_default``; Racle et al. 2017, doi:10.7554/eLife.26476, measured by flow cytometry in blood of other donors). Profiles of a
+table are taken as per unit of RNA, as by the command, though they lack genes and their totals differ. Nothing was chosen on these sets.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import numpy as np
 
 from emtools.deconvolving.reference import Codes, Floats
 from emtools.errors import InputError
-from emtools.io.bulk import TABLE, Expression
+from emtools.io.bulk import TABLE, Expression, are_whole
 from emtools.io.h5ad import listed
 
 ONE_TOTAL = 0.01  # spread of totals over their mean below which they were brought to one
@@ -56,12 +56,6 @@ def mean_totals(totals: Floats, codes: Codes, n_types: int) -> Floats:
 def of_one_total(totals: Floats) -> bool:
     """Whether totals were brought to one, so that they do not hold the RNA of a cell."""
     return bool(totals.std() < ONE_TOTAL * totals.mean())
-
-
-def are_whole(values: Any) -> bool:
-    """Whether all values, dense or CSR, are whole numbers."""
-    held = values.data if hasattr(values, "indptr") else values
-    return bool((held == np.floor(held)).all())
 
 
 def content_by_file(path: str, known: Mapping[str, float], types: tuple[str, ...], profile: Floats) -> RnaContent:

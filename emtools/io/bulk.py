@@ -188,8 +188,13 @@ def checked(path: Path, kind: str, adata: anndata.AnnData, matrix: Any, genes: A
 def is_logarithm(held: Floats, adata: anndata.AnnData) -> bool:
     """Whether expression looks like logarithms: none above `LARGEST_LOG`, and not whole numbers."""
     sample = np.ravel(held)[:200_000]
-    whole = bool((sample == np.floor(sample)).all())
-    return bool(held.max() < LARGEST_LOG) and not whole
+    return bool(held.max() < LARGEST_LOG) and not are_whole(sample)
+
+
+def are_whole(values: Any) -> bool:
+    """Whether all values, dense or CSR, are whole numbers."""
+    held = values.data if hasattr(values, "indptr") else values
+    return bool((held == np.floor(held)).all())
 
 
 def logarithm_of(values: Any) -> tuple[float, float]:

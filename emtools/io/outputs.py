@@ -146,21 +146,24 @@ def write_outputs(scratch: Path, made: Sequence[Path]) -> list[Path]:
 
 def earlier_outputs(folder: Path) -> list[str]:
     """Files that the fit.json in `folder` tells of, or else its `RECORD` if they are as it says; only names of our own outputs."""
-    names: list[Any] = []
-    there = files_in(folder)
-    for record, kind in ((SEAL, list), (RECORD, dict)):
-        try:
-            listed = json.loads((folder / record).read_text(encoding="utf-8"))["outputs"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            continue
-        told = [name for name in listed if isinstance(name, str)] if isinstance(listed, kind) else []
-        ours = [name for name in told if OWN.fullmatch(name) and Path(name).name == name and name in there]
-        names += [
-            name
-            for name in ours
-            if kind is list or ((folder / name).is_file() and sha256(folder / name) == listed[name])
-        ]
-    return sorted(set(names))
+    listed, hashes = told_by(folder / SEAL), None
+    if not isinstance(listed, list):
+        listed = hashes = told_by(folder / RECORD)
+        if not isinstance(hashes, dict):
+            return []
+    told = {name for name in listed if isinstance(name, str) and OWN.fullmatch(name) and Path(name).name == name}
+    there = sorted(told & files_in(folder))
+    if hashes is None:
+        return there
+    return [name for name in there if (folder / name).is_file() and sha256(folder / name) == hashes[name]]
+
+
+def told_by(record: Path) -> Any:
+    """What a file says of the outputs beside it; None where it says nothing."""
+    try:
+        return json.loads(record.read_text(encoding="utf-8"))["outputs"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def files_in(folder: Path) -> set[str]:

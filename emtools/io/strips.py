@@ -64,12 +64,10 @@ def require_strips(path: Path, file: Any, series: Any) -> None:
         If one is damaged.
     """
     for page in series.pages:
-        count = None if page is None else COUNTED.get(int(page.keyframe.compression))
-        if count is None:
+        if page is None:
             continue
         room = math.prod(page.keyframe.chunks) * page.keyframe.dtype.itemsize
         whole = math.prod(page.keyframe.shape) * page.keyframe.dtype.itemsize
-        most = max(room, HARMLESS)
         if room > max(HARMLESS, LARGER * whole):
             raise InputError(
                 str(path),
@@ -77,6 +75,9 @@ def require_strips(path: Path, file: Any, series: Any) -> None:
                 f"at most about the {whole:,} of its image",
                 "copy or export it again",
             )
+        count, most = COUNTED.get(int(page.keyframe.compression)), max(room, HARMLESS)
+        if count is None:
+            continue
         steepest = STEEPEST[int(page.keyframe.compression)]
         for start, length in zip(page.dataoffsets, page.databytecounts, strict=False):
             if length * steepest <= most:

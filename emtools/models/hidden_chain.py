@@ -16,10 +16,9 @@ from emtools.errors import InputError
 from emtools.kernels.chain import best_states, drawn_states, expected_states
 from emtools.kernels.markov import POSSIBLE
 from emtools.models.assignment import generator, kind_of
-from emtools.models.hmm import from_log_odds, impossible, shares, to_log_odds
+from emtools.models.hmm import MOST_STATES, from_log_odds, impossible, shares, to_log_odds
 from emtools.models.mixture_starts import draw_seeds
 
-MOST_STATES = 100
 MOST_WINDOWS = 20_000
 # Shortest and longest expected stay of a random start, in rows.
 STAYS = (3.0, 200.0)

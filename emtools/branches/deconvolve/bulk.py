@@ -18,7 +18,6 @@ from emtools.branches.finish import finish
 from emtools.deconvolving.choice import SAMPLED, deconvolve, misfit
 from emtools.deconvolving.content import (
     RnaContent,
-    are_whole,
     content_by_file,
     mean_totals,
     of_one_total,
@@ -34,6 +33,7 @@ from emtools.io.bulk import (
     TABLE,
     Expression,
     Matched,
+    are_whole,
     labels_of,
     match_genes,
     require_types,

@@ -40,11 +40,13 @@ from emtools.io.fasta import ALPHABETS, Record, partial_sets
 from emtools.io.intervals import write_bed
 from emtools.io.outputs import staged
 from emtools.io.start_files import Ends, read_ends
-from emtools.models.hmm import CategoricalHMM, HMMParams
+from emtools.models.hmm import MOST_STATES, CategoricalHMM, HMMParams
 from emtools.models.hmm_known import known
 from emtools.plots.hmm import draw_parameters, draw_track
 from emtools.report.components import state_sizes
 from emtools.report.page import PROBABILITY, Page, Table
+
+MOST_ERRORS = 200  # parameters of a ready-made model above which standard errors would take minutes
 
 
 def analyse(options: Options, records: Sequence[Record]) -> int:
@@ -182,26 +184,23 @@ def candidates(options: Options) -> list[Chain]:
             Chain(ready.model, ready.states, ready.groups, ready.group_of, (ready.params,), ready.what, ready.reference)
         ]
     assert options.states is not None
-    chains = []
-    for n_states in range(options.states[0], options.states[1] + 1):
+    fewest, most = options.states
+    if options.repeats > 1 and (fewest < 2 or most * options.repeats > MOST_STATES):
+        raise InputError(
+            "--repeats", f"{options.repeats} with --states {fewest}-{most}",
+            f"at least 2 states, and at most {MOST_STATES} with all their repeats",
+        )  # fmt: skip
+    chains, n_letters, pseudocount = [], len(ALPHABETS[options.alphabet]), options.pseudocount or 0.0
+    for n_states in range(fewest, most + 1):
         names = [f"S{k + 1}" for k in range(n_states)]
         for order in range(options.order[0], options.order[1] + 1):
             model = CategoricalHMM(
-                *(
-                    n_states,
-                    len(ALPHABETS[options.alphabet]),
-                    options.pseudocount or 0.0,
-                    order,
-                    sets,
-                    options.topology,
-                ),
-                repeats=options.repeats,
+                n_states, n_letters, pseudocount, order, sets, options.topology, repeats=options.repeats
             )
             chains.append(Chain(model, names, names, range(n_states)))
     return chains
 
 
-MOST_ERRORS = 200  # parameters of a ready-made model above which standard errors would take minutes
 COMPARISON = (
     "Every model on the same letters: those before which as many as the highest order needs were observed, given the others; codes of "
     "several letters count as not observed here. BIC is −2 log-likelihood + parameters × log(letters); the lowest is the "

@@ -1,12 +1,10 @@
-"""``emtools hmm FASTA``: hidden states along sequences, their segments and how sure they are."""
+"""``emtools hmm FASTA`` until its sequences are read: nothing heavy is imported before."""
 
 from __future__ import annotations
 
 from emtools.branches.hmm.types import Options, file_of
 from emtools.errors import InputError
 from emtools.io.fasta import read_fasta
-
-MOST_STATES = 100  # that a path may go through
 
 
 def run(options: Options) -> int:
@@ -31,13 +29,6 @@ def require_consistent(options: Options) -> None:
             "--states, --order, --topology, --repeats or --alphabet protein beside it",
             "none of them: the model of DNA is ready-made",
         )
-    if options.repeats > 1 and options.states is not None:
-        fewest, most = options.states
-        if fewest < 2 or most * options.repeats > MOST_STATES:
-            raise InputError(
-                "--repeats", f"{options.repeats} with --states {fewest}-{most}",
-                f"at least 2 states, and at most {MOST_STATES} with all their repeats",
-            )  # fmt: skip
     require_other_model(options)
 
 
