@@ -133,6 +133,13 @@ def test_a_file_of_ones_own_under_the_name_of_an_output_stays(tmp_path):
     assert (tmp_path / "segments.bed").read_text() == "mine"
 
 
+def test_a_record_without_hashes_removes_nothing(tmp_path):
+    (tmp_path / "accuracy.tsv").write_text("mine")
+    (tmp_path / RECORD).write_text('{"outputs": ["accuracy.tsv"]}')
+    write_run(tmp_path, ["types.svg"])
+    assert (tmp_path / "accuracy.tsv").read_text() == "mine"
+
+
 def test_what_is_no_fit_removes_nothing_the_next_time(tmp_path):
     for name in ("completed.csv", "completed.tsv"):
         with staged(tmp_path) as folder:

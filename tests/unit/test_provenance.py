@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from emtools.cli import main
+from emtools.io.outputs import RECORD
 
 SHA = "0" * 64
 
@@ -75,6 +76,13 @@ def test_nothing_but_the_times_differs_when_it_is_written_again(results: Path) -
     assert manifest() == 0
     after = json.loads((results / "manifest.json").read_text())
     assert before | {"made": ""} == after | {"made": ""}
+
+
+def test_the_record_that_a_fit_keeps_for_itself_is_no_result(results: Path) -> None:
+    before = json.loads((results / "manifest.json").read_text())["files"]
+    (results / "hmm" / "one" / RECORD).write_text("{}")
+    assert manifest() == 0
+    assert json.loads((results / "manifest.json").read_text())["files"] == before
 
 
 def test_the_crate_has_what_the_specification_requires(results: Path) -> None:

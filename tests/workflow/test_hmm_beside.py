@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from emtools.branches.hmm.against import logliks_of, odds_of, read_fit
+from emtools.branches.hmm.sampled import joined
 from emtools.cli import main
 from emtools.engine.chunks import SequenceSource, total_stats
 from emtools.io.fasta import partial_sets, read_fasta
@@ -246,3 +247,11 @@ def test_few_paths_have_no_intervals(records, tmp_path):
     assert run(records, tmp_path / "out", "--states", 2, "--sample", 19) == 0
     assert pd.read_csv(tmp_path / "out" / "sampled.tsv", sep="\t").shape[1] == 4
     assert "between 2.5 and 97.5 %" not in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_runs_that_go_on_into_the_next_stretch_are_one():
+    starts = [np.array([0, 3]), np.array([5, 8])]
+    begins, ends, groups = joined(starts, [np.array([0, 1]), np.array([1, 0])], 10)
+    assert begins.tolist() == [0, 3, 8]
+    assert ends.tolist() == [3, 8, 10]
+    assert groups.tolist() == [0, 1, 0]
