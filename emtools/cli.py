@@ -41,9 +41,13 @@ def build_parser() -> Parser:
 
 
 def pin_threads() -> None:
-    """One thread for BLAS and OpenMP; ours are our own. Must come before numpy is imported."""
+    """One thread for BLAS and OpenMP; ours are our own. Must come before numpy is imported.
+
+    Called within Python, numba may have started its threads, and refuses to hear of another number of them.
+    """
     for name in POOLS:
-        os.environ[name] = "1"
+        if name != "NUMBA_NUM_THREADS" or "numba" not in sys.modules:
+            os.environ[name] = "1"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

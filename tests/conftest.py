@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
 # Tests and cases of parametrised ones that take five seconds or more, where their neighbours take one.

@@ -215,8 +215,14 @@ def test_threads_of_libraries_are_pinned_before_numpy(monkeypatch):
     import os
 
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "8")
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "8")
+    monkeypatch.setitem(sys.modules, "numba", None)
     pin_threads()
     assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
+    assert os.environ["NUMBA_NUM_THREADS"] == "8"  # numba is there, and another number would end in an error of its own
+    monkeypatch.delitem(sys.modules, "numba")
+    pin_threads()
+    assert os.environ["NUMBA_NUM_THREADS"] == "1"
 
 
 def test_options_have_one_spelling(capsys):

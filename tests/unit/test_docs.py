@@ -8,6 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 
 from emtools.cli import build_parser
@@ -70,7 +71,10 @@ def test_code_of_the_page_on_cell_types_runs(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     assert main(["demo", "pbmc68k_reduced", "--out", "pbmc.h5ad"]) == 0
     (code,) = blocks(DOCS / "howto" / "deconvolve.md", "python")
-    exec(compile(code, "deconvolve.md", "exec"), {})
+    try:
+        exec(compile(code, "deconvolve.md", "exec"), {})
+    finally:
+        plt.close("all")  # scanpy shows its figures and leaves them open
     assert (tmp_path / "typed.h5ad").is_file()
 
 
