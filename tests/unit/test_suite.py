@@ -17,8 +17,9 @@ def test_names_of_long_cases_are_those_of_tests(request: pytest.FixtureRequest) 
 def test_what_is_left_behind_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = surroundings()
     assert changed(before) == []
-    monkeypatch.setenv("EMTOOLS_LEFT", "1")
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "3")
+    monkeypatch.delenv("PATH")
     monkeypatch.chdir(tmp_path)
     figure = plt.figure()
-    assert changed(before) == ["$EMTOOLS_LEFT", "open figures", "working directory"]
+    assert changed(before) == ["$NUMBA_NUM_THREADS", "$PATH", "open figures", "working directory"]
     plt.close(figure)
