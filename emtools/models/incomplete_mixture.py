@@ -224,7 +224,9 @@ class IncompleteMixture:
                 loglik += float(held[used] @ density[used])
             else:
                 if k > 1:
-                    spread = condition_rows(replace(chunk.rows, weights=held.copy()), params.means[j], matrices[j]).spread
+                    spread = condition_rows(
+                        replace(chunk.rows, weights=held.copy()), params.means[j], matrices[j]
+                    ).spread
                 entropy += 0.5 * float(held[used] @ (n_gaps * (1.0 + LOG_2PI) + one.log_left)[used])
             first[j] = held @ deviations
             second[j] = (deviations * held[:, None]).T @ deviations
