@@ -217,6 +217,8 @@ def by_precision_matrix(
 ) -> tuple[bool, float, Floats, Floats, Floats, Floats]:
     """Distribution of the hidden cells of a row given the others, from the hidden block of the precision matrix.
 
+    Small arrays are filled by loops: assigning to parts of them is the same, and takes three times as long to compile.
+
     Parameters
     ----------
     precision : ndarray, shape (d, d)
@@ -250,7 +252,9 @@ def by_precision_matrix(
     """
     p, u = len(seen), len(hidden)
     q = u - k
-    order = np.concatenate((hidden[k:], hidden[:k]))
+    order = np.empty(u, dtype=np.intp)
+    for a in range(u):
+        order[a] = hidden[k + a] if a < q else hidden[a - q]
     factor = np.empty((u, u))
     shift = np.zeros(u)
     for a in range(u):
@@ -281,13 +285,18 @@ def by_precision_matrix(
         for b in range(u):
             total += row[order[b]] * shift[b]
         square += total * away[seen[i]]
-    centre[:k], centre[k:] = shift[q:], shift[:q]
+    for a in range(u):
+        centre[a] = shift[q + a] if a < k else shift[a - k]
     last = invert_lower(factor[q:, q:], k)
-    block[:] = last.T @ last
+    np.dot(last.T, last, block)
     if q:
         first = invert_lower(factor, q)
-        slopes[:] = -(first.T @ np.ascontiguousarray(factor[q:, :q].T))
-        root[:] = first.T
+        np.dot(first.T, np.ascontiguousarray(factor[q:, :q].T), slopes)
+        for a in range(q):
+            for b in range(k):
+                slopes[a, b] = -slopes[a, b]
+            for b in range(q):
+                root[a, b] = first[b, a]
     return True, log_density - 0.5 * square, centre, block, slopes, root
 
 
@@ -330,9 +339,10 @@ def by_observed_block(
     if not cholesky(rest, u):
         return False, math.nan, centre, block, slopes, root
     if q:
-        slopes[:] = np.ascontiguousarray(rest[k:, :k]) @ invert_lower(rest, k)
+        np.dot(np.ascontiguousarray(rest[k:, :k]), invert_lower(rest, k), slopes)
         for a in range(q):
-            root[a, : a + 1] = rest[k + a, k : k + a + 1]
+            for b in range(a + 1):
+                root[a, b] = rest[k + a, k + b]
     return True, log_density, centre, block, slopes, root
 
 
@@ -448,13 +458,19 @@ def complete(
                 for b in range(k):
                     covariance[a, b] = within[a, b]
             if q:
-                centre[k:] += slopes @ moved
-                cross = slopes @ within
-                covariance[k:, :k] = cross
-                covariance[:k, k:] = cross.T
-                covariance[k:, k:] = cross @ slopes.T
+                pulled, cross = slopes @ moved, slopes @ within
+                squares = cross @ slopes.T
+                for a in range(q):
+                    centre[k + a] += pulled[a]
+                    for b in range(k):
+                        covariance[k + a, b] = covariance[b, k + a] = cross[a, b]
+                    for b in range(q):
+                        covariance[k + a, k + b] = squares[a, b]
         if q:
-            covariance[k:, k:] += root @ root.T
+            squares = root @ root.T
+            for a in range(q):
+                for b in range(q):
+                    covariance[k + a, k + b] += squares[a, b]
         entropies[r] = entropy
         for a in range(u):
             completed[r, hidden[a]] = centre[a]
