@@ -91,7 +91,7 @@ def one_site(
     n_failed, latest, log_place = 0, 0, 0.0
     n_strands = 2 if both else 1
     log_rate, log_none = math.log(rate), math.log(1.0 - rate) if rate < 1.0 else -np.inf
-    first = np.int64(0)  # a literal has `rate_block` compiled for itself too
+    first = int(np.int64(0))  # a literal has `rate_block` compiled for itself too
     while first < offsets.size - 1:
         last = end_of_block(offsets, first)
         base = offsets[first]
@@ -267,7 +267,7 @@ def any_number(
     totals = np.zeros(6)
     n_strands = 2 if both else 1
     log_start, log_none = math.log(rate / n_strands), math.log(1.0 - rate)
-    first = np.int64(0)  # a literal has `rate_block` compiled for itself too
+    first = int(np.int64(0))  # a literal has `rate_block` compiled for itself too
     while first < offsets.size - 1:
         last = end_of_block(offsets, first)
         base = offsets[first]
@@ -346,7 +346,7 @@ def best_placements(
         capacity += min(most, max(0, (offsets[i + 1] - offsets[i]) // width))
     found = np.empty((3, capacity), dtype=np.int64)
     logs = np.empty(capacity)
-    size, first = 0, np.int64(0)
+    size, first = 0, int(np.int64(0))
     threshold = math.exp(least)
     while first < n:
         last = end_of_block(offsets, first)

@@ -369,8 +369,10 @@ def propagate(prior: Floats, low: Floats, high: Floats, mean: Floats, covariance
     """
     k = len(low)
     tau, nu, column = np.zeros(k), np.zeros(k), np.empty(k)
-    covariance[:] = prior
-    mean[:] = 0.0
+    for i in range(k):
+        mean[i] = 0.0
+        for j in range(k):  # assigning the whole takes seconds to compile
+            covariance[i, j] = prior[i, j]
     log_probability, change, best, idle = 0.0, math.inf, math.inf, 0
     for _ in range(SWEEPS):
         change = 0.0
