@@ -122,7 +122,8 @@ def pool(estimates: npt.ArrayLike, variances: npt.ArrayLike, complete_df: float 
         raise InputError("pooling", "an estimate or variance that is not a finite number", "positive variances")
     if not complete_df > 0.0:
         raise InputError("pooling", f"{complete_df:g} degrees of freedom", "a positive number")
-    within, between = u.mean(axis=0), q.var(axis=0, ddof=1)
+    apart = q - q[0]  # about one of them, so that equal tables differ by nothing, not by the rounding of their mean
+    within, between = u.mean(axis=0), apart.var(axis=0, ddof=1)
     added = (1.0 + 1.0 / m) * between
     total = within + added
     increase, share = added / within, added / total
@@ -132,7 +133,7 @@ def pool(estimates: npt.ArrayLike, variances: npt.ArrayLike, complete_df: float 
         observed = (complete_df + 1.0) / (complete_df + 3.0) * complete_df * (1.0 - least)
         df = df * observed / (df + observed)
     missing = (increase + 2.0 / (df + 3.0)) / (increase + 1.0)
-    return Pooled(m, q.mean(axis=0), within, between, total, float(complete_df), df, increase, share, missing)
+    return Pooled(m, q[0] + apart.mean(axis=0), within, between, total, float(complete_df), df, increase, share, missing)
 
 
 @dataclass(frozen=True)
@@ -181,8 +182,8 @@ def joint_test(estimates: npt.ArrayLike, covariances: npt.ArrayLike) -> JointTes
     if q.ndim != 2 or u.shape != (*q.shape, q.shape[-1]) or len(q) < 2:
         raise InputError("pooling", f"shapes {q.shape} and {u.shape}", "(m, k) and (m, k, k), m at least 2")
     m, k = q.shape
-    mean, within = q.mean(axis=0), u.mean(axis=0)
-    deviations = q - mean
+    apart, within = q - q[0], u.mean(axis=0)
+    mean, deviations = q[0] + apart.mean(axis=0), apart - apart.mean(axis=0)
     try:
         factor = np.linalg.cholesky(within)
     except np.linalg.LinAlgError as error:

@@ -71,6 +71,14 @@ def test_nothing_missing_is_the_analysis_of_the_complete_table():
     assert test.p_value == pytest.approx(stats.chi2.sf(9.0 + 1.0, 2), rel=1e-12)
 
 
+@pytest.mark.parametrize("m", [3, 5, 20])
+def test_equal_tables_differ_by_nothing_at_all(m):
+    pooled = pool(np.tile([0.1, 0.7, 1e9 / 3.0], (m, 1)), np.full((m, 3), 0.1), 50.0)
+    assert pooled.between.tolist() == [0.0, 0.0, 0.0]
+    assert pooled.estimate.tolist() == [0.1, 0.7, 1e9 / 3.0]
+    assert joint_test(np.tile([0.1, 0.7], (m, 1)), np.tile(np.eye(2), (m, 1, 1))).df == (2.0, math.inf)
+
+
 def test_intervals_widen_with_the_level_and_hold_the_estimate():
     pooled = pool([[1.0], [2.0], [1.5]], [[1.0], [1.0], [1.0]], 20.0)
     (low, high), (lower, higher) = pooled.interval(0.9), pooled.interval(0.99)
