@@ -75,7 +75,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--level", type=share, default=LEVEL, metavar="P", help="of the intervals (default %(default)g)"
     )
-    parser.add_argument("--missing", nargs="+", default=(), metavar="CODE", help="codes for a missing value")
+    parser.add_argument(
+        "--missing", nargs="+", action="extend", default=[], metavar="CODE", help="codes for a missing value"
+    )
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     return parser
 

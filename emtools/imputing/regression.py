@@ -96,14 +96,16 @@ def regress(tables: Sequence[pd.DataFrame], formula: str, family: str = "gaussia
     outcome, n_left_out, rows = "", 0, None
     for number, table in enumerate(tables, 1):
         y, x, outcome = matrices(table, formula, family, number)
+        names = tuple(unquoted(str(name)) for name in x.columns)
         if rows is None:
-            rows, n_left_out = x.index, len(table) - len(x)
-            terms = tuple(unquoted(str(name)) for name in x.columns)
+            rows, n_left_out, terms = x.index, len(table) - len(x), names
         elif not rows.equals(x.index):
             got = f"completed table {number} has a number in other rows than the first"
             raise InputError("--formula", got, "a number in every table", "look for a logarithm of 0 or less")
-        elif x.shape[1] != len(terms):
-            got = f"{x.shape[1]} coefficients in completed table {number}, {len(terms)} in the first"
+        elif names != terms:
+            other = next(name for name in (*names, *terms) if name not in terms or name not in names)
+            here, there = (number, 1) if other in names else (1, number)
+            got = f"{other} is a coefficient in completed table {here}, not in table {there}"
             raise InputError("--formula", got, "the same in all", "name the levels with C(column, levels=[…])")
         parts.append(fit_one(y, x.to_numpy(dtype=np.float64), family, terms, number))
     estimates, covariances = (np.array(part) for part in zip(*parts, strict=True))
@@ -152,6 +154,8 @@ def matrices(table: pd.DataFrame, formula: str, family: str, number: int) -> tup
     outcome = y.iloc[:, 0].to_numpy(dtype=np.float64)
     if not (np.isfinite(outcome).all() and np.isfinite(x.to_numpy()).all()):
         raise InputError("--formula", f"an infinite value in completed table {number}", "finite ones", "avoid log(0)")
+    if not x.shape[1]:
+        raise InputError("--formula", f"{unquoted(formula)!r} has no coefficient", "at least one", "such as 'bili ~ 1'")
     if len(x) <= x.shape[1]:
         got = f"{len(x)} rows for {x.shape[1]} coefficients"
         raise InputError("--formula", got, "more rows than coefficients", "use fewer terms")

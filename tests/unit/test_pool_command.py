@@ -166,6 +166,7 @@ def test_the_completed_layer_of_an_anndata_file_is_read_and_starred_numbers_are_
         ("I(bili - 100) ~ age", "poisson", "negative"),
         ("log(bili - bili) ~ age", "gaussian", "infinite"),
         ("age ~ age", "gaussian", "exactly"),
+        ("bili ~ 0", "gaussian", "'bili ~ 0' has no coefficient; at least one"),
         ("I(age > 0) ~ bili", "binomial", "every row"),
     ],
 )
@@ -174,6 +175,23 @@ def test_formulas_that_cannot_be_used(folder, formula, family, words):
         go(folder, formula, family=family)
     assert "\n" not in str(caught.value)
     assert not (folder / "out").exists()
+
+
+def test_coefficients_of_other_names_are_not_pooled():
+    first = pd.DataFrame({"y": [1.0, 2.0, 4.0, 3.0, 5.0, 7.0], "x": [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]})
+    second = first.assign(x=[1.0, 1.0, 1.0, 3.0, 3.0, 3.0])
+    with pytest.raises(InputError, match=r"C\(x\)\[T\.3\.0\] is a coefficient in completed table 2, not in table 1"):
+        regress([first, second], "y ~ C(x)")
+    with pytest.raises(InputError, match=r"C\(x\)\[T\.2\.0\] is a coefficient in completed table 1, not in table 2"):
+        regress([first, second.assign(x=1.0)], "y ~ C(x)")
+
+
+def test_codes_for_a_missing_value_add_up():
+    commands = argparse.ArgumentParser().add_subparsers()
+    chosen = command.add_parser(commands).parse_args(
+        ["results", "--formula", "y ~ x", "--out", "out", "--missing", "-9", "--missing", "ND", "QNS"]
+    )
+    assert chosen.missing == ["-9", "ND", "QNS"]
 
 
 def test_missing_tables_are_named(folder, tmp_path):
