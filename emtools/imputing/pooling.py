@@ -133,7 +133,9 @@ def pool(estimates: npt.ArrayLike, variances: npt.ArrayLike, complete_df: float 
         observed = (complete_df + 1.0) / (complete_df + 3.0) * complete_df * (1.0 - least)
         df = df * observed / (df + observed)
     missing = (increase + 2.0 / (df + 3.0)) / (increase + 1.0)
-    return Pooled(m, q[0] + apart.mean(axis=0), within, between, total, float(complete_df), df, increase, share, missing)
+    return Pooled(
+        m, q[0] + apart.mean(axis=0), within, between, total, float(complete_df), df, increase, share, missing
+    )
 
 
 @dataclass(frozen=True)

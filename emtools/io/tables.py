@@ -226,6 +226,7 @@ def read_table(
         }
         if limits["lod"] is None and name in found.limits:
             limits["lod"] = found.limits[name]
+        require_order(found, name, limits["lod"], limits["upper_limit"])
         marker = read_marker(
             found,
             place,
@@ -317,6 +318,20 @@ def read_table(
         batches=roles.batches,
         dictionary=Dictionary(tuple(entries[name] for name in found.header), {}),
     )
+
+
+def require_order(sheet: Columns, name: str, lod: float | Floats | None, upper_limit: float | Floats | None) -> None:
+    """Raise where a limit of detection does not lie below the upper limit of its row."""
+    if lod is None or upper_limit is None:
+        return
+    low, high = (np.broadcast_to(limit, len(sheet.places)) for limit in (lod, upper_limit))
+    with np.errstate(invalid="ignore"):
+        crossed = np.flatnonzero(low >= high)
+    if crossed.size:
+        row = int(crossed[0])
+        got = f"the limit of detection, {low[row]:g}, is not below the upper limit, {high[row]:g}"
+        place = sheet.at(row, sheet.header.index(name))
+        raise InputError(place, got, "", "mend --lod, --upper-limit or their columns")
 
 
 def listed(words: Sequence[str]) -> str:

@@ -35,6 +35,7 @@ WIDEST_PARAMETERS = 200  # columns whose covariances parameters.tsv holds
 EVERY = "*"
 CELLS = ["row", "column", "known", "value", "sd", "lower", "upper", "scale"]  # of imputed_cells.tsv
 WITHOUT_LIMITS = ("t", "factors", "mixture")
+OF_MODELS = {"factors": ("factors", "auto"), "components": ("mixture", "auto")}  # numbers that other models do not have
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +117,7 @@ class Options(RunOptions):
 
 def run(options: Options) -> int:
     """Read, fit, fill, write; the exit status."""
+    refuse_unused(options)
     table = read_table(
         options.input,
         id_column=options.id,
@@ -240,6 +242,22 @@ def completed(table: Table, scales: Sequence[Scale], design: Design, options: Op
     return done
 
 
+def refuse_unused(options: Options) -> None:
+    """Raise where an option is for another model than the one that was asked for, which would leave it unread."""
+    for name, models in OF_MODELS.items():
+        if getattr(options, name) is not None and options.model not in models:
+            raise InputError(
+                f"--{name}",
+                f"given with --model {options.model}, which has none",
+                f"--model {' or '.join(models)}",
+                "leave one of them out",
+            )
+    if options.draws and options.draw_method == "posterior" and options.model in WITHOUT_LIMITS:
+        raise InputError(
+            "--draw-method", f"posterior with --model {options.model}", "--model normal", "draw by bootstrap"
+        )
+
+
 def refuse_limits(table: Table, model: str, remedy: str) -> None:
     """Raise where a cell is known to lie beyond a limit, which the model cannot use."""
     if table.readings.bounded.any():
@@ -257,10 +275,14 @@ def pairs(words: Sequence[str], option: str) -> dict[str, Limit]:
     found: dict[str, Limit] = {}
     for word in words:
         name, value = split_pair(word, option, "CRP=0.5, or CRP=crp_lod for a column of limits")
+        limit: Limit
         try:
-            found[name] = float(value)
+            limit = float(value)
         except ValueError:
-            found[name] = value
+            limit = value
+        if name in found and found[name] != limit:
+            raise InputError(option, f"{found[name]} and {limit} for {name!r}", "one limit", "take one out")
+        found[name] = limit
     return found
 
 
@@ -287,7 +309,10 @@ def marker_scales(
     for word in scale:
         name, kind = split_pair(word, "--scale", "CRP=log")
         kind_and_power(kind, "--scale")
-        asked.setdefault(name, (kind, "--scale"))
+        other, option = asked.setdefault(name, (kind, "--scale"))
+        if other != kind:
+            first = "--log" if option == "--log" else f"{other} in --scale"
+            raise InputError("--scale", f"{kind} for {name!r}, which is {first} too", "one scale", "take one out")
     for name, (_, option) in asked.items():
         if name not in (*table.markers, EVERY):
             raise InputError(
