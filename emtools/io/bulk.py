@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,9 @@ ENSEMBL = re.compile(r"ENS[A-Z]*G\d{6,}(\.\d+)?$")
 LEAST_GENES = 20
 LEAST_COMMON = 0.03  # of the genes of the smaller side
 FEW_CELLS = 10
+TWICE = (
+    ".*names are not unique"  # what anndata says of genes that are named twice, which is told where they are matched
+)
 REFERENCE = "reference"  # in place of a table of RNA per cell
 
 
@@ -111,7 +115,9 @@ def read_table(path: Path) -> anndata.AnnData:
     import pandas as pd
 
     obs, var = (pd.DataFrame(index=pd.Index([str(n) for n in axis])) for axis in (frame.index, frame.columns))
-    return anndata.AnnData(frame.to_numpy(dtype=np.float64), obs=obs, var=var)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", TWICE)
+        return anndata.AnnData(frame.to_numpy(dtype=np.float64), obs=obs, var=var)
 
 
 def read_numbers(path: Path) -> pd.DataFrame:
@@ -129,13 +135,19 @@ def read_numbers(path: Path) -> pd.DataFrame:
         import pandas as pd
 
         frame = pd.read_csv(content, sep=separator, index_col=0)
+        content.seek(0)
+        first = pd.read_csv(content, sep=separator, header=None, nrows=1, dtype=str).iloc[0].tolist()
     except (ValueError, OSError, EOFError, zlib.error) as error:
         raise InputError(
             str(path), f"cannot be read as a table ({str(error).splitlines()[0]})", "numbers under one header line"
         ) from error
     if not len(frame):
         raise InputError(str(path), "no row below the header line", "names in the first column, numbers in all others")
-    words = [str(name) for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name])]
+    words = [
+        str(name)
+        for name, kind in zip(frame.columns, frame.dtypes, strict=True)
+        if not pd.api.types.is_numeric_dtype(kind)
+    ]
     if words or not frame.shape[1]:
         raise InputError(
             str(path),
@@ -143,6 +155,11 @@ def read_numbers(path: Path) -> pd.DataFrame:
             "names in the first column, numbers in all others",
             "take other columns out",
         )
+    as_written = first[-frame.shape[1] :]  # pandas numbers names that occur twice
+    frame.columns = [
+        written if isinstance(written, str) else str(name)
+        for name, written in zip(frame.columns, as_written, strict=True)
+    ]
     return frame
 
 
@@ -228,7 +245,9 @@ def turned(mixtures: Expression, genes: tuple[str, ...]) -> Expression:
     in_rows, in_columns = (sum(bare(n) in known for n in names) for names in (mixtures.names, mixtures.genes))
     if in_rows <= in_columns:
         return mixtures
-    adata = mixtures.adata.T.copy()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", TWICE)
+        adata = mixtures.adata.T.copy()
     return Expression(
         mixtures.path, mixtures.genes, mixtures.names, mixtures.values.T, mixtures.source, adata, mixtures.notes
     )

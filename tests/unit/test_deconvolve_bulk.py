@@ -148,6 +148,29 @@ def test_a_table_of_profiles_is_a_reference_either_way_round(profiles, tmp_path,
     assert np.sqrt(((found - truth) ** 2).to_numpy().mean()) < 0.04
 
 
+@pytest.mark.parametrize("turn", [False, True])
+def test_names_that_occur_twice_in_a_table_either_way_round(profiles, tmp_path, capsys, turn):
+    def ask(bulk, reference):
+        for frame, name in ((bulk, "bulk.csv"), (reference, "profiles.csv")):
+            (frame.T if turn else frame).to_csv(tmp_path / name)
+        words = ["deconvolve", str(tmp_path / "bulk.csv"), "--reference", str(tmp_path / "profiles.csv")]
+        status = main([*words, "--out", str(tmp_path / "out")])
+        return status, capsys.readouterr().err
+
+    bulk = pd.read_csv(profiles / "bulk.csv", index_col=0)
+    reference = pd.read_csv(profiles / "profiles.tsv", sep="\t", index_col=0)
+    status, said = ask(bulk.rename(columns={"s1": "s0"}), reference)
+    assert (status, "bulk.csv: 1 sample names occur more than once (s0)" in said) == (2, True)
+    status, said = ask(bulk, reference.rename(columns={"NK": "B cell"}))
+    assert (status, "profiles.csv: 1 type names occur more than once (B cell)" in said) == (2, True)
+    halves = pd.concat([bulk.drop(index="G7"), bulk.loc[["G7"]] - 3, bulk.loc[["G7"]] * 0 + 3])
+    status, said = ask(halves, reference)
+    assert (status, "1 gene names of bulk.csv occur more than once: their values were added" in said) == (0, True)
+    found = anndata.read_h5ad(tmp_path / "out" / "mixtures.h5ad")
+    expected = bulk.loc[list(found.var_names)].to_numpy().T
+    np.testing.assert_allclose(found.X, expected, rtol=1e-12)
+
+
 def test_options_that_do_not_fit_the_kind_of_reference(profiles, tmp_path, capsys):
     words = ["deconvolve", str(profiles / "bulk.csv"), "--out", str(tmp_path / "out"), "--reference"]
     assert main([*words, str(profiles / "profiles.tsv"), "--donor", "donor"]) == 2

@@ -39,7 +39,7 @@ from emtools.io.bulk import (
     require_types,
     turned,
 )
-from emtools.io.cells import write_anndata
+from emtools.io.cells import require_unique, write_anndata
 from emtools.io.console import Progress
 from emtools.io.h5ad import listed
 from emtools.io.outputs import staged
@@ -101,6 +101,9 @@ def analyse(
     """Fit what was read, write; the exit code."""
     cells = turned(cells, (*mixtures.names, *mixtures.genes))
     mixtures = turned(mixtures, cells.genes)
+    require_unique(mixtures.path, np.array(mixtures.names, dtype=object), "sample")
+    if cells.source == TABLE:
+        require_unique(cells.path, np.array(cells.names, dtype=object), "type")
     whole, matched, notes = referred(options, mixtures, cells, only)
     types = whole.types
     content, more = contained(options, cells, types, known)
