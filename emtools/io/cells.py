@@ -30,6 +30,7 @@ READING = (
     OSError, KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError, NotImplementedError, MemoryError,
     zlib.error,
 )  # fmt: skip
+ABSENT = ("", "nan", "NaN", "NA", "<NA>")  # the last are what pandas and R make of a missing label as text
 EMPTY = 2**32  # bytes that an array of a zarr store may claim, whatever is stored: chunks of zeros are not
 
 
@@ -124,7 +125,7 @@ def chosen_columns(
 def make_labels(
     path: Path, column: str, values: Sequence[Any] | npt.NDArray[Any], option: str, order: Sequence[str] | None = None
 ) -> Labels:
-    """Groups of a column of any kind; blanks, None and NaN are missing.
+    """Groups of a column of any kind; blanks, None, NaN and these as words (`ABSENT`) are missing.
 
     Raises
     ------
@@ -155,7 +156,7 @@ def as_text(value: Any) -> str | None:
         value is None
         or type(value).__name__ == "NAType"
         or (isinstance(value, float) and np.isnan(value))
-        or value == ""
+        or (isinstance(value, str) and value.strip() in ABSENT)
     ):
         return None
     if isinstance(value, float) and value.is_integer():
@@ -499,7 +500,9 @@ def labels_of(adata: anndata.AnnData, column: str | None, option: str, where: st
     import pandas as pd
 
     series = adata.obs[column]
-    order = [str(c) for c in series.cat.categories] if isinstance(series.dtype, pd.CategoricalDtype) else None
+    order = None
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        order = [text for text in map(as_text, series.cat.categories.tolist()) if text is not None]
     values = np.array([None if pd.isna(v) else v for v in series.tolist()], dtype=object)
     return make_labels(Path(where), column, values, option, order=order)
 

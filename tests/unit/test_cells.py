@@ -75,6 +75,26 @@ def test_default_representation(path: Path) -> None:
     np.testing.assert_array_equal(cells.embedding, adata.obsm["X_umap"])
 
 
+@pytest.mark.parametrize(
+    ("column", "names", "n_missing"),
+    [
+        (pd.Categorical([10.0, 2.0, None] * 4), ("2", "10"), 4),
+        (pd.Categorical([2.5, 2.0, 2.5] * 4), ("2", "2.5"), 0),
+        (pd.Series(["B", "T", np.nan] * 4).astype(str).to_numpy(), ("B", "T"), 4),
+        (pd.Categorical(["B", "NA", " "] * 4), ("B",), 8),
+        (["None", "Tnan", "T"] * 4, ("None", "T", "Tnan"), 0),
+    ],
+)
+def test_numbers_as_categories_and_missing_labels_as_text(
+    column: object, names: tuple[str, ...], n_missing: int
+) -> None:
+    adata = small()
+    adata.obs["known"] = column
+    labels = labels_of(adata, "known", "labels")
+    assert labels is not None
+    assert (labels.names, int((labels.codes < 0).sum())) == (names, n_missing)
+
+
 @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
 def test_variables_of_x(kind: type, tmp_path: Path) -> None:
     small(kind).write_h5ad(tmp_path / "x.h5ad")
