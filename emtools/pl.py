@@ -207,7 +207,9 @@ def against(adata: AnnData, truth: str) -> tuple[Labels, Any]:
     assert known is not None
     given = str(adata.uns["em"].get("labels", ""))
     if given in adata.obs:
-        known = replace(known, codes=np.where(adata.obs[given].notna().to_numpy(), -1, known.codes))
+        told = labels_of(adata, given, "labels")
+        assert told is not None
+        known = replace(known, codes=np.where(told.codes >= 0, -1, known.codes))
     if not (known.codes >= 0).any():
         raise InputError(f"adata, obs, {truth!r}", "every cell with a known type has a label", "some without", "")
     seen = known.codes >= 0

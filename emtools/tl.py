@@ -6,7 +6,7 @@ import numbers
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from anndata import AnnData
 
@@ -112,7 +112,19 @@ def mixture(
         raise InputError("mixture", f"{' and '.join(hints)} given", "one of them", "choose one")
     if reference is not None and reference_labels is None:
         raise InputError("mixture", "a reference without reference_labels", "the column of its types", "name it")
-    wanted = whole(n_types, "n_types") if isinstance(n_types, numbers.Real) else n_types
+    if reference is None and reference_labels is not None:
+        raise InputError(
+            "mixture", "reference_labels without a reference", "both", "labels of adata itself are `labels`"
+        )
+    if criterion not in get_args(Criterion):
+        raise InputError("mixture, criterion", f"{criterion!r}", f"one of {', '.join(get_args(Criterion))}", "")
+    wanted: int | Sequence[int] | str | None
+    if n_types is None or isinstance(n_types, str):
+        wanted = n_types
+    elif isinstance(n_types, numbers.Real):
+        wanted = whole(n_types, "n_types")
+    else:
+        wanted = [whole(number, "n_types") for number in n_types]
     require_prefix(prefix)
     if adata.is_view and not copy:
         raise InputError("mixture", "adata is a view", "an object that can be changed", "use adata.copy()")

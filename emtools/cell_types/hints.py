@@ -87,12 +87,17 @@ def marked(adata: AnnData, markers: Mapping[str, Sequence[str]]) -> Labels:
     Raises
     ------
     InputError
-        If a type has no marker among the genes, or no cell.
+        If no type is named, or one has no marker among the genes, or no cell.
     """
+    if not isinstance(markers, Mapping) or not markers:
+        raise InputError(
+            "markers", f"{markers!r:.60}", "genes by type", "such as {'B': ['CD19', 'MS4A1'], 'T': ['CD3D']}"
+        )
     values, names = logged(adata)
     place = {name: i for i, name in enumerate(names)}
     scores = []
     for name, genes in markers.items():
+        genes = [genes] if isinstance(genes, str) else genes
         found = [place[g] for g in genes if g in place]
         if not found:
             raise InputError(

@@ -159,5 +159,16 @@ def route_deconvolve(chosen: dict[str, Any]) -> dict[str, Any]:
         )
     if not mixtures and chosen["components"] is None and chosen["labels"] is None:
         raise InputError("--components", "is missing", "the number of types, or auto", "see emtools deconvolve --help")
+    if (
+        not mixtures
+        and chosen["criterion"] != CELLS_GIVEN["criterion"]
+        and isinstance(chosen["components"], int | None)
+    ):
+        got = "--labels" if chosen["components"] is None else f"--components {chosen['components']}"
+        raise InputError(
+            "--criterion", f"given with {got}, so that no number is chosen", "--components auto", "leave it out"
+        )
+    if not mixtures and chosen["prefix"] != CELLS_GIVEN["prefix"] and chosen["labels"] is not None:
+        raise InputError("--prefix", "given with --labels, whose names the types get", "one of them", "leave it out")
     kept = {key: value for key, value in chosen.items() if key not in foreign}
     return kept | ({"module": "emtools.branches.deconvolve.bulk_input"} if mixtures else {})

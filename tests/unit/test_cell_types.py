@@ -111,7 +111,7 @@ def test_round_trips_with_a_slash_in_a_type(tmp_path: Path) -> None:
 
 
 def test_markers_and_a_reference_name_the_types() -> None:
-    adata, markers = planted(), {"T": ["CD3D", "CD2"], "B": ["CD19", "MS4A1"], "NK": ["NKG7", "GNLY"]}
+    adata, markers = planted(), {"T": ["CD3D", "CD2"], "B": "CD19", "NK": ["NKG7", "GNLY"]}
     emtools.tl.mixture(adata, markers=markers)
     assert list(adata.obs["em_type"]) == list(np.array(["T", "B", "NK"])[CODES])
     again = planted()
@@ -136,6 +136,15 @@ def test_components_are_computed_from_counts() -> None:
 def test_what_cannot_be_used_is_said() -> None:
     with pytest.raises(InputError, match="no number of them"):
         emtools.tl.mixture(planted())
+    for asked, said in (
+        ({"n_types": 3, "criterion": "BIC"}, "criterion: 'BIC'; one of bic, icl, held_out"),
+        ({"n_types": [2.5, 3]}, "n_types: 2.5; a whole number"),
+        ({"markers": ["CD19"]}, r"markers: \['CD19'\]; genes by type"),
+        ({"markers": {}}, r"markers: \{\}; genes by type"),
+        ({"n_types": 3, "reference_labels": "known"}, "reference_labels without a reference"),
+    ):
+        with pytest.raises(InputError, match=said):
+            emtools.tl.mixture(planted(), **asked)
     with pytest.raises(InputError, match="a view"):
         emtools.tl.mixture(planted()[:50], n_types=2)
     with pytest.raises(InputError, match="no em_responsibilities"):

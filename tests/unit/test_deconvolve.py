@@ -286,6 +286,21 @@ def test_labels_with_a_truth_are_judged_on_the_others(planted: Path, tmp_path: P
     assert cells.uns["em"]["reliability"]["n"].sum() == 50
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--components", "4", "--criterion", "bic"], "--criterion: given with --components 4, so that no number is"),
+        (["--labels", "known", "--criterion", "bic"], "--criterion: given with --labels, so that no number is chosen"),
+        (["--labels", "known", "--prefix", "cluster"], "--prefix: given with --labels, whose names the types get"),
+    ],
+)
+def test_options_that_would_not_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert main(["deconvolve", "cells.h5ad", "--out", str(tmp_path / "out"), *words]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_all_labels_and_a_truth(planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["deconvolve", str(planted), "--out", str(tmp_path / "out"), "--truth", "known", "--labels", "known"]
     assert main(words) == 2
