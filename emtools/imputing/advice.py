@@ -107,6 +107,38 @@ def never_together(known: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(i), int(j)) for i, j in np.argwhere(np.triu(joint_counts(known) == 0, 1))]
 
 
+def never_in_level(
+    known: npt.NDArray[np.bool_], markers: Sequence[str], covariate: str, levels: Sequence[str | None]
+) -> list[str]:
+    """A sentence on markers of which nothing is known in all rows of a level, so that its effect on them cannot be told.
+
+    Parameters
+    ----------
+    known : ndarray of bool, shape (n, d)
+        Cells of which anything is known.
+    markers : sequence of str
+        Names of the columns.
+    covariate : str
+        Name of a batch or category.
+    levels : sequence of str
+        Its level in each row, None where it is missing.
+    """
+    held = np.array([level or "" for level in levels], dtype=object)
+    distinct = sorted({level for level in levels if level is not None})
+    found = [
+        f"{marker} where {covariate} is {level}"
+        for level in distinct
+        for marker, seen in zip(markers, known[held == level].any(axis=0), strict=True)
+        if not seen
+    ]
+    if not found:
+        return []
+    return [
+        f"no value of {listed(found)}: the data do not tell how the marker shifts there, and what is filled in rests on no "
+        "measurement of it; leave the marker out with --columns, or those rows"
+    ]
+
+
 def few_values(readings: Readings, markers: Sequence[str]) -> list[str]:
     """Sentences on markers with few observed values, and on those that are mostly missing."""
     n, seen = len(readings.values), readings.observed.sum(axis=0)

@@ -34,7 +34,7 @@ class BatchInfluence:
         Twice the log-likelihood gained by letting the markers depend on the design, and the upper tail of the
         chi-squared distribution; NaN where there is no such test.
     df : int
-        Slopes: markers times columns of the design.
+        Slopes: markers times columns of the design, less those that no value of the marker tells of.
     shifts : DataFrame
         One row a marker and column: ``marker, column, shift, se, p, p_holm``. The shift is per unit of the column (a
         level against the reference), or per SD where the column is no indicator, in residual SD of the marker.
@@ -98,7 +98,8 @@ def batch_influence(
     if not e:
         return None
     shifts = shift_table(imputation, covariance)
-    statistic, p, why = math.nan, math.nan, no_test(imputation.fitted, imputation.scaled.values[:, d:], d)
+    statistic, p, df = math.nan, math.nan, d * e
+    why = no_test(imputation.fitted, imputation.scaled.values[:, d:], d)
     if not why:
         try:
             alone = markers_alone(imputation, seed, threads)
@@ -106,8 +107,16 @@ def batch_influence(
             why = f"the markers alone could not be fitted ({error})"
         else:
             statistic = 2.0 * (imputation.fitted.fit.loglik - complete_loglik(imputation.scaled.values[:, d:]) - alone)
-            p = float(chdtrc(d * e, max(statistic, 0.0)))
-    return BatchInfluence(statistic, d * e, p, shifts, why)
+            df = n_slopes(imputation.scaled, d)
+            p = float(chdtrc(df, max(statistic, 0.0))) if df else math.nan
+    return BatchInfluence(statistic, df, p, shifts, why)
+
+
+def n_slopes(scaled: Readings, n_markers: int) -> int:
+    """Slopes of the markers on the design that the rows in which something is known of the marker tell of."""
+    known, design = scaled.observed | scaled.bounded, scaled.values[:, n_markers:]
+    z = np.column_stack([np.ones(len(design)), design])
+    return sum(int(np.linalg.matrix_rank(z[known[:, j]])) - 1 for j in range(n_markers))
 
 
 def no_test(fitted: Fitted, design: Floats, n_markers: int) -> str:

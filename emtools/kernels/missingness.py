@@ -15,6 +15,8 @@ from scipy.special import chdtrc
 
 from emtools.kernels.missing import LOG_2PI, factorise, group_rows, log_determinant, solve_lower
 
+FLAT = 1e-10  # of the largest eigenvalue of an information, below which a direction is without any
+
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
 
@@ -251,7 +253,26 @@ def slope_errors(design: Floats, residual: Floats, observed: Booleans) -> Floats
         o = np.flatnonzero(observed[rows[0]])
         block = np.einsum("ab,ij->aibj", z[rows].T @ z[rows], inverse_of(factor_of(residual, o)))
         information[np.ix_(np.arange(k), o, np.arange(k), o)] += block
-    factor = factorise(information.reshape(k * d, k * d))
-    if factor is None:
-        return np.full((k - 1, d), np.nan)
-    return np.asarray(np.sqrt(np.diagonal(inverse_of(factor))).reshape(k, d)[1:])
+    together = information.reshape(k * d, k * d)
+    factor = factorise(together)
+    variances = variances_told(together) if factor is None else np.diagonal(inverse_of(factor))
+    return np.asarray(np.sqrt(variances).reshape(k, d)[1:])
+
+
+def variances_told(information: Floats) -> Floats:
+    """Variances of the parameters that a singular information tells of, shape (p,); NaN where it tells nothing.
+
+    A parameter is told of where no direction without information moves it (Rao 1973, Linear Statistical Inference and
+    Its Applications, section 4a.4: estimable functions).
+
+    Examples
+    --------
+    >>> variances_told(np.array([[4.0, 0.0, 0.0], [0.0, 1.0, 1.0], [0.0, 1.0, 1.0]])).tolist()
+    [0.25, nan, nan]
+    """
+    unit = np.sqrt(np.diagonal(information))
+    unit = np.where(unit > 0.0, unit, 1.0)
+    values, vectors = np.linalg.eigh(information / np.outer(unit, unit))
+    told = values > FLAT * values[-1]
+    variances = ((vectors[:, told] ** 2) / values[told]).sum(axis=1) / unit**2
+    return np.where((vectors[:, ~told] ** 2).sum(axis=1) > FLAT, np.nan, variances)

@@ -127,6 +127,25 @@ def test_errors_of_slopes_are_those_of_least_squares_and_of_the_curvature():
     np.testing.assert_allclose(slope_errors(design, residual, seen), slow, rtol=1e-10)
 
 
+def test_a_marker_without_values_in_a_batch_leaves_the_errors_of_the_other_slopes():
+    rng = np.random.default_rng(8)
+    plate, age = np.repeat([0.0, 1.0, 2.0], 20), rng.normal(size=60)
+    design = np.column_stack([plate == 1.0, plate == 2.0, age]).astype(float)
+    seen = rng.random((60, 2)) < 0.8
+    seen[plate == 1.0, 1] = False
+    residual = np.diag([2.0, 0.5])
+    errors = slope_errors(design, residual, seen)
+    for j, columns in ((0, [0, 1, 2]), (1, [1, 2])):
+        rows = seen[:, j]
+        z = np.column_stack([np.ones(rows.sum()), design[rows][:, columns]])
+        alone = np.sqrt(np.diagonal(residual[j, j] * np.linalg.inv(z.T @ z)))[1:]
+        np.testing.assert_allclose(errors[columns, j], alone, rtol=1e-9)
+    assert np.isnan(errors[0, 1])
+    seen[plate == 0.0, 1] = False  # of the reference, too: neither shift can be told, the slope on age can
+    errors = slope_errors(design, residual, seen)
+    assert np.isnan(errors).tolist() == [[False, True], [False, True], [False, False]]
+
+
 def test_cells_are_dealt_evenly_and_never_twice():
     seen = np.random.default_rng(5).random((40, 6)) < 0.7
     seen[:, 5] = False

@@ -270,6 +270,19 @@ def test_what_the_model_cannot_know_is_told(tmp_path):
     assert empty == "1 row without any value (row 5): filled with the means"
 
 
+def test_a_marker_that_a_plate_lacks_is_told(tmp_path, capsys):
+    rng = np.random.default_rng(5)
+    frame = pd.DataFrame(rng.normal(size=(60, 3)), columns=["a", "b", "c"]).assign(plate=["P1", "P2", "P3"] * 20)
+    frame.loc[frame["plate"] == "P2", "b"] = np.nan
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    main(["impute", str(tmp_path / "t.csv"), "--batch", "plate", "--fill", "model", "--out", str(tmp_path / "out")])
+    assert "no value of b where plate is P2: the data do not tell how" in capsys.readouterr().err
+    shifts = pd.read_csv(tmp_path / "out" / "batch_shifts.tsv", sep="\t").set_index(["marker", "column"])
+    missing = shifts.index[shifts["se"].isna()].tolist()
+    assert missing == [("b", "plate=P2")]
+    assert json.loads((tmp_path / "out" / "fit.json").read_text())["extra"]["diagnosis"]["batch"]["df"] == 5
+
+
 ROWS = "".join(f"P{i},{i % 7},{(i * i) % 11 + 0.5},{(3 * i) % 5}\n" for i in range(12))
 GOOD = "patient,a,b,c\n" + ROWS
 TWIN = "a,b,c\n" + "".join(f"{i % 7},{i % 7},{(i * i) % 11}\n" for i in range(12)) + ",3,4\n2,,5\n"

@@ -153,6 +153,7 @@ def run(options: Options) -> int:
         *table.notices,
         *chosen,
         *design.notices,
+        *unmeasured(table, design),
         *before_fit(table.readings, table.markers, table.rows, logged=changed, chosen=named),
     ]
     tell(table, notices)
@@ -240,6 +241,20 @@ def completed(table: Table, scales: Sequence[Scale], design: Design, options: Op
         raise InputError(str(table.path), error.got, "", "leave one of these out with --columns") from error
     progress.close(done.fitted.fit.summary)
     return done
+
+
+def unmeasured(table: Table, design: Design) -> list[str]:
+    """Sentences on markers without any value in a batch or a category."""
+    from emtools.imputing.advice import never_in_level
+    from emtools.io.design import as_levels
+
+    known = table.readings.observed | table.readings.bounded
+    return [
+        sentence
+        for name, levels in zip(design.names, design.levels, strict=True)
+        if levels is not None
+        for sentence in never_in_level(known, table.markers, name, as_levels(table.covariates[name]))
+    ]
 
 
 def refuse_unused(options: Options) -> None:
