@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from emtools.estimators.shared import (
     wanted,
 )
 from emtools.imputing.fitting import fit_table
-from emtools.imputing.multiple import draw
+from emtools.imputing.multiple import FIXED, draw
 from emtools.kernels.missing import log_density_observed
 from emtools.kernels.readings import Readings
 from emtools.models.covariance_prior import spread_prior
@@ -28,6 +29,11 @@ from emtools.models.factor_analysis import FactorAnalysis
 from emtools.models.factor_rows import FactorSource
 
 Floats = npt.NDArray[np.float64]
+
+
+def mark_of(X: Floats) -> tuple[int, int]:
+    """By which a table is known again: its rows, and a checksum of its values."""
+    return len(X), zlib.crc32(np.ascontiguousarray(np.where(np.isnan(X), np.nan, X)).tobytes())
 
 
 class MVNImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -145,6 +151,7 @@ class MVNImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 certificate=certificate,
             )
         leave_result(self, self.fitted_.fit)
+        self._fitted_to = mark_of(X)
         self.kind_, self.pseudo_rows_, self.notices_ = self.fitted_.kind, self.fitted_.pseudo_rows, self.fitted_.notices
         self.location_, self.covariance_ = self.fitted_.model.moments(self.fitted_.params)
         return self
@@ -169,7 +176,7 @@ class MVNImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array, shape (n, d)
-            The table that was fitted.
+            The table that was fitted, whose rows are resampled; with the parameters fixed, any.
         m : int
             Tables.
         method : {"bootstrap", "posterior", "parameters fixed"}
@@ -186,10 +193,15 @@ class MVNImputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If an argument cannot be used.
+            If an argument cannot be used, or the table is not the one that was fitted.
         """
         check_is_fitted(self)
         rows = checked_rows(self, X, gaps=True)
+        if method != FIXED and mark_of(rows) != self._fitted_to:
+            raise ValueError(
+                f"X: not the table that was fitted, to whose rows draws by {method!r} owe their parameters; fit this one, or "
+                f"fill its gaps with transform, or with method={FIXED!r}"
+            )
         weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
         seed = as_seed(self.random_state)
         with value_errors():

@@ -249,6 +249,20 @@ def test_imputer_of_other_kinds(gappy, options):
     assert imputer.covariance_.shape == (4, 4)
 
 
+def test_tables_are_drawn_of_the_table_that_was_fitted(gappy):
+    imputer = MVNImputer(random_state=0).fit(gappy)
+    frame = pd.DataFrame(gappy, columns=[f"x{j}" for j in range(gappy.shape[1])])
+    named = MVNImputer(random_state=0).fit(frame)
+    np.testing.assert_array_equal(
+        named.draw_tables(frame.copy(), 1)[0], imputer.draw_tables(gappy.copy(order="F"), 1)[0]
+    )
+    for other in (gappy[:20], gappy[::-1], gappy + 1.0):
+        for method in ("bootstrap", "posterior"):
+            with pytest.raises(ValueError, match="not the table that was fitted"):
+                imputer.draw_tables(other, 2, method=method)
+        assert np.isfinite(imputer.draw_tables(other, 1, method="parameters fixed")[0]).all()
+
+
 def test_imputer_draws_tables_for_pooling(gappy):
     imputer = MVNImputer(random_state=3).fit(gappy)
     tables = imputer.draw_tables(gappy, 20)
