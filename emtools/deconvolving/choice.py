@@ -36,7 +36,8 @@ def deconvolve(counts: Floats, reference: Reference, **climbing: Any) -> Fractio
     reference : Reference
         Of the same genes.
     climbing : optional
-        As in `fit`: ``tol``, ``max_passes``, ``seed``, ``threads``, ``accelerate``, ….
+        As in `fit`: ``tol``, ``max_passes``, ``seed``, ``threads``, ``accelerate``, …. A ``checkpoint`` is of the first fit
+        alone, to all genes: it knows one fit.
 
     Returns
     -------
@@ -48,7 +49,7 @@ def deconvolve(counts: Floats, reference: Reference, **climbing: Any) -> Fractio
     plain = steady(y, reference, scales, climbing)
     if not len(reference.deviations):
         return plain
-    rich = adapted(y, reference, scales, climbing)
+    rich = adapted(y, reference, scales, {**climbing, "checkpoint": None})
     if misfit(plain) < SAMPLED:
         return widened(rich, plain)
     return rich if gain(plain, rich) * left(rich) < PAYS else plain

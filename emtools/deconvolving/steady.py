@@ -76,7 +76,9 @@ def steady(y: Floats, reference: Reference, scales: Floats, climbing: Mapping[st
         and (y[told].sum(axis=0) > 0.0).all()
         and (profiles[told].sum(axis=0) > 0).all()
     ):
-        second = fit(model, ArraySource(rows[told]), init=[floored(fitted.params)], **brief).params
+        second = fit(
+            model, ArraySource(rows[told]), init=[floored(fitted.params)], **{**brief, "checkpoint": None}
+        ).params
         parts.append(fitted_part(second, y, reference, told))
     parts.append(logs_part(y, reference, parts[0]))
     average, covariances, over_genes = averaged(parts, len(y))

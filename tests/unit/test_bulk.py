@@ -1,6 +1,7 @@
 """Fractions of mixtures: recovered, covered by their intervals, and told from single cells."""
 
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -276,3 +277,39 @@ def test_genes_without_signal_are_told():
         ("a", "b"), profiles, np.full((10, 2), 0.5), profiles, none, np.zeros(0, int), np.array([5, 5])
     )
     assert telling_genes(reference).tolist() == list(range(8))
+
+
+def test_an_interrupted_run_goes_on_from_its_checkpoint_wherever_it_ended(tmp_path, monkeypatch):
+    rng = np.random.default_rng(5)
+    counts, labels = rng.poisson(3.0, size=(60, 80)), np.repeat([0, 1, 2], 20)
+    counts[labels == 0, :20] *= 4
+    counts[labels == 1, 20:40] *= 4
+    counts[labels == 2, 40:60] *= 4
+    reference = reference_from_cells(counts, labels, ("a", "b", "c"))
+    bulk = rng.poisson(20.0 * rng.dirichlet(np.ones(3), size=4) @ reference.profiles.T).astype(float)
+    whole = deconvolve(bulk, reference)
+    modules = [import_module(f"emtools.deconvolving.{name}") for name in ("steady", "adapted")]
+    fit, ended = modules[0].fit, []
+    for at in range(4):
+        calls = []
+
+        def broken(model, source, *, calls=calls, at=at, **asked):
+            def stop(*_, passes=[]):  # noqa: B006
+                passes.append(1)
+                if len(passes) > 2:
+                    raise KeyboardInterrupt
+
+            calls.append(1)
+            return fit(model, source, **asked, **({"on_pass": stop} if len(calls) == at + 1 else {}))
+
+        for module in modules:
+            monkeypatch.setattr(module, "fit", broken)
+        with pytest.raises(KeyboardInterrupt):
+            deconvolve(bulk, reference, checkpoint=tmp_path / "at")
+        ended.append((tmp_path / "at").exists())
+        for module in modules:
+            monkeypatch.setattr(module, "fit", fit)
+        again = deconvolve(bulk, reference, checkpoint=tmp_path / "at")
+        np.testing.assert_array_equal(again.amounts, whole.amounts)
+        assert not (tmp_path / "at").exists()
+    assert ended == [True, False, False, False]
