@@ -247,6 +247,8 @@ def fit(
         climbs: list[Climb[P, S]] = start_map(one, range(count))
         usable = [c for c in climbs if c.status in USABLE] or [c for c in climbs if c.status is Status.SADDLE]
         if not usable:
+            if saved is not None:
+                saved.remove()
             reasons = "; ".join(dict.fromkeys(c.reason for c in climbs if c.reason))
             raise FitError(
                 "fit", f"none of {count} starts is usable ({reasons})", "", "use fewer components or a prior"

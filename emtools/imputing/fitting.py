@@ -316,7 +316,8 @@ def fit_normal(asked: Asked, prior: str | float) -> Fitted:
     why = "the likelihood has no finite maximum"
     if not equations:
         why = f"{why} with {asked.n_rows:,} rows of {d:,} columns and these gaps"
-    return regularised(asked, why, equations)
+    again = replace(asked, climbing=asked.climbing | {"checkpoint": None})  # which is of the fit above: it knows one
+    return regularised(again, why, equations)
 
 
 def fit_given(asked: Asked, weight: float) -> Fitted:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from emtools.errors import InputError
+from emtools.imputing import fitting
 from emtools.imputing.dependencies import dependencies
 from emtools.imputing.fitting import fit_table, ridge
 from emtools.imputing.targets import thresholded
@@ -208,3 +209,31 @@ def test_hostile_columns_get_one_clear_line():
         fit_table(Readings(constant), labels="ABCDE")
     with pytest.raises(InputError, match="E: no value"):
         fit_table(Readings(constant * [1, 1, 1, 1, np.nan]), labels="ABCDE")
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_table_that_needs_a_prior_has_a_checkpoint_too(tmp_path, monkeypatch, at):
+    rng = np.random.default_rng(2)
+    rows = rng.normal(size=(24, 1))
+    table = np.column_stack([rows, rows])
+    table[:2, 0] = np.nan
+    whole = fit_table(Readings(table))
+    assert whole.pseudo_rows > 0.0
+    fit_one, calls = fitting.fit_with_errors, []
+
+    def broken(*given, **asked):
+        def stop(*_, passes=[]):  # noqa: B006
+            passes.append(1)
+            if len(passes) > 2:
+                raise KeyboardInterrupt
+
+        calls.append(1)
+        return fit_one(*given, **asked, **({"on_pass": stop} if len(calls) == at else {}))
+
+    monkeypatch.setattr(fitting, "fit_with_errors", broken)
+    if at:
+        with pytest.raises(KeyboardInterrupt):
+            fit_table(Readings(table), checkpoint=tmp_path / "at")
+    again = fit_table(Readings(table), checkpoint=tmp_path / "at")
+    np.testing.assert_array_equal(again.params.covariance, whole.params.covariance)
+    assert not (tmp_path / "at").exists()
