@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import lzma
 import math
@@ -362,7 +363,8 @@ def read_image(path: Path, pixel_size: float | None = None, flat: bool = False) 
     if colour and len(values) in (2, 4):
         values = values[:-1]
         notes.append("the alpha channel is not used")
-    names = stored.channels if len(stored.channels) == len(values) else channel_names(len(values), colour)
+    named = len(stored.channels) == len(values)
+    names = told_apart(stored.channels) if named else channel_names(len(values), colour)
     if colour and not flat and len(values) == 3 and (values == values[0]).all():
         values, names = values[:1], ("grey",)
     n_rows, n_columns = values.shape[1:]
@@ -379,7 +381,22 @@ def read_image(path: Path, pixel_size: float | None = None, flat: bool = False) 
         notes.append(f"channels that do not vary are not used: {flat}")
         values, names = values[varied], tuple(names[i] for i in varied)
     size = stored.pixel_size if pixel_size is None else (pixel_size, pixel_size)
-    return Image(Path(path), np.ascontiguousarray(values), names, tuple(varied), size, tuple(notes))
+    return Image(Path(path), np.ascontiguousarray(values), names, tuple(varied), size, tuple(notes), stored.files)
+
+
+def told_apart(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, with a number where one comes again: results are kept by name.
+
+    Examples
+    --------
+    >>> told_apart(["DAPI", "GFP", "DAPI"])
+    ('DAPI', 'GFP', 'DAPI (2)')
+    """
+    found: list[str] = []
+    for name in names:
+        numbered = (name if n == 1 else f"{name} ({n})" for n in itertools.count(1))
+        found.append(next(one for one in numbered if one not in found))
+    return tuple(found)
 
 
 def channel_names(n_channels: int, colour: bool) -> tuple[str, ...]:

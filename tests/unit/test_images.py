@@ -47,6 +47,54 @@ def test_ome_round_trip_keeps_values_and_pixel_size(
 
 def test_same_values_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
+def test_channels_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """What is recorded by the name of a channel was that of the last one of the name."""
+    path = tmp_path / "a.ome.tif"
+    write_ome(path, np.stack([PLANE, PLANE[::-1], PLANE // 2]), "CYX", "name", None, ["DAPI", "GFP", "DAPI"])
+    assert read_image(path).channels == ("DAPI", "GFP", "DAPI (2)")
+
+
+def in_two_files(folder: Path) -> tuple[Path, Path]:
+    """An OME-TIFF whose two channels lie in a file each, as Bio-Formats exports them on request."""
+    planes = [PLANE, PLANE[::-1]]
+    paths = [folder / f"a_C{channel}.ome.tif" for channel in range(2)]
+    marks = [f"urn:uuid:{channel}1111111-1111-1111-1111-111111111111" for channel in range(2)]
+    told = "".join(
+        f'<TiffData FirstC="{channel}" FirstT="0" FirstZ="0" IFD="0" PlaneCount="1"><UUID FileName="{path.name}">{mark}</UUID></TiffData>'
+        for channel, (path, mark) in enumerate(zip(paths, marks, strict=True))
+    )
+    for path, mark, plane in zip(paths, marks, planes, strict=True):
+        xml = (
+            f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{mark}">'
+            f'<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="{PLANE.dtype}" SizeX="{PLANE.shape[1]}" '
+            f'SizeY="{PLANE.shape[0]}" SizeC="2" SizeZ="1" SizeT="1"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>'
+            f'<Channel ID="Channel:0:1" SamplesPerPixel="1"/>{told}</Pixels></Image></OME>'
+        )
+        tifffile.imwrite(path, plane, description=xml.encode(), metadata=None)
+    return paths[0], paths[1]
+
+
+def test_an_image_in_several_files_knows_them_and_counts_once_in_a_batch(tmp_path: Path) -> None:
+    one, two = in_two_files(tmp_path)
+    for path in (one, two):
+        image = read_image(path)
+        np.testing.assert_array_equal(image.values, [PLANE, PLANE[::-1]])
+        assert image.sources == (one, two)
+    batch = Batch(list_images([tmp_path]), None)
+    assert [member.image.path for member in batch.members] == [one]
+    assert batch.notes == ["left out, since images before them hold the same planes: a_C1.ome.tif"]
+    two.unlink()
+    with pytest.raises(InputError, match=r"planes of it lie in a_C1\.ome\.tif, which is not there"):
+        read_image(one)
+
+
+def test_inks_of_a_print_are_refused(tmp_path: Path) -> None:
+    """Cyan, magenta and yellow were taken for red, green and blue, and black for an alpha channel."""
+    saved(tmp_path / "a.tif", np.stack([PLANE] * 4, axis=-1), photometric="separated")
+    with pytest.raises(InputError, match="CMYK"):
+        read_image(tmp_path / "a.tif")
+
+
         write_ome(tmp_path / f"{name}.ome.tif", PLANE, "YX", "classes", (0.5, 0.5))
     assert (tmp_path / "a.ome.tif").read_bytes() == (tmp_path / "b.ome.tif").read_bytes()
 
