@@ -31,7 +31,7 @@ LARGEST_TIFF = 2**31  # bytes of a file that is not a BigTIFF
 TILE = 512  # pixels on a side of a tile of a TIFF
 SMALLEST_SIDE = 16  # pixels
 MOST_COMPLAINTS = 100  # of a library about a file
-PRINT_RESOLUTION = 10.0  # µm: an inch-based size above it is a print resolution, not a microscope's
+PRINT_RESOLUTION = 10.0  # µm: a size above it that TIFF alone tells is a print resolution, not a microscope's
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG_MAGIC = b"\x89PNG"
 WHOLE = 2**24  # values of an image above which it is taken part by part
@@ -254,7 +254,7 @@ def described(file: tifffile.TiffFile, page: Any) -> tuple[tuple[str, ...], Size
     if scale is None or None in tags or any(0 in tag.value for tag in tags):
         return (), None
     height, width = (scale * tag.value[1] / tag.value[0] for tag in tags)
-    if unit is None and int(page.resolutionunit) == 2 and max(height, width) > PRINT_RESOLUTION:
+    if unit is None and max(height, width) > PRINT_RESOLUTION:
         return (), None
     return (), (height, width)
 

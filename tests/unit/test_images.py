@@ -105,8 +105,9 @@ def test_pixel_size_from_the_tiff_itself(tmp_path: Path) -> None:
     assert read_image(path).pixel_size == pytest.approx((0.5, 0.5), rel=1e-9)
     saved(path, PLANE, imagej=True, resolution=(4, 2), metadata={"unit": "um"})
     assert read_image(path).pixel_size == pytest.approx((0.5, 0.25), rel=1e-9)
-    saved(path, PLANE, resolution=(300, 300), resolutionunit="INCH")
-    assert read_image(path).pixel_size is None
+    for dots, unit in ((300, "INCH"), (118, "CENTIMETER")):
+        saved(path, PLANE, resolution=(dots, dots), resolutionunit=unit)
+        assert read_image(path).pixel_size is None
     assert read_image(path, 0.2).pixel_size == (0.2, 0.2)
 
 
