@@ -6,6 +6,8 @@ import itertools
 import logging
 import lzma
 import math
+import os
+import re
 import struct
 import uuid
 import zlib
@@ -45,6 +47,7 @@ DAMAGE = (
     OSError, ValueError, IndexError, KeyError, TypeError, OverflowError, ZeroDivisionError, struct.error, zlib.error,
     RuntimeError, AttributeError, MemoryError, lzma.LZMAError,
 )  # fmt: skip
+ABSENT = re.compile(r"failed to read '(.+)', raised FileNotFoundError")
 NAMESPACE = uuid.UUID("8e7a3f6c-52c1-5d0e-9b1a-6f6b0f6d2a10")
 
 Size = tuple[float, float]
@@ -68,6 +71,8 @@ class Image:
         Height and width of a pixel in µm, None where the file does not say.
     notes : tuple of str
         What was left out on the way, for a reader.
+    files : tuple of Path
+        Files that hold its planes, where there are several; empty otherwise.
     """
 
     path: Path
@@ -76,17 +81,24 @@ class Image:
     positions: tuple[int, ...]
     pixel_size: Size | None
     notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """All files that it was read from."""
+        return self.files or (self.path,)
 
 
 @dataclass(frozen=True)
 class Stored:
-    """An array as it lies in a file: axes such as ``"CYX"``, channel names (may be empty), pixel size in µm."""
+    """An array as it lies in a file or several: axes such as ``"CYX"``, channel names (may be empty), pixel size in µm."""
 
     values: npt.NDArray[Any]
     axes: str
     channels: tuple[str, ...] = ()
     pixel_size: Size | None = None
     notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
 
 class Collected(logging.Handler):
@@ -198,8 +210,12 @@ def read_tiff(path: Path) -> Stored:
             with tifffile.TiffFile(path) as file:
                 series, first = file.series[0], file.pages.first
                 require_size(path, series.shape)
+                require_all_files(path, complaints)
                 if complaints:
                     raise damaged
+                if first.photometric == tifffile.PHOTOMETRIC.SEPARATED:
+                    raise InputError(str(path), "inks of a print (CMYK)", "grey values or RGB", "save it as RGB")
+                files = files_of(path, file, series)
                 require_strips(path, file, series)
                 values = tiff_values(path, series)
                 names, size = described(file, first)
@@ -214,7 +230,28 @@ def read_tiff(path: Path) -> Stored:
         except DAMAGE as error:
             raise damaged from error
     notes = (f"the file holds {n_images} images; the first is used",) if n_images > 1 else ()
-    return Stored(values, axes, names, size, notes)
+    if files:
+        notes = (*notes, f"its planes lie in {len(files)} files: {', '.join(one.name for one in files)}")
+    return Stored(values, axes, names, size, notes, files)
+
+
+def require_all_files(path: Path, complaints: Sequence[str]) -> None:
+    """Refuse an OME-TIFF of several files of which one is absent."""
+    for complaint in complaints:
+        absent = ABSENT.search(complaint)
+        if absent:
+            raise InputError(
+                str(path), f"planes of it lie in {absent[1]}, which is not there", "all files of the image",
+                "copy them beside it, or export it as one file",
+            )  # fmt: skip
+
+
+def files_of(path: Path, file: tifffile.TiffFile, series: Any) -> tuple[Path, ...]:
+    """Files that hold the planes of a series, where there are several, as an OME-TIFF may name them; empty otherwise."""
+    handles = {id(page.parent): page.parent.filehandle for page in series.pages if page is not None}.values()
+    own = file.filehandle.dirname
+    found = {path.parent / os.path.relpath(os.path.join(h.dirname, h.name), own) for h in handles}
+    return tuple(sorted(found)) if found - {path} else ()
 
 
 def tiff_values(path: Path, series: Any) -> npt.NDArray[Any]:

@@ -147,7 +147,7 @@ def conclude(
         page,
         options,
         branch="segment",
-        inputs=[member.image.path for member in batch.members],
+        inputs=[path for member in batch.members for path in member.image.sources],
         labels=labels,
         units=units,
         extra=record(batch, fitted),

@@ -76,14 +76,20 @@ class Batch:
         self.pixel_size = pixel_size
         self.held: tuple[str, Image] | None = None
         self.members: list[Member] = []
+        repeated: list[str] = []
         for name, path in found.items():
             image = self.read(name, path)
+            if image.files and any(image.files == member.image.files for member in self.members):
+                repeated.append(path.name)
+                continue
             values = image.values
             varied = tuple(bool(plane.min() < plane.max()) for plane in values)
             grey = image.channels == RGB and bool((values == values[:1]).all())
             n_rows, n_columns = values.shape[1:]
             bare = replace(image, values=values[:, :0, :0].copy())
-            self.members.append(Member(name, bare, sha256(path), varied, (n_rows, n_columns), values.dtype, grey))
+            self.members.append(
+                Member(name, bare, "".join(map(sha256, image.sources)), varied, (n_rows, n_columns), values.dtype, grey)
+            )
             require_alike(self.members[0], self.members[-1])
         grey = all(member.grey for member in self.members)
         any_varied = np.array([member.varied for member in self.members]).any(axis=0)
@@ -94,6 +100,8 @@ class Batch:
         self.channels = ("grey",) if grey else tuple(first[i] for i in self.kept)
         dropped = [first[i] for i in range(len(first)) if not any_varied[i]]
         self.notes = [f"channels that vary in no image are not used: {', '.join(dropped)}"] if dropped else []
+        if repeated:
+            self.notes.append(f"left out, since images before them hold the same planes: {', '.join(repeated)}")
 
     def read(self, name: str, path: Path) -> Image:
         """An image as it is in its file."""

@@ -84,7 +84,7 @@ def analyse(options: Options, image: Image) -> int:
             page,
             options,
             branch="segment",
-            inputs=[path for path in (options.input, options.truth) if path is not None],
+            inputs=[*image.sources, *([] if options.truth is None else [options.truth])],
             labels=labels,
             units=units,
             accuracy=accuracy,
