@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -289,6 +290,16 @@ def test_a_large_image_is_fitted_on_squares_and_predicted_part_by_part(
     words = ["segment", str(tmp_path / "slide.tif"), "--out", str(tmp_path / "none"), "--model", "mixture"]
     assert main(words) == 2
     assert "120,000 values; at most 2,000 with --model mixture" in capsys.readouterr().err
+
+
+def test_links_of_the_page_of_a_folder_with_one_image_lead_somewhere(tmp_path: Path) -> None:
+    (tmp_path / "plate").mkdir()
+    tifffile.imwrite(tmp_path / "plate" / "a.tif", NUCLEI[:120, :150], **SCALE)
+    out = tmp_path / "out"
+    assert main(["segment", str(tmp_path / "plate"), "--out", str(out)]) == 0
+    names = re.findall(r'<a href="([^":#]+)"><code>', (out / "report.html").read_text())
+    assert {"images.tsv", "objects.csv"} <= set(names)
+    assert [name for name in names if not (out / name).exists()] == []
 
 
 def test_samples_reach_from_edge_to_edge() -> None:

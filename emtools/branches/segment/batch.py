@@ -138,7 +138,7 @@ def conclude(
         pictures = [draw_sheet(places, names, folder)]
         shares = np.array([t.classes for t in told], dtype=np.float64)
         pictures.append(draw_shares([t.image for t in told], shares / shares.sum(axis=1, keepdims=True), folder))
-    page = describe(fitted, told, batch.channels, channel, options.smallest, notes_of(batch, fitted), pictures)
+    page = describe(fitted, told, batch.channels, channel, options.smallest, notes_of(batch, fitted), pictures, single)
     classes = [f"class {k + 1}" for k in range(options.components)]
     labels, units = field_labels(classes, batch.channels)
     return finish(

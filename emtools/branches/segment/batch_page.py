@@ -76,6 +76,7 @@ def describe(
     smallest: int,
     notes: Sequence[str],
     pictures: Sequence[Picture],
+    beside: bool = False,
 ) -> Page:
     """The page.
 
@@ -95,6 +96,8 @@ def describe(
         What a reader should know first.
     pictures : sequence of Picture
         Figures, already saved.
+    beside : bool
+        Whether the files of the one image lie beside the page, as those of a large image do, not in a folder of its own.
     """
     n_objects, n_images = sum(image.objects for image in told), len(told)
     whole = sum(sum(image.classes) for image in told)
@@ -136,7 +139,11 @@ def describe(
             class_table(fitted, told, channels),
         ),
     ]
-    files = FILES if single else {f"images/NAME/{name}": what for name, what in FILES.items()}
+    files = FILES if beside else {f"images/NAME/{name}": what for name, what in FILES.items()}
+    of_all = {} if beside else {
+        "objects.csv": "all objects, with a column image",
+        "objects.h5ad": "the same as AnnData; one library per image in uns['spatial'], library_key image",
+    }  # fmt: skip
     return Page(
         title=f"Segmentation of {where}",
         lead=lead,
@@ -146,12 +153,11 @@ def describe(
         tables=tables[1:] if single else tables,
         methods=methods_text(fitted, n_images, whole, channels, brightest, smallest),
         references=REFERENCES,
-        files=({} if single else {
-            "images.tsv": "one row per image: area of each class, objects, mean uncertainty",
-            "objects.csv": "all objects, with a column image",
-            "objects.h5ad": "the same as AnnData; one library per image in uns['spatial'], library_key image",
-        }) | files | {"fit.json": "parameters, boundaries (A, b, c), scale of each image, trace, versions"},
-    )  # fmt: skip
+        files={"images.tsv": "one row per image: area of each class, objects, mean uncertainty"}
+        | of_all
+        | files
+        | {"fit.json": "parameters, boundaries (A, b, c), scale of each image, trace, versions"},
+    )
 
 
 def methods_text(
