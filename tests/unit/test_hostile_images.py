@@ -129,3 +129,12 @@ def test_answered_rightly(name: str, tmp_path: Path) -> None:
     found = tifffile.imread(out / "labels.ome.tif") == 2
     assert 2 * (found & MASK).sum() / (found.sum() + MASK.sum()) > 0.95, name
     assert tifffile.imread(out / "instances.ome.tif").max() == 2
+
+
+def test_one_bright_pixel_is_no_object_and_draws_without_a_warning(tmp_path: Path) -> None:
+    """Both features of nearly all pixels are then the same number, and the figure of the boundary had no width."""
+    values = np.zeros((48, 48), dtype=np.uint8)
+    values[10, 10] = 255
+    tifffile.imwrite(tmp_path / "hot.tif", values)
+    assert main(["segment", str(tmp_path / "hot.tif"), "--out", str(tmp_path / "out"), "--starts", "2"]) in (0, 3)
+    assert tifffile.imread(tmp_path / "out" / "instances.ome.tif").max() == 0

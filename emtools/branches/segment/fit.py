@@ -300,7 +300,7 @@ def draw(
     columns = [2 * pixels.channel, 2 * pixels.channel + 1]
     values = pixels.features[:, columns]
     low, high = np.percentile(values, [0.0, 99.95], axis=0)
-    edge = 0.05 * (high - low)
+    edge = np.where(high > low, 0.05 * (high - low), 1.0)
     grid = (
         np.linspace(low[0] - edge[0], high[0] + edge[0], GRID),
         np.linspace(low[1] - edge[1], high[1] + edge[1], GRID),
