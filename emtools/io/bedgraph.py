@@ -13,7 +13,7 @@ import numpy.typing as npt
 from emtools.errors import InputError
 from emtools.io.bigwig import read_rows
 from emtools.io.fasta import read_bytes
-from emtools.io.intervals import SKIPPED
+from emtools.io.intervals import is_remark
 
 MISSING = ("NA", "NaN", "nan", ".")
 BIGWIG = (".bw", ".bigwig")
@@ -100,7 +100,7 @@ def read_bedgraph(path: Path) -> list[ValueTrack]:
     rows: dict[str, list[tuple[int, int, float, int]]] = {}
     for number, raw in enumerate(read_bytes(path, "bedGraph").split(b"\n"), start=1):
         line = raw.decode("utf-8", "replace").rstrip()
-        if line and not line.startswith(SKIPPED):
+        if not is_remark(line):
             name, *row = parse_value(line, f"{path}: line {number}")
             rows.setdefault(name, []).append((*row, number))  # type: ignore[arg-type]
     tracks = []

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from emtools.errors import InputError
 from emtools.io.fasta import read_bytes
 
-SKIPPED = ("#", "track", "browser")
+HEADS = ("track", "browser")
 FULL_SCORE = 1000
 SAFE = "".join(map(chr, [32, *(c for c in range(33, 127) if chr(c) not in "%;=&,")]))
 SAFE_NAME = "".join(c for c in SAFE if c.isalnum() or c in ".:^*$@!+_?-|")
@@ -55,6 +55,17 @@ class Interval:
         return self.end - self.start
 
 
+def is_remark(line: str) -> bool:
+    """Whether a line of BED or bedGraph holds no interval; a record may have a name such as ``track_7``.
+
+    Examples
+    --------
+    >>> [is_remark(line) for line in ("", "# a", "track name=a", "track_7 0 10")]
+    [True, True, True, False]
+    """
+    return not line or line.startswith("#") or line.split(maxsplit=1)[0] in HEADS
+
+
 def read_bed(path: Path, lengths: Mapping[str, int] | None = None) -> list[Interval]:
     """Read a BED file with 3 or more columns, plain or gzip.
 
@@ -79,7 +90,7 @@ def read_bed(path: Path, lengths: Mapping[str, int] | None = None) -> list[Inter
     intervals = []
     for number, raw in enumerate(read_bytes(path, "BED").split(b"\n"), start=1):
         line = raw.decode("utf-8", "replace").rstrip()
-        if line and not line.startswith(SKIPPED):
+        if not is_remark(line):
             intervals.append(parse_interval(line, f"{path}: line {number}", lengths))
     if not intervals:
         raise InputError(str(path), "no interval", "at least one line with record, start and end")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from emtools.errors import InputError
+from emtools.io.bedgraph import read_bedgraph
 from emtools.io.intervals import Interval, bedgraph, read_bed, write_bed
 
 LENGTHS = {"chr1": 100, "chr2": 50}
@@ -33,6 +34,13 @@ def test_colours_make_nine_columns(tmp_path):
 def test_headers_short_rows_and_blank_separators(tmp_path):
     path = write(tmp_path, "track name=x\n# note\n\nchr1 1 5\nchr2\t2\t6\tpeak\t1500.7\n")
     assert read_bed(path) == [Interval("chr1", 1, 5), Interval("chr2", 2, 6, "peak", 1000)]
+
+
+def test_records_may_be_called_like_headers(tmp_path):
+    """Of BED and bedGraph, `track` and `browser` are words: a contig track_7 was left out, and nothing said so."""
+    path = write(tmp_path, "browser position a\ntrack name=x\ntrack_7\t1\t5\t2.5\nbrowserified 2 6 1.5\n")
+    assert [i.record for i in read_bed(path)] == ["track_7", "browserified"]
+    assert [track.name for track in read_bedgraph(path)] == ["track_7", "browserified"]
 
 
 @pytest.mark.parametrize(
