@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from emtools.errors import InputError
 from emtools.io.config import find_schemas, make_plan, read_yaml
+from emtools.io.image_folder import STORES, is_store
 from emtools.io.outputs import staged
 from emtools.io.sniff import TABLES, TRACKS, bare_suffix
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 
 SEQUENCES = (".fa", ".fasta", ".fna", ".ffn", ".faa", ".fas")
 CELLS = (".h5ad",)
-IMAGES = (".tif", ".tiff", ".png")
+IMAGES = (".tif", ".tiff", ".btf", ".png")
 PEAKS, PEAK_LENGTH = 10, 2000  # records from which, and letters up to which, a FASTA file is one of sites
+WIDTH, NARROWEST = 12, 2  # of a motif, letters
 ROWS_LOOKED_AT = 1000
 NAMES_ROWS = re.compile(r"(.*[_ .-])?(id|sample|patient|subject|donor|barcode|row)([_ .-].*)?", re.IGNORECASE)
 SKEWED = 1.0
@@ -105,25 +107,28 @@ def look(data: Sequence[Path]) -> tuple[list[Proposal], list[Path]]:
     """Proposals for the files, and the files of folders that are nothing to analyse."""
     found, unused = [], []
     for path in data:
-        if path.is_dir():
+        if path.is_dir() and not is_store(path):
             for file in sorted(path.iterdir()):
-                if file.is_file() and not file.name.startswith("."):
+                if (file.is_file() or is_store(file)) and not file.name.startswith("."):
                     proposal = propose(file)
                     found += [proposal] if proposal else []
                     unused += [] if proposal else [file]
             continue
         proposal = propose(path)
         if proposal is None:
-            endings = ", ".join((*TABLES, *CELLS, *IMAGES, *SEQUENCES))
+            endings = ", ".join((*TABLES, *CELLS, *IMAGES, *SEQUENCES, *TRACKS)) + ", or OME-Zarr"
             raise InputError(str(path), f"the ending is {path.suffix or 'absent'!r}", f"one of {endings}", "")
         found.append(proposal)
     if not found:
-        raise InputError(", ".join(map(str, data)), "nothing there to analyse", "tables, h5ad, images or FASTA files")
+        raise InputError(", ".join(map(str, data)), "nothing there to analyse", "tables, h5ad, images, FASTA or tracks")
     return found, unused
 
 
 def propose(path: Path) -> Proposal | None:
     """What to do with a file; None where its ending is of no kind that is known."""
+    if is_store(path):
+        marks = [path / mark for mark in STORES]
+        return of_image(path) if any(b"multiscales" in m.read_bytes() for m in marks if m.is_file()) else None
     suffix = bare_suffix(path)
     for endings, of_kind in (
         (TABLES, of_table),
@@ -231,11 +236,12 @@ def of_fasta(path: Path) -> Proposal:
         assert refused is not None
         raise refused
     lengths = sorted(len(record.codes) for record in records)
-    many = len(records) >= PEAKS and lengths[len(lengths) // 2] <= PEAK_LENGTH
+    middle = lengths[len(lengths) // 2]
+    many = len(records) >= PEAKS and NARROWEST <= middle <= PEAK_LENGTH
     shape = f"{len(records):,} record{'s' * (len(records) != 1)} of {alphabet}, {sum(lengths):,} letters"
     if many and alphabet == "dna":
         hints = ["strands: one   # where the strand is known", "occurrence: oops   # where each has a site"]
-        return Proposal("motif", path, shape, {"width": min(12, lengths[0])}, hints)
+        return Proposal("motif", path, shape, {"width": min(WIDTH, middle)}, hints)
     keys: dict[str, Any] = {"states": 2} | ({} if alphabet == "dna" else {"alphabet": alphabet})
     return Proposal("hmm", path, shape, keys, ["pseudocount: 1   # where sequences are short"])
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from emtools.errors import InputError
+from emtools.io.image_folder import is_store
 from emtools.io.outputs import require_file
 
 Kind = Literal["table", "cells", "image", "fasta", "bed", "track", "motifs"]
@@ -77,7 +78,7 @@ def sniff(path: Path, kind: Kind) -> None:
     InputError
         If the file is absent or empty, or its first bytes belong to another format.
     """
-    if kind == "image" and path.suffix.lower() == ".zarr" and path.is_dir():
+    if kind == "image" and is_store(path):
         return
     require_file(path, KINDS[kind])
     head = read_head(path)

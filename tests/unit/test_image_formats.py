@@ -22,6 +22,7 @@ from emtools.errors import InputError
 from emtools.io.geojson import write_geojson
 from emtools.io.images import read_image, read_labels
 from emtools.io.ome_zarr import write_ome_zarr
+from emtools.io.sniff import sniff
 from emtools.kernels.objects import measure_objects
 from emtools.kernels.outlines import Ring, object_polygons, simplified
 
@@ -50,6 +51,14 @@ def save_zarr(path: Path, values: np.ndarray, version: str = "0.4", unit: str = 
     }
     group.attrs.put(told if version == "0.4" else {"ome": told})
     return path
+
+
+def test_images_and_label_images_of_a_store_pass_the_first_look_of_a_config(tmp_path: Path) -> None:
+    """As `truth` of the workflow, those of ``….zarr/labels/NAME`` were refused for a folder."""
+    store = tmp_path / "a.ome.zarr"
+    write_ome_zarr(store, RNG.random((2, 16, 16), np.float32), {"objects": np.ones((16, 16), np.uint8)}, None, CLASSES)
+    sniff(store, "image")
+    sniff(store / "labels" / "objects", "image")
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])

@@ -10,6 +10,7 @@ import tifffile
 import yaml
 
 from emtools.cli import main
+from emtools.io.ome_zarr import write_ome_zarr
 from emtools.io.proposal import scalar, skewness, unique
 
 
@@ -100,6 +101,28 @@ def test_what_cannot_be_used_is_said_and_nothing_is_written(what, tmp_path, caps
     assert main(["init", str(path), "--out", str(tmp_path / "o.yaml")]) == 2
     assert str(path) in capsys.readouterr().err
     assert not (tmp_path / "o.yaml").exists()
+
+
+def test_one_short_record_among_sites_does_not_make_the_motif_narrow(tmp_path):
+    path = tmp_path / "sites.fa"
+    path.write_text(">short\nA\n" + "".join(f">p{i}\n{'ACGTTGCA' * 4}\n" for i in range(12)))
+    assert main(["init", str(path), "--out", str(tmp_path / "o.yaml")]) == 0
+    assert yaml.safe_load((tmp_path / "o.yaml").read_text())["motif"]["sites"]["width"] == 12
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_store_of_ome_zarr_is_an_image(named, tmp_path):
+    folder = tmp_path / "d"
+    store = folder / "a.ome.zarr"
+    names = ["darker", "brighter"]
+    posteriors = np.random.default_rng(0).random((2, 20, 20), dtype=np.float32)
+    write_ome_zarr(store, posteriors, {"objects": np.ones((20, 20), dtype=np.uint16)}, None, names)
+    (folder / "other.zarr").mkdir()
+    (folder / "other.zarr" / "zarr.json").write_text("{}")
+    assert main(["init", str(store if named else folder), "--out", str(tmp_path / "o.yaml")]) == 0
+    text = (tmp_path / "o.yaml").read_text()
+    assert yaml.safe_load(text)["segment"] == {"a": {"input": str(store)}}
+    assert ("# not used: " in text) is not named
 
 
 def test_names_are_those_that_the_config_allows(tmp_path):
