@@ -142,6 +142,17 @@ def test_genome_of_one_letter_is_said(tmp_path, capsys):
     assert "<td>&lt;1e-6</td><td></td>" in page or "<td>0</td>" in page
 
 
+def test_a_ready_made_model_is_not_told_to_have_fewer_states(tmp_path, capsys):
+    path = tmp_path / "a.fa"
+    path.write_text(">a\n" + "ACGTTGCAGG" * 6 + "\n")
+    assert run(path, tmp_path / "out", "--model", "coding", "--max-passes", 5) in (0, 3)
+    said, page = capsys.readouterr().err, (tmp_path / "out" / "report.html").read_text()
+    assert "holds no segment of the most probable path" in said
+    assert "use more sequence" in page
+    assert "fewer" not in said
+    assert "fewer states" not in page
+
+
 def test_one_letter_and_one_state(tmp_path):
     path = tmp_path / "one.fa"
     path.write_text(">a\nA\n")

@@ -61,7 +61,7 @@ def analyse(options: Options, records: Sequence[Record]) -> int:
             str(options.input),
             f"{n_observed} observed letter{'s' * (n_observed != 1)}",
             f"at least one for each of {most} states",
-            "use fewer --states or more sequence",
+            "use more sequence" if options.model else "use fewer --states or more sequence",
         )
     ends = read_ends(options)
     if ends is not None and options.only_starts:
@@ -90,7 +90,7 @@ def analyse(options: Options, records: Sequence[Record]) -> int:
         decoded = decode_all(chain, params, records, folder)
         segments = [segment for item in decoded for segment in segments_of(item, chain.groups)]
         states = describe_states(chain, params, decoded, segments, letters)
-        notes = notices(records, states, letters)
+        notes = notices(chain, records, states, letters)
         for note in notes:
             print(f"hmm: {note}", file=sys.stderr)
         write_bed(folder / "segments.bed", segments)

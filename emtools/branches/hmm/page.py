@@ -26,8 +26,9 @@ CODES = "Cornish-Bowden (1985) Nucleic Acids Res. 13, 3021–3030, doi:10.1093/n
 BIC = "Schwarz (1978) Ann. Statist. 6, 461–464, doi:10.1214/aos/1176344136 (BIC)"
 
 
-def notices(records: Sequence[Record], states: pd.DataFrame, letters: str) -> list[str]:
-    """What of the answer is empty."""
+def notices(chain: Chain, records: Sequence[Record], states: pd.DataFrame, letters: str) -> list[str]:
+    """What of the answer is empty, and what to do where the number of states can be chosen."""
+    remedy = "" if chain.init else "; fewer --states may say as much"
     counts = sum(np.bincount(record.codes, minlength=len(letters) + 1)[: len(letters)] for record in records)
     present = np.flatnonzero(counts)
     notes = []
@@ -37,7 +38,7 @@ def notices(records: Sequence[Record], states: pd.DataFrame, letters: str) -> li
         if not row["segments"]:
             notes.append(
                 f"{row['state']} holds no segment of the most probable path ({row['share of letters, %']:.2g} % of the "
-                "letters by posterior); fewer --states may say as much"
+                f"letters by posterior){remedy}"
             )
     return notes
 
@@ -179,7 +180,7 @@ def lead(
     if model.n_free_parameters * FEWEST_LETTERS > n_observed:
         text += (
             f" Caution: {model.n_free_parameters} free parameters were fitted to {n_observed} observed letters; "
-            "use fewer states or more sequence."
+            f"use {'' if chain.init else 'fewer states or '}more sequence."
         )
     return text
 
