@@ -239,7 +239,9 @@ def test_coverage_that_varies_more_than_poisson_has_two_levels_and_not_more(tmp_
         (["a\t0\t10\t-4", "a\t10\t20\t2"], ["--emission", "negative-binomial", "--bin", "5"], "a:0-5: -4"),
         (["a\t0\t1000000000\t4"], ["--bin", "1"], "bins of 1 letters"),
         (["a\t0\t10\t1"], ["--order", "1"], "--order: given with values"),
-        (["a\t0\t10\t1"], [], "1 values"),
+        (["a\t0\t10\t1"], [], "1 different value; at least one for each of 2 states; use fewer --states"),
+        ([f"a\t{10 * i}\t{10 * i + 10}\t5" for i in range(9)], [], "x.bedgraph: 1 different value"),
+        (["a\t0\t10\t1", "a\t10\t20\t1e300"], [], "x.bedgraph: a value of size 1e+300; at most 1e+100"),
     ],
 )
 def test_what_is_no_track_is_refused_in_one_line(tmp_path, capsys, lines, words, told):

@@ -13,15 +13,20 @@ from emtools.branches.hmm.track_types import Options
 from emtools.errors import InputError
 from emtools.io.bedgraph import MOST_BINS, ValueTrack, binned, common_width, on_grid, read_track
 
+LARGEST = 1e100  # size of a value, whose square is a number still
+
 
 def run(options: Options) -> int:
     """Read, fit, decode and write; the exit code."""
     tracks, width = steps_of(options)
-    n_values = sum(int(np.isfinite(track.values).sum()) for track in tracks)
-    if n_values < options.states[1]:
+    seen = np.concatenate([track.values[np.isfinite(track.values)] for track in tracks])
+    most, n_distinct = float(np.abs(seen).max()), len(np.unique(seen))
+    if most > LARGEST:
+        raise InputError(str(options.input), f"a value of size {most:g}", f"at most {LARGEST:g}", "change their unit")
+    if n_distinct < options.states[1]:
         raise InputError(
             str(options.input),
-            f"{n_values} values",
+            f"{n_distinct} different value{'s' * (n_distinct != 1)}",
             f"at least one for each of {options.states[1]} states",
             "use fewer --states",
         )
