@@ -7,17 +7,19 @@ import json
 import math
 from itertools import pairwise
 from pathlib import Path
+from time import process_time
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
+from emtools.branches.hmm.track import rows_of, segments_of
 from emtools.cli import main
 from emtools.errors import InputError
 from emtools.io.bedgraph import ValueTrack, binned, common_width, on_grid, read_bedgraph, read_track
 from emtools.io.intervals import read_bed
-from emtools.plots.hmm_track import count_law
+from emtools.plots.hmm_track import CalledTrack, count_law
 
 RATIOS = Path("resources/gm13330.bedgraph")
 # Segments beyond 0.2 of DNAcopy 1.72.3 (segment with its defaults, set.seed(1)), first and last clone in kb.
@@ -51,6 +53,23 @@ def test_segments_cover_every_step_once_and_posteriors_agree(called):
         assert all(a.end <= b.start and a.name != b.name for a, b in pairwise(by_record[name]))
         assert by_record[name][0].start == track.starts[0]
         assert by_record[name][-1].end == track.ends[-1]
+
+
+@pytest.mark.slow
+def test_rows_of_many_segments_take_time_by_their_own_steps():
+    """A look at all steps of a record for each of its segments took minutes where there were many of both."""
+    n = 200_000
+    starts = 10 * np.arange(n) + 5 * (np.arange(n) > 7)
+    track = ValueTrack("a", starts, starts + 10, np.where(np.arange(n) % 5, np.arange(n) % 7, np.nan))
+    path = (np.arange(n) // 10 % 2).astype(np.uint8)
+    called = CalledTrack(track, path, np.eye(2)[path])
+    segments = segments_of(called, ["S1", "S2"])
+    began = process_time()
+    rows = rows_of(segments, [called])
+    assert process_time() - began < 8.0
+    assert (rows["steps"] == 10).all()
+    means = [np.nanmean(track.values[10 * k : 10 * k + 10]) for k in range(9)]
+    assert rows["mean value"].tolist()[:9] == [f"{mean:.4g}" for mean in means]
 
 
 def test_parameters_are_levels_in_order(called):

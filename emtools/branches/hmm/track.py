@@ -244,15 +244,15 @@ def rows_of(segments: Sequence[Interval], called: Sequence[CalledTrack]) -> pd.D
     rows = []
     for s in segments:
         track = tracks[s.record]
-        within = (track.starts >= s.start) & (track.ends <= s.end)
-        values = track.values[within]
+        first, last = np.searchsorted(track.starts, [s.start, s.end])
+        values = track.values[first:last]
         seen = values[np.isfinite(values)]
         rows.append(
             {
                 "record": s.record,
                 "start": s.start,
                 "end": s.end,
-                "steps": int(within.sum()),
+                "steps": len(values),
                 "state": s.name,
                 "mean value": f"{seen.mean():.4g}" if len(seen) else "",
                 "posterior": f"{s.score / FULL_SCORE:.3f}",
