@@ -190,6 +190,12 @@ def test_every_site_reads_as_the_motif(crp):
     assert np.abs(shares[::-1, ::-1] - matrix).max() > 0.2
 
 
+def test_the_methods_say_which_places_are_sites(crp):
+    """A place of less than a half is a site where its sequence more probably has one than not."""
+    assert min(site[4] for site in read_sites(crp / "sites.bed")) < 500
+    assert "of each sequence that has a site with a probability of at least 0.5." in (crp / "report.html").read_text()
+
+
 def test_page_counts_sites_as_the_bed_file_does(crp):
     page = (crp / "report.html").read_text()
     name, start, end = read_sites(crp / "sites.bed")[0][:3]

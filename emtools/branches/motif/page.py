@@ -404,8 +404,19 @@ def methods(options: Any, findings: Sequence[Finding], searched: Searched) -> st
         f"EM to {len(searched.pieces)} sequences ({n_letters} letters) over a Markov background of order {model.background.order} "
         f"({searched.background_note}), with {model.pseudocount:g} sites' worth of background letters as Dirichlet prior. Starts "
         f"are the {options.starts} {STARTS if options.alphabet != 'protein' else TRIPLETS}, that most exceed the background; short climbs, then "
-        f"full EM of the best.{held}{columns} Sites are those with a posterior of at least {CALLED:g}. Letters that were not observed (N) are summed out, "
+        f"full EM of the best.{held}{columns} {called_text(model.occurrence)} Letters that were not observed (N) are summed out, "
         f"and no site overlaps one. The p-value of a site is the probability that a window of random letters fits the motif as well.{tested}{left}{told_erasing(options)}"
+    )
+
+
+def called_text(occurrence: str) -> str:
+    """Which places are sites."""
+    if occurrence == "anr":
+        return f"Sites are the most probable places that do not overlap, each with a probability of at least {CALLED:g} that a site covers its middle."
+    if occurrence == "oops":
+        return "Sites are the most probable place of each sequence."
+    return (
+        f"Sites are the most probable place of each sequence that has a site with a probability of at least {CALLED:g}."
     )
 
 
