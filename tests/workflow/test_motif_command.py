@@ -277,6 +277,12 @@ BAD = {
     "region beyond the end": (GOOD, "a\t0\t99\tr\n", [], "beyond"),
     "region on another record": (GOOD, "z\t0\t9\tr\n", [], "'z'"),
     "no such region": (GOOD, "a\t0\t12\tr\n", ["--region-name", "S9"], "S9"),
+    "region on the strand that is not searched": (
+        GOOD,
+        "a\t0\t12\tr\t0\t+\nb\t0\t12\tr\t0\t-\n",
+        ["--strands", "one"],
+        "1 of 2 regions on the reverse strand",
+    ),
     "no region file": (GOOD, None, ["--regions", "absent.bed"], "absent.bed"),
     "name without regions": (GOOD, None, ["--region-name", "S1"], "--regions"),
     "narrow window": (GOOD, None, ["--window", "3"], "--window"),

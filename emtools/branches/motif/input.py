@@ -18,6 +18,14 @@ def run(options: Options) -> int:
     require_consistent(options)
     records = read_fasta(options.input, options.alphabet)
     regions = None if options.regions is None else read_regions(options.regions, records, options.region_name)
+    n_reverse = sum(region.strand == "-" for region in regions or ())
+    if n_reverse and options.strands == "one":
+        raise InputError(
+            str(options.regions),
+            f"{n_reverse} of {len(regions or ())} regions on the reverse strand, and one strand is searched, that of the FASTA",
+            "regions on the forward strand, or both strands",
+            "search a FASTA of the regions on their own strands (bedtools getfasta -s), or leave the strands out of the BED",
+        )
 
     from emtools.branches.motif.fit import analyse  # what a file that cannot be read need not wait for
 
