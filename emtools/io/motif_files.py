@@ -16,6 +16,7 @@ from emtools.io.fasta import read_bytes
 Floats = npt.NDArray[np.float64]
 
 WIDEST = 1000
+WIDTH = re.compile(r"\swidth\s*=")  # what MEME writes behind the name in its text
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def meme_motifs(path: Path, lines: list[str], letters: str) -> Iterator[NamedMot
             if given not in (letters, letters.replace("U", "T")):
                 raise InputError(place, f"alphabet {given}", letters, "give motifs of the alphabet that is searched")
         elif line.startswith("MOTIF"):
-            name = " ".join(line.removeprefix("MOTIF").split())
+            name = " ".join(WIDTH.split(line.removeprefix("MOTIF"))[0].split())
         elif line.startswith("letter-probability matrix"):
             rows = []
             while at < len(lines) and lines[at].strip() and lines[at].strip()[0] in "0123456789.":

@@ -232,6 +232,15 @@ def test_meme_files_are_read_back(letters, tmp_path):
     assert ("strands" in (tmp_path / "m.meme").read_text()) == (letters == "ACGT")
 
 
+def test_a_name_in_the_text_of_meme_ends_where_its_statistics_begin(tmp_path):
+    rows = " 0.1 0.2 0.3 0.4\n" * 4
+    (tmp_path / "meme.txt").write_text(
+        "MEME version 5.5.7\nALPHABET= ACGT\nMOTIF TGAC MEME-1\twidth =   4  sites =  18  llr = 90  E-value = 1.2e-005\n"
+        f"letter-probability matrix: alength= 4 w= 4 nsites= 18 E= 1.2e-005\n{rows}"
+    )
+    assert [m.name for m in read_motifs(tmp_path / "meme.txt", "ACGT")] == ["TGAC MEME-1"]
+
+
 def test_a_row_of_blanks_is_refused_at_once(tmp_path):
     """A pattern with three ways to share blanks out took minutes."""
     (tmp_path / "a.jaspar").write_text(">MA1\n" + "A" + " " * 20_000 + "]]\n" + "C 1\nG 1\nT 1\n")
