@@ -133,6 +133,13 @@ def test_answered_rightly(name: str, tmp_path: Path) -> None:
 
 def test_one_bright_pixel_is_no_object_and_draws_without_a_warning(tmp_path: Path) -> None:
     """Both features of nearly all pixels are then the same number, and the figure of the boundary had no width."""
+    image = read_image(tmp_path / stem)
+    columns = (out / "objects.csv").read_text().split("\n")[0].split(",")
+    assert [c for c in columns if c.startswith("intensity_mean")] == [f"intensity_mean-{c}" for c in image.positions]
+    page, told = (out / "report.html").read_text(), capsys.readouterr().err
+    for note in image.notes:
+        assert f"<li>{note}.</li>" in page
+        assert f"segment: {note}\n" in told
     values = np.zeros((48, 48), dtype=np.uint8)
     values[10, 10] = 255
     tifffile.imwrite(tmp_path / "hot.tif", values)

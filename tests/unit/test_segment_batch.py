@@ -297,7 +297,13 @@ def test_links_of_the_page_of_a_folder_with_one_image_lead_somewhere(tmp_path: P
     tifffile.imwrite(tmp_path / "plate" / "a.tif", NUCLEI[:120, :150], **SCALE)
     out = tmp_path / "out"
     assert main(["segment", str(tmp_path / "plate"), "--out", str(out)]) == 0
-    names = re.findall(r'<a href="([^":#]+)"><code>', (out / "report.html").read_text())
+    page, note = (out / "report.html").read_text(), "the file holds 2 images; the first is used"
+    assert f"segment: {note}\n" in capsys.readouterr().err
+    assert f"<li>{note}.</li>" in page
+    table = pd.read_csv(out / "images" / "a" / "objects.csv")
+    assert {"intensity_mean-1", "intensity_max-1"} < set(table) - {"intensity_mean-0"}
+    assert "intensity_mean-1" in pd.read_csv(out / "objects.csv")
+    names = re.findall(r'<a href="([^":#]+)"><code>', page)
     assert {"images.tsv", "objects.csv"} <= set(names)
     assert [name for name in names if not (out / name).exists()] == []
 

@@ -138,7 +138,10 @@ def conclude(
         pictures = [draw_sheet(places, names, folder)]
         shares = np.array([t.classes for t in told], dtype=np.float64)
         pictures.append(draw_shares([t.image for t in told], shares / shares.sum(axis=1, keepdims=True), folder))
-    page = describe(fitted, told, batch.channels, channel, options.smallest, notes_of(batch, fitted), pictures, single)
+    notes = notes_of(batch, fitted)
+    for note in notes:
+        print(f"segment: {note}", file=sys.stderr)
+    page = describe(fitted, told, batch.channels, channel, options.smallest, notes, pictures, single)
     classes = [f"class {k + 1}" for k in range(options.components)]
     labels, units = field_labels(classes, batch.channels)
     return finish(
@@ -163,6 +166,13 @@ def notes_of(batch: Batch, fitted: FittedBatch) -> list[str]:
     full = [batch.members[i].name for i in fitted.full]
     if full:
         notes.append(f"full of objects, so that the background of the other images was taken: {', '.join(full)}")
+    read: dict[str, list[str]] = {}
+    for member in batch.members:
+        for note in member.image.notes:
+            read.setdefault(note, []).append(member.name)
+    notes += [
+        note if len(names) == len(batch.members) else f"{note}: {', '.join(names)}" for note, names in read.items()
+    ]
     flat = [m.name for m in batch.members if not all(m.varied[i] for i in batch.kept)]
     if flat:
         notes.append(f"without variation in a channel: {', '.join(flat)}")

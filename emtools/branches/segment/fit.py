@@ -50,6 +50,8 @@ from emtools.plots.style import Picture
 
 def analyse(options: Options, image: Image) -> int:
     """Fit what was read, write; the exit code."""
+    for note in image.notes:
+        print(f"segment: {note}", file=sys.stderr)
     pixels = read_pixels(options, image)
     chosen = chosen_model(options, pixels)
     source = ArraySource(pixels.features)

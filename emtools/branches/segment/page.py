@@ -191,7 +191,7 @@ def describe(
         ),
     ]
     rim = np.concatenate([best.foreground[0], best.foreground[-1], best.foreground[:, 0], best.foreground[:, -1]])
-    notices = [
+    notices = [*pixels.image.notes] + [
         f"The {pixels.brightest} fills {rim.mean():.0%} of the rim of the image, as a background does: where the objects are "
         "the darker part (brightfield, stained sections), invert the image and segment it again"
     ] * bool(rim.mean() > RIM)
