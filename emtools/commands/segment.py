@@ -54,7 +54,7 @@ def add_segment(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -
         type=int,
         default=None,
         metavar="C",
-        help="channel that orders the classes and decides which is brightest, from 0 (default: the first)",
+        help="channel that orders the classes and decides which is brightest, from 0 (default: the first that varies)",
     )
     segment.add_argument(
         "--smooth",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,21 @@ MICROMETRES = {
 }  # fmt: skip
 
 Columns = dict[str, npt.NDArray[Any]]
+
+
+def numbered(columns: Columns, positions: Sequence[int]) -> Columns:
+    """Columns whose intensities have the numbers of the channels in their file, of which some may not be used.
+
+    Examples
+    --------
+    >>> list(numbered({"area": np.ones(1), "intensity_mean-0": np.ones(1), "intensity_mean-1": np.ones(1)}, (0, 2)))
+    ['area', 'intensity_mean-0', 'intensity_mean-2']
+    """
+    named: Columns = {}
+    for name, values in columns.items():
+        stem, _, channel = name.rpartition("-")
+        named[f"{stem}-{positions[int(channel)]}" if stem.startswith("intensity_") else name] = values
+    return named
 
 
 def measure_objects(

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 
 from emtools.cli import main
+from emtools.io.images import read_image
 
 RNG = np.random.default_rng(8)
 MASK = np.zeros((48, 64), dtype=bool)
@@ -115,13 +116,16 @@ ANSWERED: dict[str, tuple[str, Callable[[Path], None]]] = {
     "a dead channel": (
         "a.ome.tif", tiff(np.stack([GREY, GREY * 0]), metadata={"axes": "CYX"}, photometric="minisblack")
     ),
+    "a dead channel before the live one": (
+        "a.ome.tif", tiff(np.stack([GREY * 0, GREY]), metadata={"axes": "CYX"}, photometric="minisblack")
+    ),
     "name in the wrong": ("a.png", lambda p: tifffile.imwrite(p.with_suffix(".tif"), GREY)
                           or (p.write_bytes(p.with_suffix(".tif").read_bytes()) and None)),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ANSWERED)
-def test_answered_rightly(name: str, tmp_path: Path) -> None:
+def test_answered_rightly(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stem, write = ANSWERED[name]
     write(tmp_path / stem)
     out = tmp_path / "out"
@@ -129,10 +133,6 @@ def test_answered_rightly(name: str, tmp_path: Path) -> None:
     found = tifffile.imread(out / "labels.ome.tif") == 2
     assert 2 * (found & MASK).sum() / (found.sum() + MASK.sum()) > 0.95, name
     assert tifffile.imread(out / "instances.ome.tif").max() == 2
-
-
-def test_one_bright_pixel_is_no_object_and_draws_without_a_warning(tmp_path: Path) -> None:
-    """Both features of nearly all pixels are then the same number, and the figure of the boundary had no width."""
     image = read_image(tmp_path / stem)
     columns = (out / "objects.csv").read_text().split("\n")[0].split(",")
     assert [c for c in columns if c.startswith("intensity_mean")] == [f"intensity_mean-{c}" for c in image.positions]
@@ -140,6 +140,10 @@ def test_one_bright_pixel_is_no_object_and_draws_without_a_warning(tmp_path: Pat
     for note in image.notes:
         assert f"<li>{note}.</li>" in page
         assert f"segment: {note}\n" in told
+
+
+def test_one_bright_pixel_is_no_object_and_draws_without_a_warning(tmp_path: Path) -> None:
+    """Both features of nearly all pixels are then the same number, and the figure of the boundary had no width."""
     values = np.zeros((48, 48), dtype=np.uint8)
     values[10, 10] = 255
     tifffile.imwrite(tmp_path / "hot.tif", values)

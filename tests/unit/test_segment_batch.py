@@ -292,9 +292,13 @@ def test_a_large_image_is_fitted_on_squares_and_predicted_part_by_part(
     assert "120,000 values; at most 2,000 with --model mixture" in capsys.readouterr().err
 
 
-def test_links_of_the_page_of_a_folder_with_one_image_lead_somewhere(tmp_path: Path) -> None:
+def test_the_page_of_a_folder_with_one_image_says_what_was_left_out_and_its_links_lead_somewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "plate").mkdir()
-    tifffile.imwrite(tmp_path / "plate" / "a.tif", NUCLEI[:120, :150], **SCALE)
+    with tifffile.TiffWriter(tmp_path / "plate" / "a.ome.tif", ome=True) as file:
+        for scene in (NUCLEI[:120, :150], NUCLEI[:40, :50]):
+            file.write(np.stack([0 * scene, scene]), metadata={"axes": "CYX"}, photometric="minisblack")
     out = tmp_path / "out"
     assert main(["segment", str(tmp_path / "plate"), "--out", str(out)]) == 0
     page, note = (out / "report.html").read_text(), "the file holds 2 images; the first is used"

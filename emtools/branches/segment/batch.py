@@ -28,7 +28,7 @@ from emtools.segmenting.sampling import FIT_PIXELS, part_of, sampled_spans, shar
 
 def analyse(options: Options, batch: Batch, single: bool) -> int:
     """Fit what was read, write; the exit code. Images whose outputs are there already, of this fit, are kept."""
-    channel = 0 if options.channel is None else options.channel
+    channel = batch.kept[0] if options.channel is None else options.channel
     if channel not in batch.kept:
         raise InputError(
             "--channel", f"{channel}",

@@ -29,7 +29,7 @@ class Options(RunOptions):
     components : int
         Number of classes K, 2 to 16.
     channel : int or None
-        Channel, from 0, whose mean orders the classes; the first by default.
+        Channel, from 0, whose mean orders the classes; the first that varies by default.
     smallest : int
         Area in pixels of the smallest object kept.
     pixel_size : float or None

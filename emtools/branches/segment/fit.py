@@ -27,7 +27,7 @@ from emtools.io.objects import Thumbnail, write_object_anndata, write_object_tab
 from emtools.io.outputs import staged
 from emtools.io.viewers import write_viewers
 from emtools.kernels.collinear import dependent_columns
-from emtools.kernels.objects import measure_objects
+from emtools.kernels.objects import measure_objects, numbered
 from emtools.kernels.overlap import dice, match_objects
 from emtools.kernels.pixels import CONNECTED, pixel_features, renumber
 from emtools.kernels.reliability import brier_score, error_auroc
@@ -64,6 +64,7 @@ def analyse(options: Options, image: Image) -> int:
     assert posterior is not None
     progress.close(best.summary)
     columns = measure_objects(methods[0].objects, pixels.image.values, posterior[-1], pixels.image.pixel_size)
+    columns = numbered(columns, pixels.image.positions)
     accuracy = None if pixels.truth is None else accuracy_table(methods, pixels.truth)
     with staged(options.out) as folder:
         write_images(folder, posterior, methods[0].objects, pixels.image)
@@ -122,7 +123,7 @@ def read_pixels(options: Options, image: Image) -> Pixels:
         raise InputError(
             "--smooth", f"{options.smooth:g} pixels", f"at most a quarter of the image, {min(n_rows, n_columns) / 4:g}"
         )
-    channel = 0 if options.channel is None else options.channel
+    channel = image.positions[0] if options.channel is None else options.channel
     if channel not in image.positions:
         raise InputError(
             "--channel",

@@ -19,6 +19,7 @@ from emtools.io.objects import Thumbnail, write_object_anndata, write_object_tab
 from emtools.io.ome_zarr import create_posteriors, write_labels, write_smaller
 from emtools.io.outputs import files_in, sha256
 from emtools.kernels.object_windows import measure_in_windows
+from emtools.kernels.objects import numbered
 from emtools.kernels.pixels import separate_objects
 from emtools.plots.segment import class_name, thinned
 from emtools.plots.segment_batch import densest, small_grey, write_overlay
@@ -120,7 +121,7 @@ def write_segmented(
         counts, unsure = zip(*pool.map(predict, parts_of((n_rows, n_columns), SIDE)), strict=True)
     write_smaller(levels)
     objects = separate_objects(labels == k, smallest)
-    columns = measure_in_windows(objects, image.values, levels[0], size)
+    columns = numbered(measure_in_windows(objects, image.values, levels[0], size), image.positions)
     write_ome(folder / "labels.ome.tif", labels, "YX", "classes", size, ["class"])
     write_ome_in_tiles(folder / "posteriors.ome.tif", levels[0], "posteriors", size, names)
     write_ome(folder / "instances.ome.tif", as_labels(objects, 2**8), "YX", "objects", size, ["object"])

@@ -40,7 +40,7 @@ class Options(RunOptions):
     weights : {"equal", "free"}
         Whether a class of the mixture has the same weight however few its pixels are.
     channel : int or None
-        Channel, from 0, whose mean orders the classes; the first by default.
+        Channel, from 0, whose mean orders the classes; the first that varies by default.
     smooth : float
         Sigma in pixels of the blurred feature of the mixture.
     smallest : int
