@@ -36,6 +36,7 @@ MOST_COMPLAINTS = 100  # of a library about a file
 PRINT_RESOLUTION = 10.0  # µm: a size above it that TIFF alone tells is a print resolution, not a microscope's
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 PNG_MAGIC = b"\x89PNG"
+HIGHEST = 1e100  # size of a value
 WHOLE = 2**24  # values of an image above which it is taken part by part
 LARGEST_WHOLE = 2**25  # values of an image that can be worked on as a whole
 KINDS = "TIFF, OME-TIFF, OME-Zarr or PNG"
@@ -456,6 +457,10 @@ def require_finite(path: Path, values: npt.NDArray[Any], names: Sequence[str]) -
             "finite values",
             "fill or crop them",
         )
+    size = max(-float(values.min()), float(values.max()))
+    if not 1.0 / HIGHEST < size < HIGHEST and values.any():
+        need = f"values from {1.0 / HIGHEST:g} to {HIGHEST:g}, whose squares are numbers"
+        raise InputError(str(path), f"values of at most {size:g}", need, "change their unit")
 
 
 def read_labels(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.int64]:

@@ -47,6 +47,8 @@ def two_colours(path: Path) -> None:
 
 REFUSED: dict[str, tuple[str, Callable[[Path], None], tuple[str, ...]]] = {
     "1 x 1": ("a.tif", tiff(GREY[:1, :1]), ("1 x 1 pixels", "at least 16 on each side")),
+    "numbers without squares": ("a.tif", tiff(1e200 * GREY), ("values of at most", "change their unit")),
+    "numbers whose squares are nothing": ("a.tif", tiff(1e-200 * GREY), ("values of at most", "change their unit")),
     "one row": ("a.tif", tiff(GREY[:1]), ("1 x 64 pixels", "at least 16")),
     "constant": ("a.tif", tiff(np.full_like(GREY, 7)), ("every pixel is 7", "check the exposure")),
     "constant colours": ("a.png", lambda p: PIL.Image.new("RGB", (40, 40), (9, 8, 7)).save(p), ("every pixel is 9",)),
