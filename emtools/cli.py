@@ -17,7 +17,7 @@ from emtools.commands.impute import add_impute, add_transform
 from emtools.commands.parsing import EXITS, Parser
 from emtools.commands.segment import add_segment, route_segment
 from emtools.commands.sequences import add_hmm, add_motif, route_hmm
-from emtools.errors import EmtoolsError
+from emtools.errors import EmtoolsError, require_text
 from emtools.io.outputs import require_target
 
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     branch = chosen.pop("branch")
     traceback = chosen.pop("traceback", False)
     try:
+        require_text(words)
         if branch in ROUTES:
             chosen = ROUTES[branch](chosen)
         name = chosen.pop("module")

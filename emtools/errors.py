@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+
+def printable(text: str) -> str:
+    """Text of others as a terminal may have it: control characters, which could move or recolour it, are told by their code."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
 
 class EmtoolsError(Exception):
     """A failure that a person can act on.
@@ -29,13 +36,22 @@ class EmtoolsError(Exception):
 
     def __str__(self) -> str:
         parts = [part for part in (self.got, self.expected, self.remedy) if part]
-        return " ".join(f"{self.where}: {'; '.join(parts)}".split())
+        return printable(" ".join(f"{self.where}: {'; '.join(parts)}".split()))
 
 
 class InputError(EmtoolsError):
     """The input or an option cannot be used as it is (exit code 2)."""
 
     exit_code = 2
+
+
+def require_text(names: Iterable[str]) -> None:
+    """Raise for a name of bytes that are no text, which no page or table could hold."""
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(name, "a name that is not text in UTF-8", "", "rename the file") from error
 
 
 class FitError(EmtoolsError):

@@ -7,7 +7,8 @@ import difflib
 import io
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ try:
     from jsonschema import Draft202012Validator, ValidationError
 except ModuleNotFoundError as absent:
     raise InputError("workflow", f"package {absent.name} is absent", "", "pip install 'emtools[workflow]'") from absent
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # both make plain values only
 
 FILES: dict[str, dict[str, tuple[Kind, ...]]] = {
     "impute": {"input": ("cells", "table"), "truth": ("cells", "table"), "dictionary": ("table",)},
@@ -56,6 +59,7 @@ PRODUCTS: dict[str, tuple[Kind, str]] = {
 BRANCHES = tuple(FILES)
 MOST_JOBS = 10_000  # of the starts of one entry
 DEEPEST = 2  # mappings within mappings that a config has; aliases could make exponentially many of more
+MOST_NESTED = 50  # levels of a YAML file; its reader recurses
 SMALL_FILE = 2**14  # bytes: deflate makes them of a thousand times as many at most
 OF_BATCHES = (
     "input", "components", "channel", "smallest", "pixel_size", "seed", "threads", "starts", "tol", "max_passes", "algorithm",
@@ -225,7 +229,9 @@ def prefer_own_commands() -> None:
 def read_yaml(path: Path) -> Any:
     """Content of a YAML file, or one line about where it is wrong."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        require_keys_once(path, text)
+        return yaml.load(text, Loader=LOADER)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(str(path), "cannot be read", str(error), "check the path") from error
     except yaml.YAMLError as error:
@@ -234,6 +240,46 @@ def read_yaml(path: Path) -> Any:
         raise InputError(
             place, f"not YAML: {getattr(error, 'problem', error)}", "", "mind spaces and colons"
         ) from error
+
+
+def require_keys_once(path: Path, text: str | None = None) -> None:
+    """Refuse a key that stands twice in a mapping, of which YAML takes the later and says nothing, and what is nested too deep to read.
+
+    Parameters
+    ----------
+    path : Path
+        YAML file.
+    text : str, optional
+        Its content.
+
+    Raises
+    ------
+    InputError
+        With the line. What is no YAML is for its reader to tell.
+    """
+    within: list[tuple[set[str] | None, int]] = []  # keys of a mapping, or none of a list, and nodes seen in it
+    content = path.read_text(encoding="utf-8") if text is None else text
+    with suppress(yaml.YAMLError):
+        for event in yaml.parse(content, Loader=LOADER):
+            if isinstance(event, yaml.CollectionEndEvent):
+                within.pop()
+            if not isinstance(event, yaml.NodeEvent):
+                continue
+            place = f"{path}: line {event.start_mark.line + 1}"
+            if within:
+                keys, n_seen = within[-1]
+                within[-1] = keys, n_seen + 1
+                if keys is not None and n_seen % 2 == 0 and isinstance(event, yaml.ScalarEvent) and event.value != "<<":
+                    if event.value in keys:
+                        got = f"the key {show(event.value)} stands twice in one mapping"
+                        raise InputError(place, got, "each key once", "rename or remove one of them")
+                    keys.add(event.value)
+            if isinstance(event, yaml.CollectionStartEvent):
+                if len(within) == MOST_NESTED:
+                    raise InputError(
+                        place, f"more than {MOST_NESTED} levels deep", "a config of four", "check the brackets"
+                    )
+                within.append((set() if isinstance(event, yaml.MappingStartEvent) else None, 0))
 
 
 def make_plan(config: Mapping[str, Any], source: str, schemas: Path) -> Plan:
@@ -259,6 +305,7 @@ def make_plan(config: Mapping[str, Any], source: str, schemas: Path) -> Plan:
     drafts = list(read_drafts(whole, schema, read_yaml(schemas / "samples.schema.yaml"), source))
     if not drafts:
         raise InputError(source, "no analysis is named", f"an entry under one of {', '.join(BRANCHES)}")
+    refuse_twins(drafts)
     results = whole.get("results", "results").rstrip("/")
     index = {f"{draft.branch}:{draft.name}": draft for draft in drafts}
     refuse_circles(index)
@@ -293,6 +340,16 @@ def make_plan(config: Mapping[str, Any], source: str, schemas: Path) -> Plan:
     for draft in drafts:
         check_columns(draft, index)
     return plan
+
+
+def refuse_twins(drafts: Sequence[Draft]) -> None:
+    """Refuse names of one branch that differ by case alone: on some disks their results would be one folder."""
+    found: dict[tuple[str, str], Draft] = {}
+    for draft in drafts:
+        other = found.setdefault((draft.branch, draft.name.casefold()), draft)
+        if other is not draft:
+            got = f"the name differs from {other.name} by case alone"
+            raise InputError(draft.where, got, "names that are two folders on any disk", "rename one of them")
 
 
 def check_hmm(draft: Draft, kind: Kind) -> None:
@@ -400,6 +457,12 @@ def read_sheet(
 def readable(rows: csv.DictReader[str], path: Path) -> Iterator[dict[str, str]]:
     """The rows of a sample sheet, or one line about where it is none."""
     try:
+        names = [name for name in rows.fieldnames or () if name]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise InputError(
+                f"{path}: line 1", f"the column {show(twice)} stands there twice", "", "remove one of them"
+            )
         yield from rows
     except csv.Error as error:
         raise InputError(f"{path}: line {rows.line_num}", str(error), "a TSV", "check how it was made") from error
@@ -492,7 +555,10 @@ def explain(fault: ValidationError, source: str) -> InputError:
             return InputError(where, "the list is empty", "", "name something or remove the key")
         case "pattern" if "A-Z" in need:
             return InputError(
-                where, f"the name {show(value)} cannot be used", "a letter, then letters, digits, - and _", "rename it"
+                where,
+                f"the name {show(value)} cannot be used",
+                "a letter, then letters, digits, - and _, 100 at most",
+                "rename it",
             )
         case _:
             return InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ PARTIAL = {
 }  # IUPAC-IUB (1984), doi:10.1093/nar/13.9.3021; IUPAC-IUB (1983), doi:10.1111/j.1432-1033.1984.tb07877.x
 NOT_A_LETTER = 255
 BLANKS = b" \t\n"
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 ENOUGH_TO_TELL = 50
 
 
@@ -144,8 +146,8 @@ def read_fasta(path: Path, alphabet: str = "dna", partial: bool = False) -> list
     Raises
     ------
     InputError
-        If the file is absent, empty, not FASTA or damaged; a record has no name, no letter, the name
-        of another or a letter outside the alphabet; or the letters are those of another alphabet.
+        If the file is absent, empty, not FASTA or damaged; a record has no name or one that no text file can hold, no letter, the
+        name of another or a letter outside the alphabet; or the letters are those of another alphabet.
     """
     data = read_bytes(path, "FASTA")
     text = data.lstrip(BLANKS)
@@ -164,6 +166,8 @@ def read_fasta(path: Path, alphabet: str = "dna", partial: bool = False) -> list
         place = f"{path}: record {name!r} (line {line})"
         if not name:
             raise InputError(f"{path}: line {line}", "a header without a name", "'>name'", "name the record")
+        if CONTROL.search(name):
+            raise InputError(place, "a control character in the name", "a word", "rename the record")
         if name in seen:
             raise InputError(
                 place, f"the name of the record on line {seen[name]} again", "different names", "rename one of them"

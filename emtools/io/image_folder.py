@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from emtools.errors import InputError
+from emtools.errors import InputError, require_text
 
 STORES = (".zgroup", ".zattrs", "zarr.json")  # files that a folder of zarr has
 ENDINGS = (".ome.tiff", ".ome.tif", ".tiff", ".tif", ".btf", ".png", ".ome.zarr", ".zarr")
@@ -38,7 +38,7 @@ def list_images(paths: Sequence[Path]) -> dict[str, Path]:
     Raises
     ------
     InputError
-        If a folder holds no image, or two images have one name.
+        If a folder holds no image, two images have one name, or a name is none that a folder can have.
     """
     listed: list[Path] = []
     for path in paths:
@@ -49,10 +49,13 @@ def list_images(paths: Sequence[Path]) -> dict[str, Path]:
         inside = [p for p in inside if not p.is_dir() or is_store(p)]
         if not inside:
             raise InputError(str(path), "holds no image", f"files named {', '.join(ENDINGS)}", "check the folder")
+        require_text(p.name for p in inside)
         listed += inside
     found: dict[str, Path] = {}
     for path in sorted(listed, key=lambda p: (stem_of(p), str(p))):
         name = stem_of(path)
+        if name in (".", ".."):
+            raise InputError(str(path), f"would have its results in {name}", "a name of letters", "rename it")
         twin = next((other for other in found if other.casefold() == name.casefold()), None)
         if twin is not None:
             raise InputError(

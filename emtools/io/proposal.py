@@ -32,6 +32,7 @@ ROWS_LOOKED_AT = 1000
 NAMES_ROWS = re.compile(r"(.*[_ .-])?(id|sample|patient|subject|donor|barcode|row)([_ .-].*)?", re.IGNORECASE)
 SKEWED = 1.0
 PLAIN = re.compile(r"(/|\.{1,2}/)?[A-Za-z_][A-Za-z0-9_./-]*")
+LONGEST = 90  # letters of the name of an entry, of 100 that it may have
 WORDS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")
 
 
@@ -296,11 +297,12 @@ def unique(path: Path, taken: set[str]) -> str:
     stem = path.name.split(".")[0]
     name = re.sub(r"[^A-Za-z0-9_-]+", "_", stem).strip("_-") or "data"
     name = name if name[0].isalpha() else f"data_{name}"
+    name = name[:LONGEST]
     number, tried = 1, name
-    while tried in taken:
+    while tried.casefold() in taken:  # names that differ by case alone are one folder on some disks
         number += 1
         tried = f"{name}_{number}"
-    taken.add(tried)
+    taken.add(tried.casefold())
     return tried
 
 

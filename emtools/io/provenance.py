@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from emtools import __version__
-from emtools.errors import InputError
+from emtools.errors import InputError, printable
 from emtools.io.outputs import RECORD, SEAL, require_file, sha256, staged
 
 SCHEMA = "emtools-manifest-1"
@@ -260,7 +260,7 @@ def verify(results: Path) -> int:
         ) from error
     notes += [f"{name}: is not in the manifest" for name in extra]
     for line in (*faults, *notes):
-        print(line)
+        print(printable(line))
     counted = f"{len(manifest['files'])} files, {len(manifest['inputs'])} inputs"
     print(f"✗ {len(faults)} of {counted} differ" if faults else f"✓ {counted}: all as the manifest has them")
     return 1 if faults else 0

@@ -34,6 +34,7 @@ INK = "#1B1F24"
 FAINT = "#B8BEC6"
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 DPI = 200  # of PNG
+NOT_XML = bytes(set(range(32)) - set(b"\t\n\r"))  # which comments beside drawn names would hold
 SVG_DPI = 72  # at which Matplotlib draws them
 PLAIN = 0.03  # share of a picture from which a colour is kept as it is
 COLUMN = 3.5  # inches: one column of a journal page (89 mm)
@@ -193,7 +194,9 @@ def render(figure: Figure, svg: Path, png: Path) -> None:
         page, (wide, high) = whole_pixels(covered.padded(MARGIN))
         raw = BytesIO()
         figure.savefig(raw, format="raw", bbox_inches=page)
-        figure.savefig(svg, bbox_inches=page, metadata={"Date": None, "Creator": None})
+        drawn = BytesIO()
+        figure.savefig(drawn, format="svg", bbox_inches=page, metadata={"Date": None, "Creator": None})
+    svg.write_bytes(drawn.getvalue().translate(None, NOT_XML))
     pixels = np.frombuffer(raw.getbuffer(), np.uint8).reshape(high, wide, 4)
     few_colors(pixels).save(png, dpi=(DPI, DPI))
 

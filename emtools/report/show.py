@@ -12,6 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from emtools.errors import printable
 from emtools.report.glance import curve, describe_model, judge, read_fit, unconverged
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -52,7 +53,10 @@ def run(options: Options) -> int:
     paths = [path / "fit.json" if path.is_dir() else path for path in options.fits]
     records = [read_fit(path) for path in paths]
     width = min(shutil.get_terminal_size().columns, WIDEST)
-    texts = ["\n".join(lines_of(record, path, width, options.all)) for record, path in zip(records, paths, strict=True)]
+    texts = [
+        "\n".join(printable(line) for line in lines_of(record, path, width, options.all))
+        for record, path in zip(records, paths, strict=True)
+    ]
     encoding = sys.stdout.encoding or "utf-8"
     print("\n\n".join(texts).encode(encoding, "replace").decode(encoding))
     return (

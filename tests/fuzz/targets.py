@@ -66,6 +66,23 @@ FIT = {
 }  # fmt: skip
 
 
+WIDE = """NPX data;NPX Manager 3.3
+Panel;INF;INF;CVD;INF;INF
+Assay;IL6;TNF;IL6;Plate ID;QC Warning
+Uniprot ID;P1;P2;P1;;
+OlinkID;OID1;OID2;OID3;;
+
+S1;2,25;1,0;0,5;P1;Pass
+S2;1,2;3,5;;P2;Warning
+S3;;2,75;0,25;P2;Pass
+
+LOD;1,5;0,25;0,4;P1;
+LOD;1,8;0,75;0,4;P2;
+"""
+RNA = "type\trna\nB\t1.5\nT cell\t0.5\n"
+COMPLETED = "id,age,CRP,stage\n" + "".join(f"P{i},{20 + 3 * i % 17},{{0}}{i % 5}.{i}{{1}},{i % 3}\n" for i in range(12))
+
+
 @dataclass(frozen=True)
 class Target:
     """A kind of file.
@@ -400,11 +417,122 @@ def as_forged_starts(path: Path) -> None:
     as_starts(path)
 
 
+def wide_workbook(path: Path) -> None:
+    book = openpyxl.Workbook()
+    for line in WIDE.replace(",", ".").split("\n"):
+        cells = line.split(";")
+        book.active.append([float(cell) if cell.replace(".", "").isdigit() else cell or None for cell in cells])
+    book.save(path)
+
+
+def long_parquet(path: Path) -> None:
+    """Olink's long export."""
+    pd.read_csv(StringIO(NPX), sep=";", decimal=",").to_parquet(path)
+
+
+def stored_columns(path: Path) -> None:
+    """A table that is read chunk by chunk."""
+    pd.DataFrame({"a": np.arange(40.0), "b": np.arange(40, dtype=np.int32)}).to_parquet(path, row_group_size=9)
+
+
+def as_rna(path: Path) -> None:
+    from emtools.io.bulk import read_rna_per_cell
+
+    read_rna_per_cell(path)
+
+
+def as_regions(path: Path) -> None:
+    from emtools.io.fasta import Record
+    from emtools.io.regions import cut, read_regions
+
+    records = [Record(name, "", np.zeros(n, dtype=np.uint8)) for name, n in (("chr1", 28), ("chr2", 11))]
+    for piece in cut(records, read_regions(path, records, None), 7):
+        assert 0 < len(piece.codes) <= 7
+
+
+def completed(path: Path) -> None:
+    """Completed tables as `emtools impute --draws` leaves them."""
+    path.mkdir()
+    for number, mark in ((1, ""), (2, "*")):
+        (path / f"completed_{number}.csv").write_text(COMPLETED.format(mark, number))
+
+
+def pooled(path: Path) -> None:
+    from emtools.branches.pool import Options, run
+
+    with redirect_stdout(StringIO()):
+        run(Options(input=path, formula="CRP ~ age + C(stage)", out=path.parent / "pooled"))
+
+
+def transformed(path: Path) -> None:
+    """A model that can be read fills new rows, or says why not."""
+    from emtools.branches.transform import Options, run
+
+    (path.parent / "new.csv").write_text("a,b\n,1\n0.5,\n,\n")
+    run(Options(input=path.parent / "new.csv", model=path, out=path.parent / "filled"))
+
+
+def letters(path: Path) -> None:
+    """The fit.json of hidden states of letters."""
+    from emtools.branches.hmm.input import run
+
+    run(replace(of_starts(path), starts_from=(), out=path.with_name("letters")))
+    shutil.copy(path.with_name("letters") / "fit.json", path)
+    shutil.rmtree(path.with_name("letters"))
+
+
+def as_other(path: Path) -> None:
+    from emtools.branches.hmm.against import read_other
+    from emtools.branches.hmm.types import Options
+    from emtools.io.fasta import read_fasta
+
+    path.with_name("to_score.fa").write_text(FASTA)
+    records = read_fasta(path.with_name("to_score.fa"))
+    read_other(Options(input=path, out=path, states=(2, 2), against=path), records, [0, 1])
+
+
+def results(path: Path) -> None:
+    """A run with its manifest, and a fit that tells what it wrote."""
+    from emtools.io.outputs import staged
+    from emtools.io.provenance import Options, run
+
+    fit = {**FIT, "outputs": ["fit.json", "parameters.tsv"]}
+    with staged(path / "hmm/long") as folder:
+        (folder / "fit.json").write_text(json.dumps(fit))
+        (folder / "parameters.tsv").write_text("a\t1\n")
+    run(Options(fits=[path / "hmm/long/fit.json"], out=path))
+
+
+def verified(path: Path) -> None:
+    from emtools.io.provenance import Options, run
+
+    with redirect_stdout(StringIO()):
+        run(Options(results=path))
+
+
+def replaced(path: Path) -> None:
+    """A later fit takes away what the earlier tells of, and nothing beside it."""
+    from emtools.io.outputs import staged
+
+    for beside in (path.parent / "report.html", path / "report.html", path / "hmm/long/mine.tsv"):
+        beside.write_text("mine")
+    with staged(path / "hmm/long") as folder:
+        (folder / "fit.json").write_text(json.dumps(FIT))
+    for beside in (path.parent / "report.html", path / "report.html", path / "hmm/long/mine.tsv"):
+        assert beside.read_text() == "mine"
+
+
 TABLE = (as_table, header, as_units, as_features, proposed)
 TARGETS = {
     "csv": Target("t.csv", text(CSV), (*TABLE, sniffed("table"), as_expression, as_genes, as_dictionary)),
     "csv_gz": Target("t.csv.gz", text(CSV), (as_table, header, as_expression, proposed)),
     "npx": Target("npx.csv", text(NPX), (as_table, header)),
+    "wide": Target("wide.csv", text(WIDE), (as_table, header)),
+    "wide_xlsx": Target("wide.xlsx", wide_workbook, (as_table,)),
+    "npx_parquet": Target("npx.parquet", long_parquet, (as_table, header)),
+    "row_groups": Target("rows.parquet", stored_columns, (as_rows, as_table)),
+    "completed": Target("run", completed, (pooled,)),
+    "rna": Target("rna.tsv", text(RNA), (as_rna,)),
     "dictionary": Target("d.tsv", text("column\trole\tunit\tscale\tlod\nCRP\tmarker\tmg/L\tlog\t0.5\nid\tid\t\t\t\n"), (as_dictionary,)),
     "xlsx": Target("t.xlsx", workbook, (as_table, as_units, as_features, proposed)),
     "parquet": Target("t.parquet", lambda path: pd.DataFrame({"a": [1.5, None, 3, 4], "b": ["x", "y", None, "z"], "c": [1, 2, 3, 4]}).to_parquet(path), (as_table, as_units, as_rows)),
@@ -418,7 +546,7 @@ TARGETS = {
     "zarr": Target("a.zarr", stored_array, (as_rows,)),
     "fasta": Target("s.fa", text(FASTA), (as_fasta, sniffed("fasta"), proposed)),
     "fasta_gz": Target("s.fa.gz", text(FASTA), (as_fasta, sniffed("fasta"))),
-    "bed": Target("s.bed", text(BED), (as_bed,)),
+    "bed": Target("s.bed", text(BED), (as_bed, as_regions)),
     "bed_gz": Target("s.bed.gz", text(BED), (as_bed, sniffed("bed"))),
     "bedgraph": Target("t.bedgraph", text(BEDGRAPH), (as_track,)),
     "bedgraph_gz": Target("t.bedgraph.gz", text(BEDGRAPH), (as_track,)),
@@ -427,7 +555,9 @@ TARGETS = {
     "meme": Target("m.meme", text(MEME), (as_motifs, sniffed("motifs"))),
     "jaspar": Target("m.jaspar", text(JASPAR), (as_motifs, sniffed("motifs"))),
     "fit": Target("fit.json", text(json.dumps(FIT)), (shown, summarised)),
-    "model": Target("model.npz", model, (as_model,)),
+    "model": Target("model.npz", model, (as_model, transformed)),
+    "letters": Target("fit.json", letters, (as_other,)),
+    "results": Target("results", results, (verified, replaced)),
     "starts": Target("starts.json", starts, (as_starts, as_forged_starts)),
     "checkpoint": Target("fit.checkpoint", checkpoint, (resumed,)),
     "config": Target("project", project, (plan,)),

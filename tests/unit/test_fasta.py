@@ -86,6 +86,7 @@ def test_ten_million_letters_on_one_line(tmp_path):
         (b">p\nMKVL\n", "record 'p'.*position 4.*'L'.*--alphabet protein"),
         (b">p\nMKVVHHSDYAKKKK\n", "ambiguity codes.*--alphabet protein"),
         (b">r\nACGUUU\n", "position 4.*--alphabet rna"),
+        (b">a\x1b[2Jb\nACGT\n", "line 1.*control character in the name"),
         (b">a\nACGT\n>a again\nAC\n", "record 'a'.*line 3.*line 1"),
         (b">a\nAC-GT\n", "position 3.*gaps"),
         (b">a\n1 ACGT\n", "position 1.*'1'"),

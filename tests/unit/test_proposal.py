@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -142,3 +144,9 @@ def test_skewness_of_known_values():
     assert skewness(np.array([1.0, 2.0, 3.0, np.nan])) == 0.0
     assert skewness(np.array([1.0, 1.0, 4.0])) == pytest.approx(2**-0.5)
     assert skewness(np.array([-1.0, 1.0, 4.0])) == 0.0
+
+
+def test_names_of_entries_are_short_and_differ_by_more_than_case():
+    taken = set()
+    names = [unique(Path(f), taken) for f in ("Lab.csv", "lab.tsv", f"{'a' * 300}.csv", f"{'A' * 300}.csv")]
+    assert names == ["Lab", "lab_2", "a" * 90, "A" * 90 + "_2"]

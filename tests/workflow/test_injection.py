@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -12,13 +14,14 @@ import pytest
 from emtools.cli import main
 from emtools.errors import InputError
 from emtools.io.config import make_plan
+from emtools.io.image_folder import list_images
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = ROOT / "workflow/schemas"
 SCRIPT = "<script>alert(1)</script>"
 ATTACKS = (
     "; rm -rf x", "$(touch pwned)", "`touch pwned`", "a'b", 'a"b', "a\nb", "a\n", "a\r", "a\0b", "../up", "a/../../b", "/etc/x", "a/b", ".",
-    "..", "{wildcard}", "{input}", "-rf", "--out=x", SCRIPT, "a b", "ü", "", "a&b", "a|b", "\x1b[2J", "a\u2028b", "%s", "a*",
+    "..", "{wildcard}", "{input}", "-rf", "--out=x", SCRIPT, "a b", "ü", "", "a&b", "a|b", "\x1b[2J", "a\u2028b", "%s", "a*", "a" * 101,
 )  # fmt: skip
 # In the header of a table: legal there, and deadly where it is not quoted.
 COLUMNS = (
@@ -72,6 +75,77 @@ def test_names_that_only_begin_with_dots_are_names(here: Path) -> None:
     for good in ("..results", "a/..b", "a.b/c..d", "/abs/olute"):
         plan = make_plan({"results": good, "hmm": {"a": {"input": "in.fa", "states": 2}}}, "config.yaml", SCHEMAS)
         assert plan.entries[0].out == f"{good}/hmm/a"
+
+
+@pytest.mark.parametrize(
+    ("config", "sheet", "words"),
+    [
+        ("hmm: {a: &x {input: in.fa, states: 2}, a: *x}", None, "line 1: the key 'a' stands twice"),
+        ("hmm:\n  a:\n    input: no.fa\n    states: 2\n    input: in.fa\n", None, "line 5: the key 'input' stands twice"),
+        ("hmm: {Visit: {input: in.fa, states: 2}, visit: {input: in.fa, states: 2}}", None, "visit.*by case alone"),
+        ("samples: {hmm: s.tsv}\nhmm: {V: {input: in.fa, states: 2}}", "entry\tinput\tstates\nv\tin.fa\t2\n", "s.tsv: line 2.*case alone"),
+        ("samples: {hmm: s.tsv}", "entry\tinput\tstates\tinput\nv\tno.fa\t2\tin.fa\n", "s.tsv: line 1: the column 'input' stands there twice"),
+        ("hmm: " + "[" * 100_000, None, "line 1: more than 50 levels deep"),
+    ],
+    ids=["entries", "keys", "case", "case in a sheet", "columns", "depth"],
+)  # fmt: skip
+def test_nothing_is_lost_behind_a_second_one(
+    config: str, sheet: str | None, words: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "c.yaml").write_text(config)
+    if sheet:
+        (here / "s.tsv").write_text(sheet)
+    assert main(["check", "c.yaml", "--schemas", str(SCHEMAS)]) == 2
+    assert re.search(words, capsys.readouterr().err)
+
+
+def test_one_mapping_may_serve_two_entries(here: Path) -> None:
+    (here / "c.yaml").write_text("hmm: {a: &x {input: in.fa, states: 2}, b: {<<: *x, starts: 2}, c: *x}\n")
+    assert main(["check", "c.yaml", "--schemas", str(SCHEMAS)]) == 0
+
+
+def test_the_workflow_refuses_a_second_key_too(here: Path) -> None:
+    from workflow.test_runs import HOME, snakemake
+
+    for name in HOME:
+        (here / name).symlink_to(ROOT / name)
+    (here / "c.yaml").write_text("hmm: {a: {input: in.fa, states: 2}, a: {input: in.fa, states: 3}}\n")
+    run = snakemake(here, "-n", "--cores", "1", "--configfile", "c.yaml")
+    assert run.returncode == 1
+    assert "emtools: error: c.yaml: line 1: the key 'a' stands twice in one mapping" in run.stdout + run.stderr
+
+
+def test_control_characters_reach_no_terminal(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from fuzz.targets import FIT
+
+    odd = "x\x1b[2Jy\x1b]0;z\x07"
+    fit = {**FIT, "verdict": odd, "inputs": [{"path": odd, "sha256": "0" * 64}], "model": {"name": odd}}
+    (here / "run/hmm/a").mkdir(parents=True)
+    (here / "run/hmm/a/fit.json").write_text(json.dumps(fit))
+    (here / odd).write_text("")
+    assert main(["show", "run/hmm/a"]) == 0
+    assert main(["hmm", odd, "--states", "2", "--out", "out"]) == 2
+    assert main(["manifest", "run/hmm/a/fit.json", "--out", "run"]) == 0
+    assert main(["verify", "run"]) == 1
+    told = capsys.readouterr()
+    assert told.out.count("x\\x1b[2Jy\\x1b]0;z\\x07") == 4
+    assert "\x1b" not in told.out + told.err
+    assert "\x07" not in told.out + told.err
+
+
+def test_names_that_are_no_text_are_refused_before_a_fit(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "images").mkdir()
+    (here / "images/a.tif").write_bytes(b"")
+    os.link("images/a.tif", b"images/b\xff.tif")
+    assert main(["impute", os.fsdecode(b"b\xff.csv"), "--out", "out"]) == 2
+    assert main(["segment", "images", "--out", "out"]) == 2
+    assert capsys.readouterr().err.count("a name that is not text in UTF-8; rename the file") == 2
+
+
+@pytest.mark.parametrize("name", ["...tif", "..tif"])
+def test_no_image_has_its_results_elsewhere(name: str, here: Path) -> None:
+    with pytest.raises(InputError, match="would have its results in"):
+        list_images([here / "a.tif", here / name])
 
 
 def write_table(path: Path, names: tuple[str, ...] | list[str]) -> None:
@@ -176,6 +250,22 @@ def test_names_are_no_formulas_and_decades_are_plain(tmp_path: Path) -> None:
     save(figure, tmp_path, Picture("a", "", ""))
     told = re.findall("<!-- (.*) -->", (tmp_path / "a.svg").read_text())
     assert {"$\\frac{$", "10⁻²", "10⁴"} <= set(told), told
+
+
+@pytest.mark.rendered
+@pytest.mark.filterwarnings("ignore:Glyph .* missing")
+def test_figures_are_xml_whatever_the_names(tmp_path: Path) -> None:
+    import xml.etree.ElementTree as tree
+
+    import matplotlib.pyplot as plt
+
+    from emtools.plots.style import Picture, save, styled
+
+    with styled():
+        figure, axis = plt.subplots()
+        axis.set(title="a\x1b[2J\x01--><script>")
+    save(figure, tmp_path, Picture("a", "", ""))
+    assert "script" not in {element.tag for element in tree.parse(tmp_path / "a.svg").iter()}
 
 
 def test_aliases_that_multiply_are_refused_at_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ import sys
 
 from emtools import __version__ as VERSION
 from emtools.errors import InputError
-from emtools.io.config import make_plan, prefer_own_commands
+from emtools.io.config import make_plan, prefer_own_commands, require_keys_once
 from emtools.io.demo import DEMOS
 
 prefer_own_commands()
@@ -12,6 +12,8 @@ gc.freeze()  # of planning a thousand rules, an eighth was to look for garbage i
 gc.set_threshold(10_000)
 
 try:
+    for path in workflow.configfiles:
+        require_keys_once(Path(os.path.relpath(path)))
     PLAN = make_plan(
         config,
         " + ".join(map(os.path.relpath, workflow.overwrite_configfiles))
