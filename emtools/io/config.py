@@ -59,6 +59,7 @@ PRODUCTS: dict[str, tuple[Kind, str]] = {
 BRANCHES = tuple(FILES)
 MOST_JOBS = 10_000  # of the starts of one entry
 DEEPEST = 2  # mappings within mappings that a config has; aliases could make exponentially many of more
+EVALUATED, MERGED = "__use_yte__", "<<"
 MOST_NESTED = 50  # levels of a YAML file; its reader recurses
 SMALL_FILE = 2**14  # bytes: deflate makes them of a thousand times as many at most
 OF_BATCHES = (
@@ -230,7 +231,7 @@ def read_yaml(path: Path) -> Any:
     """Content of a YAML file, or one line about where it is wrong."""
     try:
         text = path.read_text(encoding="utf-8")
-        require_keys_once(path, text)
+        require_plain(path, text)
         return yaml.load(text, Loader=LOADER)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(str(path), "cannot be read", str(error), "check the path") from error
@@ -242,8 +243,11 @@ def read_yaml(path: Path) -> Any:
         ) from error
 
 
-def require_keys_once(path: Path, text: str | None = None) -> None:
-    """Refuse a key that stands twice in a mapping, of which YAML takes the later and says nothing, and what is nested too deep to read.
+def require_plain(path: Path, text: str | None = None) -> None:
+    """Refuse what a YAML file must not hold, though its reader would take it.
+
+    A key that stands twice in a mapping, of which YAML takes the later and says nothing; more levels than its reader can
+    recurse into; and the key at which Snakemake evaluates what the file holds, as Python.
 
     Parameters
     ----------
@@ -257,8 +261,8 @@ def require_keys_once(path: Path, text: str | None = None) -> None:
     InputError
         With the line. What is no YAML is for its reader to tell.
     """
-    within: list[tuple[set[str] | None, int]] = []  # keys of a mapping, or none of a list, and nodes seen in it
     content = path.read_text(encoding="utf-8") if text is None else text
+    within: list[tuple[set[str] | None, int]] = []  # keys of a mapping, or none of a list, and nodes seen in it
     with suppress(yaml.YAMLError):
         for event in yaml.parse(content, Loader=LOADER):
             if isinstance(event, yaml.CollectionEndEvent):
@@ -269,17 +273,25 @@ def require_keys_once(path: Path, text: str | None = None) -> None:
             if within:
                 keys, n_seen = within[-1]
                 within[-1] = keys, n_seen + 1
-                if keys is not None and n_seen % 2 == 0 and isinstance(event, yaml.ScalarEvent) and event.value != "<<":
-                    if event.value in keys:
-                        got = f"the key {show(event.value)} stands twice in one mapping"
-                        raise InputError(place, got, "each key once", "rename or remove one of them")
-                    keys.add(event.value)
+                if keys is not None and n_seen % 2 == 0 and isinstance(event, yaml.ScalarEvent):
+                    require_new(event.value, keys, place, len(within))
             if isinstance(event, yaml.CollectionStartEvent):
                 if len(within) == MOST_NESTED:
-                    raise InputError(
-                        place, f"more than {MOST_NESTED} levels deep", "a config of four", "check the brackets"
-                    )
+                    got = f"more than {MOST_NESTED} levels deep"
+                    raise InputError(place, got, "a config of four", "check the brackets")
                 within.append((set() if isinstance(event, yaml.MappingStartEvent) else None, 0))
+
+
+def require_new(key: str, keys: set[str], place: str, level: int) -> None:
+    """Add a key to those of its mapping, or raise where it may not stand there."""
+    if key == EVALUATED and level == 1:
+        got = "with this key Snakemake runs what the file holds as code, and has run it if it was started"
+        raise InputError(f"{place}: {key}", got, "plain values", "remove it")
+    if key in keys:
+        got = f"the key {show(key)} stands twice in one mapping"
+        raise InputError(place, got, "each key once", "rename or remove one of them")
+    if key != MERGED:
+        keys.add(key)
 
 
 def make_plan(config: Mapping[str, Any], source: str, schemas: Path) -> Plan:

@@ -85,9 +85,10 @@ def test_names_that_only_begin_with_dots_are_names(here: Path) -> None:
         ("hmm: {Visit: {input: in.fa, states: 2}, visit: {input: in.fa, states: 2}}", None, "visit.*by case alone"),
         ("samples: {hmm: s.tsv}\nhmm: {V: {input: in.fa, states: 2}}", "entry\tinput\tstates\nv\tin.fa\t2\n", "s.tsv: line 2.*case alone"),
         ("samples: {hmm: s.tsv}", "entry\tinput\tstates\tinput\nv\tno.fa\t2\tin.fa\n", "s.tsv: line 1: the column 'input' stands there twice"),
+        ("seed: 1\n__use_yte__: true\nhmm: {a: {input: in.fa, states: '?print(1)'}}", None, "line 2: __use_yte__.*runs what"),
         ("hmm: " + "[" * 100_000, None, "line 1: more than 50 levels deep"),
     ],
-    ids=["entries", "keys", "case", "case in a sheet", "columns", "depth"],
+    ids=["entries", "keys", "case", "case in a sheet", "columns", "evaluated", "depth"],
 )  # fmt: skip
 def test_nothing_is_lost_behind_a_second_one(
     config: str, sheet: str | None, words: str, here: Path, capsys: pytest.CaptureFixture[str]

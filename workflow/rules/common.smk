@@ -1,10 +1,11 @@
 import gc
 import os
 import sys
+from functools import cache
 
 from emtools import __version__ as VERSION
 from emtools.errors import InputError
-from emtools.io.config import make_plan, prefer_own_commands, require_keys_once
+from emtools.io.config import make_plan, prefer_own_commands, require_plain
 from emtools.io.demo import DEMOS
 
 prefer_own_commands()
@@ -13,7 +14,7 @@ gc.set_threshold(10_000)
 
 try:
     for path in workflow.configfiles:
-        require_keys_once(Path(os.path.relpath(path)))
+        require_plain(Path(os.path.relpath(path)))
     PLAN = make_plan(
         config,
         " + ".join(map(os.path.relpath, workflow.overwrite_configfiles))
@@ -38,14 +39,21 @@ def record(entry, folder, ending):
     return f"{PLAN.results}/{folder}/{entry.branch}/{entry.name}.{ending}"
 
 
+@cache
+def caption(branch, stem):
+    """File of a caption: report/<branch>_<stem>.rst or report/<stem>.rst."""
+    return next(
+        name
+        for name in (f"{branch}_{stem}.rst", f"{stem}.rst")
+        if (REPORT / name).exists()
+    )
+
+
 def shown(entry, path, result):
-    """An output that the Snakemake report shows; its caption is report/<branch>_<stem>.rst or report/<stem>.rst."""
-    stem = Path(path).name.split(".")[0]
-    captions = [f"{entry.branch}_{stem}.rst", f"{stem}.rst"]
-    caption = next(name for name in captions if (REPORT / name).exists())
+    """An output that the Snakemake report shows, with its caption."""
     return report(
         path,
-        caption=f"../report/{caption}",
+        caption=f"../report/{caption(entry.branch, Path(path).name.split('.')[0])}",
         category=CATEGORIES[entry.branch],
         labels={"data": entry.name, "result": result},
     )
