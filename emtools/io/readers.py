@@ -194,11 +194,12 @@ def read_parquet(path: Path) -> pyarrow.Table:
             got = f"{about.num_rows:,} rows of {about.num_columns:,} columns"
             raise InputError(str(path), got, f"at most {LARGEST:,} cells", "take columns or rows out")
         table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
+        names = table.column_names
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0][:80]
         raise InputError(str(path), f"the content is not Parquet ({reason})", "", "check how it was made") from error
     seen: set[str] = set()
-    for name in table.column_names:
+    for name in names:
         if name in seen:
             raise InputError(f"{path}, header", f"two columns are named {name!r}", "", "rename one")
         seen.add(name)

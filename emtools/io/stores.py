@@ -154,7 +154,7 @@ class ParquetTable:
         try:
             with pyarrow.parquet.ParquetFile(self.path, buffer_size=2**20) as file:
                 yield file
-        except (pyarrow.ArrowException, OSError) as error:
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             got = f"not Parquet, or cut off ({str(error).splitlines()[0][:80]})"
             raise InputError(self.name, got, "", "copy or write the file again") from error
 
@@ -185,8 +185,11 @@ class ParquetTable:
             group = int(self.groups[index])
             pieces = self.pieces(group)
             for _ in range(index - int(np.searchsorted(self.groups, group))):
-                next(pieces)
-        piece: Array = next(pieces)
+                next(pieces, None)
+        piece: Array | None = next(pieces, None)
+        if piece is None or len(piece) != self.edges[index + 1] - self.edges[index]:
+            got = f"row group {group} has not as many rows as it claims"
+            raise InputError(self.name, got, "", "copy or write the file again")
         self.open_at.place = (group, index + 1, pieces)
         if index + 1 == len(self.groups) or self.groups[index + 1] != group:
             pieces.close()
