@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from emtools.branches.impute.fit import CELLS, known, pairs, refuse_limits, scale_word
+from emtools.errors import InputError
 from emtools.imputing.complete import as_modelled, fill
 from emtools.imputing.store import read_model
 from emtools.io.design import design_from_json
@@ -55,7 +56,11 @@ class Options:
 def run(options: Options) -> int:
     """Read, fill, write; the exit status."""
     stored = read_model(options.model)
-    design = design_from_json(dict(stored.covariates))
+    try:
+        design = design_from_json(dict(stored.covariates))
+    except (KeyError, TypeError, ValueError) as error:
+        got = f"not a stored model (covariates: {type(error).__name__})"
+        raise InputError(str(options.model), got, "", "give the model.npz of an `emtools impute` run") from error
     table = read_table(
         options.input,
         id_column=options.id,

@@ -38,6 +38,7 @@ ODD = (
     zlib.error,
 )
 SCHEMA = "emtools-table-model-1"
+COVARIANCES = ("covariance", "scatter")  # of all parameters together; those of a mixture have many forms
 PARAMS: Mapping[str, type] = {
     "multivariate_normal": NormalParams,
     "censored_normal": NormalParams,
@@ -137,6 +138,7 @@ def read_model(path: Path) -> StoredModel:
         if about["schema"] != SCHEMA:
             raise InputError(str(path), f"the schema is {about['schema']!r}", SCHEMA, "use the emtools that wrote it")
         params = PARAMS[about["model"]](**{n: a if a.ndim else a.item() for n, a in arrays.items()})
+        require_sound(arrays)
         return StoredModel(
             make(about["model"], about["hyperparameters"]),
             params,
@@ -148,6 +150,15 @@ def read_model(path: Path) -> StoredModel:
         )
     except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, *ODD) as error:
         raise InputError(str(path), f"not a stored model ({type(error).__name__})", "", remedy) from error
+
+
+def require_sound(arrays: Mapping[str, Any]) -> None:
+    """Raise ValueError for parameters that no fit has: not finite, or a covariance that is not positive definite."""
+    for name, array in arrays.items():
+        if array.ndim and not np.isfinite(array).all():
+            raise ValueError(name)
+        if name in COVARIANCES:
+            np.linalg.cholesky(array)
 
 
 def make(name: str, told: Mapping[str, Any]) -> Any:
