@@ -5,7 +5,7 @@ An image has ``R`` rows and ``C`` columns.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ Floats = npt.NDArray[np.float64]
 NOISE_LEFT = 1.0 / 16.0
 OPTICS = 0.5  # blur in pixels that a micrograph has already, so that little noise asks for none
 NARROWEST, WIDEST = 0.5, 3.0  # blur, pixels
+# The blur of outlines is at most this share of the radius of the typical object, but leaves no more noise than that share of its height.
+KEEN, NOISE_OF_OUTLINES = 1.0 / 5.0, 1.0 / 6.0
 LOOKS = 2  # at the contrast: after the widest blur, and after the one that it asks for
 # Spreads of the background at which the logarithm takes over from the straight line: for the start, and for the fit.
 FIRST, EVEN = 6.0, 12.0
@@ -223,12 +225,38 @@ def levels_of(plane: npt.NDArray[Any]) -> Levels:
     for _ in range(LOOKS):
         contrast = typical_distance(ndimage.gaussian_filter(values, blur, mode="reflect"), least)[3]
         contrast = contrast if contrast > 0.0 else float(values.std())
-        # White noise of unit variance keeps 1 / (4 π sigma²) of its variance after a Gaussian blur.
-        asked = noise / (NOISE_LEFT * contrast * np.sqrt(4.0 * np.pi))
-        blur = float(np.clip(np.sqrt(max(asked**2 - OPTICS**2, 0.0)), NARROWEST, WIDEST))
+        blur = blur_for(noise, NOISE_LEFT * contrast)
     blurred = ndimage.gaussian_filter(values, blur, mode="reflect")
     background, spread, first, typical = typical_distance(blurred, least)
     return Levels(noise, contrast, blur, background, spread, first, typical, max(EVEN * spread, typical / TYPICAL))
+
+
+def blur_for(noise: float, left: float) -> float:
+    """Blur in pixels that brings white noise of a standard deviation down to `left`, within bounds.
+
+    Noise of unit variance keeps 1 / (4 π sigma²) of its variance after a Gaussian blur.
+    """
+    asked = noise / (left * np.sqrt(4.0 * np.pi))
+    return float(np.clip(np.sqrt(max(asked**2 - OPTICS**2, 0.0)), NARROWEST, WIDEST))
+
+
+def keener(levels: Levels, radius: float) -> Levels:
+    """Levels for outlines: a blur that finds small objects under noise is wider than they bear.
+
+    Parameters
+    ----------
+    levels : Levels
+        Of a plane.
+    radius : float
+        Of the typical object, pixels.
+
+    Returns
+    -------
+    Levels
+        With a blur that is not above that of `levels`.
+    """
+    least = blur_for(levels.noise, NOISE_OF_OUTLINES * max(levels.typical, levels.first))
+    return replace(levels, blur=min(levels.blur, max(KEEN * radius, least)))
 
 
 def distances_of(plane: npt.NDArray[Any], levels: Levels) -> Floats:

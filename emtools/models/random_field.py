@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -154,6 +154,8 @@ class RandomField:
         Rounds over the checkerboard in a pass.
     order_by : int
         Channel whose means order the classes upwards.
+    known_means : tuple of float, shape (K,), optional
+        Means in channel `order_by` that are known, ascending, and not estimated.
 
     Raises
     ------
@@ -172,6 +174,7 @@ class RandomField:
     lit: bool = True
     sweeps: int = 2
     order_by: int = 0
+    known_means: tuple[float, ...] | None = None
 
     name = "random_field"
     strategies = ("quantiles",)
@@ -189,27 +192,45 @@ class RandomField:
         if self.sweeps < 1 or not 0 <= self.order_by < self.n_channels:
             got = f"{self.sweeps} sweeps, order_by {self.order_by}"
             raise InputError("random field", got, f"at least 1, and 0 to {self.n_channels - 1}")
+        known = self.known_means
+        if known is not None and (len(known) != self.n_components or not all(a < b for a, b in pairwise(known))):
+            raise InputError("random field", f"known means {known}", f"{self.n_components}, ascending")
 
     @property
     def hyperparameters(self) -> Mapping[str, Any]:
         names = ("n_components", "n_channels", "coupling", "lit", "sweeps", "order_by")
-        return {name: getattr(self, name) for name in names}
+        known = {} if self.known_means is None else {"known_means": list(self.known_means)}
+        return {name: getattr(self, name) for name in names} | known
 
     @property
     def n_free_parameters(self) -> int:
         """Parameters that a fit may choose."""
-        return self.n_channels * (self.n_components + 1 + (N_BENDS if self.lit else 0))
+        known = 0 if self.known_means is None else self.n_components
+        return self.n_channels * (self.n_components + 1 + (N_BENDS if self.lit else 0)) - known
+
+    @property
+    def estimated(self) -> list[int]:
+        """Channels whose means are not known."""
+        return [c for c in range(self.n_channels) if self.known_means is None or c != self.order_by]
 
     def initial_params(self, data: Source[Plane], rng: np.random.Generator, strategy: str) -> FieldParams:
         """Means at quantiles of the values of each channel, no illumination; `rng` is not used."""
         planes = [data.chunk(i).values for i in range(data.n_chunks)]
         values = np.concatenate([plane.reshape(self.n_channels, -1) for plane in planes], axis=1)
         levels = np.linspace(0.0, 1.0, 2 * self.n_components + 1)[1::2]
-        return self.even(np.quantile(values, levels, axis=1), values.var(axis=1))
+        return self.even(self.held(np.quantile(values, levels, axis=1)), values.var(axis=1))
 
     def even(self, means: Floats, variances: Floats) -> FieldParams:
         """Parameters under an even illumination, of means (K, d) and variances (d,)."""
         return FieldParams(means, variances, np.zeros((self.n_channels, N_BENDS)))
+
+    def held(self, means: Floats) -> Floats:
+        """`means` (K, d), but those that are known."""
+        if self.known_means is None:
+            return means
+        means = means.copy()
+        means[:, self.order_by] = self.known_means
+        return means
 
     def gains(self, params: FieldParams, plane: Plane) -> Floats:
         """Illumination of each channel, shape (d, R, C)."""
@@ -290,9 +311,10 @@ class RandomField:
     ) -> tuple[Floats, Floats, float]:
         """Means (K,), coefficients (5,) and variance of a channel, each the best given the others, until Q rests."""
         crossed, before = stats.crossed[channel], np.inf
+        known = None if self.known_means is None or channel != self.order_by else np.array(self.known_means)
         for _ in range(ROUNDS):
             terms = np.concatenate([[1.0], bends])
-            means = (crossed @ terms) / np.maximum(stats.basis @ terms @ terms, TINY)
+            means = (crossed @ terms) / np.maximum(stats.basis @ terms @ terms, TINY) if known is None else known
             if self.lit:
                 normal = np.einsum("k,kst->st", means**2, stats.basis)
                 precision = np.eye(N_BENDS) * variance / BEND_SD**2
@@ -306,15 +328,19 @@ class RandomField:
         return means, bends, variance
 
     def pack(self, params: FieldParams) -> Floats:
-        """Means, log variances and, where it is fitted, the illumination; not the shares."""
-        parts = [params.means.ravel(), np.log(params.variances), *([params.bends.ravel()] if self.lit else [])]
+        """Means, log variances and, where it is fitted, the illumination; neither known means nor the shares."""
+        means = params.means[:, self.estimated].ravel()
+        parts = [means, np.log(params.variances), *([params.bends.ravel()] if self.lit else [])]
         return np.concatenate(parts)
 
     def unpack(self, vector: Floats) -> FieldParams:
         """Inverse of `pack`; the shares of the last pass are forgotten."""
-        k, d = self.n_components, self.n_channels
-        bends = vector[(k + 1) * d :].reshape(d, N_BENDS) if self.lit else np.zeros((d, N_BENDS))
-        return FieldParams(vector[: k * d].reshape(k, d), np.exp(vector[k * d : (k + 1) * d]), bends)
+        d, n_means = self.n_channels, self.n_components * len(self.estimated)
+        means = np.zeros((self.n_components, d))
+        means[:, self.estimated] = vector[:n_means].reshape(self.n_components, -1)
+        rest = vector[n_means:]
+        bends = rest[d:].reshape(d, N_BENDS) if self.lit else np.zeros((d, N_BENDS))
+        return FieldParams(self.held(means), np.exp(rest[:d]), bends)
 
     def natural(self, params: FieldParams) -> dict[str, Floats]:
         """Means, variances and, where it is fitted, the coefficients of the illumination."""

@@ -14,7 +14,7 @@ from emtools.engine.protocol import Floats
 from emtools.engine.result import Fit
 from emtools.engine.starts import fit
 from emtools.kernels.field import whole
-from emtools.kernels.intensity import Levels
+from emtools.kernels.intensity import Levels, keener
 from emtools.kernels.pixels import CONNECTED, typical_radius
 from emtools.models.random_field import FieldParams, Plane, RandomField, Remembered
 from emtools.segmenting.field import (
@@ -72,6 +72,11 @@ class FittedBatch:
     def jitter(self) -> float:
         """Sigma in pixels of the average of the shares."""
         return jitter_of(self.radius)
+
+    @property
+    def blurs(self) -> tuple[float, ...]:
+        """Of the outlines, pixels, by channel; empty where there are none."""
+        return () if self.outlines is None else tuple(keener(level, self.radius).blur for level in self.levels[0])
 
     def predictor(self, image: int) -> Predictor:
         """What gives the classes of the pixels of an image."""
@@ -139,7 +144,7 @@ def fit_batch(
         for parts, ours in zip(images, levels, strict=True):
             for part in parts:
                 shares = whole(memory.shares[len(values)], part.place[1].size)
-                distances = apart(part.planes, ours, part.place, part.inner)
+                distances = apart(part.planes, tuple(keener(level, radius) for level in ours), part.place, part.inner)
                 values.append(by_heights(distances, shares[1], ours, radius))
         outlines = forgetful(outlined(values, fitted, **more))
     full = sorted({image for numbers in held for image in numbers})

@@ -22,6 +22,7 @@ from emtools.kernels.intensity import (
     HIGHEST,
     Levels,
     distances_of,
+    keener,
     levels_of,
     local_heights,
     rescaled,
@@ -35,6 +36,7 @@ COUPLING = 1.0
 # Where an outline lies is not known better than to a share of the radius of the typical object, nor to a pixel.
 JITTER, LEAST, MOST = 1.0 / 12.0, 1.0, 8.0
 SPECK = 30  # pixels below which a part of the brightest class is no object
+OF_OBJECTS = float(np.arcsinh(1.0))  # scaled intensity at the height of an object
 NEAR = 0.5  # share of the radius of the typical object over which heights are averaged
 
 
@@ -56,6 +58,8 @@ class Segmented:
         Sigma of that average, a twelfth of the radius of the typical object, 1 to 8 pixels.
     outlines : Fit, optional
         Of two classes: the field on the scale of the heights of the objects, which says where their borders lie.
+    blurs : tuple of float
+        Of that field, pixels, by channel; empty where there is none.
     """
 
     fit: Fit[FieldParams, Any]
@@ -64,6 +68,7 @@ class Segmented:
     posterior: npt.NDArray[np.float32]
     jitter: float
     outlines: Fit[FieldParams, Any] | None = None
+    blurs: tuple[float, ...] = ()
 
 
 def segment_planes(
@@ -128,12 +133,14 @@ def segment_planes(
     shares = whole(fitted.params.memory.shares[0], plane.shape[1])
     parts, _ = ndimage.label(shares.argmax(axis=0) == n_classes - 1, structure=CONNECTED)
     radius = typical_radius(np.bincount(parts.ravel())[1:], SPECK)
-    outlines = None
+    outlines, keen = None, []
     if n_classes == 2 and radius > 0.0:
-        distances = np.stack([distances_of(plane, level) for plane, level in zip(planes, levels, strict=True)])
+        keen = [keener(level, radius) for level in levels]
+        distances = np.stack([distances_of(plane, level) for plane, level in zip(planes, keen, strict=True)])
         outlines = outlined([by_heights(distances, shares[1], levels, radius)], fitted, **more)
         shares = whole(outlines.params.memory.shares[0], plane.shape[1])
-    return Segmented(fitted, levels, values, softened(shares, jitter_of(radius)), jitter_of(radius), outlines)
+    posterior, blurs = softened(shares, jitter_of(radius)), tuple(level.blur for level in keen)
+    return Segmented(fitted, levels, values, posterior, jitter_of(radius), outlines, blurs)
 
 
 def upper_bound(fitted: Fit[FieldParams, Any], planes: Iterable[Plane]) -> float:
@@ -173,6 +180,9 @@ def by_heights(
 def outlined(values: list[Floats], found: Fit[FieldParams, Any], **climbing: Any) -> Fit[FieldParams, Any]:
     """The field fitted again where an intensity counts by the height of the objects around it.
 
+    On that scale the means of the two classes are known in the channel that orders them, so that a class does not drift into
+    the noise where objects are rare.
+
     Parameters
     ----------
     values : list of ndarray, shapes (d, R, C)
@@ -187,14 +197,14 @@ def outlined(values: list[Floats], found: Fit[FieldParams, Any], **climbing: Any
     Fit
         Without an illumination; it goes on from the shares of `found`.
     """
-    model: RandomField = replace(found.model, lit=False)
+    model: RandomField = replace(found.model, lit=False, known_means=(0.0, OF_OBJECTS))
     memory = found.params.memory
     weights, sums, squares = np.zeros(2), np.zeros((2, model.n_channels)), np.zeros(model.n_channels)
     for number, plane in enumerate(values):
         shares = whole(memory.shares[number], plane.shape[2]).reshape(2, -1).astype(np.float64)
         weights += shares.sum(axis=1)
         sums += shares @ plane.reshape(model.n_channels, -1).T
-    means = sums / weights[:, None]
+    means = model.held(sums / weights[:, None])
     for number, plane in enumerate(values):
         nearest = whole(memory.shares[number], plane.shape[2]).argmax(axis=0)
         squares += np.square(plane - np.moveaxis(means[nearest], -1, 0)).sum(axis=(1, 2))

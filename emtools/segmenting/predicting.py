@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from emtools.engine.protocol import Floats
 from emtools.kernels.field import Singles, by_colour, grid, sweep, whole
-from emtools.kernels.intensity import HIGHEST, Levels, surface_at
+from emtools.kernels.intensity import HIGHEST, Levels, keener, surface_at
 from emtools.models.random_field import FieldParams, Plane, RandomField
 from emtools.segmenting.field import NEAR, by_heights, jitter_of, softened
 from emtools.segmenting.sampling import MARGIN, Span, cut_out
@@ -127,6 +127,7 @@ class Predictor:
         distances = apart(crop, self.levels, place, within)
         shares = settled(self.model, self.params, Plane(scaled(distances, self.levels), place=place))
         if self.outlines is not None:
+            distances = apart(crop, tuple(keener(level, self.radius) for level in self.levels), place, within)
             values = by_heights(distances, shares[1], self.levels, self.radius)
             del distances
             shares = settled(replace(self.model, lit=False), self.outlines, Plane(values, place=place))

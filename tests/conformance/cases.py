@@ -738,3 +738,23 @@ def random_field() -> Case:
         return ListSource([Plane(values[:, c], i, given[:, c], (rows[c], columns)) for i, c in enumerate(cuts)], 1)
 
     return Case(RandomField(2, 1), source)
+
+
+@case
+def random_field_known_means() -> Case:
+    """The same of two channels, of one of which the means are known, as of the outlines of objects."""
+    from emtools.engine.chunks import ListSource
+    from emtools.kernels.field import grid
+    from emtools.models.random_field import Plane, RandomField
+
+    rng, shape = np.random.default_rng(4), (12, 9)
+    bright = rng.random(shape) < 0.4
+    given = np.stack([~bright, bright]) + rng.normal(0.0, 0.5, (2, *shape))
+    values = np.stack([0.9 * bright + rng.normal(0.0, 0.3, shape), 1.0 - bright + rng.normal(0.0, 0.7, shape)])
+    rows, columns = grid(*shape)
+
+    def source(n: int) -> ListSource[Plane]:
+        cuts = [slice(i * 12 // n, (i + 1) * 12 // n) for i in range(n)]
+        return ListSource([Plane(values[:, c], i, given[:, c], (rows[c], columns)) for i, c in enumerate(cuts)], 1)
+
+    return Case(RandomField(2, 2, lit=False, known_means=(0.0, 0.9)), source)

@@ -12,6 +12,7 @@ from scipy.ndimage import binary_dilation, gaussian_filter
 from emtools.kernels.intensity import (
     EVEN,
     background_of,
+    keener,
     levels_of,
     local_heights,
     noise_level,
@@ -71,6 +72,31 @@ def test_blur_grows_with_the_noise_and_not_without_it() -> None:
     blurs = [levels_of(50.0 * discs() + rng.normal(20.0, sd, (90, 120))).blur for sd in (0.5, 10.0, 25.0)]
     assert blurs[0] == 0.5
     assert blurs[0] < blurs[1] < blurs[2] <= 3.0
+
+
+def test_blur_of_outlines_is_for_small_objects() -> None:
+    """It takes a fifth of their radius, but never more than finds them, nor so little that noise is most of what is left."""
+    image = 50.0 * discs() + np.random.default_rng(0).normal(20.0, 40.0, (90, 120))
+    levels = levels_of(image)
+    assert levels.blur == 3.0
+    assert keener(levels, 60.0).blur == 3.0
+    assert keener(levels, 12.0).blur == pytest.approx(2.4)
+    least = keener(levels, 1.0).blur
+    assert 0.5 < least < 2.4
+    left = levels.noise / np.sqrt(4.0 * np.pi * (least**2 + 0.25))  # after the blur of the optics, too
+    assert left == pytest.approx(levels.typical / 6.0, rel=1e-9)
+
+
+def test_rare_small_objects_under_noise_are_not_lost() -> None:
+    """The blur that finds them makes them twice as large; a mean that was estimated would slide into the noise (37 times)."""
+    rows, columns = np.mgrid[:240, :240]
+    truth = sum((rows - i) ** 2 + (columns - j) ** 2 < 36 for i, j in ((40, 50), (150, 90), (100, 200), (200, 190))) > 0
+    noise = np.random.default_rng(0).normal(0.0, 20.0, truth.shape)
+    image = gaussian_filter(np.where(truth, 40.0, 0.0), 0.7) + 60.0 + noise
+    found = segment_planes(np.round(image)[None], certificate=False).posterior[1] > 0.5
+    assert 2.0 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.55
+    assert found[truth].all()
+    assert found.sum() < 2.5 * truth.sum()
 
 
 def test_means_of_clusters_along_a_line() -> None:

@@ -181,7 +181,7 @@ def notes_of(batch: Batch, fitted: FittedBatch) -> list[str]:
 
 def record(batch: Batch, fitted: FittedBatch) -> dict[str, Any]:
     """What only this branch has to say in fit.json."""
-    outlines = {name: outlines_record(fitted.outlines, c) for c, name in enumerate(batch.channels)}
+    outlines = {name: outlines_record(fitted, c) for c, name in enumerate(batch.channels)}
     energy = (
         {} if fitted.upper is None else {"free_energy": energy_record(fitted.upper, fitted.fit.loglik, fitted.n_pixels)}
     )

@@ -193,7 +193,7 @@ def methods_text(
         f"brought to the scale asinh(d / scale) ({scales}). A hidden Markov random field of {model.n_components} normal classes "
         f"with a common variance per channel, coupled along the 4 nearest neighbours ({model.coupling:g} nats a pair), was fitted "
         "by variational EM (mean field, checkerboard sweeps) with a smooth illumination of degree 2 within it, which ranges "
-        f"over {lit}; the start is K-means, and nothing is drawn at random.{shared}{sampled} {outlines_text(fitted.outlines)}The classes of the pixels are those "
+        f"over {lit}; the start is K-means, and nothing is drawn at random.{shared}{sampled} {outlines_text(fitted)}The classes of the pixels are those "
         f"after {SWEEPS} sweeps at the fitted parameters, taken square by square with a margin that gives the same bytes as the "
         f"whole image; probabilities were tempered (fourth roots, since neighbours mostly say the same) and averaged over {fitted.jitter:.1f} pixels, a twelfth of the radius of the typical "
         f"object, since outlines are not known better. The pixels of the {brightest} form the objects: holes up to {smallest} "

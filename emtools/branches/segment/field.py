@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from emtools.engine.result import Fit
 from emtools.kernels.intensity import Levels
-from emtools.models.random_field import FieldParams, Plane
+from emtools.models.random_field import Plane
+from emtools.segmenting.batch import FittedBatch
 from emtools.segmenting.field import Segmented, upper_bound
 
 TERMS = ("row", "column", "row²", "row × column", "column²")
@@ -26,7 +26,7 @@ def field_labels(
 def field_record(found: Segmented, channels: Sequence[str]) -> dict[str, Any]:
     """How the intensities were scaled: ``asinh((blurred - background) / scale)``, channel by channel, and the outlines."""
     return {
-        name: record | outlines_record(found.outlines, c)
+        name: record | outlines_record(found, c)
         for c, (name, record) in enumerate(level_record(found.levels, channels).items())
     }
 
@@ -59,14 +59,15 @@ def level_record(levels: Sequence[Levels], channels: Sequence[str]) -> dict[str,
     }
 
 
-def outlines_record(outlines: Fit[FieldParams, Any] | None, channel: int) -> dict[str, Any]:
+def outlines_record(found: Segmented | FittedBatch, channel: int) -> dict[str, Any]:
     """The field of the outlines in a channel, on the scale ``asinh(distance / height nearby)``; empty where there is none."""
-    if outlines is None:
+    if found.outlines is None:
         return {}
-    status, params = str(outlines.status), outlines.params
+    status, params = str(found.outlines.status), found.outlines.params
     return {
         "outlines": {
             "status": status,
+            "blur_pixels": found.blurs[channel],
             "means": params.means[:, channel].tolist(),
             "variance": float(params.variances[channel]),
         }
@@ -90,7 +91,7 @@ def field_text(found: Segmented, channels: Sequence[str], n_classes: int, smalle
         f"hidden Markov random field of {n_classes} normal classes with a common variance per channel, coupled along the 4 "
         f"nearest neighbours ({model.coupling:g} nats a pair), was fitted by variational EM (mean field, checkerboard "
         f"sweeps) with a smooth illumination of degree 2 within it, which ranges over {lit}; the start is K-means, and "
-        f"nothing is drawn at random. {outlines_text(found.outlines)}"
+        f"nothing is drawn at random. {outlines_text(found)}"
         f"Its probabilities were tempered (fourth roots, since neighbours mostly say the same) and averaged over {found.jitter:.1f} pixels, a twelfth of the radius of the typical object, since "
         "outlines are not known better. "
         f"The pixels of the {brightest} form the objects: holes up to {smallest} pixels filled, touching objects separated "
@@ -100,14 +101,16 @@ def field_text(found: Segmented, channels: Sequence[str], n_classes: int, smalle
     )
 
 
-def outlines_text(outlines: Fit[FieldParams, Any] | None) -> str:
+def outlines_text(found: Segmented | FittedBatch) -> str:
     """What the methods section says of the second field; nothing where there is none."""
-    if outlines is None:
+    if found.outlines is None:
         return ""
+    blurs = " and ".join(f"{blur:.2f}" for blur in found.blurs)
     return (
         "Outlines are those of the same field fitted again to asinh(d / h), where h is the height of the objects nearby (the contraharmonic mean of the "
         "distances of their pixels under Gaussian weights of half the radius of the typical object), so that the border of an "
-        "object lies at about half its own height. "
+        f"object lies at about half its own height; d and h are those of a blur of {blurs} pixels, at most a fifth of that radius or what leaves noise of a sixth "
+        "of the height, and the means of the classes are known on that scale (0, and asinh 1 in the channel that orders them). "
     )
 
 
