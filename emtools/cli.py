@@ -21,6 +21,7 @@ from emtools.errors import EmtoolsError, require_text
 from emtools.io.outputs import require_target
 
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+CLOSED = 141  # status of a command whose output nobody reads any more, as shells have it
 LOOK_EVERY = 10_000  # new objects; by default 700
 ROUTES = {"deconvolve": route_deconvolve, "segment": route_segment, "hmm": route_hmm}
 ADDERS = (add_impute, add_transform, add_pool, add_deconvolve, add_segment, add_hmm, add_motif, add_helpers)
@@ -84,7 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def entry() -> None:
     """Console script. Looks for garbage are rarer: of a small fit, 8 % were spent on going through what imports left."""
     gc.set_threshold(LOOK_EVERY)
-    sys.exit(main())
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # who read the output wanted no more of it, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = CLOSED
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,19 +110,25 @@ def represented(
     key = use_rep or ("X_pca" if not few or ("X_pca" in adata.obsm and columns is None) else "X")
     if columns is not None and key != "X":
         raise InputError("columns", f"given with {key}", "variables of X", "leave one of them out")
+    made = ""
     if key == "X_pca" and key not in adata.obsm:
         if adata.isbacked:
             what = "backed by its file and without X_pca"
             raise InputError(
                 where, what, "components to model", "run scanpy.pp.pca first and save them, or use to_memory()"
             )
-        add_components(adata, layer, use_raw, where)
+        made = add_components(adata, layer, use_raw, where)
     matrix = expression_of(adata, layer, bool(use_raw))[0] if key == "X" else None
-    return cells_of(adata, key, dimensions=n_dims, columns=columns, matrix=matrix, where=where)
+    return replace(cells_of(adata, key, dimensions=n_dims, columns=columns, matrix=matrix, where=where), made=made)
 
 
-def add_components(adata: AnnData, layer: str | None = None, use_raw: bool | None = None, where: str = "adata") -> None:
+def add_components(adata: AnnData, layer: str | None = None, use_raw: bool | None = None, where: str = "adata") -> str:
     """``obsm['X_pca']`` with scanpy: counts are normalised and logged first, on a copy; 2,000 most variable genes.
+
+    Returns
+    -------
+    str
+        What was done, for a methods section.
 
     Raises
     ------
@@ -171,6 +178,10 @@ def add_components(adata: AnnData, layer: str | None = None, use_raw: bool | Non
         sc.pp.highly_variable_genes(work, n_top_genes=min(HIGHLY_VARIABLE, work.n_vars))
     sc.pp.pca(work, n_comps=min(PCS, work.n_obs - 1, work.n_vars - 1), random_state=0)
     adata.obsm["X_pca"] = np.asarray(work.obsm["X_pca"])
+    chosen = work.n_vars > HIGHLY_VARIABLE and least >= 0.0
+    genes = f"{HIGHLY_VARIABLE:,} most variable genes" if chosen else f"{work.n_vars:,} genes"
+    counts = f", counts scaled to {CELLS_TOTAL:,.0f} a cell and taken to log(1 + x)" if whole else ""
+    return f"computed here with scanpy from the {genes} of {source}{counts}"
 
 
 def doubts(cells: Cells, expression: Any, source: str) -> list[str]:

@@ -75,6 +75,8 @@ class Cells:
         Where to draw each unit.
     embedding_name : str
         Key of that embedding.
+    made : str
+        How the representation was made here; empty where the file has it.
     """
 
     path: Path
@@ -86,6 +88,7 @@ class Cells:
     truth: Labels | None = None
     embedding: Floats | None = None
     embedding_name: str = ""
+    made: str = ""
 
 
 def chosen_columns(

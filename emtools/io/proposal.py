@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SEQUENCES = (".fa", ".fasta", ".fna", ".ffn", ".faa", ".fas")
 CELLS = (".h5ad",)
 IMAGES = (".tif", ".tiff", ".btf", ".png")
+LOSSY = (".jpg", ".jpeg", ".gif", ".webp")
 PEAKS, PEAK_LENGTH = 10, 2000  # records from which, and letters up to which, a FASTA file is one of sites
 WIDTH, NARROWEST = 12, 2  # of a motif, letters
 ROWS_LOOKED_AT = 1000
@@ -100,29 +101,45 @@ def run(options: Options) -> int:
         make_plan(read_yaml(path), str(options.out), find_schemas())
     for proposal in found:
         print(f"emtools init: {proposal.path}: {proposal.branch}, {proposal.why}", file=sys.stderr)
+    for line in unused:
+        print(f"emtools init: {line}", file=sys.stderr)
     print(f"emtools init: wrote {options.out}; snakemake --cores all --configfile {shlex.quote(str(options.out))}")
     return 0
 
 
-def look(data: Sequence[Path]) -> tuple[list[Proposal], list[Path]]:
-    """Proposals for the files, and the files of folders that are nothing to analyse."""
+def look(data: Sequence[Path]) -> tuple[list[Proposal], list[str]]:
+    """Proposals for the files, and a line for each file of a folder that cannot be analysed, with the reason."""
     found, unused = [], []
     for path in data:
         if path.is_dir() and not is_store(path):
             for file in sorted(path.iterdir()):
-                if (file.is_file() or is_store(file)) and not file.name.startswith("."):
+                if not (file.is_file() or is_store(file)) or file.name.startswith("."):
+                    continue
+                try:
                     proposal = propose(file)
-                    found += [proposal] if proposal else []
-                    unused += [] if proposal else [file]
+                except InputError as error:
+                    unused.append(f"not used: {error}")
+                    continue
+                found += [proposal] if proposal else []
+                unused += [] if proposal else [f"not used: {file}: {unknown(file)}"]
             continue
         proposal = propose(path)
         if proposal is None:
             endings = ", ".join((*TABLES, *CELLS, *IMAGES, *SEQUENCES, *TRACKS)) + ", or OME-Zarr"
-            raise InputError(str(path), f"the ending is {path.suffix or 'absent'!r}", f"one of {endings}", "")
+            raise InputError(str(path), unknown(path), f"one of {endings}", "")
         found.append(proposal)
     if not found:
-        raise InputError(", ".join(map(str, data)), "nothing there to analyse", "tables, h5ad, images, FASTA or tracks")
+        where, why = ", ".join(map(str, data)), "".join(f"; {line}" for line in unused)
+        raise InputError(where, f"nothing there to analyse{why}", "tables, h5ad, images, FASTA or tracks")
     return found, unused
+
+
+def unknown(path: Path) -> str:
+    """Why nothing is done with a file whose ending is of no kind that is known."""
+    suffix = bare_suffix(path)
+    if suffix in LOSSY:
+        return f"{suffix} is an image, but not one that keeps its values: save what it was made from as TIFF or PNG"
+    return f"the ending is {suffix or 'absent'!r}"
 
 
 def propose(path: Path) -> Proposal | None:
@@ -190,9 +207,10 @@ def skewness(values: npt.NDArray[np.float64]) -> float:
 
 def of_cells(path: Path) -> Proposal:
     """Cells are grouped; an AnnData file with gaps is filled."""
-    from emtools.io.cells import load_anndata
+    from emtools.io.cells import load_anndata, require_names
 
     adata = load_anndata(path)
+    require_names(adata, str(path))
     head = adata.X[:ROWS_LOOKED_AT] if adata.X is not None else np.empty((0, 0))
     head = head.data if hasattr(head, "tocsr") else np.asarray(head)
     shape = f"{adata.n_obs:,} × {adata.n_vars:,}"
@@ -264,7 +282,7 @@ def of_track(path: Path) -> Proposal:
     )
 
 
-def config_text(found: Sequence[Proposal], unused: Sequence[Path], options: Options) -> str:
+def config_text(found: Sequence[Proposal], unused: Sequence[str], options: Options) -> str:
     """The config file."""
     lines = [
         "# Written by emtools init after a look into each file. Lines that begin with # are proposals: take the # away.",
@@ -278,7 +296,7 @@ def config_text(found: Sequence[Proposal], unused: Sequence[Path], options: Opti
         for proposal in found:
             if proposal.branch == branch:
                 lines += entry_lines(proposal, unique(proposal.path, names))
-    lines += ["", *(f"# not used: {path}" for path in unused)] if unused else []
+    lines += ["", *(f"# {one_line(line)}" for line in unused)] if unused else []
     return "\n".join(lines) + "\n"
 
 

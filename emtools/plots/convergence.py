@@ -102,6 +102,8 @@ def draw_slope(axis: Any, rate: float, below: np.ndarray) -> None:
     passes = np.arange(near, len(below))
     line = below[near] * rate ** (2.0 * (passes - near))
     kept = line >= below.min()
+    if kept.sum() < 2:  # plain EM would be there in one pass
+        return
     axis.plot(
         passes[kept] + 1, line[kept], "--", lw=1.0, color=PALETTE[0], zorder=2, label=f"plain EM, rate {rate:.3g}"
     )

@@ -229,16 +229,17 @@ def draw_profiles(
     types: Sequence[str],
     unit: str,
     what: str,
+    n: int,
     folder: Path,
     shown: Floats | None = None,
 ) -> Picture:
-    """Write `profile_figure`, whose arguments these are, into a folder; `what` the values are, for its caption."""
+    """Write `profile_figure`, whose arguments these are, into a folder; `what` the values are, and of how many, for its caption."""
     figure, how = profile_figure(profiles, genes, chosen, types, unit, shown)
     word = "genes" if unit == "cells" else "variables"
     blocks = len(chosen) == len(types) and sum(map(len, chosen)) < len(genes)
     caption = (
         (f"The most telling {word} of each type, in the order of the types" if blocks else f"All {word}")
-        + f" ({what}, each of the {unit} weighted by its probability of the type): {how}."
+        + f" ({what}, each of the {n:,} {unit} weighted by its probability of the type): {how}."
         + (" A type without a block of its own is told apart by no single one." if blocks else "")
         + " All values are in profiles.tsv."
     )

@@ -138,10 +138,19 @@ def selection_figure(told: Mapping[str, Any]) -> Figure:
         return figure
 
 
-def draw_selection(told: Mapping[str, Any], folder: Path) -> Picture:
-    """Write `selection_figure` into a folder, with its caption."""
+def draw_selection(told: Mapping[str, Any], n: int, unit: str, folder: Path) -> Picture:
+    """Write `selection_figure` of `n` units into a folder, with its caption."""
+    counts, chosen = np.asarray(told["n_components"]), np.asarray(told[told["criterion"]], dtype=np.float64)
+    most = int(counts.max())
+    edge = (
+        f" The largest number that was tried is the best, {most}: with more {unit}, fewer columns or a number of your own "
+        "there may be more types."
+        if len(counts) > 1 and counts[int(np.nanargmax(chosen))] == most
+        else ""
+    )
     caption = (
-        "Criteria for the number of types, from mixtures with free covariances; a ring is the best of each. BIC grows on "
+        f"Criteria for the number of types among {n:,} {unit}, from mixtures with free covariances; a ring is the best of "
+        f"each.{edge} BIC grows on "
         "until the density fits, and cells are not normal: it tends to split types. ICL also asks that the types be told "
         "apart. A number chosen by any of them is a suggestion: look at the markers before you name a type."
     )
@@ -203,8 +212,9 @@ def draw_reliability(curves: Mapping[str, Any], unit: str, folder: Path) -> Pict
         if not curves
         else "; ".join(ways.get(name, f"the known {name}, types matched to its groups one to one") for name in curves)
     )
+    n = f" (n = {max(int(np.sum(curve['n'])) for curve in curves.values()):,} {unit})" if curves else ""
     caption = (
-        f"How often the most probable type was right, by the probability stated. Right means: {told}. On the dashed line a "
+        f"How often the most probable type was right, by the probability stated{n}. Right means: {told}. On the dashed line a "
         f"stated 80 % is right in 80 %; below it the probabilities are too sure. Whiskers: 95 %, by the {unit} of each bin; "
         f"bars: share of the {unit} in it. Error: mean distance from the line, by {unit}."
     )

@@ -113,7 +113,7 @@ def draw_track(
         )
         which = f"The {len(shown)} longest of {len(decoded)} records. " if len(decoded) > len(shown) else ""
         caption = (
-            f"{which}{gc_text}Middle: probability of each state given the whole sequence, stacked to 1 (averaged over "
+            f"{which}{sum(item.length for item in shown):,} letters. {gc_text}{'Middle' if nucleic else 'Top'}: probability of each state given the whole sequence, stacked to 1 (averaged over "
             "bins of the picture's width). Bottom: segments of the most probable path. Where one colour fills the whole "
             "height the state is certain; ragged borders show how exactly a boundary is known."
         )
@@ -159,9 +159,9 @@ def draw_record(axes: Any, item: Decoded, n_states: int, levels: np.ndarray, let
 
 
 def draw_parameters(
-    model: CategoricalHMM, params: HMMParams, names: Sequence[str], words: Sequence[str], folder: Path
+    model: CategoricalHMM, params: HMMParams, names: Sequence[str], words: Sequence[str], n: int, folder: Path
 ) -> Picture:
-    """What each state emits, and where it goes next; ``words`` names the columns of the emissions."""
+    """What each state emits, and where it goes next, learnt from `n` letters; ``words`` names the columns of the emissions."""
     k, emission = len(names), params.emission.reshape(len(names), -1)
     few = len(words) <= MOST_BARS
     with styled():
@@ -179,7 +179,7 @@ def draw_parameters(
         )
         here, there = ("Left", "Right") if k <= BESIDE else ("Above", "Below")
         caption = (
-            f"{here}: {seen}. {there}: probability of the next state (column) after each state (row), per letter"
+            f"Learnt from {n:,} letters. {here}: {seen}. {there}: probability of the next state (column) after each state (row), per letter"
             f"{STAYS.format(unit='letters') * (k <= WRITTEN)}. Darker is more probable, on a log scale. States "
             "with nearly equal emissions, or visits of a few letters, are hardly told apart by the data."
         )

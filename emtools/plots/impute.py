@@ -87,6 +87,7 @@ def draw_all(imputation: Imputation, diagnosis: Diagnosis, truth: Floats | None,
             np.sqrt(np.diagonal(diagnosis.covariance)[:d]),
             sd_after_filling(scaled, np.nanmean(scaled, axis=0)),
             imputation.filled.std(axis=0),
+            len(imputation.filled),
             folder,
         ),
     ]
@@ -304,7 +305,7 @@ def draw_imputed(
                 "dashed orange counts these cells in."
             )
         caption = (
-            "Per marker, on the scale of the model (natural logarithm where the title says log): density of the "
+            f"Per marker, n = {len(values):,} rows, on the scale of the model (natural logarithm where the title says log): density of the "
             "observed values (blue), distribution of the missing ones according to the model (dashed "
             "orange: the average of normals with their conditional means and SDs, smoothed as much as the blue is), and the values filled "
             "in (orange ticks: conditional means, so they lie closer together than the truth does). "
@@ -346,9 +347,9 @@ def shade(axis: Any, limits: Limited, j: int) -> None:
 
 
 def draw_shrinkage(
-    markers: Sequence[str], model_sd: Floats, mean_filled_sd: Floats, filled_sd: Floats, folder: Path
+    markers: Sequence[str], model_sd: Floats, mean_filled_sd: Floats, filled_sd: Floats, n: int, folder: Path
 ) -> Picture:
-    """Standard deviation of each marker after two ways of filling in, relative to the model's.
+    """Standard deviation of each marker over `n` rows after two ways of filling in, relative to the model's.
 
     Parameters
     ----------
@@ -394,7 +395,7 @@ def draw_shrinkage(
             else "Nothing is missing, so all three agree."
         )
         caption = (
-            "Standard deviation of each marker after filling its gaps with the column mean (orange) "
+            f"Standard deviation of each marker (n = {n:,} rows) after filling its gaps with the column mean (orange) "
             "and with the model's "
             "conditional means, as in the completed table (blue rings), in per cent of the model's estimate "
             f"(line at 100 %). {finding}"

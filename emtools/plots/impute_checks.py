@@ -91,7 +91,7 @@ def draw_overimputed(imputation: Imputation, diagnosis: Diagnosis, folder: Path)
         if each:
             for place, j in enumerate(order):
                 bars.plot([0, explained[j]], [place, place], color=FAINT, lw=1.2, zorder=1)
-                bars.scatter([explained[j]], [place], s=16, color=OBSERVED, zorder=2)
+                bars.scatter([explained[j]], [place], s=16, color=OBSERVED, zorder=2, clip_on=False)
             bars.axvline(0, color=INK, lw=0.8)
             bars.set_xlim(max(min([0.0, *explained[order]]), LOWEST) - 0.05, 1.0)
             bars.set_ylim(-0.7, order.size - 0.3)
@@ -214,7 +214,7 @@ def draw_correlations(imputation: Imputation, diagnosis: Diagnosis, folder: Path
         if imputation.readings.bounded.any():
             unseen = f" Values beyond a limit count below only, which makes correlations there stronger.{unseen}"
         caption = (
-            "Correlations of the markers on the scales of the model: below the diagonal from the model, which uses every "
+            f"Correlations of the markers in {len(imputation.filled):,} rows, on the scales of the model: below the diagonal from the model, which uses every "
             "observed value at once; above it from the rows in which both were observed, pair by pair. "
             f"{most}a difference arises where rows with gaps are not like the others, and a large one asks whether "
             f"values are missing at random.{unseen}{order}{cut}"
@@ -263,7 +263,7 @@ def draw_information(imputation: Imputation, diagnosis: Diagnosis, folder: Path)
         )
         caption = (
             "Share of the information about the mean of each marker that is missing (blue), beside the share of its "
-            "cells without a value (rings). Blue left of a ring: the other markers make up for part of the gaps. "
+            f"cells without a value (rings), of {len(imputation.filled):,} rows. Blue left of a ring: the other markers make up for part of the gaps. "
             f"{imputation.markers[worst]} loses most ({100 * fraction[worst]:.0f} %); as a rule take at least as many drawn "
             f"tables as this is per cent, here {draws}.{cut}"
         )

@@ -278,7 +278,7 @@ def draw_positions(rows: Sequence[Row], width: int, folder: Path, look: Look = P
         axis.legend()
         arrange(figure)
         caption = (
-            "How far the middle of each site lies from the middle of its sequence. The line is what would be seen were a site anywhere in its "
+            f"How far the middle of each of {len(sites)} sites lies from the middle of its sequence. The line is what would be seen were a site anywhere in its "
             "sequence alike; bars above it in the middle are what peaks of ChIP-seq show, whose summit is at the bound place."
         )
         return save(figure, folder, look.picture("positions", "Where in the sequence", caption))

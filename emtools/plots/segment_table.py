@@ -166,13 +166,15 @@ def margins(panel: Panel) -> list[Floats]:
     return [joint[k] - np.delete(joint, k, axis=0).max(axis=0) for k in range(len(joint))]
 
 
-def draw_by_scaling(accuracy: pd.DataFrame, folder: Path) -> Picture:
+def draw_by_scaling(accuracy: pd.DataFrame, n: int, folder: Path) -> Picture:
     """Agreement with known classes, one dot per method and scaling.
 
     Parameters
     ----------
     accuracy : DataFrame
         Columns ``method, metric, value``; methods are named "K-means, raw" and the like.
+    n : int
+        Rows whose class is known.
     folder : Path
         Where the figure goes.
     """
@@ -212,7 +214,7 @@ def draw_by_scaling(accuracy: pd.DataFrame, folder: Path) -> Picture:
         arrange(figure, rect=(0, 0, 1, 1 - 0.28 / figure.get_figheight()))
         figure.legend(*axes[0].get_legend_handles_labels(), loc="upper left", ncols=len(methods))
         caption = (
-            "Agreement with the known classes, which no fit has seen: the share of rows that are right when each class stands "
+            f"Agreement with the known classes, which no fit has seen: the share of {n:,} rows that are right when each class stands "
             "for one known class, and the adjusted Rand index (0 by chance, 1 for equal partitions). The axes do not "
             "begin at 0."
         )

@@ -127,11 +127,12 @@ def embedded(folder: Path, pictures: Sequence[Picture]) -> list[tuple[Picture, s
 
 
 def show_value(value: Any) -> str:
-    """A table cell: four significant digits for fractions, an empty cell for what is missing."""
+    """A table cell: four significant digits for fractions, none after the point from 10,000 on, an empty cell for what is missing."""
     if value is None or (isinstance(value, float) and value != value):
         return ""
     if isinstance(value, float):
-        return f"{value:.0f}" if value.is_integer() and abs(value) < 1e7 else f"{value:.4g}"
+        whole = (value.is_integer() and abs(value) < 1e7) or 1e4 <= abs(value) < 1e7
+        return f"{value:.0f}" if whole else f"{value:.4g}"
     return str(value)
 
 

@@ -14,6 +14,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 import emtools
 from emtools.cell_types.labels import fit_labelled
+from emtools.cell_types.represent import represented
 from emtools.cell_types.reproduce import best_temperature, tempered
 from emtools.cell_types.search import Search, find_types, greedy_seeds
 from emtools.errors import InputError
@@ -130,6 +131,11 @@ def test_components_are_computed_from_counts() -> None:
     adata = many("counts")
     emtools.tl.mixture(adata, n_types=3)
     assert "X_pca" in adata.obsm
+    again = many("counts")
+    assert represented(again).made.endswith(
+        f"from the {again.n_vars:,} genes of X, counts scaled to 10,000 a cell and taken to log(1 + x)"
+    )
+    assert represented(again).made == ""
     assert (adata.X != many("counts").X).nnz == 0
 
 

@@ -54,6 +54,14 @@ def test_what_cannot_be_read_is_refused_before_anything_heavy_is_imported(comman
     assert out.stdout.strip() == "[]"
 
 
+def test_a_reader_that_wants_no_more_ends_the_command_without_a_word():
+    words = [sys.executable, "-m", "emtools.cli", "completion", "bash"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as command:
+        command.stdout.close()
+        said = command.stderr.read()
+    assert (command.returncode, said) == (141, b"")
+
+
 def test_public_names_load_on_use():
     import emtools
 

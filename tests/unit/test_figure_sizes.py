@@ -55,7 +55,7 @@ def parameters(folder: Path) -> None:
         emission = np.random.default_rng(0).dirichlet(np.ones(64), size=k)
         params = SimpleNamespace(emission=emission, transition=np.full((k, k), 0.02) + np.eye(k) * (1 - 0.02 * k))
         letters = [a + b + c for a in "ACGT" for b in "ACGT" for c in "ACGT"]
-        draw_parameters(model, params, [f"S{i + 1}" for i in range(k)], letters, folder / str(k))
+        draw_parameters(model, params, [f"S{i + 1}" for i in range(k)], letters, 3000, folder / str(k))
 
 
 def logo(folder: Path) -> None:

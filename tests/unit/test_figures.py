@@ -10,6 +10,8 @@ import PIL.Image
 import pytest
 from matplotlib.figure import Figure
 
+from emtools.plots.convergence import draw_slope
+from emtools.plots.deconvolve_checks import draw_selection
 from emtools.plots.style import DPI, Picture, few_colors, save, styled
 
 pytestmark = pytest.mark.rendered
@@ -75,6 +77,24 @@ def test_a_figure_is_drawn_once_for_each_file(tmp_path, monkeypatch):
 
 def rgba(channels):
     return np.ascontiguousarray(np.dstack([channels, np.full(channels.shape[:2], 255, np.uint8)]))
+
+
+def test_a_slope_that_is_down_in_one_pass_is_not_drawn_nor_named():
+    below = np.array([1e-3, 1e-10, 1e-10])
+    for rate, n_lines in ((0.3, 1), (3e-5, 0)):
+        figure, axis = plt.subplots()
+        draw_slope(axis, rate, below)
+        assert len(axis.lines) == n_lines
+        assert (axis.get_legend() is not None) == bool(n_lines)
+        plt.close(figure)
+
+
+@pytest.mark.parametrize(("icl", "edge"), [([-9.0, -5.0, -4.0], True), ([-9.0, -4.0, -5.0], False)])
+def test_a_number_of_types_at_the_end_of_what_was_tried_is_said(icl, edge, tmp_path):
+    told = {"criterion": "icl", "family": "VVV", "n_components": np.array([1, 2, 3]), "bic": icl, "icl": icl}
+    picture = draw_selection(told | {"held_out": [np.nan] * 3}, 80, "cells", tmp_path)
+    assert "80 cells" in picture.caption
+    assert ("The largest number that was tried is the best, 3" in picture.caption) == edge
 
 
 def test_up_to_256_colours_are_kept_as_they_are():

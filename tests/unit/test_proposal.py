@@ -127,6 +127,30 @@ def test_a_store_of_ome_zarr_is_an_image(named, tmp_path):
     assert ("# not used: " in text) is not named
 
 
+def test_files_of_a_folder_that_cannot_be_run_are_named_with_the_reason(tmp_path, capsys):
+    folder = tmp_path / "d"
+    folder.mkdir()
+    (folder / "good.csv").write_text("a,b\n1,2\n2,\n3,4\n")
+    (folder / "ragged.csv").write_text("a,b\n1,2\n1,2,3\n")
+    (folder / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    anndata.AnnData(
+        np.ones((3, 2), np.float32), obs=pd.DataFrame(index=["c1", "c2", "c1"]), var=pd.DataFrame(index=["g1", "g2"])
+    ).write_h5ad(folder / "twice.h5ad")
+    out = tmp_path / "mine.yaml"
+    with pytest.warns(UserWarning, match="not unique"):
+        assert main(["init", str(folder), "--out", str(out)]) == 0
+    said = capsys.readouterr().err
+    assert list(yaml.safe_load(out.read_text())["impute"]) == ["good"]
+    for name, why in (
+        ("ragged.csv", "line 3: 3 cells"),
+        ("photo.jpg", "save what it was made from as TIFF"),
+        ("twice.h5ad", "1 cell names occur more than once (c1)"),
+    ):
+        for text in (said, out.read_text()):
+            (line,) = [line for line in text.splitlines() if "not used" in line and name in line]
+            assert why in line
+
+
 def test_names_are_those_that_the_config_allows(tmp_path):
     taken = set()
     names = [unique(tmp_path / name, taken) for name in ("a b.csv", "a_b.tsv", "2024.csv", "µ.csv", "-.csv", "x.fa.gz")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import os
 import re
@@ -278,6 +279,16 @@ def smallest_text(figure: Path) -> float:
     return min((100.0 * float(scale) for scale in scales), default=math.inf)
 
 
+UNITS = "rows|cells|letters|values|pixels|units|sites|sequences|searched|masked|observed|annotated"
+COUNTED = re.compile(rf"n = [\d,]+|n in brackets|[\d,]+ (of the )?({UNITS}|×)|a sequence \(\d+\)")
+
+
+def captions_of(page: Path) -> list[str]:
+    """Captions of the figures of a page."""
+    found = re.findall(r"<figcaption[^>]*>(.*?)</figcaption>", page.read_text(encoding="utf-8"), re.DOTALL)
+    return [" ".join(html.unescape(re.sub(r"<[^>]+>", "", text)).split()) for text in found]
+
+
 def width_of(figure: Path) -> float:
     """Width of an SVG figure, mm."""
     (points,) = re.findall(r'<svg [^>]*?\bwidth="([\d.]+)pt"', figure.read_text(encoding="utf-8")[:2000])
@@ -324,6 +335,10 @@ def test_demo_runs_whole_and_then_rests(clone: Path) -> None:
     assert "Nothing to be done" in again.stdout + again.stderr
     pages = [path for path in results.rglob("report.html") if path.stat().st_size > 1_400_000]
     assert pages == []
+    captions = [text for page in results.rglob("report.html") for text in captions_of(page)]
+    assert len(captions) > 40
+    climbs = [text for text in captions if text.startswith("How it converged")]  # of one sequence: no n to tell
+    assert [text for text in captions if text not in climbs and not COUNTED.search(text)] == []
     figures = sorted(results.rglob("*.svg"))
     assert len(figures) > 40
     assert {path: size for path in figures if (size := smallest_text(path)) < 7.0} == {}

@@ -34,6 +34,7 @@ REFERENCES = (
     "Wilson (1927) J. Am. Stat. Assoc. 22:209, doi:10.1080/01621459.1927.10502953 (intervals of proportions).",
     "Virshup et al. (2024) J. Open Source Softw. 9:4371, doi:10.21105/joss.04371 (AnnData).",
 )
+SCANPY = "Wolf, Angerer & Theis (2018) Genome Biol. 19:15, doi:10.1186/s13059-017-1382-0 (scanpy)."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,9 @@ def draw(found: Found, folder: Path) -> list[Picture]:
         chosen = [list(range(min(len(found.genes), MOST_WRITTEN)))]
     pictures = [
         draw_types(points, axes, typed.types, typed.responsibilities, unit, folder, typed.shares),
-        draw_profiles(kept.profiles, found.genes, chosen, typed.types, unit, found.what, folder, kept.means),
+        draw_profiles(
+            kept.profiles, found.genes, chosen, typed.types, unit, found.what, len(cells.names), folder, kept.means
+        ),
     ]
     told = kept.samples
     pictures.append(
@@ -125,7 +128,7 @@ def draw(found: Found, folder: Path) -> list[Picture]:
     if told:
         pictures.append(draw_composition(told, typed.types, unit, folder))
     if typed.selection is not None:
-        pictures.append(draw_selection(selection_record(typed.selection), folder))
+        pictures.append(draw_selection(selection_record(typed.selection), len(cells.names), unit, folder))
     pictures.append(draw_reliability({name: curve.record() for name, curve in found.curves.items()}, unit, folder))
     if cells.truth is not None:
         panels = [
@@ -203,7 +206,7 @@ def describe(
         tables=tables,
         check_tables=[sizes_of(found)],
         methods=methods_of(found),
-        references=REFERENCES,
+        references=(*REFERENCES, SCANPY) if cells.made else REFERENCES,
         files=files,
     )
 
@@ -270,7 +273,7 @@ def methods_of(found: Found) -> str:
         text += ", each standardised to mean 0 and variance 1"
         text += f" (after logarithms of {', '.join(found.log)})" if found.log else ""
     else:
-        text += f" ({cells.representation})"
+        text += f" ({cells.representation}{f', {cells.made}' if cells.made else ''})"
     if found.labels:
         text += (
             f". Types of some {unit} were taken from {found.labels} and held; a cell without a label weighs a tenth of one with "

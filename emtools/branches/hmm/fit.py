@@ -107,7 +107,9 @@ def analyse(options: Options, records: Sequence[Record]) -> int:
             facts=facts(chain, records, n_observed, states, len(segments)),
             pictures=[
                 draw_track(decoded, emitted, chain.groups, letters, folder),
-                draw_parameters(chain.model, params, chain.states, words(letters, chain.model.order + 1), folder),
+                draw_parameters(
+                    chain.model, params, chain.states, words(letters, chain.model.order + 1), n_observed, folder
+                ),
             ],
             tables=[
                 *([] if compared is None else [Table("Models compared", COMPARISON, compared)]),

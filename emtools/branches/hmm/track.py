@@ -96,7 +96,7 @@ def analyse(options: Options, tracks: Sequence[ValueTrack], width: int | None) -
             pictures=[draw_values(called, table, folder), draw_levels(called, params, table, folder)],
             tables=[
                 *([] if compared is None else [Table("Models compared", COMPARISON, compared)]),
-                Table("States", STATES, readable(states)),
+                Table("States", STATES + DISPERSION * ("dispersion" in states), readable(states)),
                 Table(
                     "Segments",
                     "Runs of one state along the most probable path; 0-based, half-open.",
@@ -146,6 +146,7 @@ STATES = (
     "States by ascending level. The share sums posterior probabilities over the steps; segments are counted on the most "
     "probable path; the expected stay is 1 / (1 − probability of staying)."
 )
+DISPERSION = " The variance of a state is level + dispersion × level²; a dispersion of 0 is a Poisson count."
 
 
 def model_of(options: Options, n_states: int) -> Any:
@@ -223,6 +224,7 @@ def describe(called: Sequence[CalledTrack], segments: Sequence[Interval], table:
                 "state": row["state"],
                 "level": row["level"],
                 "spread": row["spread"],
+                **({"dispersion": row["dispersion"]} if "dispersion" in row else {}),
                 "share of steps, %": 100.0 * float(expected[k]) / sum(len(item.track) for item in called),
                 "segments": sum(segment.name == row["state"] for segment in segments),
                 "expected stay, steps": 1.0 / leave if leave > 0.0 else float("inf"),

@@ -280,6 +280,8 @@ def tell(finding: Finding, searched: Searched) -> tuple[str, dict[str, str]]:
             f" Sought in half of them and tested on the other half: {seen.n_with} of {seen.n_tested} held-out {stretches} have a site, "
             f"and {100 * seen.share_shuffled:.0f} % of their shuffles (E = {seen.p:.2g})."
         )
+        if seen.p > CHANCE:
+            lead += " That is no better than chance: letters without any motif would have given one like it."
     return lead, facts
 
 
@@ -288,7 +290,11 @@ def tell_several(findings: Sequence[Finding], searched: Searched) -> tuple[str, 
     n = len(searched.pieces)
     each = (
         f"{f.name} ({f.consensus}) has {len(f.intervals)} sites in {f.n_with}"
-        + ("" if f.significance is None else f" (E = {f.significance.p:.2g})")
+        + (
+            ""
+            if f.significance is None
+            else f" (E = {f.significance.p:.2g}{', no better than chance' * (f.significance.p > CHANCE)})"
+        )
         for f in findings
     )
     lead = f"{len(findings)} motifs in {n} {searched.stretches}: {'; '.join(each)}."

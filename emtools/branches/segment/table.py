@@ -61,8 +61,8 @@ def analyse(options: Options, table: FeatureTable) -> int:
         write_classes(table, chosen.shares, pd.DataFrame({m.column: m.classes + 1 for m in methods}), folder)
         write_boundaries(table, lines, folder / "boundaries.json")
         pictures = [draw_planes(*planes(table, methods, chosen), folder)]
-        if accuracy is not None:
-            pictures.append(draw_by_scaling(accuracy, folder))
+        if accuracy is not None and table.truth is not None:
+            pictures.append(draw_by_scaling(accuracy, int((table.truth.codes >= 0).sum()), folder))
         page = describe(options, table, methods, chosen, accuracy, pictures)
         classes = [f"class {k + 1}" for k in range(options.components)]
         square = [table.features, table.features]
