@@ -67,6 +67,11 @@ def draw_levels(found: Segmented, channel: int, pixel_size: tuple[float, float] 
             "illumination, as high as its share of the image. Right: the smooth illumination that was fitted with the classes, "
             f"{gain.min():.2f} to {gain.max():.2f}; it multiplies the class means, and hardly touches the background, which "
             "lies near 0."
+            + (
+                " Where it is 0 or less there is nothing bright that could tell it: believe it near the objects only."
+                if gain.min() <= 0.0
+                else ""
+            )
         )
         return save(figure, folder, Picture("levels", "On what scale?", caption))
 

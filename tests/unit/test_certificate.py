@@ -22,7 +22,7 @@ from emtools.models.hmm import CategoricalHMM, HMMParams
 from emtools.models.linkage import COUNTS, Linkage, LinkageParams, exact_maximum
 from emtools.models.mixture import GaussianMixture, MixtureParams
 from emtools.models.normal import MultivariateNormal, NormalParams, PatternSource
-from emtools.report.page import Estimate, estimate_rows, show_beside, show_interval
+from emtools.report.page import Estimate, estimate_rows, show_beside, show_interval, show_value
 
 FAITHFUL = Path(__file__).parents[1] / "reference" / "faithful.tsv"
 MLE = exact_maximum(*COUNTS)
@@ -385,3 +385,11 @@ def test_the_length_of_a_direction_is_found_in_a_few_values_of_q(length, guess):
     assert found == pytest.approx(length, rel=1e-4)
     assert len(asked) <= 2 * (1 if abs(math.log10(length / guess)) <= 0.5 else 14)
     assert length_of(lambda places: [-1e5 for _ in places], -1e5, np.zeros(2), np.ones(2), guess) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(16490.3, "16490"), (12310.0, "12310"), (552.5, "552.5"), (0.001234567, "0.001235"), (2.5e7, "2.5e+07")],
+)
+def test_a_number_of_a_table_has_four_digits_and_no_exponent_up_to_ten_million(value, text):
+    assert show_value(value) == text

@@ -470,6 +470,7 @@ def test_chance_is_said_and_kept_alone_and_untested_motifs_are_as_many_as_asked_
     extra = json.loads((tmp_path / "tested" / "fit.json").read_text())["extra"]
     assert len(extra["motifs"]) == 1
     assert extra["ended"]["because"] == "the motif is no better than chance"
+    assert "That is no better than chance" in (tmp_path / "tested" / "report.html").read_text(encoding="utf-8")
     assert main([*words, "--untested", "--out", str(tmp_path / "untested")]) in (0, 3)
     extra = json.loads((tmp_path / "untested" / "fit.json").read_text())["extra"]
     assert len(extra["motifs"]) == 2

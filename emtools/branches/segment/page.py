@@ -15,7 +15,7 @@ from emtools.kernels.objects import Columns
 from emtools.plots.segment import class_name
 from emtools.plots.style import Picture
 from emtools.report.components import mixture_sizes
-from emtools.report.page import Page, Table
+from emtools.report.page import Page, Table, show_value
 
 Reals = npt.NDArray[np.floating[Any]]
 
@@ -169,7 +169,7 @@ def describe(
     facts = {
         "objects": f"{n_objects}",
         "foreground": f"{covered:.1f} %",
-        "median object": f"{np.median(areas):.4g} {unit}" if n_objects else "–",
+        "median object": f"{show_value(float(np.median(areas)))} {unit}" if n_objects else "–",
         "unsure pixels (p < 0.9)": f"{unsure:.1f} %",
         "image": f"{pixels.shape[0]} × {pixels.shape[1]}, {len(pixels.image.channels)} channel"
         + "s" * (len(pixels.image.channels) > 1),
