@@ -135,7 +135,7 @@ def draw_record(axes: Any, item: Decoded, n_states: int, levels: np.ndarray, let
         low, high = max(-2.0, values.min() - 4.0), min(102.0, values.max() + 4.0)
         axis.set_ylim(low, high)
         axis.set_yticks([tick for tick in axis.get_yticks() if max(low, 0.0) <= tick <= min(high, 100.0)])
-        axis.set_ylabel(f"GC, %\n({width:,}-letter windows)")
+        axis.set_ylabel(f"GC, %\n({f'{width // 1000:,} kb' if width % 1000 == 0 else f'{width:,}-letter'} windows)")
     axis = axes.pop(0)
     n_bins = len(item.bins)
     edges = np.linspace(0, length, n_bins + 1).astype(int)

@@ -39,6 +39,8 @@ MOST_BINS = 41
 LONGEST_LABEL = 28
 KNOWN = "#F4C77B"
 
+RESIDUE = "aa"  # unit of a protein, which has no strands
+
 
 @dataclass(frozen=True)
 class Look:
@@ -279,7 +281,12 @@ def draw_positions(rows: Sequence[Row], width: int, folder: Path, look: Look = P
         arrange(figure)
         caption = (
             f"How far the middle of each of {len(sites)} sites lies from the middle of its sequence. The line is what would be seen were a site anywhere in its "
-            "sequence alike; bars above it in the middle are what peaks of ChIP-seq show, whose summit is at the bound place."
+            "sequence alike; bars above it "
+            + (
+                "mark a place that the sequences share."
+                if look.unit == RESIDUE
+                else "in the middle are what peaks of ChIP-seq show, whose summit is at the bound place."
+            )
         )
         return save(figure, folder, look.picture("positions", "Where in the sequence", caption))
 
@@ -309,14 +316,14 @@ def line_by_line(rows: Sequence[Row], width: int, unit: str) -> tuple[Any, str]:
     bar = figure.colorbar(ScalarMappable(Normalize(0, 1), CERTAINTY), ax=axis, fraction=0.025, pad=0.02, aspect=30)
     bar.set_label("posterior of the site")
     handles = [Patch(color=KNOWN, label="known site")] if any(row.known for row in rows) else []
-    handles.append(Line2D([], [], color=CERTAINTY(1.0), marker=">", lw=0, ms=5, label="found, forward strand"))
-    handles.append(Line2D([], [], color=CERTAINTY(1.0), marker="<", lw=0, ms=5, label="found, reverse strand"))
+    ways = ((">", "found"),) if unit == RESIDUE else ((">", "found, forward strand"), ("<", "found, reverse strand"))
+    handles += [Line2D([], [], color=CERTAINTY(1.0), marker=way, lw=0, ms=5, label=label) for way, label in ways]
     arrange(figure)
     figure.legend(handles=handles, loc="upper center", ncols=3, bbox_to_anchor=(0.5, 0.0))
     part = f"the {len(shown)} most certain of " if len(shown) < len(rows) else ""
     caption = (
-        f"One line is a sequence ({part}{len(rows)}); an arrow is a site of {width} {unit} and points along the "
-        "strand on which it reads as in the logo. Darker is more certain: the posterior probability that the site starts there."
+        f"One line is a sequence ({part}{len(rows)}); an arrow is a site of {width} {unit}"
+        f"{'' if unit == RESIDUE else ' and points along the strand on which it reads as in the logo'}. Darker is more certain: the posterior probability that the site starts there."
     )
     return figure, caption
 

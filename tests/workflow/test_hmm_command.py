@@ -130,6 +130,18 @@ def test_protein_with_prior(tmp_path):
     assert [len(s) for s in read_bed(tmp_path / "out" / "segments.bed")] == [60, 60]
 
 
+def test_states_of_words_are_not_taken_for_regions(tmp_path, capsys):
+    rng = np.random.default_rng(2)
+    words, regions = "".join(rng.choice(["AAA", "CGC"], size=400)), "AT" * 300 + "GC" * 300
+    note = "for regions try --order 2"
+    for letters, order, said in ((words, 0, True), (words, 2, False), (regions, 0, False)):
+        path = tmp_path / "a.fa"
+        path.write_text(f">a\n{letters}\n")
+        assert run(path, tmp_path / "out", "--states", 2, "--order", order, "--starts", 2) in (0, 3)
+        assert (note in capsys.readouterr().err) == said
+        assert (note in (tmp_path / "out" / "report.html").read_text()) == said
+
+
 def test_genome_of_one_letter_is_said(tmp_path, capsys):
     path = tmp_path / "a.fa"
     path.write_text(">a\n" + "A" * 500 + "\n")

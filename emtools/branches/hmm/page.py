@@ -16,6 +16,7 @@ from emtools.models.hmm import HMMParams
 from emtools.plots.hmm import Decoded
 
 NEGLIGIBLE = 1e-6  # per cent, shown as 0
+FEW_LETTERS = 20  # longest stay, on average, below which states tell words and not regions
 FEWEST_LETTERS = 10  # observed letters a free parameter, below which the page warns
 REFERENCES = (
     "Baum, Petrie, Soules & Weiss (1970) Ann. Math. Statist. 41, 164–171, doi:10.1214/aoms/1177697196 (Baum–Welch)",
@@ -27,7 +28,7 @@ BIC = "Schwarz (1978) Ann. Statist. 6, 461–464, doi:10.1214/aos/1176344136 (BI
 
 
 def notices(chain: Chain, records: Sequence[Record], states: pd.DataFrame, letters: str) -> list[str]:
-    """What of the answer is empty, and what to do where the number of states can be chosen."""
+    """What of the answer is empty, or not what it is taken for, and what to do where the number of states can be chosen."""
     remedy = "" if chain.init else "; fewer --states may say as much"
     counts = sum(np.bincount(record.codes, minlength=len(letters) + 1)[: len(letters)] for record in records)
     present = np.flatnonzero(counts)
@@ -40,6 +41,13 @@ def notices(chain: Chain, records: Sequence[Record], states: pd.DataFrame, lette
                 f"{row['state']} holds no segment of the most probable path ({row['share of letters, %']:.2g} % of the "
                 f"letters by posterior){remedy}"
             )
+    longest = states["expected stay, letters"].max()
+    free = not chain.init and chain.model.order == 0
+    if free and len(states) > 1 and len(letters) == len("ACGT") and longest < FEW_LETTERS:
+        notes.append(
+            f"a stay in a state lasts {longest:.2g} letters at most on average: the states follow letters that stand beside one "
+            "another, not regions; for regions try --order 2, whose emissions hold what the two letters before tell"
+        )
     return notes
 
 

@@ -17,6 +17,7 @@ from emtools.io.motifs import consensus
 from emtools.io.regions import Piece
 from emtools.motif_finding.calling import CALLED, Calls
 from emtools.motif_finding.significance import SHUFFLES, Significance
+from emtools.plots.motif import RESIDUE
 from emtools.plots.style import Picture
 from emtools.report.components import motif_sizes
 from emtools.report.page import Page, Table
@@ -212,8 +213,10 @@ def describe(
         for k in range(2, len(findings) + 1)
         for stem, what in (("logo", "logo"), ("sites", "sites"), ("positions", "where in the sequences the sites lie,"))
     }
+    what = "motifs" if several else "a motif"
+    titled = what.capitalize() if options.name == "motif" else f"{options.name}: {what}"
     return Page(
-        title=f"{options.name}: {'motifs' if several else 'a motif'} in {options.input.name}",
+        title=f"{titled} in {options.input.name}",
         lead=lead,
         facts=facts,
         notices=told_verdicts(findings),
@@ -445,25 +448,26 @@ def told_erasing(options: Any) -> str:
 def site_table(findings: Sequence[Finding]) -> Table:
     """The sites with their letters, the most probable first."""
     intervals = [site for finding in findings for site in finding.intervals]
+    stranded = findings[0].unit != RESIDUE
     frame = pd.DataFrame(
         {
             **({"motif": [site.name for site in intervals]} if len(findings) > 1 else {}),
             "sequence": [site.record for site in intervals],
             "start": [site.start for site in intervals],
             "end": [site.end for site in intervals],
-            "strand": [site.strand for site in intervals],
+            **({"strand": [site.strand for site in intervals]} if stranded else {}),
             "posterior": np.concatenate([f.calls.posterior for f in findings]),
             "any site": np.concatenate([f.calls.anywhere for f in findings]),
             "p-value": np.concatenate([f.p_values for f in findings]),
-            "letters on that strand": [word for f in findings for word in f.words],
+            "letters on that strand" if stranded else "letters": [word for f in findings for word in f.words],
         }
     ).sort_values("posterior", ascending=False, kind="stable")
     most = (
         f" The first {MOST_ROWS} of {len(frame):,} are shown; all are in sites.gff3." if len(frame) > MOST_ROWS else ""
     )
     caption = (
-        "The most probable first. Start and end are 0-based, half-open, as in sites.bed. “posterior” is the probability that the site starts there (on "
-        "either strand), “any site” that the sequence (with any number of sites: this place) has one at all: a low first and a high second number "
+        "The most probable first. Start and end are 0-based, half-open, as in sites.bed. “posterior” is the probability that the site starts there"
+        f"{' (on either strand)' if stranded else ''}, “any site” that the sequence (with any number of sites: this place) has one at all: a low first and a high second number "
         "mean that the exact place is in doubt, not the site. “p-value”: a random window fits as well."
     )
     return Table("Sites", caption + most, frame.head(MOST_ROWS))
