@@ -111,7 +111,7 @@ def draw_track(
             if nucleic
             else ""
         )
-        which = f"The {len(shown)} longest of {len(decoded)} records. " if len(decoded) > len(shown) else ""
+        which = f"The {len(shown)} longest of {len(decoded)} records, " if len(decoded) > len(shown) else ""
         caption = (
             f"{which}{sum(item.length for item in shown):,} letters. {gc_text}{'Middle' if nucleic else 'Top'}: probability of each state given the whole sequence, stacked to 1 (averaged over "
             "bins of the picture's width). Bottom: segments of the most probable path. Where one colour fills the whole "

@@ -97,7 +97,7 @@ def describe_states(
             row["GC, %"] = 100.0 * float(emitted[k, letters.index("C")] + emitted[k, letters.index("G")])
         else:
             order = np.argsort(-emitted[k])[:5]
-            row["commonest letters"] = " ".join(f"{letters[i]} {emitted[k, i]:.3f}" for i in order)
+            row["commonest letters"] = ", ".join(f"{letters[i]} {emitted[k, i]:.3f}" for i in order)
         rows.append(row)
     return pd.DataFrame(rows)
 

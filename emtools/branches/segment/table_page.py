@@ -151,7 +151,11 @@ def describe(
         belief=belief(options, table, methods, chosen, accuracy),
         following=[
             "Read the means of the classes above: do they differ as the kinds that you expect do?",
-            f"Look at the {int(unsure.sum())} unsure rows first (`uncertainty` in `classes.csv`).",
+            *(
+                [f"Look at the {unsure.sum():,} unsure rows first (`uncertainty` in `classes.csv`)."]
+                if unsure.any()
+                else []
+            ),
             "`--scaling`, `--family` and `--columns` choose another answer; `boundaries.json` holds the boundary of each pair of "
             "classes, to apply to new rows.",
         ],
