@@ -28,6 +28,7 @@ LONGEST_TABLE = 200
 LONGEST_OPEN = 60
 PROBABILITY = "probability"
 LEAST_PROBABILITY = 1e-6
+UNBROKEN = 26  # letters of code that stay on one line of a phone
 FAR = 10  # nats from the top from which the rate there tells nothing
 FULL = 15  # digits of a float
 HEAD, PER_POINT, UNKNOWN = (
@@ -206,7 +207,10 @@ def with_code(text: str) -> Markup:
     """The text with options such as ``--log``, and what stands between backticks, set as code."""
     words = re.split(r"(`[^`]+`|(?<![\w-])--[a-z][a-z-]*(?: (?:(?:t|factors|mixture)(?![\w-])|\S+=[\w-]+'?))?)", text)
     parts = (
-        Markup("<code class='word'>{}</code>").format(w.strip("`")) if i % 2 else escape(w) for i, w in enumerate(words)
+        Markup("<code class='word{}'>{}</code>").format(" long" * (len(w) > UNBROKEN), w.strip("`"))
+        if i % 2
+        else escape(w)
+        for i, w in enumerate(words)
     )
     return Markup("").join(parts)
 

@@ -178,3 +178,4 @@ def test_options_on_a_page_are_code_and_the_rest_is_escaped():
     )
     assert str(with_code("--scale crp=none keeps it")) == "<code class='word'>--scale crp=none</code> keeps it"
     assert str(with_code("well--known x-y")) == "well--known x-y"
+    assert "<code class='word long'>" in str(with_code("`emtools pool DIR --formula 'y ~ x'`"))  # may break on a phone
