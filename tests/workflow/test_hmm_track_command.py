@@ -235,7 +235,7 @@ def test_coverage_that_varies_more_than_poisson_has_two_levels_and_not_more(tmp_
     table = pd.read_csv(tmp_path / "negative-binomial" / "parameters.tsv", sep="\t")
     np.testing.assert_allclose(table["level"], [20.0, 60.0], rtol=0.15)
     np.testing.assert_allclose(table["dispersion"], [0.2, 0.2], rtol=0.4)
-    told = json.loads((tmp_path / "negative-binomial" / "fit.json").read_text())["states"]
+    told = json.loads((tmp_path / "negative-binomial" / "fit.json").read_text())["extra"]["states"]
     np.testing.assert_allclose([state["dispersion"] for state in told], table["dispersion"])
     assert "level + dispersion × level²" in (tmp_path / "negative-binomial" / "report.html").read_text(encoding="utf-8")
     assert "level²" not in (tmp_path / "poisson" / "report.html").read_text(encoding="utf-8")
