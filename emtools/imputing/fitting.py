@@ -53,7 +53,9 @@ ORDER = 3  # of the acceleration of a climb over a large covariance, each of whi
 CLIMB = 2.5e11  # and what they cost, in rows times columns times squared factors
 GRID = tuple(10.0 ** (k / 2.0) for k in range(2, -7, -1))  # pseudo-rows of the ridge, in rows of the table
 LEAST = 1e-6  # pseudo-rows of a ridge, in rows of the table, that float64 tells from none where columns depend on one another
-SINGULAR = 1e-8  # smallest eigenvalue of correlations at the end of a climb, below which it was heading for none
+# Smallest eigenvalue of correlations at the end of a climb that did not converge: it was heading for none below the first, and
+# below the second a ridge predicts better than where it ended.
+SINGULAR, ILL_TOLD = 1e-8, 1e-4
 COMPONENTS = (1, 2, 3, 4, 6)
 MOST_COMPARED = 20_000  # rows that a comparison of kinds looks at
 ROUNDING = 1e-13  # range of a column, in its largest value, up to which it holds one value alone
@@ -106,8 +108,8 @@ def fit_table(
 ) -> Fitted:
     """Fit a model to the rows of a table.
 
-    A normal distribution is fitted by maximum likelihood. Where its likelihood has no finite maximum the notices say
-    so and name the columns that depend on one another; up to 100 columns a ridge ``Σ = (scatter + λ diag(v)) / (n + λ)``
+    A normal distribution is fitted by maximum likelihood. Where its likelihood has no finite maximum, or one that no climb reaches
+    between columns that all but depend on one another, the notices say so and name the columns that depend on one another; up to 100 columns a ridge ``Σ = (scatter + λ diag(v)) / (n + λ)``
     is used, v the observed variances, beyond them factors with a ridge on their loadings or, up to 500 columns and where it
     is better, a ridge towards thresholded correlations. Weights of ridges, the number
     of factors and of components are those that predict hidden cells best (`emtools.imputing.choose`).
@@ -310,14 +312,18 @@ def fit_normal(asked: Asked, prior: str | float) -> Fitted:
         fitted = fit_model(model, asked)
     except FitError:
         fitted = None
+    again = replace(asked, climbing=asked.climbing | {"checkpoint": None})  # which is of the fit above: it knows one
+    table = f"{asked.n_rows:,} rows of {d:,} columns and these gaps"
     if fitted is not None and not nearly_singular(model.moments(fitted.params)[1], fitted.status):
-        return Fitted("normal", model, fitted, 0.0, ())
+        if not nearly_singular(model.moments(fitted.params)[1], fitted.status, ILL_TOLD):
+            return Fitted("normal", model, fitted, 0.0, ())
+        why = f"{fitted.passes:,} passes did not reach the maximum of the likelihood, which {table} hardly tell"
+        instead = regularised(again, why, [])
+        least = instead.pseudo_rows <= GRID[-1] * asked.n_rows  # columns that are alike, and not for want of rows
+        return Fitted("normal", model, fitted, 0.0, ()) if least else instead
     equations = named_dependencies(asked, model, fitted)
     why = "the likelihood has no finite maximum"
-    if not equations:
-        why = f"{why} with {asked.n_rows:,} rows of {d:,} columns and these gaps"
-    again = replace(asked, climbing=asked.climbing | {"checkpoint": None})  # which is of the fit above: it knows one
-    return regularised(again, why, equations)
+    return regularised(again, why if equations else f"{why} with {table}", equations)
 
 
 def fit_given(asked: Asked, weight: float) -> Fitted:
@@ -356,12 +362,12 @@ def no_fit(asked: Asked, model: TableModel, weight: float, error: FitError) -> F
     return FitError("normal", got, needed, "set the prior to auto, which chooses its weight, or drop columns")
 
 
-def nearly_singular(covariance: Floats, status: Status) -> bool:
-    """Whether a climb that did not converge was heading for a singular covariance."""
+def nearly_singular(covariance: Floats, status: Status, least: float = SINGULAR) -> bool:
+    """Whether a climb that did not converge was heading for a singular covariance: an eigenvalue of correlations below `least`."""
     if status is Status.CONVERGED:
         return False
     sd = np.sqrt(np.diagonal(covariance))
-    return bool(np.linalg.eigvalsh(covariance / np.outer(sd, sd))[0] < SINGULAR)
+    return bool(np.linalg.eigvalsh(covariance / np.outer(sd, sd))[0] < least)
 
 
 def named_dependencies(asked: Asked, model: TableModel, fitted: Fit[Any, Any] | None) -> list[str]:
