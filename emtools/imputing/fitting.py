@@ -59,6 +59,7 @@ SINGULAR, ILL_TOLD = 1e-8, 1e-4
 COMPONENTS = (1, 2, 3, 4, 6)
 MOST_COMPARED = 20_000  # rows that a comparison of kinds looks at
 ROUNDING = 1e-13  # range of a column, in its largest value, up to which it holds one value alone
+NO_CELL = "a tenth of the rows, since no cell can be spared to choose by"
 TOLD = 5  # equations that a notice names
 
 
@@ -315,15 +316,29 @@ def fit_normal(asked: Asked, prior: str | float) -> Fitted:
     again = replace(asked, climbing=asked.climbing | {"checkpoint": None})  # which is of the fit above: it knows one
     table = f"{asked.n_rows:,} rows of {d:,} columns and these gaps"
     if fitted is not None and not nearly_singular(model.moments(fitted.params)[1], fitted.status):
-        if not nearly_singular(model.moments(fitted.params)[1], fitted.status, ILL_TOLD):
-            return Fitted("normal", model, fitted, 0.0, ())
+        plain = Fitted("normal", model, fitted, 0.0, ())
+        lost = fitted.status is Status.BUDGET and nearly_singular(
+            model.moments(fitted.params)[1], fitted.status, ILL_TOLD
+        )
         why = f"{fitted.passes:,} passes did not reach the maximum of the likelihood, which {table} hardly tell"
-        instead = regularised(again, why, [])
-        least = instead.pseudo_rows <= GRID[-1] * asked.n_rows  # columns that are alike, and not for want of rows
-        return Fitted("normal", model, fitted, 0.0, ()) if least else instead
+        return (rather_a_ridge(again, why) if lost and d <= WIDE else None) or plain
     equations = named_dependencies(asked, model, fitted)
     why = "the likelihood has no finite maximum"
     return regularised(again, why if equations else f"{why} with {table}", equations)
+
+
+def rather_a_ridge(asked: Asked, why: str) -> Fitted | None:
+    """A fit with a ridge where hidden cells ask for more than the least weight that is tried; None where not, or none can tell."""
+    comparison = asked.compare()
+    if not comparison.parts:
+        return None
+    weight, score = hidden_cells_weight(asked, comparison)
+    if weight <= GRID[-1] * asked.n_rows:  # columns that are alike, and not for want of rows
+        return None
+    try:
+        return with_ridge(asked, weight, score, [told_without_equations(why)])
+    except FitError:
+        return None
 
 
 def fit_given(asked: Asked, weight: float) -> Fitted:
@@ -396,24 +411,37 @@ def regularised(asked: Asked, why: str, equations: list[str]) -> Fitted:
             f"exactly, so {why}; drop one column of {'each' if many else 'the'} equation to be rid of it"
         ]
     else:
-        notices = [f"{why[0].upper()}{why[1:]}; drop columns or add rows to do without a prior"]
+        notices = [told_without_equations(why)]
     d = asked.readings.values.shape[1]
     if d > WIDE and not asked.readings.bounded.any():
         return fit_wide(asked, notices)
     comparison = asked.compare()
-    n = float(asked.n_rows)
-    if comparison.parts:
-        weight, score = best_weight(comparison, lambda t, w: normal_model(asked, w, t), [n * g for g in GRID])
-        how = f"the weight that predicts hidden cells best ({score:.3f} nats a cell)"
-    else:
-        weight, how = 0.1 * n, "a tenth of the rows, since no cell can be spared to choose by"
+    if not comparison.parts:
+        return with_ridge(asked, 0.1 * asked.n_rows, None, notices)
+    return with_ridge(asked, *hidden_cells_weight(asked, comparison), notices)
+
+
+def told_without_equations(why: str) -> str:
+    """The notice of a table without a maximum in which no columns depend on one another."""
+    return f"{why[0].upper()}{why[1:]}; drop columns or add rows to do without a prior"
+
+
+def hidden_cells_weight(asked: Asked, comparison: Comparison) -> tuple[float, float]:
+    """The weight of a ridge that predicts hidden cells best, in rows, and its score in nats a cell."""
+    weights = [float(asked.n_rows) * share for share in GRID]
+    return best_weight(comparison, lambda table, weight: normal_model(asked, weight, table), weights)
+
+
+def with_ridge(asked: Asked, weight: float, score: float | None, notices: list[str]) -> Fitted:
+    """A fit with a ridge of this weight, and what to say of it; `score` is None where no cell could tell."""
+    how = f"the weight that predicts hidden cells best ({score:.3f} nats a cell)" if score is not None else NO_CELL
     model = normal_model(asked, weight)
     fitted = fit_model(model, asked)
-    notices.append(
+    notice = (
         f"Used instead: a ridge prior worth {weight:.3g} rows, which draws correlations towards 0 by "
-        f"{100.0 * weight / (n + weight):.2g} %; {how}"
+        f"{100.0 * weight / (asked.n_rows + weight):.2g} %; {how}"
     )
-    return Fitted("normal", model, fitted, weight, tuple(notices))
+    return Fitted("normal", model, fitted, weight, (*notices, notice))
 
 
 def affordable(readings: Readings) -> bool:

@@ -102,7 +102,9 @@ def regress(tables: Sequence[pd.DataFrame], formula: str, family: str = "gaussia
         elif not rows.equals(x.index):
             got = f"completed table {number} has a number in other rows than the first"
             raise InputError("--formula", got, "a number in every table", "look for a logarithm of 0 or less")
-        elif names != terms:
+        elif sorted(names) == sorted(terms):
+            x = x.iloc[:, [names.index(term) for term in terms]]
+        else:
             other = next(name for name in (*names, *terms) if name not in terms or name not in names)
             here, there = (number, 1) if other in names else (1, number)
             got = f"{other} is a coefficient in completed table {here}, not in table {there}"

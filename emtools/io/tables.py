@@ -226,7 +226,6 @@ def read_table(
         }
         if limits["lod"] is None and name in found.limits:
             limits["lod"] = found.limits[name]
-        require_order(found, name, limits["lod"], limits["upper_limit"])
         marker = read_marker(
             found,
             place,
@@ -240,6 +239,7 @@ def read_table(
             what = odd_numbers(found, place)
             left.setdefault(f"left alone, {what or 'not numeric'}", []).append(name)
             continue
+        require_order(found, name, marker, limits["lod"], limits["upper_limit"])
         remarks += [f"{name}: {remark}" for remark in marker.remarks]
         unit = (old.unit if old is not None else "") or found.units.get(name, "") or unit_of(name)
         entries[name] = marker_entry(name, marker, old, unit, set_by["lod"], set_by["upper_limit"])
@@ -320,13 +320,16 @@ def read_table(
     )
 
 
-def require_order(sheet: Columns, name: str, lod: float | Floats | None, upper_limit: float | Floats | None) -> None:
-    """Raise where a limit of detection does not lie below the upper limit of its row."""
+def require_order(
+    sheet: Columns, name: str, marker: Marker, lod: float | Floats | None, upper_limit: float | Floats | None
+) -> None:
+    """Raise where anything was read and the limit of detection does not lie below the upper limit of its row."""
     if lod is None or upper_limit is None:
         return
     low, high = (np.broadcast_to(limit, len(sheet.places)) for limit in (lod, upper_limit))
     with np.errstate(invalid="ignore"):
-        crossed = np.flatnonzero(low >= high)
+        read = np.isfinite(marker.values) | np.isfinite(marker.lower) | np.isfinite(marker.upper)
+        crossed = np.flatnonzero((low >= high) & read)
     if crossed.size:
         row = int(crossed[0])
         got = f"the limit of detection, {low[row]:g}, is not below the upper limit, {high[row]:g}"

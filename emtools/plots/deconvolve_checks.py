@@ -143,8 +143,8 @@ def draw_selection(told: Mapping[str, Any], n: int, unit: str, folder: Path) -> 
     counts, chosen = np.asarray(told["n_components"]), np.asarray(told[told["criterion"]], dtype=np.float64)
     most = int(counts.max())
     edge = (
-        f" The largest number that was tried is the best, {most}: with more {unit}, fewer columns or a number of your own "
-        "there may be more types."
+        f" The largest number that was tried is the best, {most}: a range of your own that goes further may find more "
+        "types."
         if len(counts) > 1 and counts[int(np.nanargmax(chosen))] == most
         else ""
     )

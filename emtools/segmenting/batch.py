@@ -146,7 +146,7 @@ def fit_batch(
                 shares = whole(memory.shares[len(values)], part.place[1].size)
                 distances = apart(part.planes, tuple(keener(level, radius) for level in ours), part.place, part.inner)
                 values.append(by_heights(distances, shares[1], ours, radius))
-        outlines = forgetful(outlined(values, fitted, **more))
+        outlines = forgetful(outlined(values, fitted, levels[0][order_by], **more))
     full = sorted({image for numbers in held for image in numbers})
     mean = totals / totals.sum()
     return FittedBatch(forgetful(fitted), levels, radius, full, n_pixels, some, mean, outlines, upper)

@@ -36,7 +36,6 @@ COUPLING = 1.0
 # Where an outline lies is not known better than to a share of the radius of the typical object, nor to a pixel.
 JITTER, LEAST, MOST = 1.0 / 12.0, 1.0, 8.0
 SPECK = 30  # pixels below which a part of the brightest class is no object
-OF_OBJECTS = float(np.arcsinh(1.0))  # scaled intensity at the height of an object
 NEAR = 0.5  # share of the radius of the typical object over which heights are averaged
 
 
@@ -137,7 +136,7 @@ def segment_planes(
     if n_classes == 2 and radius > 0.0:
         keen = [keener(level, radius) for level in levels]
         distances = np.stack([distances_of(plane, level) for plane, level in zip(planes, keen, strict=True)])
-        outlines = outlined([by_heights(distances, shares[1], levels, radius)], fitted, **more)
+        outlines = outlined([by_heights(distances, shares[1], levels, radius)], fitted, levels[order_by], **more)
         shares = whole(outlines.params.memory.shares[0], plane.shape[1])
     posterior, blurs = softened(shares, jitter_of(radius)), tuple(level.blur for level in keen)
     return Segmented(fitted, levels, values, posterior, jitter_of(radius), outlines, blurs)
@@ -177,7 +176,9 @@ def by_heights(
     return np.asarray(np.minimum(np.arcsinh(distances / heights), HIGHEST))
 
 
-def outlined(values: list[Floats], found: Fit[FieldParams, Any], **climbing: Any) -> Fit[FieldParams, Any]:
+def outlined(
+    values: list[Floats], found: Fit[FieldParams, Any], level: Levels, **climbing: Any
+) -> Fit[FieldParams, Any]:
     """The field fitted again where an intensity counts by the height of the objects around it.
 
     On that scale the means of the two classes are known in the channel that orders them, so that a class does not drift into
@@ -189,6 +190,8 @@ def outlined(values: list[Floats], found: Fit[FieldParams, Any], **climbing: Any
         What `by_heights` gives of each image, or part of one, that `found` was fitted to.
     found : Fit
         Of two classes, with its shares.
+    level : Levels
+        Of the channel that orders the classes; of all images.
     **climbing
         Arguments of `emtools.engine.starts.fit`; nothing is written to `checkpoint`, which is that of `found`.
 
@@ -197,7 +200,7 @@ def outlined(values: list[Floats], found: Fit[FieldParams, Any], **climbing: Any
     Fit
         Without an illumination; it goes on from the shares of `found`.
     """
-    model: RandomField = replace(found.model, lit=False, known_means=(0.0, OF_OBJECTS))
+    model: RandomField = replace(found.model, lit=False, known_means=(0.0, height_known(level)))
     memory = found.params.memory
     weights, sums, squares = np.zeros(2), np.zeros((2, model.n_channels)), np.zeros(model.n_channels)
     for number, plane in enumerate(values):
@@ -211,6 +214,12 @@ def outlined(values: list[Floats], found: Fit[FieldParams, Any], **climbing: Any
     start = replace(model.even(means, squares / sum(plane[0].size for plane in values)), memory=memory)
     planes = [Plane(plane, number) for number, plane in enumerate(values)]
     return fit(model, ListSource(planes, len(planes)), init=[start], **climbing | {"checkpoint": None})
+
+
+def height_known(level: Levels) -> float:
+    """Scaled intensity at the height of an object: ``asinh(1)``, but less where heights are held up by the rounding of grey values."""
+    rounded = level.noise < level.spread and level.typical > 0.0
+    return float(np.arcsinh(min(1.0, level.typical / level.first) if rounded else 1.0))
 
 
 def jitter_of(radius: float) -> float:

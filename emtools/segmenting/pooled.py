@@ -15,13 +15,12 @@ from emtools.kernels.intensity import (
     FLATTEST,
     HIGHEST,
     LOOKS,
-    NARROWEST,
     NOISE_LEFT,
-    OPTICS,
     SIDE,
     TYPICAL,
     WIDEST,
     Levels,
+    blur_for,
     contrast_of,
     noise_level,
     rounding_of,
@@ -141,8 +140,7 @@ def pooled_levels(images: Images, channel: int) -> tuple[list[Levels], list[int]
     for _ in range(LOOKS):
         typical = look_at(images, channel, blur, least).typical
         contrast = typical if typical > 0.0 else deviation
-        asked = noise / (NOISE_LEFT * contrast * np.sqrt(4.0 * np.pi))
-        blur = float(np.clip(np.sqrt(max(asked**2 - OPTICS**2, 0.0)), NARROWEST, WIDEST))
+        blur = blur_for(noise, NOISE_LEFT * contrast)
     look = look_at(images, channel, blur, least)
     usual = np.median(look.backgrounds[varied], axis=0)
     full = [i for i in varied if look.backgrounds[i, 0] - usual[0] > 0.5 * look.typical > 0.0]

@@ -171,6 +171,15 @@ def test_names_that_occur_twice_in_a_table_either_way_round(profiles, tmp_path, 
     np.testing.assert_allclose(found.X, expected, rtol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:Observation names are not unique")
+def test_spots_of_sections_put_together_may_have_names_in_common(profiles, tmp_path):
+    bulk = anndata.read_h5ad(profiles / "bulk.h5ad")
+    bulk.obs_names = ["AAAC-1", "AAAG-1"] * 4
+    bulk.write_h5ad(tmp_path / "spots.h5ad")
+    words = ["deconvolve", str(tmp_path / "spots.h5ad"), "--reference", str(profiles / "profiles.tsv"), "--out"]
+    assert main([*words, str(tmp_path / "out")]) == 0
+
+
 def test_options_that_do_not_fit_the_kind_of_reference(profiles, tmp_path, capsys):
     words = ["deconvolve", str(profiles / "bulk.csv"), "--out", str(tmp_path / "out"), "--reference"]
     assert main([*words, str(profiles / "profiles.tsv"), "--donor", "donor"]) == 2

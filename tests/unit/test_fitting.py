@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer
 
-from emtools.errors import InputError
+from emtools.errors import FitError, InputError
 from emtools.imputing import fitting
 from emtools.imputing.dependencies import dependencies
 from emtools.imputing.fitting import fit_table, ridge
@@ -129,6 +129,17 @@ def test_a_maximum_that_no_climb_reaches_gives_way_to_a_ridge_where_that_predict
     rng = np.random.default_rng(0)
     alike = rng.normal(size=(60, 1)) + 2e-3 * rng.normal(size=(60, 5))
     assert not fit_table(Readings(holes(alike, 0.5)), certificate=False, max_passes=30).notices
+
+
+def test_a_fit_is_kept_where_the_ridge_that_would_replace_it_has_none(monkeypatch):
+    def refuse(*told):
+        raise FitError("normal", "no start is usable")
+
+    monkeypatch.setattr(fitting, "with_ridge", refuse)
+    masked = holes(load_breast_cancer().data[:200], 0.4)
+    fitted = fit_table(Readings(masked), certificate=False, max_passes=100)
+    assert fitted.pseudo_rows == 0.0
+    assert fitted.fit.passes == 100
 
 
 def wide_table(n, d, seed=0):

@@ -186,6 +186,13 @@ def test_coefficients_of_other_names_are_not_pooled():
         regress([first, second.assign(x=1.0)], "y ~ C(x)")
 
 
+def test_coefficients_in_another_order_are_pooled_by_name():
+    table = pd.DataFrame({"y": [1.0, 2.0, 4.0, 3.0, 5.0, 7.0, 2.0, 8.0], "x": list("abcabcab")})
+    one, other = (table.assign(x=pd.Categorical(table.x, categories=list(letters))) for letters in ("abc", "acb"))
+    found = regress([one, other], "y ~ x")
+    np.testing.assert_allclose(found.estimates[1], found.estimates[0], rtol=1e-12)
+
+
 def test_codes_for_a_missing_value_add_up():
     commands = argparse.ArgumentParser().add_subparsers()
     chosen = command.add_parser(commands).parse_args(

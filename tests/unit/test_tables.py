@@ -376,3 +376,11 @@ def test_a_header_with_a_name_too_few_is_still_an_error(tmp_path):
         read_table(put(tmp_path, "a,,c\n1,2,3\n2,3,4\n"))
     with pytest.raises(InputError, match="3 cells where the header has 2"):
         read_table(put(tmp_path, "a,b\n1,2\n1,2,3\n"))
+
+
+def test_limits_of_a_row_that_was_never_measured_are_not_asked(tmp_path):
+    rows = "".join(f"P{i},{1 + i % 5},0.5,10,{i * i % 7}\n" for i in range(12))
+    table = read_table(put(tmp_path, f"id,CRP,CRP_lod,CRP_uloq,x\n{rows}P99,,0,0,3\n"), id_column="id")
+    assert table.markers == ("CRP", "x")
+    with pytest.raises(InputError, match="line 14, column 'CRP': the limit of detection, 0, is not below"):
+        read_table(put(tmp_path, f"id,CRP,CRP_lod,CRP_uloq,x\n{rows}P99,1,0,0,3\n"), id_column="id")

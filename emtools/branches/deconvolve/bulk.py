@@ -101,7 +101,8 @@ def analyse(
     """Fit what was read, write; the exit code."""
     cells = turned(cells, (*mixtures.names, *mixtures.genes))
     mixtures = turned(mixtures, cells.genes)
-    require_unique(mixtures.path, np.array(mixtures.names, dtype=object), "sample")
+    if mixtures.source == TABLE:
+        require_unique(mixtures.path, np.array(mixtures.names, dtype=object), "sample")
     if cells.source == TABLE:
         require_unique(cells.path, np.array(cells.names, dtype=object), "type")
     whole, matched, notes = referred(options, mixtures, cells, only)

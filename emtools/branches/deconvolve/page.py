@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emtools.cell_types.answer import Kept, Typed, selection_record
+from emtools.cell_types.answer import SELECTED_ROWS, Kept, Typed, selection_record
 from emtools.cell_types.reproduce import Reliability
 from emtools.cell_types.search import DEFAULT
 from emtools.engine.protocol import Floats
@@ -128,7 +128,9 @@ def draw(found: Found, folder: Path) -> list[Picture]:
     if told:
         pictures.append(draw_composition(told, typed.types, unit, folder))
     if typed.selection is not None:
-        pictures.append(draw_selection(selection_record(typed.selection), len(cells.names), unit, folder))
+        pictures.append(
+            draw_selection(selection_record(typed.selection), min(len(cells.names), SELECTED_ROWS), unit, folder)
+        )
     pictures.append(draw_reliability({name: curve.record() for name, curve in found.curves.items()}, unit, folder))
     if cells.truth is not None:
         panels = [

@@ -90,7 +90,7 @@ def analyse(options: Options, records: Sequence[Record]) -> int:
         decoded = decode_all(chain, params, records, folder)
         segments = [segment for item in decoded for segment in segments_of(item, chain.groups)]
         states = describe_states(chain, params, decoded, segments, letters)
-        notes = notices(chain, records, states, letters)
+        notes = notices(chain, records, states, letters, options)
         for note in notes:
             print(f"hmm: {note}", file=sys.stderr)
         write_bed(folder / "segments.bed", segments)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from emtools.branches.hmm.decode import Chain
+from emtools.branches.hmm.types import Options
 from emtools.branches.options import RunOptions
 from emtools.io.fasta import Record
 from emtools.io.intervals import FULL_SCORE, Interval
@@ -27,7 +28,7 @@ CODES = "Cornish-Bowden (1985) Nucleic Acids Res. 13, 3021–3030, doi:10.1093/n
 BIC = "Schwarz (1978) Ann. Statist. 6, 461–464, doi:10.1214/aos/1176344136 (BIC)"
 
 
-def notices(chain: Chain, records: Sequence[Record], states: pd.DataFrame, letters: str) -> list[str]:
+def notices(chain: Chain, records: Sequence[Record], states: pd.DataFrame, letters: str, options: Options) -> list[str]:
     """What of the answer is empty, or not what it is taken for, and what to do where the number of states can be chosen."""
     remedy = "" if chain.init else "; fewer --states may say as much"
     counts = sum(np.bincount(record.codes, minlength=len(letters) + 1)[: len(letters)] for record in records)
@@ -42,7 +43,7 @@ def notices(chain: Chain, records: Sequence[Record], states: pd.DataFrame, lette
                 f"letters by posterior){remedy}"
             )
     longest = states["expected stay, letters"].max()
-    free = not chain.init and chain.model.order == 0
+    free = not chain.init and options.order == (0, 0) and options.topology == "free"
     if free and len(states) > 1 and len(letters) == len("ACGT") and longest < FEW_LETTERS:
         notes.append(
             f"a stay in a state lasts {longest:.2g} letters at most on average: the states follow letters that stand beside one "

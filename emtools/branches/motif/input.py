@@ -19,7 +19,7 @@ def run(options: Options) -> int:
     records = read_fasta(options.input, options.alphabet)
     regions = None if options.regions is None else read_regions(options.regions, records, options.region_name)
     n_reverse = sum(region.strand == "-" for region in regions or ())
-    if n_reverse and options.strands == "one":
+    if n_reverse and options.strands == "one" and options.alphabet == "dna":
         raise InputError(
             str(options.regions),
             f"{n_reverse} of {len(regions or ())} regions on the reverse strand, and one strand is searched, that of the FASTA",
