@@ -26,7 +26,7 @@ import tifffile
 from emtools.errors import InputError
 from emtools.io.image_folder import is_store
 from emtools.io.outputs import require_file
-from emtools.io.strips import require_strips
+from emtools.io.strips import opened, require_strips
 
 LARGEST = 2**30  # values, all channels together
 LARGEST_TIFF = 2**31  # bytes of a file that is not a BigTIFF
@@ -48,7 +48,7 @@ DAMAGE = (
     OSError, ValueError, IndexError, KeyError, TypeError, OverflowError, ZeroDivisionError, struct.error, zlib.error,
     RuntimeError, AttributeError, MemoryError, lzma.LZMAError,
 )  # fmt: skip
-ABSENT = re.compile(r"failed to read '(.+)', raised FileNotFoundError")
+ABSENT = re.compile(r"OME series failed to read (\d+ files|'.+', raised)")
 NAMESPACE = uuid.UUID("8e7a3f6c-52c1-5d0e-9b1a-6f6b0f6d2a10")
 
 Size = tuple[float, float]
@@ -171,7 +171,7 @@ def n_values(path: Path) -> int:
         match kind_of(path):
             case "tiff":
                 with collected_log("tifffile"), tifffile.TiffFile(path) as file:
-                    return math.prod(file.series[0].shape)
+                    return math.prod(own_series(file)[0].shape)
             case "png":
                 with PIL.Image.open(path) as picture:
                     return picture.height * picture.width * len(picture.getbands())
@@ -204,65 +204,98 @@ def read_zarr(path: Path) -> Stored:
 
 
 def read_tiff(path: Path) -> Stored:
-    """First image of a TIFF or OME-TIFF file."""
+    """First image of a TIFF or OME-TIFF file, of those that have pixels in it."""
     damaged = InputError(str(path), "the TIFF file is cut off or damaged", "", "copy or export it again")
     with collected_log("tifffile") as complaints:
         try:
             with tifffile.TiffFile(path) as file:
-                series, first = file.series[0], file.pages.first
+                images, first = own_series(file), file.pages.first
+                series, n_images = images[0], len(images)
                 require_size(path, series.shape)
-                require_all_files(path, complaints)
+                if is_complete(file, series):  # what is absent is of other images
+                    complaints[:] = [one for one in complaints if not ABSENT.search(one)]
                 if complaints:
+                    require_all_files(path, file)
                     raise damaged
                 if first.photometric == tifffile.PHOTOMETRIC.SEPARATED:
                     raise InputError(str(path), "inks of a print (CMYK)", "grey values or RGB", "save it as RGB")
                 files = files_of(path, file, series)
-                require_strips(path, file, series)
-                values = tiff_values(path, series)
+                require_strips(path, series)
+                values = tiff_values(path, series, bool(files))
                 names, size = described(file, first)
                 axes = series.axes
                 if complaints or values.shape != series.shape or len(axes) != values.ndim:
                     raise damaged
                 if first.photometric == tifffile.PHOTOMETRIC.PALETTE and values.ndim == 2:
                     values, axes = colours(values, first), "YXS"
-                n_images = len(file.series)
         except InputError:
             raise
         except DAMAGE as error:
             raise damaged from error
     notes = (f"the file holds {n_images} images; the first is used",) if n_images > 1 else ()
     if files:
-        notes = (*notes, f"its planes lie in {len(files)} files: {', '.join(one.name for one in files)}")
+        where = "another file" if len(files) == 1 else f"{len(files)} files"
+        notes = (*notes, f"its planes lie in {where}: {', '.join(one.name for one in files)}")
     return Stored(values, axes, names, size, notes, files)
 
 
-def require_all_files(path: Path, complaints: Sequence[str]) -> None:
-    """Refuse an OME-TIFF of several files of which one is absent."""
-    for complaint in complaints:
-        absent = ABSENT.search(complaint)
-        if absent:
+def place_of(file: tifffile.TiffFile) -> str:
+    """Where an open file lies, links resolved."""
+    return os.path.join(file.filehandle.dirname, file.filehandle.name)
+
+
+def own_series(file: tifffile.TiffFile) -> list[Any]:
+    """Images that have pixels in the file itself, for an OME-TIFF may list those of other files too; all where none has."""
+    own = place_of(file)
+    mine = [s for s in file.series if any(page is not None and place_of(page.parent) == own for page in s.pages)]
+    return mine or list(file.series)
+
+
+def is_complete(file: tifffile.TiffFile, series: Any) -> bool:
+    """Whether an image of an OME-TIFF has all its planes, of which one at least lies in the file itself."""
+    places = {None if page is None else place_of(page.parent) for page in series.pages}
+    return series.kind == "ome" and place_of(file) in places and None not in places
+
+
+def require_all_files(path: Path, file: tifffile.TiffFile) -> None:
+    """Refuse an image of several files of which one is absent, by the name of the file."""
+    root, pixels = own_pixels(file)
+    for mark in [] if pixels is None else pixels.findall("{*}TiffData/{*}UUID"):
+        name = mark.get("FileName", "")
+        if not is_own(mark, root, file) and not os.path.exists(os.path.join(file.filehandle.dirname, name)):
             raise InputError(
-                str(path), f"planes of it lie in {absent[1]}, which is not there", "all files of the image",
+                str(path), f"planes of it lie in {name}, which is not there", "all files of the image",
                 "copy them beside it, or export it as one file",
             )  # fmt: skip
 
 
 def files_of(path: Path, file: tifffile.TiffFile, series: Any) -> tuple[Path, ...]:
     """Files that hold the planes of a series, where there are several, as an OME-TIFF may name them; empty otherwise."""
-    handles = {id(page.parent): page.parent.filehandle for page in series.pages if page is not None}.values()
-    own = file.filehandle.dirname
-    found = {path.parent / os.path.relpath(os.path.join(h.dirname, h.name), own) for h in handles}
+    own, found = place_of(file), set()
+    for place in {place_of(page.parent) for page in series.pages if page is not None}:
+        beside = path.parent / os.path.relpath(place, file.filehandle.dirname)
+        found.add(path if place == own else beside if os.path.realpath(beside) == place else Path(place))
     return tuple(sorted(found)) if found - {path} else ()
 
 
-def tiff_values(path: Path, series: Any) -> npt.NDArray[Any]:
-    """Pixels of a series; one plane in a compression that tifffile leaves to a plug-in is read by Pillow."""
+def tiff_values(path: Path, series: Any, in_others: bool) -> npt.NDArray[Any]:
+    """Pixels of a series; one plane in a compression that tifffile leaves to a plug-in is read by Pillow.
+
+    Planes in other files are read one by one: tifffile would look for those that follow one another in the file itself.
+    """
     try:
-        return np.asarray(series.asarray())
+        if not in_others:
+            return np.asarray(series.asarray())
+        values = np.zeros((len(series.pages), *series.keyframe.shape), series.dtype)
+        for plane, page in zip(values, series.pages, strict=True):
+            if page is not None:
+                with opened(page):
+                    plane[...] = page.asarray()
+        return values.reshape(series.shape)
     except ValueError as error:
         if "imagecodecs" not in str(error):
             raise
-        if len(series.pages) == 1:
+        if len(series.pages) == 1 and series.pages[0].index == 0 and not in_others:
             with PIL.Image.open(path) as picture:
                 values = np.asarray(picture)
             if values.shape == series.shape and values.dtype == series.dtype:
@@ -280,10 +313,9 @@ def colours(values: npt.NDArray[Any], page: Any) -> npt.NDArray[Any]:
 
 def described(file: tifffile.TiffFile, page: Any) -> tuple[tuple[str, ...], Size | None]:
     """Channel names and pixel size that the file states, from OME-XML, ImageJ or the TIFF resolution."""
-    if file.ome_metadata:
-        found = ome_description(file.ome_metadata)
-        if found is not None:
-            return found
+    pixels = own_pixels(file)[1]
+    if pixels is not None:
+        return ome_description(pixels)
     unit = (file.imagej_metadata or {}).get("unit")
     scale = MICROMETRES.get(str(unit)) if unit else None
     if scale is None:
@@ -297,15 +329,27 @@ def described(file: tifffile.TiffFile, page: Any) -> tuple[tuple[str, ...], Size
     return (), (height, width)
 
 
-def ome_description(xml: str) -> tuple[tuple[str, ...], Size | None] | None:
-    """Channel names and pixel size of the first image in OME-XML; None where it cannot be parsed."""
+def is_own(mark: ElementTree.Element, root: str | None, file: tifffile.TiffFile) -> bool:
+    """Whether a UUID of OME-XML means the file itself: by the UUID of the file, which outlasts a new name, or by its name."""
+    return (root is not None and mark.text == root) or mark.get("FileName", "").lower() == file.filename.lower()
+
+
+def own_pixels(file: tifffile.TiffFile) -> tuple[str | None, ElementTree.Element | None]:
+    """UUID of a file, and what OME-XML says of the first image with planes in it, or else of the first; None if nothing."""
     try:
-        root = ElementTree.fromstring(xml)
+        found = ElementTree.fromstring(file.ome_metadata or "")
     except ElementTree.ParseError:
-        return None
-    pixels = root.find(".//{*}Pixels")
-    if pixels is None:
-        return None
+        return None, None
+    root = found.get("UUID")
+    for pixels in found.findall("{*}Image/{*}Pixels"):
+        marks = [data.find("{*}UUID") for data in pixels.findall("{*}TiffData")]
+        if any(mark is None or is_own(mark, root, file) for mark in marks):
+            return root, pixels
+    return root, found.find(".//{*}Pixels")
+
+
+def ome_description(pixels: ElementTree.Element) -> tuple[tuple[str, ...], Size | None]:
+    """Channel names and pixel size of an image in OME-XML."""
     named = [channel.get("Name") for channel in pixels.findall("{*}Channel")]
     names = tuple(str(name) for name in named) if all(named) else ()
     try:

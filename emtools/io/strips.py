@@ -5,7 +5,8 @@ from __future__ import annotations
 import lzma
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,20 @@ def unpacked(packed: bytes, most: int) -> int:
 COUNTED: dict[int, Callable[[bytes, int], int]] = {8: inflated, 32946: inflated, 34925: unpacked}
 
 
-def require_strips(path: Path, file: Any, series: Any) -> None:
+@contextmanager
+def opened(page: Any) -> Iterator[Any]:
+    """The file that a page lies in; tifffile closes those that an OME-TIFF names beside itself."""
+    handle = page.parent.filehandle
+    was_closed = handle.closed
+    handle.open()
+    try:
+        yield handle
+    finally:
+        if was_closed:
+            handle.close()
+
+
+def require_strips(path: Path, series: Any) -> None:
     """Refuse a series of which a strip or tile unpacks to more than it has room for, or a tile claims far more than its image.
 
     Only strips that are long enough to do harm are unpacked, in steps that are thrown away.
@@ -51,10 +65,8 @@ def require_strips(path: Path, file: Any, series: Any) -> None:
     ----------
     path : Path
         For the message.
-    file : tifffile.TiffFile
-        Open.
     series : tifffile.TiffPageSeries
-        Of the file.
+        Of an open file.
 
     Raises
     ------
@@ -79,12 +91,13 @@ def require_strips(path: Path, file: Any, series: Any) -> None:
         if count is None:
             continue
         steepest = STEEPEST[int(page.keyframe.compression)]
-        for start, length in zip(page.dataoffsets, page.databytecounts, strict=False):
-            if length * steepest <= most:
-                continue
-            file.filehandle.seek(start)
-            if count(file.filehandle.read(length), most) > most:
-                raise InputError(
-                    str(path), f"a strip of {length:,} bytes unpacks to more than {most:,}",
-                    f"the {room:,} bytes that the image has there", "copy or export it again",
-                )  # fmt: skip
+        with opened(page) as handle:
+            for start, length in zip(page.dataoffsets, page.databytecounts, strict=False):
+                if length * steepest <= most:
+                    continue
+                handle.seek(start)
+                if count(handle.read(length), most) > most:
+                    raise InputError(
+                        str(path), f"a strip of {length:,} bytes unpacks to more than {most:,}",
+                        f"the {room:,} bytes that the image has there", "copy or export it again",
+                    )  # fmt: skip

@@ -15,8 +15,10 @@ from emtools.branches.segment.batch_types import Batch
 from emtools.errors import InputError
 from emtools.io.image_folder import list_images
 from emtools.io.images import read_image, read_labels, write_ome
+from emtools.io.outputs import sha256
 
 PLANE = np.random.default_rng(0).integers(0, 200, (40, 32)).astype(np.uint8)
+PAIR = np.stack([PLANE, PLANE[::-1]])
 
 
 def saved(path: Path, values: np.ndarray, **how: object) -> Path:
@@ -54,9 +56,11 @@ def test_channels_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert read_image(path).channels == ("DAPI", "GFP", "DAPI (2)")
 
 
-def in_two_files(folder: Path) -> tuple[Path, Path]:
+def in_two_files(
+    folder: Path, planes: np.ndarray = PAIR, compression: str | None = None, **how: int
+) -> tuple[Path, Path]:
     """An OME-TIFF whose two channels lie in a file each, as Bio-Formats exports them on request."""
-    planes = [PLANE, PLANE[::-1]]
+    _, n_rows, n_columns = planes.shape
     paths = [folder / f"a_C{channel}.ome.tif" for channel in range(2)]
     marks = [f"urn:uuid:{channel}1111111-1111-1111-1111-111111111111" for channel in range(2)]
     told = "".join(
@@ -66,11 +70,11 @@ def in_two_files(folder: Path) -> tuple[Path, Path]:
     for path, mark, plane in zip(paths, marks, planes, strict=True):
         xml = (
             f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{mark}">'
-            f'<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="{PLANE.dtype}" SizeX="{PLANE.shape[1]}" '
-            f'SizeY="{PLANE.shape[0]}" SizeC="2" SizeZ="1" SizeT="1"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>'
+            f'<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="{planes.dtype}" SizeX="{n_columns}" '
+            f'SizeY="{n_rows}" SizeC="2" SizeZ="1" SizeT="1"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>'
             f'<Channel ID="Channel:0:1" SamplesPerPixel="1"/>{told}</Pixels></Image></OME>'
         )
-        tifffile.imwrite(path, plane, description=xml.encode(), metadata=None)
+        tifffile.imwrite(path, plane, description=xml.encode(), metadata=None, compression=compression, **how)
     return paths[0], paths[1]
 
 
@@ -86,6 +90,116 @@ def test_an_image_in_several_files_knows_them_and_counts_once_in_a_batch(tmp_pat
     two.unlink()
     with pytest.raises(InputError, match=r"planes of it lie in a_C1\.ome\.tif, which is not there"):
         read_image(one)
+
+
+def test_long_strips_in_several_files_are_looked_for_where_they_lie(tmp_path: Path) -> None:
+    """Those of the other file were looked for in the file itself, which was then called damaged."""
+    planes = np.random.default_rng(1).integers(0, [[[60_000]], [[9_000]]], (2, 600, 400)).astype(np.uint16)
+    for path in in_two_files(tmp_path, planes, "zlib", rowsperstrip=200):
+        np.testing.assert_array_equal(read_image(path).values, planes)
+
+
+def plate(folder: Path, n: int, compression: str | None) -> list[Path]:
+    """An export of n positions, one a file, each file with the OME-XML of all."""
+    folder.mkdir()
+    paths = [folder / f"p{position}.ome.tif" for position in range(n)]
+    marks = [f"urn:uuid:{position}1111111-1111-1111-1111-111111111111" for position in range(n)]
+    told = "".join(
+        f'<Image ID="Image:{i}" Name="p{i}"><Pixels ID="Pixels:{i}" DimensionOrder="XYCZT" Type="{PLANE.dtype}" '
+        f'SizeX="{PLANE.shape[1]}" SizeY="{PLANE.shape[0]}" SizeC="1" SizeZ="1" SizeT="1" PhysicalSizeX="{i + 1}" '
+        f'PhysicalSizeY="{i + 1}"><Channel ID="Channel:{i}:0" SamplesPerPixel="1" Name="stain"/>'
+        f'<TiffData IFD="0" PlaneCount="1"><UUID FileName="{path.name}">{mark}</UUID></TiffData></Pixels></Image>'
+        for i, (path, mark) in enumerate(zip(paths, marks, strict=True))
+    )
+    for position, (path, mark) in enumerate(zip(paths, marks, strict=True)):
+        xml = (
+            '<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+            f'UUID="{mark}">{told}</OME>'
+        )
+        tifffile.imwrite(
+            path, np.roll(PLANE, position, 0), description=xml.encode(), metadata=None, compression=compression
+        )
+    return paths
+
+
+@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_each_file_of_a_plate_gives_its_own_pixels(tmp_path: Path, n: int, compression: str | None) -> None:
+    """The first position of the OME-XML was taken for each: the others were left out, or read with its pixels."""
+    paths = plate(tmp_path / "plate", n, compression)
+    batch = Batch(list_images([tmp_path / "plate"]), None)
+    assert [member.image.path for member in batch.members] == paths
+    assert batch.notes == []
+    for position, path in enumerate(paths):
+        image = batch.load(position)
+        np.testing.assert_array_equal(image.values, [np.roll(PLANE, position, 0)])
+        assert (image.sources, image.notes, image.channels) == ((path,), (), ("stain",))
+        assert image.pixel_size == (position + 1, position + 1)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_file_of_a_plate_is_read_without_the_files_of_other_positions(
+    tmp_path: Path, compression: str | None
+) -> None:
+    first, second, third = plate(tmp_path / "plate", 3, compression)
+    first.unlink()
+    second.unlink()
+    alone = third.rename(third.with_name("renamed.ome.tif"))
+    image = read_image(alone)
+    np.testing.assert_array_equal(image.values, [np.roll(PLANE, 2, 0)])
+    assert (image.notes, image.pixel_size) == ((), (3, 3))
+
+
+def test_a_file_that_names_the_planes_of_another_alone_is_read_there(tmp_path: Path) -> None:
+    """Its pixels are those of the other file, with which it counts once."""
+    one, two = plate(tmp_path / "plate", 2, None)
+    with tifffile.TiffFile(one) as file:
+        xml = file.ome_metadata
+    begin, end = xml.index("<Image"), xml.index("</Image>") + len("</Image>")
+    only_one = xml[:begin] + xml[begin:end] + "</OME>"
+    mark = "urn:uuid:91111111-1111-1111-1111-111111111111"
+    head = only_one.index("<Image")
+    other = only_one[:head].replace("urn:uuid:01111111-1111-1111-1111-111111111111", mark) + only_one[head:]
+    two.unlink()
+    stub = saved(one.with_name("all.ome.tif"), 0 * PLANE, description=other.encode(), metadata=None)
+    image = read_image(stub)
+    np.testing.assert_array_equal(image.values, [PLANE])
+    assert image.sources == (one,)
+    batch = Batch(list_images([one.parent]), None)
+    assert [member.name for member in batch.members] == ["all"]
+    one.unlink()
+    with pytest.raises(InputError, match=r"planes of it lie in p0\.ome\.tif, which is not there"):
+        read_image(stub)
+
+
+def test_a_link_of_another_name_is_its_own_source(tmp_path: Path) -> None:
+    """The file that it leads to was looked for beside the link, which ended in a traceback after the fit."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "links").mkdir()
+    real = saved(tmp_path / "real" / "blob.tif", PLANE)
+    links = [tmp_path / "links" / f"{name}.tif" for name in "ab"]
+    for link in links:
+        link.symlink_to(Path("..") / "real" / real.name)
+    assert read_image(links[0]).sources == (links[0],)
+    assert read_image(links[0]).notes == ()
+    batch = Batch(list_images([tmp_path / "links"]), None)
+    assert [member.image.path for member in batch.members] == links
+    assert batch.members[0].sha == sha256(real)
+
+
+def test_links_to_an_image_in_several_files_lead_to_the_others_and_count_once(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "links").mkdir()
+    one, two = in_two_files(tmp_path / "real")
+    links = [tmp_path / "links" / f"{name}.ome.tif" for name in "ab"]
+    for link, path in zip(links, (one, two), strict=True):
+        link.symlink_to(path)
+    image = read_image(links[0])
+    np.testing.assert_array_equal(image.values, [PLANE, PLANE[::-1]])
+    assert set(image.sources) == {links[0], two.resolve()}
+    batch = Batch(list_images([tmp_path / "links"]), None)
+    assert [member.image.path for member in batch.members] == links[:1]
+    assert batch.notes == ["left out, since images before them hold the same planes: b.ome.tif"]
 
 
 def test_inks_of_a_print_are_refused(tmp_path: Path) -> None:

@@ -64,6 +64,18 @@ def test_dark_objects_on_a_bright_ground_are_told_of(crop: tuple[Path, Path], re
     assert told not in (results / "report.html").read_text(encoding="utf-8")
 
 
+def test_what_was_left_out_stands_once_on_the_page(crop: tuple[Path, Path], tmp_path: Path) -> None:
+    """It stood at the top and again among the methods."""
+    values = tifffile.imread(crop[0])
+    path = tmp_path / "a.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as file:
+        for scene in (values, values[:40, :50]):
+            file.write(scene, photometric="minisblack")
+    assert main(["segment", str(path), "--out", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert page.count("the file holds 2 images; the first is used") == 1
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

@@ -79,7 +79,7 @@ class Batch:
         repeated: list[str] = []
         for name, path in found.items():
             image = self.read(name, path)
-            if image.files and any(image.files == member.image.files for member in self.members):
+            if any(is_repeat(image, member.image) for member in self.members):
                 repeated.append(path.name)
                 continue
             values = image.values
@@ -118,6 +118,12 @@ class Batch:
             raise InputError(str(member.image.path), "was changed while it was worked on", "", "run it again")
         values = image.values if len(self.kept) == len(image.values) else image.values[self.kept]
         return replace(image, values=values, channels=self.channels, positions=tuple(self.kept))
+
+
+def is_repeat(image: Image, other: Image) -> bool:
+    """Whether two files are one image whose planes lie in several; a link or copy of a whole image counts as another."""
+    in_others = bool(image.files or other.files)
+    return in_others and {p.resolve() for p in image.sources} == {p.resolve() for p in other.sources}
 
 
 def require_alike(first: Member, other: Member) -> None:

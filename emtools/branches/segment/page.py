@@ -230,12 +230,11 @@ def methods_text(options: Options, pixels: Pixels, best: Method) -> str:
         "diagonal": "a diagonal covariance for each class",
         "spherical": "a spherical covariance for each class",
     }[options.family]
-    notes = "".join(f" Note: {note}." for note in pixels.image.notes)
     rivals = mixture_text(options, pixels, covariance, weights)
     if best.field is None:
-        return rivals + notes
+        return rivals
     answer = field_text(best.field, pixels.image.channels, options.components, options.smallest, pixels.brightest)
-    return f"{answer} For comparison: {rivals}{notes}"
+    return f"{answer} For comparison: {rivals}"
 
 
 def mixture_text(options: Options, pixels: Pixels, covariance: str, weights: str) -> str:
