@@ -177,7 +177,12 @@ LONG = {
         "test_motif_of_proteins",
         "test_same_bytes_again_with_other_threads",
     ),
-    "workflow/test_rule_files.py": ("test_another_workflow_uses_this_one_as_a_module",),
+    "workflow/test_rule_files.py": (
+        "test_a_module_that_is_given_no_config_reads_one_that_must_be_plain",
+        "test_another_workflow_uses_this_one_as_a_module",
+        "test_the_config_of_a_workflow_around_this_one_is_its_own[evaluated]",
+        "test_the_config_of_a_workflow_around_this_one_is_its_own[twice]",
+    ),
     "workflow/test_runs.py": ("test_a_folder_of_images_is_one_job",),
     "workflow/test_scatter.py": (
         "test_starts_that_no_file_has_are_climbed_here",

@@ -86,6 +86,25 @@ def test_another_workflow_uses_this_one_as_a_module(clone: Path, tmp_path: Path)
     assert planned(tmp_path) == {"em_hmm_one", "em_summary", "em_multiqc", "em_manifest", "mine"}
 
 
+@pytest.mark.parametrize("outer", ["__use_yte__: true\nmine: 1\n", "mine: 1\nmine: 2\n"], ids=["evaluated", "twice"])
+def test_the_config_of_a_workflow_around_this_one_is_its_own(clone: Path, tmp_path: Path, outer: str) -> None:  # noqa: F811
+    (tmp_path / "in.fa").write_text(">a\n" + "ACGT" * 50 + "\n")
+    (tmp_path / "outer.yaml").write_text(outer)
+    (tmp_path / "Snakefile").write_text('configfile: "outer.yaml"\n' + MODULE.format(folder=clone))
+    assert "em_hmm_one" in planned(tmp_path)
+
+
+def test_a_module_that_is_given_no_config_reads_one_that_must_be_plain(clone: Path, tmp_path: Path) -> None:  # noqa: F811
+    (tmp_path / "outer.yaml").write_text("mine: 1\nmine: 2\n")
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.yaml").write_text("seed: 1\nseed: 2\n")
+    module = re.sub(r"    config:.*\n", "", MODULE.format(folder=clone))
+    (tmp_path / "Snakefile").write_text('configfile: "outer.yaml"\n' + module)
+    run = snakemake(tmp_path, "--dry-run")
+    assert run.returncode == 1
+    assert "emtools: error: config/config.yaml: line 2: the key 'seed' stands twice" in run.stdout + run.stderr
+
+
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "workflow/profiles").glob("*/config.yaml")), ids=lambda path: path.parent.name
 )

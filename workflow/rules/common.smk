@@ -12,8 +12,11 @@ prefer_own_commands()
 gc.freeze()  # of planning a thousand rules, an eighth was to look for garbage in what imports left
 gc.set_threshold(10_000)
 
+# What is read by a workflow that has this one as a module is its own: we are given a config, or read the last file.
+OURS = slice(0 if workflow.modifier.is_main_snakefile() else -1, None)
+
 try:
-    for path in workflow.configfiles:
+    for path in [] if workflow.modifier.skip_configfile else workflow.configfiles[OURS]:
         require_plain(Path(os.path.relpath(path)))
     PLAN = make_plan(
         config,
