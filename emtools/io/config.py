@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +25,9 @@ try:
 except ModuleNotFoundError as absent:
     raise InputError("workflow", f"package {absent.name} is absent", "", "pip install 'emtools[workflow]'") from absent
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # both make plain values only
+FAST = getattr(
+    yaml, "CSafeLoader", yaml.SafeLoader
+)  # it takes tabs that Snakemake's reader refuses, and fails where that one reads on
 
 FILES: dict[str, dict[str, tuple[Kind, ...]]] = {
     "impute": {"input": ("cells", "table"), "truth": ("cells", "table"), "dictionary": ("table",)},
@@ -228,11 +231,13 @@ def prefer_own_commands() -> None:
 
 
 def read_yaml(path: Path) -> Any:
-    """Content of a YAML file, or one line about where it is wrong."""
+    """Content of a YAML file as Snakemake reads it, or one line about where it is wrong."""
     try:
         text = path.read_text(encoding="utf-8")
         require_plain(path, text)
-        return yaml.load(text, Loader=LOADER)
+        with suppress(json.JSONDecodeError):
+            return json.loads(text)
+        return yaml.load(text, Loader=yaml.SafeLoader)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(str(path), "cannot be read", str(error), "check the path") from error
     except yaml.YAMLError as error:
@@ -262,24 +267,32 @@ def require_plain(path: Path, text: str | None = None) -> None:
         With the line. What is no YAML is for its reader to tell.
     """
     content = path.read_text(encoding="utf-8") if text is None else text
+    try:
+        require_plain_events(path, yaml.parse(content, Loader=FAST))
+    except yaml.YAMLError:
+        with suppress(yaml.YAMLError):
+            require_plain_events(path, yaml.parse(content, Loader=yaml.SafeLoader))
+
+
+def require_plain_events(path: Path, events: Iterator[yaml.Event]) -> None:
+    """The same for what a parser tells of the file."""
     within: list[tuple[set[str] | None, int]] = []  # keys of a mapping, or none of a list, and nodes seen in it
-    with suppress(yaml.YAMLError):
-        for event in yaml.parse(content, Loader=LOADER):
-            if isinstance(event, yaml.CollectionEndEvent):
-                within.pop()
-            if not isinstance(event, yaml.NodeEvent):
-                continue
-            place = f"{path}: line {event.start_mark.line + 1}"
-            if within:
-                keys, n_seen = within[-1]
-                within[-1] = keys, n_seen + 1
-                if keys is not None and n_seen % 2 == 0 and isinstance(event, yaml.ScalarEvent):
-                    require_new(event.value, keys, place, len(within))
-            if isinstance(event, yaml.CollectionStartEvent):
-                if len(within) == MOST_NESTED:
-                    got = f"more than {MOST_NESTED} levels deep"
-                    raise InputError(place, got, "a config of four", "check the brackets")
-                within.append((set() if isinstance(event, yaml.MappingStartEvent) else None, 0))
+    for event in events:
+        if isinstance(event, yaml.CollectionEndEvent):
+            within.pop()
+        if not isinstance(event, yaml.NodeEvent):
+            continue
+        place = f"{path}: line {event.start_mark.line + 1}"
+        if within:
+            keys, n_seen = within[-1]
+            within[-1] = keys, n_seen + 1
+            if keys is not None and n_seen % 2 == 0 and isinstance(event, yaml.ScalarEvent):
+                require_new(event.value, keys, place, len(within))
+        if isinstance(event, yaml.CollectionStartEvent):
+            if len(within) == MOST_NESTED:
+                got = f"more than {MOST_NESTED} levels deep"
+                raise InputError(place, got, "a config of four", "check the brackets")
+            within.append((set() if isinstance(event, yaml.MappingStartEvent) else None, 0))
 
 
 def require_new(key: str, keys: set[str], place: str, level: int) -> None:

@@ -397,6 +397,28 @@ OF_TWO_FITS = {"against", "odds_window"}  # a question to ask of fits that are t
 OF_THE_WORKFLOW = {"scatter"}  # jobs to make, not an option of a command
 
 
+@pytest.mark.parametrize("text", ["a:\t1\n", "a: b\t\nc: d\n"], ids=["after a colon", "after a value"])
+def test_a_tab_at_which_snakemake_stops_is_told(text: str, here: Path) -> None:
+    from snakemake.common.configfile import load_configfile
+    from snakemake.exceptions import WorkflowError
+
+    Path("c.yaml").write_text(text)
+    with pytest.raises(WorkflowError):
+        load_configfile("c.yaml")
+    with pytest.raises(InputError, match=r"c\.yaml: line 1: not YAML.*'\\t'"):
+        read_yaml(Path("c.yaml"))
+
+
+def test_json_is_read_as_snakemake_reads_it(here: Path) -> None:
+    from snakemake.common.configfile import load_configfile
+
+    Path("c.yaml").write_text(text := '{\n\t"seed":\t1,\n\t"tol":\t1e-3\n}\n')
+    assert read_yaml(Path("c.yaml")) == load_configfile("c.yaml") == {"seed": 1, "tol": 0.001}
+    Path("c.yaml").write_text(text.replace("tol", "seed"))
+    with pytest.raises(InputError, match="line 3: the key 'seed' stands twice"):
+        read_yaml(Path("c.yaml"))
+
+
 @pytest.mark.parametrize("branch", BRANCHES)
 def test_config_keys_are_the_command_line_options(branch: str) -> None:
     subparsers = next(a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))

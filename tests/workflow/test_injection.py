@@ -87,8 +87,9 @@ def test_names_that_only_begin_with_dots_are_names(here: Path) -> None:
         ("samples: {hmm: s.tsv}", "entry\tinput\tstates\tinput\nv\tno.fa\t2\tin.fa\n", "s.tsv: line 1: the column 'input' stands there twice"),
         ("seed: 1\n__use_yte__: true\nhmm: {a: {input: in.fa, states: '?print(1)'}}", None, "line 2: __use_yte__.*runs what"),
         ("hmm: " + "[" * 100_000, None, "line 1: more than 50 levels deep"),
+        ("%YAML 1.3\n---\nseed: 1\nseed: 2\n", None, "line 4: the key 'seed' stands twice"),  # libyaml stops at line 1
     ],
-    ids=["entries", "keys", "case", "case in a sheet", "columns", "evaluated", "depth"],
+    ids=["entries", "keys", "case", "case in a sheet", "columns", "evaluated", "depth", "version"],
 )  # fmt: skip
 def test_nothing_is_lost_behind_a_second_one(
     config: str, sheet: str | None, words: str, here: Path, capsys: pytest.CaptureFixture[str]
