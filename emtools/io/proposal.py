@@ -30,6 +30,7 @@ LOSSY = (".jpg", ".jpeg", ".gif", ".webp")
 PEAKS, PEAK_LENGTH = 10, 2000  # records from which, and letters up to which, a FASTA file is one of sites
 WIDTH, NARROWEST = 12, 2  # of a motif, letters
 ROWS_LOOKED_AT = 1000
+STATES, MOST_STATES = 3, 5  # of a track, and that are tried where the number is chosen
 NAMES_ROWS = re.compile(r"(.*[_ .-])?(id|sample|patient|subject|donor|barcode|row)([_ .-].*)?", re.IGNORECASE)
 SKEWED = 1.0
 PLAIN = re.compile(r"(/|\.{1,2}/)?[A-Za-z_][A-Za-z0-9_./-]*")
@@ -271,15 +272,17 @@ def of_track(path: Path) -> Proposal:
 
     tracks = read_track(path)
     n = sum(map(len, tracks))
-    hints = [
-        "emission: negative-binomial   # where the values are counts",
-        "states: 2-5   # to have the number chosen by BIC",
-    ]
+    values = np.concatenate([track.values for track in tracks])
+    n_distinct = len(np.unique(values[np.isfinite(values)]))
+    if n_distinct < 2:
+        raise InputError(str(path), "every value is the same", "at least two that differ, one for each state")
+    hints = ["emission: negative-binomial   # where the values are counts"]
+    if n_distinct > 2:
+        hints.append(f"states: 2-{min(MOST_STATES, n_distinct)}   # to have the number chosen by BIC")
     if common_width(tracks) is None:
         hints.append("bin: 1000   # means over bins of this many bp as steps, where intervals differ in width")
-    return Proposal(
-        "hmm", path, f"{n:,} values on {len(tracks)} record{'s' * (len(tracks) != 1)}", {"states": 3}, hints
-    )
+    why = f"{n:,} values on {len(tracks)} record{'s' * (len(tracks) != 1)}"
+    return Proposal("hmm", path, why, {"states": min(STATES, n_distinct)}, hints)
 
 
 def config_text(found: Sequence[Proposal], unused: Sequence[str], options: Options) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import anndata
@@ -125,6 +126,25 @@ def test_a_store_of_ome_zarr_is_an_image(named, tmp_path):
     text = (tmp_path / "o.yaml").read_text()
     assert yaml.safe_load(text)["segment"] == {"a": {"input": str(store)}}
     assert ("# not used: " in text) is not named
+
+
+@pytest.mark.parametrize(("levels", "states", "tried"), [(2, 2, None), (3, 3, "2-3"), (9, 3, "2-5")])
+def test_no_more_states_of_a_track_are_proposed_than_it_has_values(levels, states, tried, tmp_path):
+    folder = tmp_path / "d"
+    folder.mkdir()
+    drawn = np.random.default_rng(0).binomial(levels - 1, np.repeat([0.2, 0.8, 0.2], 100))
+    assert len(set(drawn)) == levels
+    lines = [f"c\t{10 * i}\t{10 * i + 10}\t{value}\n" for i, value in enumerate([*drawn, "NA"])]
+    (folder / "good.bedgraph").write_text("".join(lines))
+    (folder / "flat.bedgraph").write_text("c\t0\t10\t1\nc\t10\t20\t1\nc\t20\t30\tNA\n")
+    out = tmp_path / "mine.yaml"
+    assert main(["init", str(folder), "--out", str(out)]) == 0
+    text = out.read_text()
+    assert yaml.safe_load(text)["hmm"] == {"good": {"input": str(folder / "good.bedgraph"), "states": states}}
+    assert re.findall(r"# states: (\S+)", text) == ([tried] if tried else [])
+    assert f"# not used: {folder / 'flat.bedgraph'}: every value is the same" in text
+    command = ["hmm", str(folder / "good.bedgraph"), "--states", str(states), "--out", str(tmp_path / "fit")]
+    assert levels > 2 or main(command) == 0
 
 
 def test_files_of_a_folder_that_cannot_be_run_are_named_with_the_reason(tmp_path, capsys):
