@@ -54,12 +54,32 @@ def test_what_cannot_be_read_is_refused_before_anything_heavy_is_imported(comman
     assert out.stdout.strip() == "[]"
 
 
-def test_a_reader_that_wants_no_more_ends_the_command_without_a_word():
-    words = [sys.executable, "-m", "emtools.cli", "completion", "bash"]
+@pytest.mark.parametrize("unbuffered", [(), ("-u",)], ids=["buffered", "unbuffered"])
+def test_a_reader_that_wants_no_more_ends_the_command_without_a_word(unbuffered):
+    words = [sys.executable, *unbuffered, "-m", "emtools.cli", "completion", "bash"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as command:
         command.stdout.close()
         said = command.stderr.read()
     assert (command.returncode, said) == (141, b"")
+
+
+def test_a_pipe_that_broke_elsewhere_is_a_fault_that_is_told():
+    probe = """
+import os
+from emtools import cli
+
+def main():
+    reading, writing = os.pipe()
+    os.close(reading)
+    print("so far")
+    os.write(writing, b"to a worker that died")
+
+cli.main = main
+cli.entry()
+"""
+    out = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
+    assert (out.returncode, out.stdout) == (1, "so far\n")
+    assert out.stderr.endswith("BrokenPipeError: [Errno 32] Broken pipe\n")
 
 
 def test_public_names_load_on_use():
