@@ -52,6 +52,7 @@ LONGEST, BRIEFEST = 1000, 50  # passes of such climbs
 ORDER = 3  # of the acceleration of a climb over a large covariance, each of which it remembers six of
 CLIMB = 2.5e11  # and what they cost, in rows times columns times squared factors
 GRID = tuple(10.0 ** (k / 2.0) for k in range(2, -7, -1))  # pseudo-rows of the ridge, in rows of the table
+FURTHER = tuple(10.0 ** (k / 2.0) for k in range(-7, -11, -1))  # the same where it stands beside a fit without
 LEAST = 1e-6  # pseudo-rows of a ridge, in rows of the table, that float64 tells from none where columns depend on one another
 # Smallest eigenvalue of correlations at the end of a climb that did not converge: it was heading for none below the first, and
 # below the second a ridge predicts better than where it ended.
@@ -332,8 +333,8 @@ def rather_a_ridge(asked: Asked, why: str) -> Fitted | None:
     comparison = asked.compare()
     if not comparison.parts:
         return None
-    weight, score = hidden_cells_weight(asked, comparison)
-    if weight <= GRID[-1] * asked.n_rows:  # columns that are alike, and not for want of rows
+    weight, score = hidden_cells_weight(asked, comparison, GRID + FURTHER)
+    if weight <= FURTHER[-1] * asked.n_rows:  # columns that are alike, and not for want of rows
         return None
     try:
         return with_ridge(asked, weight, score, [told_without_equations(why)])
@@ -426,9 +427,9 @@ def told_without_equations(why: str) -> str:
     return f"{why[0].upper()}{why[1:]}; drop columns or add rows to do without a prior"
 
 
-def hidden_cells_weight(asked: Asked, comparison: Comparison) -> tuple[float, float]:
+def hidden_cells_weight(asked: Asked, comparison: Comparison, grid: Sequence[float] = GRID) -> tuple[float, float]:
     """The weight of a ridge that predicts hidden cells best, in rows, and its score in nats a cell."""
-    weights = [float(asked.n_rows) * share for share in GRID]
+    weights = [float(asked.n_rows) * share for share in grid]
     return best_weight(comparison, lambda table, weight: normal_model(asked, weight, table), weights)
 
 
