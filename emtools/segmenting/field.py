@@ -217,9 +217,13 @@ def outlined(
 
 
 def height_known(level: Levels) -> float:
-    """Scaled intensity at the height of an object: ``asinh(1)``, but less where heights are held up by the rounding of grey values."""
-    rounded = level.noise < level.spread and level.typical > 0.0
-    return float(np.arcsinh(min(1.0, level.typical / level.first) if rounded else 1.0))
+    """Scaled intensity at the height of an object: ``asinh(1)``, but less where heights are held up by what is not noise.
+
+    That is the rounding of grey values, or a background that is none: its spread is then larger than the noise, which a blur
+    would have lessened.
+    """
+    held = level.noise < level.spread and level.typical > 0.0
+    return float(np.arcsinh(min(1.0, level.typical / level.first) if held else 1.0))
 
 
 def jitter_of(radius: float) -> float:

@@ -11,11 +11,13 @@ import pandas as pd
 
 from emtools.branches.segment.field import field_note, field_text
 from emtools.branches.segment.types import Method, Options, Pixels
+from emtools.kernels.field import whole
 from emtools.kernels.objects import Columns
 from emtools.plots.segment import class_name
 from emtools.plots.style import Picture
 from emtools.report.components import mixture_sizes
 from emtools.report.page import Page, Table, show_value
+from emtools.segmenting.field import Segmented
 
 Reals = npt.NDArray[np.floating[Any]]
 
@@ -51,6 +53,12 @@ def dark_share(pixels: Pixels, method: Method) -> float:
     blurred = pixels.features[:, 2 * pixels.channel + 1]
     darkest = blurred <= np.percentile(blurred, DARKEST)
     return 100.0 * float(method.foreground.ravel()[darkest].mean())
+
+
+def bright_at_first(found: Segmented) -> npt.NDArray[np.bool_]:
+    """Pixels of the brightest class in the first field, whose heights no outlines have been drawn by yet, shape (R, C)."""
+    shares = whole(found.fit.params.memory.shares[0], found.values.shape[2])
+    return np.asarray(shares.argmax(axis=0) == len(shares) - 1)
 
 
 def boundary_note(pixels: Pixels, methods: Sequence[Method]) -> str:
@@ -190,7 +198,8 @@ def describe(
             class_table(pixels, posterior),
         ),
     ]
-    rim = np.concatenate([best.foreground[0], best.foreground[-1], best.foreground[:, 0], best.foreground[:, -1]])
+    bright = best.foreground if best.field is None else bright_at_first(best.field)
+    rim = np.concatenate([bright[0], bright[-1], bright[:, 0], bright[:, -1]])
     notices = [*pixels.image.notes] + [
         f"The {pixels.brightest} fills {rim.mean():.0%} of the rim of the image, as a background does: where the objects are "
         "the darker part (brightfield, stained sections), invert the image and segment it again"
