@@ -516,7 +516,7 @@ DEFECTS = (
         "conditional covariance of the gaps added without the share of the component",
         "incomplete_mixture_full",
         "models.incomplete_mixture",
-        "replace(chunk.rows, weights=held)",
+        "replace(chunk.rows, weights=held.copy())",
         "chunk.rows",
     ),
     Defect(
