@@ -60,7 +60,7 @@ def mount(place: Path, size: int) -> None:
 
 def emtools(*words: str) -> subprocess.CompletedProcess[str]:
     """A command in a process of its own: HDF5 does not recover from a disk that was full."""
-    return subprocess.run([sys.executable, "-m", "emtools.cli", *words], capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, "-m", "emtools", *words], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -183,7 +183,7 @@ def kill_at_random(
 def test_workers_killed_at_random_moments(seed: int, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     write_inputs(tmp_path)
-    words = [sys.executable, "-m", "emtools.cli", "hmm", str(tmp_path / "in.fa"), "--states", "3", "--starts", "3"]
+    words = [sys.executable, "-m", "emtools", "hmm", str(tmp_path / "in.fa"), "--states", "3", "--starts", "3"]
     words += ["--max-passes", "60", "--seed", str(seed)]
     outs = {name: tmp_path / name for name in ("here", "there")}
     subprocess.run([*words, "--out", outs["here"]], capture_output=True, check=False)

@@ -56,7 +56,7 @@ def test_what_cannot_be_read_is_refused_before_anything_heavy_is_imported(comman
 
 @pytest.mark.parametrize("unbuffered", [(), ("-u",)], ids=["buffered", "unbuffered"])
 def test_a_reader_that_wants_no_more_ends_the_command_without_a_word(unbuffered):
-    words = [sys.executable, *unbuffered, "-m", "emtools.cli", "completion", "bash"]
+    words = [sys.executable, *unbuffered, "-m", "emtools", "completion", "bash"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as command:
         command.stdout.close()
         said = command.stderr.read()
