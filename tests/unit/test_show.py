@@ -123,7 +123,7 @@ def test_what_is_no_fit_is_refused_in_one_line(tmp_path, capsys):
 
 def test_a_terminal_without_unicode_still_shows(fitted):
     done = subprocess.run(
-        [sys.executable, "-m", "emtools.cli", "show", str(fitted)],
+        [sys.executable, "-m", "emtools", "show", str(fitted)],
         capture_output=True,
         env={"PYTHONIOENCODING": "ascii", "PATH": ""},
         check=True,
