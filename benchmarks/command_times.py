@@ -56,7 +56,7 @@ REFUSED = {
 def spent(arguments: list[str], environment: dict[str, str]) -> tuple[float, float, int]:
     """CPU seconds, peak of memory in MB and exit status of a command."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "emtools.cli", *arguments],
+        [sys.executable, "-m", "emtools", *arguments],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
