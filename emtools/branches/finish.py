@@ -90,6 +90,7 @@ def finish(
         extra=extra,
         elsewhere=elsewhere,
     )
+    record["answer"] = page.lead
     convergence = draw_convergence(fit, folder, labels)
     record["outputs"] = sorted(files_in(folder) | {"fit.json", "report.html"})
     write_record(record, folder / "fit.json")

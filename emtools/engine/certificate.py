@@ -15,7 +15,7 @@ from emtools.engine.estimate import Estimate, estimate
 from emtools.engine.information import Curvature, Frame, curvature, free_frame, gain_to_the_top, natural_jacobian
 from emtools.engine.intervals import Words, intervals, scales
 from emtools.engine.protocol import C, Floats, Model, P, S, Source
-from emtools.engine.result import Fit
+from emtools.engine.result import AT_BUDGET, LEFT, Fit
 from emtools.engine.spectrum import units
 from emtools.engine.stopping import Status
 
@@ -195,20 +195,25 @@ class Certificate:
                 return f"The likelihood is flat here, or nearly, along some direction.{what}{held}"
         errors = "" if math.isnan(self.worst_error) else f" ({self.worst_error:.1e} standard errors)"
         missing = f"{100 * self.rate:.3g} % of the information is missing about what is hardest to see{mostly}{guess}"
-        return f"By the score, {self.gap:.1e} nats{errors} are left; {missing}.{held}"
+        return f"By the score, {self.gap:.1e} nats{errors} are left on this hill; {missing}.{held}"
 
 
 def judge(fit: Fit[P, S], certificate: Certificate, labels: Labels | None = None) -> Fit[P, S]:
     """The fit with what its certificate adds to the verdict; a climb that ended on a saddle has not converged.
 
-    A fit that did not converge keeps its verdict: away from the top the curvature tells nothing of it.
+    A fit that did not converge keeps its verdict, for away from the top the curvature tells nothing of it. Where it ran out of
+    passes at a top, what is left is that of the score, as in the other figures of the fit.
     """
+    top = certificate.kind in ("maximum", "boundary") and math.isfinite(certificate.gap)
     if not fit.converged:
-        return fit
+        known = fit.status is Status.BUDGET and top
+        left = f"{certificate.gap:.1e} nats left by the score"
+        return replace(fit, verdict=AT_BUDGET.sub(left, fit.summary, count=1)) if known else fit
     told = certificate.tell(labels)
     if certificate.kind == "saddle":
         return replace(fit, status=Status.SADDLE, gap=math.nan, rate=certificate.rate, verdict=told)
-    return replace(fit, verdict=f"{fit.summary} {told}")
+    summary = LEFT.sub("", fit.summary, count=1) if top or certificate.kind == "climbing" else fit.summary
+    return replace(fit, verdict=f"{summary} {told}")
 
 
 def certify(

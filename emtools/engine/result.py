@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from emtools.engine.protocol import Assign, Floats, Model, P, S
 from emtools.engine.stopping import Status
 
 SAME_OPTIMUM = 1e-3
+LEFT = re.compile(r": about \S+ nats are left on this hill")  # in a verdict, where no certificate tells it better
+AT_BUDGET = re.compile(r"(?<= with )(about \S+|an unknown number of) nats left")
 SLOW = 0.99  # fraction of missing information from which a verdict says "slow"
 
 ONE_START = "One start only: other optima were not looked for."

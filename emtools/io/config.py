@@ -63,6 +63,7 @@ BRANCHES = tuple(FILES)
 MOST_JOBS = 10_000  # of the starts of one entry
 DEEPEST = 2  # mappings within mappings that a config has; aliases could make exponentially many of more
 EVALUATED, MERGED = "__use_yte__", "<<"
+MISREAD = (ValueError, KeyError, IndexError, AttributeError)  # of a scalar that is not what its form or its tag says
 MOST_NESTED = 50  # levels of a YAML file; its reader recurses
 SMALL_FILE = 2**14  # bytes: deflate makes them of a thousand times as many at most
 OF_BATCHES = (
@@ -246,6 +247,28 @@ def read_yaml(path: Path) -> Any:
         raise InputError(
             place, f"not YAML: {getattr(error, 'problem', error)}", "", "mind spaces and colons"
         ) from error
+    except MISREAD as error:
+        line, word = misread(text)
+        got = f"{show(word)} has the form of a date or a number, but is none"
+        raise InputError(f"{path}: line {line}", got, "", "mend it, or put it in quotes") from error
+
+
+def misread(text: str) -> tuple[int, str]:
+    """Line and word of the first scalar of a YAML text that is not what its form says, such as a 45th of a month."""
+    loader = yaml.SafeLoader(text)
+    nodes, seen = [loader.get_single_node()], set()
+    for node in nodes:
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.ScalarNode):
+            try:
+                loader.construct_object(node)
+            except MISREAD:
+                return node.start_mark.line + 1, str(node.value)
+        elif isinstance(node, yaml.CollectionNode):
+            nodes += [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+    return 1, ""
 
 
 def require_plain(path: Path, text: str | None = None) -> None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from emtools.errors import InputError
 from emtools.io.config import find_schemas, make_plan, read_yaml
-from emtools.io.image_folder import STORES, is_store
+from emtools.io.image_folder import STORES, is_store, list_images
 from emtools.io.outputs import staged
 from emtools.io.sniff import TABLES, TRACKS, bare_suffix
 
@@ -30,6 +30,7 @@ LOSSY = (".jpg", ".jpeg", ".gif", ".webp")
 PEAKS, PEAK_LENGTH = 10, 2000  # records from which, and letters up to which, a FASTA file is one of sites
 WIDTH, NARROWEST = 12, 2  # of a motif, letters
 ROWS_LOOKED_AT = 1000
+FEWEST_OF_BATCH = 4  # images that are alike in a folder from which it is one batch
 STATES, MOST_STATES = 3, 5  # of a track, and that are tried where the number is chosen
 NAMES_ROWS = re.compile(r"(.*[_ .-])?(id|sample|patient|subject|donor|barcode|row)([_ .-].*)?", re.IGNORECASE)
 SKEWED = 1.0
@@ -73,6 +74,8 @@ class Proposal:
         Keys and values beside the input.
     hints : list of str
         Lines that a person may take in, without the "# " before them.
+    alike : tuple
+        What the images of a batch have in common; empty for all but images.
     """
 
     branch: str
@@ -80,6 +83,7 @@ class Proposal:
     why: str
     keys: dict[str, Any] = field(default_factory=dict)
     hints: list[str] = field(default_factory=list)
+    alike: tuple[Any, ...] = ()
 
 
 def run(options: Options) -> int:
@@ -113,6 +117,7 @@ def look(data: Sequence[Path]) -> tuple[list[Proposal], list[str]]:
     found, unused = [], []
     for path in data:
         if path.is_dir() and not is_store(path):
+            inside: list[Proposal] = []
             for file in sorted(path.iterdir()):
                 if not (file.is_file() or is_store(file)) or file.name.startswith("."):
                     continue
@@ -121,8 +126,9 @@ def look(data: Sequence[Path]) -> tuple[list[Proposal], list[str]]:
                 except InputError as error:
                     unused.append(f"not used: {error}")
                     continue
-                found += [proposal] if proposal else []
+                inside += [proposal] if proposal else []
                 unused += [] if proposal else [f"not used: {file}: {unknown(file)}"]
+            found += as_batch(path, inside)
             continue
         proposal = propose(path)
         if proposal is None:
@@ -133,6 +139,24 @@ def look(data: Sequence[Path]) -> tuple[list[Proposal], list[str]]:
         where, why = ", ".join(map(str, data)), "".join(f"; {line}" for line in unused)
         raise InputError(where, f"nothing there to analyse{why}", "tables, h5ad, images, FASTA or tracks")
     return found, unused
+
+
+def as_batch(folder: Path, inside: list[Proposal]) -> list[Proposal]:
+    """Proposals for the files of a folder; one for all its images where these are many and alike, such as those of a plate."""
+    images = [proposal for proposal in inside if proposal.branch == "segment"]
+    if len(images) < FEWEST_OF_BATCH or len({image.alike for image in images}) > 1:
+        return inside
+    try:
+        if len(list_images([folder])) != len(images):
+            return inside
+    except InputError:  # two images of one name, which are two fits but no batch
+        return inside
+    first = images[0]
+    hints = [*first.hints, "a folder is one batch: one model for all images; for a fit of each, name the files"]
+    batch = Proposal(
+        "segment", folder, f"{len(images)} images alike, each {first.why.removeprefix('an image of ')}", {}, hints
+    )
+    return [*(proposal for proposal in inside if proposal.branch != "segment"), batch]
 
 
 def unknown(path: Path) -> str:
@@ -238,7 +262,8 @@ def of_image(path: Path) -> Proposal:
     size = " × ".join(map(str, image.values.shape[-2:]))
     hints = [] if image.pixel_size is not None else ["pixel_size: 0.5   # µm; the file does not say"]
     hints += ["channel: 0   # orders the classes by brightness"] if len(image.channels) > 1 else []
-    return Proposal("segment", path, f"an image of {size} pixels ({names})", {}, hints)
+    alike = (image.channels, image.values.shape, image.values.dtype.str, image.pixel_size)
+    return Proposal("segment", path, f"an image of {size} pixels ({names})", {}, hints, alike)
 
 
 def of_fasta(path: Path) -> Proposal:

@@ -67,8 +67,11 @@ def draw_convergence(fit: Fit[Any, Any], folder: Path, labels: Labels | None = N
 
 
 def draw_climbs(axis: Any, fit: Fit[Any, Any], climbs: dict[int, list[Pass]]) -> None:
-    top = fit.objective + (fit.gap if np.isfinite(fit.gap) else 0.0)
-    floor = max(FLOOR, 4e-16 * abs(top), fit.gap if np.isfinite(fit.gap) else 0.0)
+    seen = fit.certificate
+    gap = seen.gap if seen is not None and seen.kind != "unknown" else fit.gap  # as in fit.json
+    gap = gap if np.isfinite(gap) else 0.0
+    top = fit.objective + gap
+    floor = max(FLOOR, 4e-16 * abs(top), gap)
     kept = fit.best_restart
     for restart, rows in climbs.items():
         below = np.maximum(top - np.array([row.objective for row in rows]), floor)

@@ -31,6 +31,11 @@ DOUBT = LinearSegmentedColormap.from_list("doubt", ["#D5D9DE", "#E69F00", "#B340
 HALO = [withStroke(linewidth=2.2, foreground="white")]
 
 
+def kind_of(unit: str) -> str:
+    """What a component is called: a type of cells, a group of anything else."""
+    return "type" if unit == "cells" else "group"
+
+
 def type_figure(
     points: Floats,
     axes_names: Sequence[str],
@@ -70,7 +75,7 @@ def type_figure(
         left.scatter(*points.T, c=colors, s=size, lw=0, rasterized=raster)
         for k, (name, mark) in enumerate(zip(marked_names(types), marks(types), strict=True)):
             inside = points[labels == k]
-            left.scatter([], [], color=color_of(k), s=16, label=f"{name} ({shares[k]:.0%})")
+            left.scatter([], [], color=color_of(k), s=16, label=f"{name} ({100 * shares[k]:.0f} %)")
             if len(inside):
                 centre = np.median(inside, axis=0)
                 spot = inside[((inside - centre) ** 2).sum(axis=1).argmin()]
@@ -85,7 +90,7 @@ def type_figure(
                     weight="bold",
                     path_effects=HALO,
                 )
-        left.set_title("Most probable type")
+        left.set_title(f"Most probable {kind_of(unit)}")
         handles, names = left.get_legend_handles_labels()
         question = np.exp(entr(responsibilities).sum(axis=1))
         order = np.argsort(question, kind="stable")
@@ -100,9 +105,9 @@ def type_figure(
             rasterized=raster,
         )
         bar = figure.colorbar(shown, ax=right, extend="max", shrink=0.8, ticks=np.arange(1, MOST_IN_QUESTION + 1))
-        bar.set_label("types in question, exp(entropy)")
+        bar.set_label(f"{kind_of(unit)}s in question, exp(entropy)")
         bar.outline.set_visible(False)
-        right.set_title(f"Uncertainty ({(uncertainty > 0.1).mean():.0%} of {unit} less than 90 % sure)")
+        right.set_title(f"Uncertainty ({100 * (uncertainty > 0.1).mean():.0f} % of {unit} less than 90 % sure)")
         for axis in (left, right):
             axis.set(xlabel=axes_names[0], ylabel=axes_names[1], xticks=[], yticks=[])
         arrange(figure)
@@ -122,15 +127,15 @@ def draw_types(
     shares: Floats | None = None,
 ) -> Picture:
     """Write `type_figure`, whose arguments these are, into a folder, with its caption."""
-    n = len(points)
+    n, kind = len(points), kind_of(unit)
     figure = type_figure(points, axes_names, types, responsibilities, unit, shares)
     caption = (
-        f"{n} {unit} at their {axes_names[0][:-1].strip()} coordinates. Left: colour is the most probable type, "
+        f"{n} {unit} at their {axes_names[0][:-1].strip()} coordinates. Left: colour is the most probable {kind}, "
         "opacity its probability (faint: undecided); in brackets, the share of all, each of the "
-        f"{unit} counted by its probabilities. Right: between how many types each of the {unit} lies (1: sure of one, 2: torn "
-        "between two), the most uncertain on top; where types meet, do not lean on a single label."
+        f"{unit} counted by its probabilities. Right: between how many {kind}s each of the {unit} lies (1: sure of one, 2: torn "
+        f"between two), the most uncertain on top; where {kind}s meet, do not lean on a single label."
     )
-    return save(figure, folder, Picture("types", "Which types, and how sure", caption))
+    return save(figure, folder, Picture("types", f"Which {kind}s, and how sure", caption))
 
 
 def marks(types: Sequence[str]) -> list[str]:
@@ -203,8 +208,10 @@ def profile_figure(
                 f"dot is the fraction of {unit} in which it was detected"
             )
         else:
-            draw_heat(figure, axis, means, profiles.spread[columns], means if shown is None else shown[columns].T)
-            how = "colour is the distance of the mean from the average type, in standard deviations within types"
+            written = means if shown is None else shown[columns].T
+            draw_heat(figure, axis, means, profiles.spread[columns], written, kind_of(unit))
+            kind = kind_of(unit)
+            how = f"colour is the distance of the mean from the average {kind}, in standard deviations within {kind}s"
         axis.set_xticks(
             range(len(columns)),
             [genes[g] for g in columns],
@@ -235,15 +242,15 @@ def draw_profiles(
 ) -> Picture:
     """Write `profile_figure`, whose arguments these are, into a folder; `what` the values are, and of how many, for its caption."""
     figure, how = profile_figure(profiles, genes, chosen, types, unit, shown)
-    word = "genes" if unit == "cells" else "variables"
+    word, kind = "genes" if unit == "cells" else "variables", kind_of(unit)
     blocks = len(chosen) == len(types) and sum(map(len, chosen)) < len(genes)
     caption = (
-        (f"The most telling {word} of each type, in the order of the types" if blocks else f"All {word}")
-        + f" ({what}, each of the {n:,} {unit} weighted by its probability of the type): {how}."
-        + (" A type without a block of its own is told apart by no single one." if blocks else "")
+        (f"The most telling {word} of each {kind}, in the order of the {kind}s" if blocks else f"All {word}")
+        + f" ({what}, each of the {n:,} {unit} weighted by its probability of the {kind}): {how}."
+        + (f" A {kind} without a block of its own is told apart by no single one." if blocks else "")
         + " All values are in profiles.tsv."
     )
-    title = "What each type expresses" if unit == "cells" else "What marks each type"
+    title = f"What each {kind} expresses" if unit == "cells" else f"What marks each {kind}"
     return save(figure, folder, Picture("profiles", title, caption))
 
 
@@ -257,7 +264,7 @@ def draw_dots(figure: Any, axis: Any, means: Floats, fractions: Floats) -> None:
     )
     axis.set(xlim=(-0.7, means.shape[1] - 0.3), ylim=(means.shape[0] - 0.4, -0.6))
     for fraction in (0.25, 0.5, 1.0):
-        axis.scatter([], [], s=largest * fraction, color=FAINT, ec=INK, lw=0.25, label=f"{fraction:.0%}")
+        axis.scatter([], [], s=largest * fraction, color=FAINT, ec=INK, lw=0.25, label=f"{100 * fraction:.0f} %")
     axis.legend(title="detected in", loc="upper left", bbox_to_anchor=(1.01, 1.02), title_fontsize=7, borderpad=0)
     inset = axis.inset_axes((1.03, 0.0, 0.018, 0.34))
     bar = figure.colorbar(shown, cax=inset, ticks=[0, 1])
@@ -265,12 +272,12 @@ def draw_dots(figure: Any, axis: Any, means: Floats, fractions: Floats) -> None:
     bar.outline.set_visible(False)
 
 
-def draw_heat(figure: Any, axis: Any, means: Floats, spread: Floats, written: Floats) -> None:
+def draw_heat(figure: Any, axis: Any, means: Floats, spread: Floats, written: Floats, kind: str) -> None:
     scaled = (means - np.nanmean(means, axis=0)) / np.where(spread > 0, spread, 1.0)
     limit = float(np.clip(np.nanmax(np.abs(scaled), initial=1.0), 1.0, 3.0))
     shown = axis.imshow(scaled, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
     bar = figure.colorbar(shown, ax=axis, shrink=0.9, pad=0.02)
-    bar.set_label("from the average type, SD")
+    bar.set_label(f"from the average {kind}, SD")
     bar.outline.set_visible(False)
     texts = [numbers(column) for column in written.T] if means.shape[1] <= MOST_WRITTEN else []
     for column, row in np.ndindex(len(texts), len(means)):
@@ -365,12 +372,13 @@ def draw_proportions(
             axes[0, 1].set_xlabel(f"% of the {unit} of each")
             extra = f" Right: composition of each {sample}, n in brackets, colours as on the left."
         arrange(figure)
+        kind = kind_of(unit)
         caption = (
-            f"Share of each type, each of the {n} {unit} counted by its probabilities. Whiskers: one standard error"
+            f"Share of each {kind}, each of the {n} {unit} counted by its probabilities. Whiskers: one standard error"
             + (
                 ", from the observed information of all parameters."
                 if whole
-                else " of sampling, with the types taken as fitted; what is unknown about the types comes on top."
+                else f" of sampling, with the {kind}s taken as fitted; what is unknown about the {kind}s comes on top."
             )
             + extra
         )
@@ -452,7 +460,7 @@ def confusion_figure(
             axis.set_yticks(range(len(names)), [f"{name} ({n})" for name, n in zip(names, totals, strict=True)])
             axis.tick_params(length=0)
             axis.set_title(method)
-            axis.set_xlabel("cluster" if method == "K-means" else "type")
+            axis.set_xlabel("cluster" if method == "K-means" else kind_of(unit))
             for side in axis.spines.values():
                 side.set_visible(False)
         for axis in axes[:, 0]:
@@ -469,10 +477,10 @@ def draw_confusion(
 ) -> Picture:
     """Write `confusion_figure`, whose arguments these are, into a folder, with its caption."""
     caption = (
-        f"Share (colour), and where there is room for them numbers, of {unit} of each known {truth} (rows, n in brackets) that fell into each type (columns, numbered "
+        f"Share (colour), and where there is room for them numbers, of {unit} of each known {truth} (rows, n in brackets) that fell into each {kind_of(unit)} (columns, numbered "
         "as elsewhere and put in the order of their best one-to-one match, outlined). A row spread over several "
         "columns was split; a column shared by several rows merged them. The mixture stands beside K-means, which "
         "is its limit of equal round clusters and hard assignment."
     )
     figure = confusion_figure(tables, truth, names, unit)
-    return save(figure, folder, Picture("confusion", "Do the types match what was known?", caption))
+    return save(figure, folder, Picture("confusion", f"Do the {kind_of(unit)}s match what was known?", caption))

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from emtools.plots.deconvolve import kind_of
 from emtools.plots.style import COLUMN, FAINT, INK, PAGE, Picture, arrange, color_of, save, styled
 
 PANELS = 5  # across
@@ -86,14 +87,18 @@ def draw_composition(told: Mapping[str, Any], types: Sequence[str], unit: str, f
     for axis in figure.axes:
         if axis.get_ylabel():
             axis.set_ylabel(f"% of {unit}")
-    several = len(told["samples"]) > 1
+    several, kind = len(told["samples"]) > 1, kind_of(unit)
     caption = (
-        f"Share of each type in each {told['column']}, n in brackets, each of the {unit} counted by its probabilities. Whiskers: "
-        f"95 % intervals, which hold the draw of the {unit} and the doubt about their types, not what is unknown about the "
-        "types themselves"
+        f"Share of each {kind} in each {told['column']}, n in brackets, each of the {unit} counted by its probabilities. Whiskers: "
+        f"95 % intervals, which hold the draw of the {unit} and the doubt about their {kind}s, not what is unknown about the "
+        f"{kind}s themselves"
         + (
-            f". Dashed: mean over the {len(told['samples'])}, each counted once. Axes differ. Whether two groups of donors "
-            "differ is told by the spread between donors, not by these whiskers."
+            f". Dashed: mean over the {len(told['samples'])}, each counted once. Axes differ."
+            + (
+                " Whether two groups of donors differ is told by the spread between donors, not by these whiskers."
+                if unit == "cells"
+                else ""
+            )
             if several
             else "."
         )
@@ -101,13 +106,15 @@ def draw_composition(told: Mapping[str, Any], types: Sequence[str], unit: str, f
     return save(figure, folder, Picture("composition", f"How much in each {told['column']}", caption))
 
 
-def selection_figure(told: Mapping[str, Any]) -> Figure:
+def selection_figure(told: Mapping[str, Any], unit: str = "cells") -> Figure:
     """Criteria against the number of types, the chosen one marked.
 
     Parameters
     ----------
     told : mapping
         ``uns['em']['selection']``.
+    unit : str
+        What a row is, in the plural.
     """
     counts = np.asarray(told["n_components"])
     shown = [key for key in CRITERIA if np.isfinite(np.asarray(told[key], dtype=np.float64)).any()]
@@ -131,7 +138,7 @@ def selection_figure(told: Mapping[str, Any]) -> Figure:
             axis.set_title(CRITERIA[key] + (": chosen" if mine else ""))
             low, top = np.nanpercentile(values, LEAST_SHOWN), values[best]
             axis.set_ylim(low - 0.15 * (top - low), top + 0.12 * (top - low) if top > low else None)
-            axis.set_xlabel("types")
+            axis.set_xlabel(f"{kind_of(unit)}s")
             axis.xaxis.get_major_locator().set_params(integer=True)
         axes[0, 0].set_ylabel("nats, larger is better")
         arrange(figure)
@@ -141,29 +148,31 @@ def selection_figure(told: Mapping[str, Any]) -> Figure:
 def draw_selection(told: Mapping[str, Any], n: int, unit: str, folder: Path) -> Picture:
     """Write `selection_figure` of `n` units into a folder, with its caption."""
     counts, chosen = np.asarray(told["n_components"]), np.asarray(told[told["criterion"]], dtype=np.float64)
-    most = int(counts.max())
+    most, kind = int(counts.max()), kind_of(unit)
     edge = (
         f" The largest number that was tried is the best, {most}: a range of your own that goes further may find more "
-        "types."
+        f"{kind}s."
         if len(counts) > 1 and counts[int(np.nanargmax(chosen))] == most
         else ""
     )
     caption = (
-        f"Criteria for the number of types among {n:,} {unit}, from mixtures with free covariances; a ring is the best of "
+        f"Criteria for the number of {kind}s among {n:,} {unit}, from mixtures with free covariances; a ring is the best of "
         f"each.{edge} BIC grows on "
-        "until the density fits, and cells are not normal: it tends to split types. ICL also asks that the types be told "
-        "apart. A number chosen by any of them is a suggestion: look at the markers before you name a type."
+        f"until the density fits, and {unit} are not normal: it tends to split {kind}s. ICL also asks that the {kind}s be told "
+        f"apart. A number chosen by any of them is a suggestion: look at the markers before you name a {kind}."
     )
-    return save(selection_figure(told), folder, Picture("selection", "How many types", caption))
+    return save(selection_figure(told, unit), folder, Picture("selection", f"How many {kind}s", caption))
 
 
-def reliability_figure(curves: Mapping[str, Any]) -> Figure:
+def reliability_figure(curves: Mapping[str, Any], n_units: int | None = None) -> Figure:
     """Stated probability against frequency, one line for each way to judge.
 
     Parameters
     ----------
     curves : mapping of str to mapping
         ``certainty``, ``right``, ``n``, ``error`` of each, as ``uns['em']['reliability']`` has them.
+    n_units : int, optional
+        Number of units: one that several fits judged counts once for the whiskers.
     """
     with styled():
         figure, (axis, below) = plt.subplots(
@@ -175,7 +184,8 @@ def reliability_figure(curves: Mapping[str, Any]) -> Figure:
         for i, (name, told) in enumerate(curves.items()):
             n = np.asarray(told["n"], dtype=np.float64)
             certainty, right = (np.asarray(told[key], dtype=np.float64) for key in ("certainty", "right"))
-            spread = 1.96 * np.sqrt(np.maximum(right * (1 - right), 0.25 / np.maximum(n, 1)) / n)
+            held = n * min(1.0, (n_units or np.inf) / max(n.sum(), 1.0))
+            spread = 1.96 * np.sqrt(np.maximum(right * (1 - right), 0.25 / np.maximum(held, 1)) / held)
             low, high = np.minimum(spread, right), np.minimum(spread, 1 - right)
             axis.errorbar(
                 certainty,
@@ -191,7 +201,7 @@ def reliability_figure(curves: Mapping[str, Any]) -> Figure:
             places = np.minimum(np.floor(certainty * 10), 9) / 10 + 0.0075 + wide * (i + 0.5)
             below.bar(places, n / n.sum() * 100, width=wide, color=color_of(i), alpha=0.85)
         axis.set(ylim=(0, 1.02), ylabel="fraction right")
-        below.set(xlim=(0, 1), xlabel="stated probability of its type", ylabel="% of cells")
+        below.set(xlim=(0, 1), xlabel="stated probability", ylabel="% of cells")
         if curves:
             axis.legend(loc="lower right", handlelength=1.4)
         else:
@@ -199,22 +209,28 @@ def reliability_figure(curves: Mapping[str, Any]) -> Figure:
         return figure
 
 
-def draw_reliability(curves: Mapping[str, Any], unit: str, folder: Path) -> Picture:
+def draw_reliability(curves: Mapping[str, Any], n_units: int, unit: str, folder: Path) -> Picture:
     """Write `reliability_figure` into a folder, with its caption."""
-    figure = reliability_figure(curves)
+    figure, kind = reliability_figure(curves, n_units), kind_of(unit)
     figure.axes[1].set_ylabel(f"% of {unit}")
     ways = {
-        "other fits agree": f"types that fits to other {unit} give (no label was used: this is stability, not truth)",
+        "other fits agree": f"{kind}s that fits to other {unit} give (no label was used: this is stability, not truth)",
         "hidden labels": f"labels that were hidden from the fit ({unit} of other folds)",
     }
     told = (
         "nothing, there being too few to fit to a part of them"
         if not curves
-        else "; ".join(ways.get(name, f"the known {name}, types matched to its groups one to one") for name in curves)
+        else "; ".join(ways.get(name, f"the known {name}, {kind}s matched to its groups one to one") for name in curves)
     )
-    n = f" (n = {max(int(np.sum(curve['n'])) for curve in curves.values()):,} {unit})" if curves else ""
+    judged = max((int(np.sum(curve["n"])) for curve in curves.values()), default=0)
+    fits = round(judged / n_units)
+    n = (
+        f" (n = {min(judged, n_units):,} {unit}{f', each judged by {fits} fits to others' if fits > 1 else ''})"
+        if curves
+        else ""
+    )
     caption = (
-        f"How often the most probable type was right, by the probability stated{n}. Right means: {told}. On the dashed line a "
+        f"How often the most probable {kind} was right, by the probability stated{n}. Right means: {told}. On the dashed line a "
         f"stated 80 % is right in 80 %; below it the probabilities are too sure. Whiskers: 95 %, by the {unit} of each bin; "
         f"bars: share of the {unit} in it. Error: mean distance from the line, by {unit}."
     )

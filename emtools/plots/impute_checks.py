@@ -104,7 +104,7 @@ def draw_overimputed(imputation: Imputation, diagnosis: Diagnosis, folder: Path)
         bars.set_title("Told by the others")
         arrange(figure)
         covered = [f"{100 * cells.coverage(level):.1f} %" for level in (0.5, 0.8, 0.95)]
-        some = f"{n} of {cells.n_observed}" if n < cells.n_observed else f"All {n}"
+        some = f"{n:,} of {cells.n_observed:,}" if n < cells.n_observed else f"All {n:,}"
         unseen = "by fits that had not seen them" if cells.n_fits else "by the fit, which no single cell moves"
         ranks = ""
         if imputation.readings.bounded.any():

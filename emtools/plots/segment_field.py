@@ -108,7 +108,8 @@ def draw_reliability(
         arrange(figure)
         caption = (
             f"The {truth.size:,} pixels in ten bins of their posterior, and how many of them a person annotated: on the dotted "
-            "line probabilities come true; a curve that is flatter than it is too sure. The Brier score is the mean squared "
+            "line probabilities come true; a curve that is flatter than it is too sure, and one that "
+            "lies below it gives too much to the brightest class, as where outlines lie outside those of the person. The Brier score is the mean squared "
             f"error of the probability, 0 at best. Few pixels lie between 0.1 and 0.9: {', '.join(told)}."
         )
         return save(figure, folder, Picture("reliability", "Do the probabilities come true?", caption))

@@ -112,7 +112,7 @@ def draw_planes(
             else ""
         )
         caption = (
-            f"The {len(points):,} rows by the two features that tell the classes of the answer best, coloured by class; grey "
+            f"The {len(points):,} rows by the two features that together tell the classes of the answer best, coloured by class; grey "
             f"contours show their density, tints the class that each method gives there. Logarithmic axes where logarithms "
             f"were modelled; the highest hundredth of a feature may lie beyond the frame.{others} K-means (hard EM) cuts half-way between two means, and so depends on the units; a mixture "
             "draws a quadric (an ellipse, parabola or hyperbola) that follows the shape and the abundance of each class."

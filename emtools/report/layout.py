@@ -16,7 +16,9 @@ LAYOUT: dict[str, Any] = {
     "branch": (str,), "model": {"name": (str,)}, "status": (str,), "verdict": (str,), "loglik": MAYBE, "objective": MAYBE,
     "gap": MAYBE, "rate": MAYBE, "passes": (int,), "starts": [START], "trace": [ROW],
 }  # fmt: skip
-OPTIONAL: dict[str, Any] = {"inputs": [{"path": (str,)}], "accuracy": [RESULT], "optima": [{}], "certificate": {}}
+OPTIONAL: dict[str, Any] = {
+    "answer": (str,), "inputs": [{"path": (str,)}], "accuracy": [RESULT], "optima": [{}], "certificate": {},
+}  # fmt: skip
 
 
 def fault_of(record: object) -> str:

@@ -203,11 +203,29 @@ def show_nats(value: float) -> str:
     return f"{value:.2g}" if value <= FAR else f"more than {FAR}"
 
 
+def with_options(command: str) -> Markup:
+    """A command whose options do not break at their hyphens."""
+    words = (Markup("<span class='option'>{}</span>").format(w) if w.startswith("-") else w for w in command.split(" "))
+    return Markup(" ").join(words)
+
+
+def breakable(text: str) -> Markup:
+    """The text with places in the names of files at which a line may break."""
+    return Markup(re.sub(r"(?<=\w)(?=[_.]\w)", "<wbr>", str(escape(text))))
+
+
+def joined(html: str) -> str:
+    """The page with numbers that a line does not part from their per cent; code is left as it is."""
+    parts = re.split(r"(<pre>.*?</pre>|<code[ >].*?</code>)", html, flags=re.DOTALL)
+    parts[::2] = (re.sub(r"(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", part) for part in parts[::2])
+    return "".join(parts)
+
+
 def with_code(text: str) -> Markup:
     """The text with options such as ``--log``, and what stands between backticks, set as code."""
     words = re.split(r"(`[^`]+`|(?<![\w-])--[a-z][a-z-]*(?: (?:(?:t|factors|mixture)(?![\w-])|\S+=[\w-]+'?))?)", text)
     parts = (
-        Markup("<code class='word{}'>{}</code>").format(" long" * (len(w) > UNBROKEN), w.strip("`"))
+        Markup("<code class='word{}'>{}</code>").format(" long" * (len(w) > UNBROKEN), with_options(w.strip("`")))
         if i % 2
         else escape(w)
         for i, w in enumerate(words)
@@ -228,6 +246,7 @@ def templates() -> jinja2.Environment:
     environment.filters["percent"] = show_percent
     environment.filters["nats"] = show_nats
     environment.filters["code"] = with_code
+    environment.filters["breakable"] = breakable
     environment.filters["unbroken"] = unbroken_exponents
     return environment
 
@@ -267,4 +286,4 @@ def write_page(path: Path, page: Page, diagnostics: Sequence[Picture], record: M
             command=shlex.join(record["command"]),
         )
     )
-    path.write_text(html, encoding="utf-8")
+    path.write_text(joined(html), encoding="utf-8")

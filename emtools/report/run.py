@@ -16,7 +16,7 @@ import pandas as pd
 from emtools.errors import InputError
 from emtools.io.outputs import staged
 from emtools.report.glance import Light, curve, describe_model, judge, read_fit
-from emtools.report.page import show_value, templates
+from emtools.report.page import joined, show_value, templates
 
 FIGURES = {"impute": "imputed", "deconvolve": "types", "segment": "overlay", "hmm": "track", "motif": "logo"}
 TELLING = ("ARI", "Dice", "nucleotide_f1", "NRMSE")
@@ -106,6 +106,11 @@ class Card:
     def n_agreeing(self) -> int:
         """Starts that reached the best optimum."""
         return sum(start["optimum"] == 1 for start in self.record["starts"])
+
+    @property
+    def answer(self) -> str:
+        """What was found, in words; empty where the fit is not to be used."""
+        return "" if self.light.color == "bad" else str(self.record.get("answer") or "")
 
     @property
     def headline(self) -> str:
@@ -273,7 +278,7 @@ def run(options: Options) -> int:
         links={title: quote(link) for title, link in links.items() if link},
     )
     with staged(options.out, seal="index.html") as folder:
-        (folder / "index.html").write_text(html, encoding="utf-8")
+        (folder / "index.html").write_text(joined(html), encoding="utf-8")
         pd.DataFrame([card.row for card in cards]).to_csv(folder / "runs.tsv", sep="\t", index=False)
         (folder / "multiqc").mkdir()
         for name, content in multiqc_tables(cards).items():

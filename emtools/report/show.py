@@ -71,8 +71,9 @@ def lines_of(record: Mapping[str, Any], path: Path, width: int, every: bool) -> 
     yield f"{light.sign} {record['branch']}: {describe_model(record['model'])}" + (
         f", fitted to {read}" if read else ""
     )
-    yield from textwrap.wrap(record["verdict"], width, initial_indent="  ", subsequent_indent="  ")
-    yield ""
+    for text in filter(None, (record.get("answer"), record["verdict"])):
+        yield from textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="  ")
+        yield ""
     yield from pairs(facts_of(record))
     climb = climb_of(record)
     if climb:

@@ -14,6 +14,7 @@ from emtools.engine.certificate import Entry, Move, certify, judge
 from emtools.engine.chunks import ArraySource, SequenceSource, total_stats
 from emtools.engine.information import complete_information as second_derivatives
 from emtools.engine.information import free_frame
+from emtools.engine.result import Climb, write_verdict
 from emtools.engine.spectrum import length_of
 from emtools.engine.starts import fit
 from emtools.engine.stopping import Status
@@ -134,6 +135,24 @@ def test_a_climb_that_ends_on_a_saddle_has_not_converged():
     assert judged.status is Status.SADDLE
     assert not judged.converged
     assert "saddle" in judged.verdict
+
+
+def test_a_verdict_tells_what_is_left_once_and_by_the_score():
+    rng = np.random.default_rng(2)
+    values = np.vstack((rng.normal(size=(60, 2)), rng.normal(size=(60, 2)) + 4.0))
+    source = ArraySource(values)
+    done = fit(GaussianMixture(2, 2), source, starts=2, seed=1)
+    assert done.verdict.count("nats") == 1
+    assert f"By the score, {done.certificate.gap:.1e} nats" in done.verdict
+    numbers = done.loglik, done.objective, math.inf, done.rate
+    ended = Climb(0, done.params, done.stats, Status.BUDGET, "", *numbers, done.trace)
+    told = write_verdict(ended, done.starts)
+    short = replace(done, status=Status.BUDGET, verdict=told, summary=told)
+    judged = judge(short, done.certificate)
+    assert judged.status is Status.BUDGET
+    assert f"was reached with {done.certificate.gap:.1e} nats left by the score; raise" in judged.verdict
+    away = replace(done.certificate, kind="climbing")
+    assert "an unknown number of nats left" in judge(short, away).verdict
 
 
 def test_a_held_zero_has_no_standard_error():

@@ -170,6 +170,25 @@ def test_files_of_a_folder_that_cannot_be_run_are_named_with_the_reason(tmp_path
             assert why in line
 
 
+def test_images_of_a_folder_that_are_alike_are_one_batch(tmp_path):
+    rng = np.random.default_rng(1)
+    plate = tmp_path / "plate_7"
+    plate.mkdir()
+    for well in ("A01", "A02", "B01", "B02"):
+        tifffile.imwrite(plate / f"{well}.tif", rng.poisson(20, size=(24, 24)).astype(np.uint16))
+    (plate / "layout.csv").write_text("well,dose\nA01,1\nA02,\nB01,2\nB02,3\n")
+    out = tmp_path / "mine.yaml"
+    assert main(["init", str(plate), "--out", str(out)]) == 0
+    config = yaml.safe_load(out.read_text())
+    assert config["segment"] == {"plate_7": {"input": str(plate)}}
+    assert list(config["impute"]) == ["layout"]
+    assert "plate_7:   # 4 images alike, each 24 × 24 pixels (intensity)" in out.read_text()
+    tifffile.imwrite(plate / "C01.tif", rng.poisson(20, size=(24, 30)).astype(np.uint16))
+    out.unlink()
+    assert main(["init", str(plate), "--out", str(out)]) == 0
+    assert list(yaml.safe_load(out.read_text())["segment"]) == ["A01", "A02", "B01", "B02", "C01"]
+
+
 def test_names_are_those_that_the_config_allows(tmp_path):
     taken = set()
     names = [unique(tmp_path / name, taken) for name in ("a b.csv", "a_b.tsv", "2024.csv", "µ.csv", "-.csv", "x.fa.gz")]

@@ -101,6 +101,26 @@ def test_page_counts_what_did_not_converge_and_escapes(tmp_path: Path) -> None:
     assert (tmp_path / "index.html").read_bytes() == first
 
 
+def test_a_card_says_what_was_found_and_no_number_of_a_fit_that_did_not_converge(tmp_path: Path) -> None:
+    found = {"answer": "A <motif> in 16 % of them, no better than chance."}
+    good = write(tmp_path / "motif" / "good" / "fit.json", record() | found)
+    bad = write(tmp_path / "motif" / "bad" / "fit.json", record("budget") | found)
+    assert main(["summary", str(good), str(bad), "--out", str(tmp_path)]) == 0
+    html = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert html.count("A &lt;motif&gt; in 16\N{NO-BREAK SPACE}% of them, no better than chance.") == 1
+    assert html.index("A &lt;motif&gt;") < html.rindex("Said &lt;in&gt; one sentence.")
+
+
+def test_a_table_of_a_card_that_is_cut_says_so(tmp_path: Path) -> None:
+    rows = [{"method": f"method {i}", "metric": "ARI", "value": 0.1 * i} for i in range(10)]
+    for name, kept in (("whole", rows[:9]), ("cut", rows)):
+        fit = write(tmp_path / name / "fit.json", record() | {"accuracy": kept})
+        assert main(["summary", str(fit), "--out", str(tmp_path / name)]) == 0
+        html = (tmp_path / name / "index.html").read_text(encoding="utf-8")
+        assert ("More on its page." in html) == (name == "cut")
+        assert "method 8" in html
+
+
 def test_accuracy_of_single_columns_stays_on_the_page_of_the_fit(tmp_path: Path) -> None:
     card = read_card(write(tmp_path / "a" / "fit.json", record()), tmp_path)
     assert card.headline == "NRMSE 0.25"

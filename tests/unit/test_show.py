@@ -29,6 +29,8 @@ def test_a_fit_is_shown_with_its_verdict_and_every_number(fitted, capsys):
     record = json.loads((fitted / "fit.json").read_text())
     assert text.startswith("✓ hmm: categorical hmm · 2 states, fitted to ")
     assert " ".join(text.split()).count(" ".join(record["verdict"].split())) == 1
+    assert " ".join(text.split()).count(record["answer"]) == 1
+    assert text.index("2 hidden states divide a") < text.index("Converged")
     assert f"{record['loglik']:,.4f} nats" in text
     rows = list(estimates_of(record))
     assert len(rows) == 2 + 4 + 8

@@ -409,6 +409,15 @@ def test_a_tab_at_which_snakemake_stops_is_told(text: str, here: Path) -> None:
         read_yaml(Path("c.yaml"))
 
 
+@pytest.mark.parametrize("word", ["2024-13-45", "!!timestamp abc", "!!int x", "!!bool maybe", "&a [*a, 2024-13-45]"])
+def test_a_value_that_is_not_what_its_form_says_is_told(word: str, here: Path) -> None:
+    Path("c.yaml").write_text(f"results: results\nseed: {word}\n")
+    with pytest.raises(
+        InputError, match=r"c\.yaml: line 2: '.*' has the form of a date or a number, but is none; mend"
+    ):
+        read_yaml(Path("c.yaml"))
+
+
 def test_json_is_read_as_snakemake_reads_it(here: Path) -> None:
     from snakemake.common.configfile import load_configfile
 

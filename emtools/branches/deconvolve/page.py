@@ -131,7 +131,9 @@ def draw(found: Found, folder: Path) -> list[Picture]:
         pictures.append(
             draw_selection(selection_record(typed.selection), min(len(cells.names), SELECTED_ROWS), unit, folder)
         )
-    pictures.append(draw_reliability({name: curve.record() for name, curve in found.curves.items()}, unit, folder))
+    pictures.append(
+        draw_reliability({name: curve.record() for name, curve in found.curves.items()}, len(cells.names), unit, folder)
+    )
     if cells.truth is not None:
         panels = [
             (name, counts, typed.types if name != "K-means" else tuple(str(k + 1) for k in range(counts.shape[1])))
@@ -154,13 +156,13 @@ def describe(
         kinds.capitalize(): f"{len(typed.types)}",
         "Modelled": f"{d} columns of {cells.representation}" if cells.representation != "z-scores" else f"{d} columns",
         "Covariances": typed.family,
-        f"Undecided {unit}": f"{unsure:.0%}",
+        f"Undecided {unit}": f"{100 * unsure:.0f} %",
     }
     tables = [
         Table(
             "Proportions",
-            f"proportion and n_expected count each of the {unit} by its probabilities, n_assigned by its most probable type; "
-            "n_effective is the number of equally weighted cells that its profile averages (Kish); reproducibility is "
+            f"proportion and n_expected count each of the {unit} by its probabilities, n_assigned by its most probable {kinds[:-1]}; "
+            f"n_effective is the number of equally weighted {unit} that its profile averages (Kish); reproducibility is "
             + (
                 "the fraction of its hidden labels that were found."
                 if found.labels
@@ -171,18 +173,20 @@ def describe(
     ]
     files = {
         written: "the input with obs em_type and em_uncertainty, obsm em_responsibilities, varm em_profiles, uns em",
-        "proportions.tsv": "share of each type",
-        "profiles.tsv": f"{found.what}, for every variable and type",
+        "proportions.tsv": f"share of each {kinds[:-1]}",
+        "profiles.tsv": f"{found.what}, for every variable and {kinds[:-1]}",
     }
     if samples is not None:
         tables.append(by_sample_table(samples, typed.types))
-        files["proportions_by_sample.tsv"] = f"share of each type in each {samples.columns[0]}, with 95 % intervals"
+        files["proportions_by_sample.tsv"] = (
+            f"share of each {kinds[:-1]} in each {samples.columns[0]}, with 95 % intervals"
+        )
     lead = lead_of(found, shares, unsure, kinds)
     if found.accuracy is not None and cells.truth is not None:
         value = found.accuracy.set_index(["method", "metric"])["value"]
         ours = value["Gaussian mixture"]
         facts[f"ARI with {cells.truth.column}"] = f"{ours['ARI']:.3f}"
-        facts["Matched accuracy"] = f"{ours['matched accuracy']:.0%}"
+        facts["Matched accuracy"] = f"{100 * ours['matched accuracy']:.0f} %"
         lead += (
             f" The {kinds} agree with {cells.truth.column} with an adjusted Rand index of {ours['ARI']:.2f} (K-means: "
             f"{value['K-means', 'ARI']:.2f})."
@@ -191,8 +195,8 @@ def describe(
             Table(
                 f"Agreement with {cells.truth.column}",
                 "ARI is 1 for equal partitions and 0 on average for random ones; NMI lies between 0 and 1. Matched accuracy "
-                "lets each type stand for one known group only; majority accuracy lets several types share one. Calibration "
-                f"error is the mean distance of stated and true frequency. {calibration(ours)}"
+                f"lets each {kinds[:-1]} stand for one known class only; majority accuracy lets several {kinds} share one. Calibration "
+                f"error is the mean distance of stated and true frequency. {calibration(ours, kinds)}"
                 + (f" Only {unit} without a label count." if found.labels else ""),
                 found.accuracy.pivot(index="method", columns="metric", values="value")
                 .reindex(columns=list(dict.fromkeys(found.accuracy["metric"])))
@@ -246,7 +250,7 @@ def lead_of(found: Found, shares: pd.DataFrame, unsure: float, kinds: str) -> st
     typed, unit, trust = found.typed, found.unit, found.typed.trust
     lead = (
         f"{len(found.cells.names)} {unit} fall into {len(typed.types)} {kinds}; the largest holds "
-        f"{shares['proportion'].max():.0%} of them, the smallest {shares['proportion'].min():.1%}. For {unsure:.0%} of the "
+        f"{100 * shares['proportion'].max():.1f} % of them, the smallest {100 * shares['proportion'].min():.1f} %. For {100 * unsure:.0f} % of the "
         f"{unit} another {kinds[:-1]} has a probability above {UNCERTAIN}."
         if len(typed.types) > 1
         else f"All {len(found.cells.names)} {unit} are of one {kinds[:-1]}."
@@ -255,9 +259,9 @@ def lead_of(found: Found, shares: pd.DataFrame, unsure: float, kinds: str) -> st
         lead += f" Their number was chosen by {typed.selection.criterion.upper().replace('_', '-')}."
     if np.isfinite(trust.agreement):
         if found.labels:
-            lead += f" Of labels that were hidden {trust.agreement:.0%} were found."
+            lead += f" Of labels that were hidden {100 * trust.agreement:.0f} % were found."
         else:
-            lead += f" Fits to other {unit} give {trust.agreement:.0%} of the {unit} the same {kinds[:-1]}"
+            lead += f" Fits to other {unit} give {100 * trust.agreement:.0f} % of the {unit} the same {kinds[:-1]}"
             weak = [name for name, share in zip(typed.types, trust.by_type, strict=True) if share < UNSTABLE]
             lead += f"; lean less on {', '.join(weak)}." if weak else "."
     return lead
@@ -310,10 +314,10 @@ def methods_of(found: Found) -> str:
     return text
 
 
-def calibration(mixture: pd.Series) -> str:
+def calibration(mixture: pd.Series, kinds: str) -> str:
     """How far the stated certainty may be believed."""
     certainty, best = mixture["mean certainty"], mixture["majority accuracy"]
-    text = f"The mixture is on average {certainty:.0%} certain of its types"
+    text = f"The mixture is on average {100 * certainty:.0f} % certain of its {kinds}"
     if certainty > best + 0.02:
-        return f"{text}, yet at most {best:.0%} agree with the known groups: read its probabilities as too certain."
-    return f"{text}, and up to {best:.0%} agree with the known groups."
+        return f"{text}, yet at most {100 * best:.0f} % agree with the known classes: read its probabilities as too certain."
+    return f"{text}, and up to {100 * best:.0f} % agree with the known classes."

@@ -236,7 +236,10 @@ def methods(options: RunOptions, alphabet: str, chain: Chain, compared: pd.DataF
         else "maximum likelihood"
     )
     given = f" given the {model.order} before it" if model.order > 1 else " given the one before it" * model.order
-    emits = chain.what or f"one of {model.n_letters} {alphabet} letters{given}"
+    emits = (
+        chain.what
+        or f"one of {model.n_letters} letters of {alphabet if alphabet == 'protein' else alphabet.upper()}{given}"
+    )
     starts = (
         "the values of the ready-made model"
         if chain.init

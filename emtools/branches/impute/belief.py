@@ -204,7 +204,7 @@ def calibration_words(diagnosis: Diagnosis) -> list[str]:
         )
     covered = ", ".join(f"{100 * cells.coverage(level):.1f} %" for level in (0.5, 0.8, 0.95))
     return [
-        f"{cells.pit.size} observed cells were predicted as if missing, {fits}: intervals of 50, 80 and 95 % held {covered} "
+        f"{cells.pit.size:,} observed cells were predicted as if missing, {fits}: intervals of 50, 80 and 95 % held {covered} "
         f"of the true values.{lonely}"
     ]
 

@@ -138,10 +138,13 @@ def assumed(imputation: Imputation) -> list[str]:
 def methods(imputation: Imputation, method: str) -> list[str]:
     """Paragraphs on how the answer was computed."""
     how = "as the mode of their posterior" if prior_counts(imputation) else "by maximum likelihood"
+    expected = (
+        "what the models above together expect given" if imputation.better is not None else "its conditional mean given"
+    )
     return [
         f"The parameters were estimated {how} from every observed value with the EM algorithm, with the conditional "
-        "covariance of the missing values in the second moments. A missing value was replaced by its conditional mean given "
-        "what is known of its row; its SD and 95 % interval leave out the error of the parameters themselves.",
+        "covariance of the missing values in the second moments. A missing value was replaced by "
+        f"{expected} what is known of its row; its SD and 95 % interval leave out the error of the parameters themselves.",
         draw_words(imputation, method),
     ]
 

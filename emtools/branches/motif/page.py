@@ -468,7 +468,7 @@ def site_table(findings: Sequence[Finding]) -> Table:
     caption = (
         "The most probable first. Start and end are 0-based, half-open, as in sites.bed. “posterior” is the probability that the site starts there"
         f"{' (on either strand)' if stranded else ''}, “any site” that the sequence (with any number of sites: this place) has one at all: a low first and a high second number "
-        "mean that the exact place is in doubt, not the site. “p-value”: a random window fits as well."
+        "mean that the exact place is in doubt, not the site. “p-value”: the probability that a random window fits as well."
     )
     return Table("Sites", caption + most, frame.head(MOST_ROWS))
 

@@ -182,7 +182,7 @@ def accuracy_table(methods: Sequence[Method], truth: npt.NDArray[np.integer[Any]
             (method.name, "object F1", found.f1),
             (method.name, "object precision", found.precision),
             (method.name, "object recall", found.recall),
-            (method.name, "objects found", float(found.n_matched)),
+            (method.name, "objects matched", float(found.n_matched)),
         ]
         if method.posterior is not None:
             wrong = method.foreground != (truth > 0)

@@ -158,7 +158,7 @@ def describe(
         told = "; ".join(
             f"{m.name}: Dice {values[m.name, 'Dice']:.3f}, object F1 {values[m.name, 'object F1']:.3f}" for m in methods
         )
-        found = int(values[best.name, "objects found"])
+        found = int(values[best.name, "objects matched"])
         lead += (
             f" {found} of the {int(pixels.truth.max())} annotated objects are matched. {told[:1].upper()}{told[1:]}."
         )
