@@ -113,10 +113,13 @@ class Tutorials:
         return json.loads((self.folder / folder / "fit.json").read_text())
 
     def table(self, path: str, rows: int = 20, columns: list[str] | None = None) -> str:
-        """The first rows of a table that a command wrote, as Markdown."""
+        """The first rows of a table that a command wrote, as Markdown; accuracy with a column for each method."""
         file = self.folder / path
         bed = {"header": None, "names": ["record", "start", "end", "name", "score"], "usecols": range(5)}
         frame = pd.read_csv(file, sep="," if file.suffix == ".csv" else "\t", **bed if file.suffix == ".bed" else {})
+        if list(frame.columns) == ["method", "metric", "value"]:
+            frame["metric"] = frame["metric"].str.replace("_", " ")
+            frame = frame.pivot_table("value", "metric", "method", sort=False).reset_index()
         return markdown_table((frame[columns] if columns else frame).head(rows))
 
 

@@ -18,6 +18,7 @@ from emtools.report.glance import curve, describe_model, judge, read_fit, unconv
 BARS = "▁▂▃▄▅▆▇█"
 WIDEST = 100  # columns of a wide terminal that are used
 CURVE_WIDTH = 48
+NAMES = 22  # columns before what a name is said to be
 MOST_DECIMALS = 9
 SHOWN = 24  # estimates, unless all are asked for
 NOT_CONVERGED = 3  # exit status, as of the fit itself
@@ -75,7 +76,7 @@ def lines_of(record: Mapping[str, Any], path: Path, width: int, every: bool) -> 
         yield from textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="  ")
         yield ""
     yield from pairs(facts_of(record))
-    climb = climb_of(record)
+    climb = climb_of(record, width)
     if climb:
         yield from pairs({"climb": climb})
     accuracy = record.get("accuracy") or []
@@ -116,18 +117,19 @@ def facts_of(record: Mapping[str, Any]) -> dict[str, str]:
     return facts
 
 
-def climb_of(record: Mapping[str, Any]) -> str:
+def climb_of(record: Mapping[str, Any], width: int = WIDEST) -> str:
     """Nats below the top at each pass as a row of bars on a log axis; empty where there is no climb, or it began at the top."""
     below = [height for _, height in curve(record)]
     if len(below) < 2 or min(below) == max(below):
         return ""
     logs = [math.log10(height) for height in below]
-    n = min(CURVE_WIDTH, len(logs))
+    told = f"  {below[0]:.1e} → {below[-1]:.1e} nats below the top, log axis"
+    n = min(CURVE_WIDTH, len(logs), max(width - NAMES - len(told), len(BARS)))
     picked = [logs[round(i * (len(logs) - 1) / max(n - 1, 1))] for i in range(n)]
     low, high = min(picked), max(picked)
     scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
     bars = "".join(BARS[round((value - low) * scale)] for value in picked)
-    return f"{bars}  {below[0]:.1e} → {below[-1]:.1e} nats below the top, log axis"
+    return f"{bars}{told}"
 
 
 def estimates_of(record: Mapping[str, Any]) -> Iterator[list[str]]:
@@ -162,7 +164,7 @@ def number(value: Any, se: float | None = None) -> str:
 def pairs(facts: Mapping[str, str]) -> Iterator[str]:
     """Names and what they are, the second in one column."""
     for name, value in facts.items():
-        yield f"  {name:<20}{value}"
+        yield f"  {name:<{NAMES - 2}}{value}"
 
 
 def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
