@@ -14,11 +14,20 @@ APART = rf"{THIN}<mi>\1</mi>{THIN}"
 
 
 def with_equations(page: str) -> str:
-    """The HTML of a page with what arithmatex marked as MathML."""
+    """The HTML of a page with what arithmatex marked as MathML.
+
+    Raises
+    ------
+    ValueError
+        If an equation holds a command that is not known, which would stand there as it is.
+    """
 
     def drawn(match: re.Match[str]) -> str:
         display = "block" if match[2] == "[" else "inline"
         equation = convert(html.unescape(match[3]).strip(), display=display)
-        return f'<span class="eq">{NAME.sub(APART, equation)}</span>'
+        shown = NAME.sub(APART, equation).replace(r"\_", "_")
+        if "\\" in shown:
+            raise ValueError(f"not understood in an equation: {match[3].strip()}")
+        return f'<span class="eq">{shown}</span>'
 
     return MARKED.sub(drawn, page)

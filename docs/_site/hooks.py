@@ -68,6 +68,15 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return with_lists(markdown).replace("](../../benchmarks/", "](../benchmarks/")
 
 
+def with_options(html: str) -> str:
+    """The page with options in inline code that a line does not break at their hyphens."""
+
+    def whole(code: re.Match[str]) -> str:
+        return re.sub(r"(?<![^\s>])--?[a-z][a-z-]*", r'<span class="option">\g<0></span>', code[0])
+
+    return re.sub(r"<code>[^<]*</code>", whole, html)
+
+
 def on_page_content(html: str, **_: Any) -> str:
-    """Equations as MathML, which browsers draw without a script."""
-    return with_equations(html)
+    """Equations as MathML, which browsers draw without a script; options whole."""
+    return with_options(with_equations(html))
