@@ -68,6 +68,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return with_lists(markdown).replace("](../../benchmarks/", "](../benchmarks/")
 
 
+def on_post_build(config: Any) -> None:
+    """No page of the theme that a server alone can show: the site opens from disk."""
+    (Path(config.site_dir) / "404.html").unlink(missing_ok=True)
+
+
 def with_options(html: str) -> str:
     """The page with options in inline code that a line does not break at their hyphens."""
 

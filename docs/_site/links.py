@@ -32,7 +32,7 @@ def read(path: Path) -> Page:
 
 def dead_links(site: Path) -> list[str]:
     """Links that lead nowhere, with the page that they stand on."""
-    pages = {path.resolve(): read(path) for path in sorted(site.rglob("*.html")) if path.name != "404.html"}
+    pages = {path.resolve(): read(path) for path in sorted(site.rglob("*.html"))}
     dead = []
     for path, page in pages.items():
         for link in page.links:

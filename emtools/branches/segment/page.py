@@ -155,8 +155,10 @@ def describe(
         lead += f" Classes are ordered by {pixels.image.channels[pixels.channel]} (--channel {place})."
     if accuracy is not None and pixels.truth is not None:
         values = accuracy.set_index(["method", "metric"])["value"]
-        told = "; ".join(
-            f"{m.name}: Dice {values[m.name, 'Dice']:.3f}, object F1 {values[m.name, 'object F1']:.3f}" for m in methods
+        ranked = sorted((m.name for m in methods[1:]), key=lambda name: -values[name, "Dice"])
+        told = "; best of the others, ".join(
+            f"{name}: Dice {values[name, 'Dice']:.3f}, object F1 {values[name, 'object F1']:.3f}"
+            for name in (best.name, *ranked[:1])
         )
         found = int(values[best.name, "objects matched"])
         lead += (
