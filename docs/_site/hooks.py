@@ -74,10 +74,10 @@ def on_post_build(config: Any) -> None:
 
 
 def with_options(html: str) -> str:
-    """The page with options in inline code that a line does not break at their hyphens."""
+    """The page with options in inline code that a line does not break at their hyphens, and with bars as they are meant in tables."""
 
     def whole(code: re.Match[str]) -> str:
-        return re.sub(r"(?<![^\s>])--?[a-z][a-z-]*", r'<span class="option">\g<0></span>', code[0])
+        return re.sub(r"(?<![^\s>])--?[a-z][a-z-]*", r'<span class="option">\g<0></span>', code[0].replace("\\|", "|"))
 
     return re.sub(r"<code>[^<]*</code>", whole, html)
 
