@@ -56,7 +56,7 @@ def test_files_are_named_and_known(results):
     assert all(OWN.fullmatch(name) for name in names)
     page = (results / "report.html").read_text()
     assert "Segments of drawn paths (40)" in page
-    assert "between 2.5 and 97.5 %" in page
+    assert "between 2.5 and 97.5\N{NO-BREAK SPACE}%" in page
     assert "is seldom like those drawn" in page
     assert "Log-odds against another model" in page
 
@@ -246,7 +246,7 @@ def test_where_no_letter_counts_there_are_no_log_odds(plain, tmp_path):
 def test_few_paths_have_no_intervals(records, tmp_path):
     assert run(records, tmp_path / "out", "--states", 2, "--sample", 19) == 0
     assert pd.read_csv(tmp_path / "out" / "sampled.tsv", sep="\t").shape[1] == 4
-    assert "between 2.5 and 97.5 %" not in (tmp_path / "out" / "report.html").read_text()
+    assert "between 2.5 and 97.5\N{NO-BREAK SPACE}%" not in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_runs_that_go_on_into_the_next_stretch_are_one():

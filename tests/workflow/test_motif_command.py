@@ -537,7 +537,7 @@ def test_motif_of_proteins(protein):
     assert "A motif of 8 aa, GKSTLWCH," in page
     assert "% GC" not in page
     assert "motifs.jaspar" not in page
-    assert "<h1>A motif in in.fa</h1>" in page
+    assert "<h1>A motif in in<wbr>.fa</h1>" in page
     told = page[: page.index("<h2>How it was made")]
     assert [word for word in ("strand", "ChIP-seq", "no better than chance") if word in told] == []
 
