@@ -9,6 +9,7 @@ from latex2mathml.converter import convert
 
 MARKED = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', flags=re.S)
 NAME = re.compile(r"<mi>((?:log|exp|max|min|det|tr|diag|arg|Pr)\b)</mi>")  # of a function, which stands apart
+PRIME = re.compile(r"<msup>(<mi>[^<]*</mi>)<mi>&#x02032;</mi></msup>")  # raised twice where its own glyph is raised
 THIN = '<mspace width="0.167em"></mspace>'
 APART = rf"{THIN}<mi>\1</mi>{THIN}"
 
@@ -25,7 +26,8 @@ def with_equations(page: str) -> str:
     def drawn(match: re.Match[str]) -> str:
         display = "block" if match[2] == "[" else "inline"
         equation = convert(html.unescape(match[3]).strip(), display=display)
-        shown = NAME.sub(APART, equation).replace(r"\_", "_")
+        shown = PRIME.sub(r'<mrow>\1<mo lspace="0" rspace="0">&#x02032;</mo></mrow>', equation)
+        shown = NAME.sub(APART, shown).replace(r"\_", "_")
         if "\\" in shown:
             raise ValueError(f"not understood in an equation: {match[3].strip()}")
         return f'<span class="eq">{shown}</span>'
