@@ -268,11 +268,13 @@ def run(options: Options) -> int:
             raise InputError(str(path), f"another fit is named {name!r} too", "", "give each its own folder name")
     bad = [card for card in cards if card.light.color == "bad"]
     links = {"MultiQC report": options.multiqc, "Snakemake report": options.snakemake}
+    empty = {key for key in ("seconds", "memory", "accuracy") if all(card.row[key] in (None, "") for card in cards)}
     page = templates().get_template("run.html")
     html = page.render(
         cards=cards,
         bad=bad,
-        fields=FIELDS,
+        fields=[field for field in FIELDS if field[0] not in empty],
+        empty=empty,
         branches=list(dict.fromkeys(card.branch for card in cards)),
         words=("verdict", "branch", "data", "model", "accuracy"),
         links={title: quote(link) for title, link in links.items() if link},

@@ -111,6 +111,15 @@ def test_a_card_says_what_was_found_and_no_number_of_a_fit_that_did_not_converge
     assert html.index("A &lt;motif&gt;") < html.rindex("Said &lt;in&gt; one sentence.")
 
 
+def test_a_column_that_no_fit_fills_is_left_out(tmp_path: Path) -> None:
+    fit = write(tmp_path / "hmm" / "a" / "fit.json", record() | {"accuracy": []})
+    assert main(["summary", str(fit), "--out", str(tmp_path)]) == 0
+    head, rows = (tmp_path / "index.html").read_text(encoding="utf-8").split("<tbody>")[:2]
+    assert "CPU s" not in head
+    assert "Accuracy" not in head + rows
+    assert head.count('<th scope="col"') == rows.split("</tr>")[0].count("<td") == 9
+
+
 def test_a_table_of_a_card_that_is_cut_says_so(tmp_path: Path) -> None:
     rows = [{"method": f"method {i}", "metric": "ARI", "value": 0.1 * i} for i in range(10)]
     for name, kept in (("whole", rows[:9]), ("cut", rows)):
