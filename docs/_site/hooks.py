@@ -82,6 +82,12 @@ def with_options(html: str) -> str:
     return re.sub(r"<code>[^<]*</code>", whole, html)
 
 
+def with_breaks(html: str) -> str:
+    """The page with a place to break in each DOI, and none within the numbers of a table."""
+    html = re.sub(r"(doi:10\.\d+/)(?=\S)", r"\1<wbr>", html)
+    return re.sub(r"<td[^>]*>[^<]*", lambda cell: re.sub(r"(?<=\de)-(?=\d)", "\N{NON-BREAKING HYPHEN}", cell[0]), html)
+
+
 def on_page_content(html: str, **_: Any) -> str:
-    """Equations as MathML, which browsers draw without a script; options whole."""
-    return with_options(with_equations(html))
+    """Equations as MathML, which browsers draw without a script; words of code and numbers whole."""
+    return with_breaks(with_options(with_equations(html)))

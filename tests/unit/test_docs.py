@@ -120,7 +120,7 @@ def test_equations_become_mathml() -> None:
     sys.path.insert(0, str(DOCS / "_site"))
     try:
         from equations import with_equations
-        from hooks import with_options
+        from hooks import with_breaks, with_options
     finally:
         sys.path.pop(0)
     html = with_equations('<p>as <span class="arithmatex">\\(\\mu_k &lt; 1\\)</span> says</p>')
@@ -129,5 +129,7 @@ def test_equations_become_mathml() -> None:
     assert "arithmatex" not in html
     with pytest.raises(ValueError, match=r"not understood in an equation: \\arg x"):
         with_equations('<span class="arithmatex">\\(\\arg x\\)</span>')
+    html = with_breaks("<td>1.5e-16, doi:10.1000/a-b</td><p>1e-16</p>")
+    assert html == "<td>1.5e\N{NON-BREAKING HYPHEN}16, doi:10.1000/<wbr>a-b</td><p>1e-16</p>"
     html = with_options("<code>emtools impute --draws 5 a-b</code> -x <pre><code><span>a</span> --draws</code></pre>")
     assert html.count('<span class="option">') == html.count('<span class="option">--draws</span> 5 a-b') == 1
