@@ -114,8 +114,8 @@ def q_at(model: Model[P, S, C], stats: S, packed: Floats) -> float:
         return model.expected_loglik(stats, at) + model.log_prior(at)
 
 
-def coordinate_unit(model: Model[P, S, C], stats: S, packed: Floats, i: int) -> float | None:
-    """Complete-data standard error of packed parameter `i`, or None at an edge of its space.
+def coordinate_unit(model: Model[P, S, C], stats: S, packed: Floats, i: int, here: float) -> float | None:
+    """Complete-data standard error of packed parameter `i`, or None at an edge of its space; `here` is Q at `packed`.
 
     The step is sought over which the second difference of Q is about `PROBE` nats, whatever the unit.
     At an edge Q is level on one side and a wall on the other: the wall is met within one step, where a
@@ -129,10 +129,11 @@ def coordinate_unit(model: Model[P, S, C], stats: S, packed: Floats, i: int) -> 
         moved[i] += step
         return q_at(model, stats, moved)
 
-    here = q(0.0)
     step, drop, grown = FIRST * (1.0 + abs(packed[i])), math.nan, False
+    ahead = back = math.nan
     for _ in range(PROBES):
-        drop = 2.0 * here - q(step) - q(-step)
+        ahead, back = q(step), q(-step)
+        drop = 2.0 * here - ahead - back
         if math.isnan(drop):
             return None
         if drop > GROWTH * PROBE and not grown:
@@ -143,7 +144,7 @@ def coordinate_unit(model: Model[P, S, C], stats: S, packed: Floats, i: int) -> 
             break
     else:
         return None
-    lopsided = abs(q(2 * step) - q(-2 * step) - 2.0 * (q(step) - q(-step)))
+    lopsided = abs(q(2 * step) - q(-2 * step) - 2.0 * (ahead - back))
     if not drop < WALL * PROBE or not lopsided < LOPSIDED * drop:
         return None
     return float(step / math.sqrt(drop))
@@ -156,12 +157,14 @@ def free_units(model: Model[P, S, C], stats: S, packed: Floats) -> Floats:
     """
     if packed.size > LARGEST_SOUGHT:
         return units(model, stats, packed)
-    return np.array([coordinate_unit(model, stats, packed, i) or 0.0 for i in range(packed.size)])
+    here = q_at(model, stats, packed)
+    return np.array([coordinate_unit(model, stats, packed, i, here) or 0.0 for i in range(packed.size)])
 
 
 def free_frame(model: Model[P, S, C], stats: S, packed: Floats) -> tuple[Frame, tuple[int, ...]]:
     """One direction a packed parameter, a complete-data standard error long; and those held at an edge."""
-    units = [coordinate_unit(model, stats, packed, i) for i in range(packed.size)]
+    here = q_at(model, stats, packed)
+    units = [coordinate_unit(model, stats, packed, i, here) for i in range(packed.size)]
     free = [i for i, unit in enumerate(units) if unit is not None]
     directions = np.zeros((packed.size, len(free)))
     directions[free, range(len(free))] = [unit for unit in units if unit is not None]

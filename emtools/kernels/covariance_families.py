@@ -350,9 +350,9 @@ def unpack(code: str, vector: Floats, n_components: int, n_features: int) -> Flo
         case "EEE":
             return unpack_cholesky(vector)
         case "VVV":
-            return np.stack([unpack_cholesky(part) for part in vector.reshape(k, -1)])
+            return unpack_cholesky(vector.reshape(k, -1))
         case "VEE" | "EVV":
-            return np.stack([unpack_cholesky(part) for part in unpack_forms(code, vector, k, d)])
+            return unpack_cholesky(unpack_forms(code, vector, k, d))
     n_turns = turns if code in GENERALISED else k * turns
     cut = vector.size - n_turns
     spread = np.exp(unpack_scales(code, vector[:cut], k, d))

@@ -328,29 +328,30 @@ def cholesky_units(covariance: Floats) -> Floats:
 
 
 def unpack_cholesky(vector: Floats) -> Floats:
-    """Inverse of `pack_cholesky`.
+    """Inverse of `pack_cholesky`, of one vector or of several.
 
     Parameters
     ----------
-    vector : ndarray, shape (d * (d + 1) / 2,)
+    vector : ndarray, shape (..., d * (d + 1) / 2)
         Any finite values.
 
     Returns
     -------
-    ndarray, shape (d, d)
+    ndarray, shape (..., d, d)
         Symmetric and positive definite.
     """
     factor = log_cholesky_factor(vector)
-    matrix: Floats = factor @ factor.T
+    matrix: Floats = factor @ factor.swapaxes(-1, -2)
     return matrix
 
 
 def log_cholesky_factor(vector: Floats) -> Floats:
-    """The lower Cholesky factor, shape (d, d), that a log-Cholesky vector holds; see `pack_cholesky`."""
-    d = (math.isqrt(8 * len(vector) + 1) - 1) // 2
-    factor = np.zeros((d, d))
-    factor[lower_triangle(d)] = vector
-    np.fill_diagonal(factor, np.exp(np.diagonal(factor)))
+    """The lower Cholesky factor, shape (..., d, d), that a log-Cholesky vector holds; see `pack_cholesky`."""
+    d = (math.isqrt(8 * vector.shape[-1] + 1) - 1) // 2
+    factor = np.zeros((*vector.shape[:-1], d, d))
+    factor[..., lower_triangle(d)] = vector
+    diagonal = factor.reshape(*vector.shape[:-1], d * d)[..., :: d + 1]
+    np.exp(diagonal, out=diagonal)
     return factor
 
 

@@ -457,9 +457,10 @@ class Motif:
         rate = float(expit(vector[0])) if self.held is None else self.held
         half, odd = divmod(self.width, 2) if self.palindrome else (self.width, 0)
         ratios = vector[int(fitted) : len(vector) - odd].reshape(half, self.n_letters - 1)
-        logs = np.concatenate([ratios, np.zeros((half, 1))], axis=1)
-        powers = np.exp(logs - logs.max(axis=1, keepdims=True))
-        matrix = powers / powers.sum(axis=1, keepdims=True)
+        logs = np.zeros((half, self.n_letters))
+        logs[:, :-1] = ratios
+        powers = np.exp(logs - np.maximum.reduce(logs, axis=1, keepdims=True))
+        matrix = powers / np.add.reduce(powers, axis=1, keepdims=True)
         if self.palindrome:
             weak, strong = 0.5 * expit(vector[len(vector) - odd :]), 0.5 * expit(-vector[len(vector) - odd :])
             middle = np.stack([weak, strong, strong, weak], axis=1)

@@ -408,7 +408,7 @@ class VariationalGaussianMixture:
             means.reshape(k, d),
             np.exp(precision),
             d - 1 + np.exp(degrees),
-            np.stack([unpack_cholesky(part) for part in scales.reshape(k, -1)]),
+            unpack_cholesky(scales.reshape(k, -1)),
         )
 
     def natural(self, params: VariationalParams) -> dict[str, Floats]:

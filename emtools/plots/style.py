@@ -156,16 +156,20 @@ def arrange(figure: Figure, **options: Any) -> None:
     figure.tight_layout(**options)
 
 
-def hold(figure: Figure) -> None:
-    """Narrow a figure until all that is drawn, names beside the axes too, keeps within one column, or else within a page."""
+def hold(figure: Figure) -> Bbox | None:
+    """Narrow a figure until all that is drawn, names beside the axes too, keeps within one column, or else within a page.
+
+    Returns what it covers in an SVG then, as `svg_box`; None where it keeps within its width by itself, when it is laid out.
+    """
     if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
-        return  # keeps within its figure by itself, when it is drawn
+        return None
     limit = (COLUMN if figure.get_figwidth() <= COLUMN else PAGE) - 2 * MARGIN
     for _ in range(TURNS):
-        over = svg_box(figure).width - limit
-        if over <= 0.0:
-            return
-        figure.set_figwidth(max(figure.get_figwidth() - over - MARGIN / 4, LEAST))
+        box = svg_box(figure)
+        if box.width <= limit:
+            return box
+        figure.set_figwidth(max(figure.get_figwidth() - (box.width - limit) - MARGIN / 4, LEAST))
+    return svg_box(figure)
 
 
 def save(figure: Figure, folder: Path, picture: Picture) -> Picture:
@@ -183,14 +187,15 @@ def render(figure: Figure, svg: Path, png: Path) -> None:
     other, and drawn once for each: `savefig` by itself would lay it out and go through it twice for each.
     """
     plain_decades(figure)
-    hold(figure)
+    box = hold(figure)
     with plt.rc_context(STYLE):
         figure.dpi = DPI
         layout = figure.get_layout_engine()
         if layout is not None:
             layout.execute(figure)
             figure.set_layout_engine(None)  # else each `savefig` goes through all artists for its sake
-        covered = Bbox.union([figure.get_tightbbox(), svg_box(figure)])
+            box = None
+        covered = Bbox.union([figure.get_tightbbox(), box or svg_box(figure)])
         page, (wide, high) = whole_pixels(covered.padded(MARGIN))
         raw = BytesIO()
         figure.savefig(raw, format="raw", bbox_inches=page)
