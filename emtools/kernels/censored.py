@@ -531,14 +531,15 @@ def draw_rows(
             for a in range(k):
                 under[a], over[a] = low[r, hidden[a]] - centre[a], high[r, hidden[a]] - centre[a]
             _, moved = draw_truncated(block, under, over, rounds, generator)
-            centre[:k] += moved
-            centre[k:] += slopes @ moved
+            pulled = slopes @ moved
+            for a in range(u):
+                centre[a] += moved[a] if a < k else pulled[a - k]
         noise = np.empty(u - k)
         for a in range(u - k):
             noise[a] = generator.standard_normal()
-        centre[k:] += root @ noise
+        added = root @ noise
         for a in range(u):
-            drawn[r, hidden[a]] = centre[a]
+            drawn[r, hidden[a]] = centre[a] if a < k else centre[a] + added[a - k]
     return drawn
 
 

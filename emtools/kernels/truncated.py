@@ -564,7 +564,8 @@ def draw_truncated(
     if not cholesky(factor, k):
         return False, np.full(k, math.nan)
     for i in range(k):
-        factor[i, i + 1 :] = 0.0
+        for j in range(i + 1, k):
+            factor[i, j] = 0.0
     white = np.empty(k)
     if k == 1:
         propose(factor, low, high, white, generator)
@@ -573,9 +574,14 @@ def draw_truncated(
         for i in range(k):
             white[i] = generator.standard_normal()
         point = factor @ white
-        if np.all(point >= low) and np.all(point <= high):
+        within = True
+        for i in range(k):
+            within = within and low[i] <= point[i] <= high[i]
+        if within:
             return True, point
-    columns = np.eye(k)
+    columns = np.zeros((k, k))
+    for i in range(k):
+        columns[i, i] = 1.0
     solve_rows(factor, k, columns)
     precision = columns @ columns.T
     propose(factor, low, high, white, generator)
