@@ -448,7 +448,8 @@ def best_path(codes: Codes, log_start: Floats, log_transition: Floats, log_emiss
     path = np.zeros(n, dtype=np.uint8)
     before = np.zeros(n_states)
     for piece in range(n_pieces):
-        kept[piece] = before
+        for j in range(n_states):  # assigning the row takes two seconds to compile
+            kept[piece, j] = before[j]
         begin, end = piece * PIECE, min(n, (piece + 1) * PIECE)
         position = best_piece(codes, begin, end, log_start, log_transition, log_emission, before, origin)
         if position != POSSIBLE:

@@ -37,10 +37,9 @@ def shuffle_pairs(codes: Codes, draws: npt.NDArray[np.float64], n_letters: int) 
     n = codes.size
     if n < 3:
         return codes.copy()
-    counts = np.zeros((n_letters, n_letters), dtype=np.int64)
+    out_of = np.zeros(n_letters, dtype=np.int64)
     for j in range(n - 1):
-        counts[codes[j], codes[j + 1]] += 1
-    out_of = counts.sum(axis=1)
+        out_of[codes[j]] += 1
     ends = np.zeros(n_letters + 1, dtype=np.int64)
     for a in range(n_letters):
         ends[a + 1] = ends[a] + out_of[a]
