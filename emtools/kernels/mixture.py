@@ -33,7 +33,7 @@ from emtools.kernels.tiles import (
     add_squares_of_4,
     fill_strip,
 )
-from emtools.kernels.vectors import LANES, STRIP, count_from, scale_shares, total_rows, weigh_rows
+from emtools.kernels.vectors import LANES, STRIP, WEIGHED, count_from, scale_shares, total_rows, weigh_rows
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
@@ -137,7 +137,7 @@ def weigh_block(
 ) -> None:
     """Squared distances of a block become densities in place, `totals` what makes shares of them; sums go to `outcome`."""
     tops, spreads = np.zeros(BLOCK), np.zeros(BLOCK)
-    for s in range(0, groups * LANES, 2 * LANES):
+    for s in range(0, groups * LANES, WEIGHED):
         weigh_rows(shares, s, BLOCK, constants, tops, totals, spreads)
     total_rows(block_weights, groups, tops, totals, spreads, outcome)
 

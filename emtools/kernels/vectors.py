@@ -26,6 +26,7 @@ plain: bool = config.DISABLE_JIT  # type: ignore[attr-defined]
 # the others 16 of 4.
 LANES, SLOTS = (8, 16) if "+avx512f" in get_host_cpu_features() else (4, 8)  # type: ignore[no-untyped-call]
 STRIP = SLOTS // 4 * LANES  # rows whose squares are summed at once
+WEIGHED = 4 * LANES  # rows whose exponentials are taken at once: four chains of products hide each other's waits
 
 DOUBLE, WORD = ir.DoubleType(), ir.IntType(64)
 
@@ -187,7 +188,7 @@ def weigh_emitted(
     signature = types.void(squares, types.intp, types.intp, constants, tops, totals, spreads)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        e, b = Emit(context, builder, signature, arguments, 2 * LANES), builder
+        e, b = Emit(context, builder, signature, arguments, WEIGHED), builder
         squares, constants, tops, totals, spreads = (e.data(i) for i in (0, 3, 4, 5, 6))
         begin, stride = arguments[1], arguments[2]
         n = context.make_array(signature.args[3])(context, builder, arguments[3]).nitems
@@ -222,12 +223,12 @@ def weigh_emitted(
 def weigh_readable(
     squares: Floats, begin: int, stride: int, constants: Floats, tops: Floats, totals: Floats, spreads: Floats
 ) -> None:
-    """Turn squared distances of ``2 LANES`` rows into densities relative to the highest, in place.
+    """Turn squared distances of `WEIGHED` rows into densities relative to the highest, in place.
 
     Its log goes to `tops`, their sums to `totals`, the sums of each times its log to `spreads`, at `begin`.
     """
-    rows = slice(begin, begin + 2 * LANES)
-    places = stride * np.arange(len(constants))[:, None] + np.arange(begin, begin + 2 * LANES)
+    rows = slice(begin, begin + WEIGHED)
+    places = stride * np.arange(len(constants))[:, None] + np.arange(begin, begin + WEIGHED)
     log_joint = constants[:, None] - 0.5 * squares[places]
     top = log_joint.max(axis=0)
     tops[rows] = np.where(top == -math.inf, 0.0, top)

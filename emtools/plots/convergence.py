@@ -124,7 +124,8 @@ def draw_missing(axis: Any, certificate: Certificate, labels: Labels | None) -> 
     axis.set_title("Missing information")
     along = certificate.towards(labels)
     if along:
-        words = textwrap.fill(f"hardest: {along}", 38)
+        parts = f"hardest: {along}".replace(" and ", " and\n").splitlines()
+        words = "\n".join(textwrap.fill(part, 38) for part in parts)
         axis.annotate(words, (0.98, 0.97), xycoords="axes fraction", ha="right", va="top", fontsize=7)
     return (
         f"Missing information: the share that the data do not hold of what complete data would tell, direction by direction "

@@ -9,12 +9,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 
+from emtools.plots.deconvolve_checks import wrapped
 from emtools.plots.style import COLUMN, FAINT, INK, PAGE, Picture, arrange, color_of, save, styled
 
 Floats = npt.NDArray[np.float64]
 MOST_NAMED = 48  # samples whose names are written
 MOST_INTERVALS = 24  # samples whose intervals are drawn beside each other
 MARKERS_EACH = 6
+LETTERS = 22  # of a line above a panel
 
 
 def draw_composition(
@@ -69,12 +71,13 @@ def draw_composition(
             order = np.arange(n) if n <= MOST_INTERVALS else np.argsort(fractions[:, j], kind="stable")
             panel.vlines(np.arange(n), lower[order, j], upper[order, j], color=color_of(j), lw=1.0, alpha=0.7)
             panel.plot(np.arange(n), fractions[order, j], "o", ms=2.2, color=INK)
-            panel.set_title(types[j], fontsize=7)
-            panel.set_ylim(0, None)
+            panel.set_title(wrapped(types[j], LETTERS), fontsize=7)
+            panel.set(xlim=(-0.6, n - 0.4), ylim=(0, None))
             panel.set_xticks([])
             panel.tick_params(labelsize=7)
         order_words = "in the order above" if n <= MOST_INTERVALS else "from lowest to highest in each panel"
         bottom.supxlabel(f"samples, {order_words}", fontsize=7)
+        bottom.supylabel(f"fraction of {of}", fontsize=7)
         caption = (
             f"Fractions of {of} in {n} samples. Below: every type on its own scale, dots are estimates, lines 95 % intervals, "
             f"samples {order_words}. Intervals count errors of the reference; where they reach zero the type may be absent."
@@ -110,14 +113,14 @@ def draw_explained(correlation: Floats, errors: Floats, samples: Sequence[str], 
             axis.set(xlabel=word, yticks=[], ylim=(-0.7, n - 0.3))
             axis.grid(axis="x", color=FAINT, lw=0.4)
         left.set_xlim(min(0.5, float(correlation.min()) - 0.05), 1)
-        right.set_xlim(0, None)
+        right.set_xlim(0, max(1.08 * float(errors.max()), 1e-3))
         if n <= MOST_NAMED:
             left.set_yticks(np.arange(n), [samples[i] for i in order])
         left.set_title("How well each sample is explained")
         arrange(figure)
         caption = (
-            f"Observed against expected expression of each of {n} samples{', factors of genes included' * adapted}. A sample far below the "
-            "others has cells that the reference lacks, or is of another quality: mistrust its fractions."
+            f"Observed against expected expression of each of {n} samples{', factors of genes included' * adapted}. A sample far to the left of "
+            "the others, where errors are large, has cells that the reference lacks, or is of another quality: mistrust its fractions."
         )
         return save(figure, folder, Picture("explained", "Fit of each sample", caption))
 
@@ -146,11 +149,11 @@ def draw_reference(
         )
         image = axis.imshow(shown.T, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
         axis.set_yticks(np.arange(len(types)), types)
-        axis.set_xticks(np.arange(len(chosen)), [genes[i] for i in chosen], rotation=90, fontsize=7)
+        axis.set_xticks(np.arange(len(chosen)), [genes[i] for i in chosen], rotation=90, fontsize=7, style="italic")
         axis.spines[:].set_visible(False)
         axis.tick_params(length=0)
         bar = figure.colorbar(image, ax=axis, shrink=0.8, ticks=[0, 0.5, 1])
-        bar.set_label("of the highest type")
+        bar.set_label("expression, highest type = 1")
         bar.outline.set_visible(False)
         axis.set_title("Genes that tell the types of the reference apart")
         caption = (
@@ -171,10 +174,11 @@ def draw_factors(factors: Floats, means: Floats, folder: Path) -> Picture:
         Where the figure goes.
     """
     logs = np.log2(np.maximum(factors, 1e-6))
+    reach = float(np.clip(np.ceil(np.abs(logs).max(initial=0.0)), 2.0, 8.0))
     spread = float(np.median(np.abs(logs - np.median(logs))) * 1.4826)
     with styled():
         figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.5))
-        left.hist(logs, bins=60, range=(-8, 8), color=color_of(0))
+        left.hist(logs, bins=60, range=(-reach, reach), color=color_of(0))
         left.axvline(0, color=INK, lw=0.8)
         left.set(xlabel="log2 of bulk over reference", ylabel="genes")
         left.set_title("Factor of each gene")
@@ -182,7 +186,8 @@ def draw_factors(factors: Floats, means: Floats, folder: Path) -> Picture:
         size = 5 if len(factors) < 1000 else 2
         right.plot(means[some], logs[some], ".", ms=size, color=color_of(0), alpha=0.5, rasterized=True, mew=0)
         right.axhline(0, color=INK, lw=0.8)
-        right.set(xscale="log", xlabel="mean expression in the mixtures", ylabel="log2 factor", ylim=(-8, 8))
+        right.set(xscale="log", xlabel="mean expression in the mixtures", ylabel="log2 factor", ylim=(-reach, reach))
+        right.set_title("Factor by expression")
         arrange(figure)
         caption = (
             f"Factor by which each of {len(factors)} genes differs between mixtures and reference, the same in all samples "

@@ -203,7 +203,7 @@ def reliability_figure(curves: Mapping[str, Any], n_units: int | None = None) ->
         axis.set(ylim=(0, 1.02), ylabel="fraction right")
         below.set(xlim=(0, 1), xlabel="stated probability", ylabel="% of cells")
         if curves:
-            axis.legend(loc="lower right", handlelength=1.4)
+            axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), handlelength=1.4)
         else:
             axis.text(0.5, 0.6, "no fit to a part of the data", ha="center")
         return figure

@@ -1,9 +1,11 @@
 """The command for mixtures: answers on planted fractions, what is written, and one line for what cannot be used."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import anndata
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +15,8 @@ from emtools.branches.deconvolve.bulk import layer_names
 from emtools.cli import main
 from emtools.io.bulk import logarithm_of
 from emtools.io.outputs import OWN
+from emtools.plots.deconvolve_bulk import draw_composition, draw_factors
+from emtools.plots.deconvolve_checks import draw_reliability
 
 GENES = [f"G{i}" for i in range(90)]
 TYPES = ("B cell", "CD4+/CD8+ T", "NK")
@@ -527,3 +531,43 @@ def test_a_file_cut_off_and_options_of_the_other_kind(files, tmp_path, capsys):
     assert "--components: given with --reference" in capsys.readouterr().err
     assert main(["deconvolve", str(files / "cells.h5ad"), "--out", str(tmp_path / "out")]) == 2
     assert "--components: is missing" in capsys.readouterr().err
+
+
+def kept_figures(monkeypatch):
+    """The figures that would be saved."""
+    kept = []
+    for module in ("deconvolve_bulk", "deconvolve_checks"):
+        monkeypatch.setattr(f"emtools.plots.{module}.save", lambda figure, folder, picture: kept.append(figure))
+    return kept
+
+
+def test_names_of_types_stay_over_their_panels(tmp_path, monkeypatch):
+    kept = kept_figures(monkeypatch)
+    types = ["CD4+/CD25 T Reg", "CD8+ Cytotoxic T", "CD8+/CD45RA+ Naive Cytotoxic T", "CD14+ Monocyte"]
+    fractions = np.random.default_rng(0).dirichlet(np.ones(4), size=6)
+    draw_composition(fractions, fractions / 2, fractions + 0.1, types, [f"donor{i}" for i in range(6)], tmp_path)
+    figure = kept[0]
+    figure.canvas.draw()
+    panels = figure.subfigs[1].axes
+    boxes = [panel._left_title.get_window_extent() for panel in panels]
+    assert all(one.x1 < two.x0 for one, two in pairwise(boxes))
+    assert all(panel.get_xlim()[0] < -0.5 for panel in panels)  # the first sample stands beside the axis, not on it
+    plt.close("all")
+
+
+@pytest.mark.parametrize(("widest", "reach"), [(0.3, 2.0), (3.4, 4.0), (30.0, 8.0)])
+def test_factors_of_genes_fill_their_figure(widest, reach, tmp_path, monkeypatch):
+    kept = kept_figures(monkeypatch)
+    draw_factors(2.0 ** np.linspace(-widest, widest, 50), np.linspace(1.0, 9.0, 50), tmp_path)
+    assert kept[0].axes[1].get_ylim() == (-reach, reach)
+    plt.close("all")
+
+
+def test_what_explains_the_curves_of_certainty_hides_none(tmp_path, monkeypatch):
+    kept = kept_figures(monkeypatch)
+    curve = {"certainty": [0.4, 0.6, 0.95], "right": [0.2, 0.1, 0.9], "n": [4, 20, 90], "error": 0.1}
+    draw_reliability({"other fits agree": curve, "known": curve}, "cells", tmp_path)
+    figure = kept[0]
+    figure.canvas.draw()
+    assert figure.axes[0].get_legend().get_window_extent().y0 >= figure.axes[0].get_window_extent().y1
+    plt.close("all")
