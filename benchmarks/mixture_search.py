@@ -4,8 +4,9 @@
     python -m benchmarks.mixture_search 30      # from other seeds: 30 to 39; prints only
 
 scanpy's pbmc68k_reduced, its first ten components, K = 10, full covariances, `data_prior`. One fit is the mean of ten from
-k-means++; a search may spend 19 of these, and the climb after it is the twentieth. Cost is counted in passes over the data (rows
-times densities) and in CPU seconds, both without the certificate.
+k-means++, timed anew before each search, since a machine is not equally fast all along; a search may spend 19 of these, and the
+climb after it is the twentieth. Cost is counted in passes over the data (rows times densities) and in CPU seconds, both without
+the certificate.
 """
 
 from __future__ import annotations
@@ -46,10 +47,11 @@ def main() -> None:
     seeds = range(first, first + SEEDS)
     with threadpool_limits(1):
         timed(first, 100)  # compiles
-        alone = [timed(seed) for seed in seeds]
-        passes, seconds = (float(np.mean([one[i] for one in alone])) for i in (1, 2))
+        passes = float(np.mean([timed(seed)[1] for seed in seeds]))
         lines = [HEADER]
-        for seed, one in zip(seeds, alone, strict=True):
+        for i, seed in enumerate(seeds):
+            alone = [timed(other) for other in seeds]
+            one, seconds = alone[i], float(np.mean([other[2] for other in alone]))
             found = timed(seed, round(FITS * passes))
             figures = (BEST - found[0], BEST - one[0], found[1] / passes, found[2] / seconds)
             lines.append("\t".join([str(seed), *(f"{figure:.1f}" for figure in figures)]))
