@@ -28,7 +28,7 @@ from emtools.engine.tables import TableSource
 from emtools.io.rows import rows_source
 from emtools.models.mixture import GaussianMixture, MixtureParams
 
-MILLIONS = (1.0, 10.0)
+MILLIONS = (1.0, 10.0, 20.0)
 IN_MEMORY = 5_000_000  # rows, at most
 FEATURES, GROUPS = 30, 10
 PASSES, PAIRS, THREADS = 2, 3, 2
