@@ -93,7 +93,9 @@ def main(kind: str, seconds: float, seed: int, count: int) -> int:
                         keep = os.environ.get("EMTOOLS_FUZZ_FINDS")
                         if keep:
                             shutil.rmtree(Path(keep) / kind / f"{seed + done}-{reader.__name__}", ignore_errors=True)
-                            shutil.copytree(folder, Path(keep) / kind / f"{seed + done}-{reader.__name__}")
+                            shutil.copytree(
+                                folder, Path(keep) / kind / f"{seed + done}-{reader.__name__}", symlinks=True
+                            )
                     finds[key] = finds.get(key, 0) + 1
                 shutil.rmtree(folder)
             done += 1

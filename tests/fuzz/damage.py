@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fuzz.structure import damage_structure
+
 WORDS = (
     b"", b"0", b"-1", b"1e400", b"NaN", b"inf", b"-0.0", b"9" * 30, b"1e-320", b"<", b">", b"<0,5", b"'", b'"', b",", b";", b"\t",
     b"\n", b"\r", b"\r\n", b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"=1+1", b"{x}", b"$(id)", b"../..", b"true", b"null",
@@ -34,6 +36,14 @@ VALUES = (
     {"a": None},
     "9" * 400,
     "\u2028<script>",
+    "../../x",
+    "/etc/passwd",
+    "a\0b",
+    10**12,
+    2**70,
+    [10**12, 10**12],
+    [-1, 3],
+    {"a": {"a": {"a": []}}},
     [None],
     float("nan"),
 )
@@ -163,9 +173,36 @@ def damage_hdf5(path: Path, rng: random.Random) -> None:
         names: list[str] = []
         file.visit(names.append)
         node = file[rng.choice(names)]
-        match rng.randrange(4):
+        match rng.randrange(8):
             case 0:
                 del file[node.name]
+            case 2 | 3 if isinstance(node, h5py.Dataset) and node.size and node.dtype.kind in "iuf":
+                values = node[...].reshape(-1)
+                odd = rng.choice((-1, 0, 1, 3, 10**6, 2**31 - 1, 2**62, float("nan"), float("-inf"), 1e300))
+                try:
+                    with np.errstate(all="ignore"):
+                        values[rng.randrange(values.size)] = odd
+                except (OverflowError, ValueError):
+                    values[:] = values[::-1]
+                node[...] = values.reshape(node.shape)
+            case 4:
+                name, parent = node.name, node.parent
+                other = rng.choice(names)
+                attributes = dict(node.attrs)
+                del file[name]
+                match rng.randrange(5):
+                    case 0:
+                        file[name] = h5py.SoftLink(rng.choice(("/nowhere", name, f"/{other}", "/")))
+                    case 1:
+                        file[name] = h5py.ExternalLink(rng.choice(("/etc/passwd", "none.h5", path.name)), "/X")
+                    case 2 if other in file:
+                        file[name] = file[other]
+                    case 3:
+                        parent.create_dataset(name, data=np.zeros(12, [("a", "f8"), ("b", "S2")])).attrs.update(
+                            attributes
+                        )
+                    case _:
+                        parent.create_group(name).attrs.update(attributes)
             case 1 if len(node.attrs):
                 key = rng.choice(list(node.attrs))
                 if rng.random() < 0.3:
@@ -197,12 +234,23 @@ def damage(good: Path, copy: Path, seed: int) -> None:
         chosen = rng.choice(files)
         if rng.random() < 0.1:
             chosen.unlink()
+            match rng.randrange(4):
+                case 0:
+                    chosen.mkdir()
+                case 1:
+                    chosen.symlink_to(chosen.name)
+                case 2:
+                    chosen.symlink_to(rng.choice(files))
+            return
+        if rng.random() < 0.6 and damage_structure(chosen, rng):
             return
         unpacked(chosen, rng) if rng.random() < 0.5 else chosen.write_bytes(damaged(chosen.read_bytes(), rng))
         return
     shutil.copy(good, copy)
     if copy.suffix == ".h5ad" and rng.random() < 0.6:
         damage_hdf5(copy, rng)
+    elif rng.random() < 0.5 and damage_structure(copy, rng):
+        return
     elif rng.random() < 0.5:
         unpacked(copy, rng)
     else:

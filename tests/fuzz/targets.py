@@ -120,6 +120,18 @@ def cells() -> anndata.AnnData:
     return adata
 
 
+def few_counts(path: Path) -> None:
+    """Cells by rows of what is not nought, with columns that may be absent."""
+    import scipy.sparse
+
+    adata = cells()
+    adata.X = scipy.sparse.csr_matrix(adata.X)
+    adata.layers["counts"] = adata.X.tocsc()
+    adata.obs["n"] = pd.array([1, None] * 6, dtype="Int64")
+    adata.obs["sure"] = pd.array([True, None, False] * 4, dtype="boolean")
+    adata.write_h5ad(path, compression="gzip")
+
+
 def grey() -> np.ndarray:
     rng = np.random.default_rng(8)
     mask = np.zeros((24, 20), dtype=bool)
@@ -537,6 +549,7 @@ TARGETS = {
     "xlsx": Target("t.xlsx", workbook, (as_table, as_units, as_features, proposed)),
     "parquet": Target("t.parquet", lambda path: pd.DataFrame({"a": [1.5, None, 3, 4], "b": ["x", "y", None, "z"], "c": [1, 2, 3, 4]}).to_parquet(path), (as_table, as_units, as_rows)),
     "h5ad": Target("c.h5ad", lambda path: cells().write_h5ad(path), (as_table, as_features, as_expression, as_cells, as_rows, proposed)),
+    "few_counts": Target("f.h5ad", few_counts, (as_features, as_expression, as_cells, as_rows, proposed)),
     "cells_zarr": Target("c.zarr", cells_zarr, (as_cells,)),
     "tiff": Target("i.tif", lambda path: tifffile.imwrite(path, grey(), compression="zlib"), (as_image, as_labels, sniffed("image"), proposed)),
     "ome_tiff": Target("i.ome.tif", lambda path: tifffile.imwrite(path, np.stack([grey(), grey().T.reshape(24, 20)]), metadata={"axes": "CYX", "PhysicalSizeX": 0.5}, photometric="minisblack"), (as_image, proposed)),
