@@ -38,7 +38,12 @@ ODD = (
     zlib.error,
 )
 SCHEMA = "emtools-table-model-1"
-COVARIANCES = ("covariance", "scatter")  # of all parameters together; those of a mixture have many forms
+COVARIANCES = ("covariance", "scatter", "covariances")
+# Axes of parameters: d columns, q factors, K components, M mixtures.
+AXES = {
+    "mean": "d", "location": "d", "covariance": "dd", "scatter": "dd", "loadings": "dq", "noise": "d", "df": "", "share": "",
+    "sizes": "M", "weights": "K", "means": "Kd", "covariances": "Kdd",
+}  # fmt: skip
 PARAMS: Mapping[str, type] = {
     "multivariate_normal": NormalParams,
     "censored_normal": NormalParams,
@@ -138,9 +143,11 @@ def read_model(path: Path) -> StoredModel:
         if about["schema"] != SCHEMA:
             raise InputError(str(path), f"the schema is {about['schema']!r}", SCHEMA, "use the emtools that wrote it")
         params = PARAMS[about["model"]](**{n: a if a.ndim else a.item() for n, a in arrays.items()})
-        require_sound(arrays)
+        model = make(about["model"], about["hyperparameters"])
+        require_sound(arrays, model)
+        require_named(about, model)
         return StoredModel(
-            make(about["model"], about["hyperparameters"]),
+            model,
             params,
             tuple(about["markers"]),
             tuple(about["units"]),
@@ -152,13 +159,31 @@ def read_model(path: Path) -> StoredModel:
         raise InputError(str(path), f"not a stored model ({type(error).__name__})", "", remedy) from error
 
 
-def require_sound(arrays: Mapping[str, Any]) -> None:
-    """Raise ValueError for parameters that no fit has: not finite, or a covariance that is not positive definite."""
+def require_sound(arrays: Mapping[str, Any], model: Any) -> None:
+    """Raise ValueError for parameters that no fit has: of another shape, not finite, or a covariance that is not positive definite."""
+    sizes = {"d": model.n_features}
+    if "weights" in arrays:
+        sizes["K"] = int(arrays["sizes"].sum()) if "sizes" in arrays else model.n_components
+    tied = getattr(model, "family", "full") == "tied"
     for name, array in arrays.items():
-        if array.ndim and not np.isfinite(array).all():
+        axes = AXES[name][1:] if tied and name == "covariances" else AXES[name]
+        if array.ndim != len(axes) or any(
+            sizes.setdefault(axis, n) != n for axis, n in zip(axes, array.shape, strict=True)
+        ):
+            raise ValueError(name)
+        if array.dtype != (np.int64 if name == "sizes" else np.float64) or not np.isfinite(array).all():
             raise ValueError(name)
         if name in COVARIANCES:
             np.linalg.cholesky(array)
+
+
+def require_named(about: Mapping[str, Any], model: Any) -> None:
+    """Raise ValueError where there is not a name, a unit and a scale for each column."""
+    n_markers, n_design = len(about["markers"]), len(about["design"])
+    if n_markers + n_design != model.n_features or not len(about["units"]) == len(about["scales"]) == n_markers:
+        raise ValueError("markers")
+    if not all(isinstance(name, str) for key in ("markers", "units", "design") for name in about[key]):
+        raise ValueError("markers")
 
 
 def make(name: str, told: Mapping[str, Any]) -> Any:

@@ -93,8 +93,21 @@ class Design:
 
 
 def design_from_json(stored: dict[str, Any]) -> Design:
-    """The design that `Design.as_json` gave."""
-    return Design(tuple(stored["names"]), tuple(None if one is None else tuple(one) for one in stored["levels"]))
+    """The design that `Design.as_json` gave.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If it is another thing.
+    """
+    names, levels = stored["names"], stored["levels"]
+    if not isinstance(names, list) or not isinstance(levels, list) or len(names) != len(levels):
+        raise ValueError("names")
+    if not all(
+        isinstance(word, str) for word in (*names, *(word for one in levels if one is not None for word in one))
+    ):
+        raise TypeError("names")
+    return Design(tuple(names), tuple(None if one is None else tuple(one) for one in levels))
 
 
 def design_of(frame: pd.DataFrame) -> Design:

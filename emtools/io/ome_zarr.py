@@ -75,7 +75,7 @@ def open_image(path: Path) -> tuple[Any, str, tuple[str, ...], Size | None]:
         channels = tuple(str(c["label"]) for c in told.get("omero", {}).get("channels", []) if c.get("label"))
         if len(axes) != array.ndim:
             raise damaged(path)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (OSError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise damaged(path) from error
     size = None
     sides = [axes.index(name) for name in "yx" if name in axes]

@@ -119,6 +119,7 @@ class ParquetTable:
         require_file(path, "Parquet")
         self.path, self.name = Path(path).absolute(), str(path)
         with self.opened() as file:
+            names = [field.name for field in file.schema_arrow]
             types = {field.name: field.type for field in file.schema_arrow}
             counts = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
         self.columns = tuple(columns) if columns is not None else tuple(types)
@@ -126,6 +127,10 @@ class ParquetTable:
             if column not in types:
                 found = h5ad.listed(list(types))
                 raise InputError(self.name, f"no column {column!r}", f"one of {found}", "name a column of the file")
+            if names.count(column) > 1:
+                raise InputError(
+                    self.name, f"column {column!r} stands {names.count(column)} times", "once", "rename one"
+                )
             if not str(types[column]).startswith(("int", "uint", "float", "double", "halffloat", "bool")):
                 got = f"column {column!r} is {types[column]}"
                 raise InputError(self.name, got, "numbers", "leave it out of the columns")

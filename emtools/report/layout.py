@@ -17,17 +17,28 @@ LAYOUT: dict[str, Any] = {
     "gap": MAYBE, "rate": MAYBE, "passes": (int,), "starts": [START], "trace": [ROW],
 }  # fmt: skip
 OPTIONAL: dict[str, Any] = {
-    "answer": (str,), "inputs": [{"path": (str,)}], "accuracy": [RESULT], "optima": [{}], "certificate": {},
+    "answer": (str,), "inputs": [{"path": (str,)}], "accuracy": [RESULT], "optima": [{}], "certificate": {}, "extra": {},
 }  # fmt: skip
+EXTRA: dict[str, Any] = {"motifs": [{}]}
 
 
 def fault_of(record: object) -> str:
     """The first key whose value is not what a fit.json has there; empty where all are."""
     if not isinstance(record, dict):
         return "the whole"
-    fault = differing(record, LAYOUT) or ("" if record["starts"] else "starts")
-    given = {key: value for key, value in OPTIONAL.items() if record.get(key) is not None}
-    return fault or differing(record, given) or fault_of_parameters(record.get("parameters"))
+    fault = (
+        differing(record, LAYOUT)
+        or ("" if record["starts"] else "starts")
+        or differing(record, given(record, OPTIONAL))
+    )
+    if not fault and record.get("extra"):
+        fault = differing(record["extra"], given(record["extra"], EXTRA), "extra")
+    return fault or fault_of_parameters(record.get("parameters"))
+
+
+def given(record: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what may be there, that which is."""
+    return {key: value for key, value in wanted.items() if record.get(key) is not None}
 
 
 def differing(value: Any, wanted: Any, place: str = "") -> str:

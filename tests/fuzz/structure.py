@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
 import random
 import re
 import struct
@@ -391,30 +390,6 @@ def config(path: Path, rng: random.Random) -> None:
     path.write_text(made)
 
 
-def checkpoint(data: bytes, rng: random.Random) -> bytes:
-    """States that are damaged, or values in them, beside a hash that is right again."""
-    from fuzz.damage import damaged
-
-    from emtools.engine.checkpoint import digest_of
-
-    key, states, _ = pickle.loads(data)  # of the good file, which this program wrote
-    chosen = rng.choice(list(states))
-    match rng.randrange(6):
-        case 0:
-            states[chosen + rng.choice((1, 10, 10**9, -5))] = states.pop(chosen)
-        case 1:
-            states[chosen] = pickle.dumps(rng.choice((None, 1, "x", [], {}, np.zeros(3))))
-        case 2 | 3 | 4:
-            state = pickle.loads(states[chosen])
-            state.__dict__.update(
-                {rng.choice(list(vars(state))): rng.choice((None, -1, "x", [], 1e300, np.zeros(3), np.nan))}
-            )
-            states[chosen] = pickle.dumps(state)
-        case _:
-            states[chosen] = damaged(states[chosen], rng)
-    return pickle.dumps((key, states, digest_of(states)))
-
-
 def damage_structure(path: Path, rng: random.Random) -> bool:
     """Whether a way is known to damage what the file at `path` means, which is done."""
     data = path.read_bytes()
@@ -426,8 +401,6 @@ def damage_structure(path: Path, rng: random.Random) -> bool:
         in_zip(path, rng, lambda _, part, chance: markup(part.decode(), chance).encode("utf-8", "replace"))
     elif data.startswith(b"PAR1"):
         parquet(path, rng)
-    elif path.suffix == ".checkpoint":
-        path.write_bytes(checkpoint(data, rng))
     elif data.startswith(b"II*\0"):
         path.write_bytes(streams(data, rng) if rng.random() < 0.2 else tiff(data, rng))
     elif path.suffix == ".bw":
