@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -269,6 +269,22 @@ def broken_pool_named() -> Iterator[None]:
         raise EmtoolsError("executor", got, "", remedy) from error
 
 
+@contextmanager
+def lost_cluster_named(*more: type[Exception]) -> Iterator[None]:
+    """A failure that a person can act on, where a scheduler went away or a task took worker after worker with it."""
+    from distributed import KilledWorker
+    from distributed.comm import CommClosedError
+
+    try:
+        yield
+    except (KilledWorker, CommClosedError, CancelledError, *more) as error:
+        if isinstance(error, KilledWorker):
+            got, remedy = "several workers were killed at the same work", "give workers more memory"
+        else:
+            got, remedy = "the connection to the Dask scheduler was lost", "start it again"
+        raise EmtoolsError("executor", got, "", f"{remedy}; with --checkpoint the same command goes on") from error
+
+
 class Shipments:
     """Pairs of model and source that the workers can get, the last few of them.
 
@@ -321,17 +337,20 @@ class Cluster:
 
     def __call__(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
         """Function and items must be picklable."""
-        return self.client.gather(self.client.map(function, items, pure=False))  # type: ignore[no-any-return]
+        with lost_cluster_named():
+            return self.client.gather(self.client.map(function, items, pure=False))  # type: ignore[no-any-return]
 
     def sums(self, step: ChunkStep[P, S, C], indices: Sequence[int]) -> Iterator[S]:
         """Statistics of blocks of chunks, in order."""
-        pair = self.shipments.of(step.model, step.source)
 
         def submit(block: range) -> Any:
             return self.client.submit(run_on_worker, pair, Job(step.params, step.assign, block), pure=False)
 
-        threads = max(1, sum(self.client.nthreads().values()))
-        yield from in_window(submit, cut_blocks(indices, threads), AHEAD * threads)
+        with lost_cluster_named(OSError):  # which nothing but the connection raises here
+            threads = max(1, sum(self.client.nthreads().values()))
+        with lost_cluster_named():
+            pair = self.shipments.of(step.model, step.source)
+            yield from in_window(submit, cut_blocks(indices, threads), AHEAD * threads)
 
     def submit_pair(self, model: Any, source: Any) -> Any:
         """Send a shipment."""

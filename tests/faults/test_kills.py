@@ -181,25 +181,80 @@ def kill_at_random(
                 return
 
 
+def command_of(folder: Path, seed: int) -> list[str]:
+    """A fit of hidden states in `folder` that takes some seconds."""
+    write_inputs(folder)
+    words = [sys.executable, "-m", "emtools", "hmm", str(folder / "in.fa"), "--states", "3", "--starts", "3"]
+    return [*words, "--max-passes", "60", "--seed", str(seed)]
+
+
+def files(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in out.iterdir()}
+
+
 @pytest.mark.parametrize("seed", range(max(1, KILLS // (10 * OF_WORKERS))))
 def test_workers_killed_at_random_moments(seed: int, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
-    write_inputs(tmp_path)
-    words = [sys.executable, "-m", "emtools", "hmm", str(tmp_path / "in.fa"), "--states", "3", "--starts", "3"]
-    words += ["--max-passes", "60", "--seed", str(seed)]
-    outs = {name: tmp_path / name for name in ("here", "there")}
-    subprocess.run([*words, "--out", outs["here"]], capture_output=True, check=False)
+    words = command_of(tmp_path, seed)
+    here, there = tmp_path / "here", tmp_path / "there"
+    subprocess.run([*words, "--out", here], capture_output=True, check=False)
     rng, struck = random.Random(seed), 0
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
-        command = [*words, "--out", str(outs["there"]), "--executor", cluster.scheduler_address]
-        with (tmp_path / "log").open("w") as log:
-            running = subprocess.Popen(command, stderr=log)
-            for _ in range(OF_WORKERS):
-                time.sleep(rng.uniform(1.0, 3.0))
-                alive = [nanny.pid for nanny in cluster.workers.values() if nanny.pid is not None]
-                struck += running.poll() is None and bool(alive) and strike(rng.choice(alive))
-            running.wait()
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
+        (tmp_path / "log").open("w") as log,
+    ):
+        running = subprocess.Popen([*words, "--out", there, "--executor", cluster.scheduler_address], stderr=log)
+        for _ in range(OF_WORKERS):
+            time.sleep(rng.uniform(1.0, 3.0))
+            alive = [nanny.pid for nanny in cluster.workers.values() if nanny.pid is not None]
+            struck += running.poll() is None and bool(alive) and strike(rng.choice(alive))
+        running.wait()
     assert running.returncode in (0, 3), (tmp_path / "log").read_text()
-    files = {name: {path.name: path.read_bytes() for path in out.iterdir()} for name, out in outs.items()}
-    assert files["here"] == files["there"]
+    assert files(here) == files(there)
     print(f"{struck} workers killed while the command ran")
+
+
+SCHEDULER = """
+import sys
+
+from distributed import LocalCluster
+
+if __name__ == "__main__":
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster:
+        print(cluster.scheduler_address, flush=True)
+        sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("seed", range(max(1, KILLS // 100)))
+def test_a_scheduler_killed_is_one_error_and_the_fit_goes_on(seed: int, tmp_path: Path) -> None:
+    """With another scheduler, from its checkpoint."""
+    pytest.importorskip("distributed")
+    words = command_of(tmp_path, seed)
+    here, there, kept = tmp_path / "here", tmp_path / "there", tmp_path / "checkpoint"
+    subprocess.run([*words, "--out", here], capture_output=True, check=False)
+    (tmp_path / "scheduler.py").write_text(SCHEDULER)
+    told = []
+    for wait in (random.Random(seed).uniform(0.0, 1.0), None):
+        cluster = [sys.executable, str(tmp_path / "scheduler.py")]
+        with subprocess.Popen(cluster, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as scheduler:
+            assert scheduler.stdout is not None
+            address = scheduler.stdout.readline().strip()
+            command = [*words, "--out", str(there), "--executor", address, "--checkpoint", str(kept)]
+            running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+            if wait is not None:
+                while not kept.exists() and running.poll() is None:
+                    time.sleep(0.01)
+                time.sleep(wait)
+                scheduler.kill()
+            told.append(running.communicate()[1])
+        if wait is not None:
+            assert running.returncode == 1, told
+            last = told[0].splitlines()[-1]
+            assert last.startswith("emtools: error: executor: the connection to the Dask scheduler was lost"), told
+            assert "Traceback" not in told[0]
+            assert not there.exists()
+            assert kept.exists()
+            assert list(tmp_path.glob(".writing-*")) == []
+    assert running.returncode in (0, 3), told
+    assert files(here) == files(there)

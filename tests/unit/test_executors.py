@@ -372,6 +372,22 @@ def test_a_dask_worker_killed_in_mid_fit_loses_nothing(lost, tmp_path):
     assert fit_json(disturbed, tmp_path) == fit_json(undisturbed, tmp_path)
 
 
+@pytest.mark.parametrize("lost", ["workers", "scheduler"])
+def test_a_cluster_that_is_lost_is_one_clear_error(lost):
+    distributed = pytest.importorskip("distributed")
+    errors = {
+        "workers": distributed.KilledWorker("task", None, 3),
+        "scheduler": distributed.client.FutureCancelledError("task", "scheduler-connection-lost"),
+    }
+    client = MagicMock()
+    client.gather.side_effect = errors[lost]
+    with pytest.raises(EmtoolsError, match=f"{lost}? .*with --checkpoint the same command goes on"):
+        Cluster(client)(len, [()])
+    client.nthreads.side_effect = OSError("Timed out trying to connect")
+    with pytest.raises(EmtoolsError, match="the connection to the Dask scheduler was lost"):
+        list(Cluster(client).sums(None, [0]))
+
+
 def test_a_dask_collection_on_its_own_workers(cluster):
     da = pytest.importorskip("dask.array")
     values = groups(600)
