@@ -273,7 +273,7 @@ def broken_pool_named() -> Iterator[None]:
 def lost_cluster_named(*more: type[Exception]) -> Iterator[None]:
     """A failure that a person can act on, where a scheduler went away or a task took worker after worker with it."""
     from distributed import KilledWorker
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
 
     try:
         yield

@@ -14,12 +14,13 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 
 from emtools.engine.chunks import AHEAD, ArraySource, ListSource, Rows, in_window, total_stats, tree_sum, workers
-from emtools.engine.executors import LARGEST_BLOCK, OneBlasThread, Processes, Shipments, cut_blocks, executor
+from emtools.engine.executors import LARGEST_BLOCK, Cluster, OneBlasThread, Processes, Shipments, cut_blocks, executor
 from emtools.engine.protocol import Stats
 from emtools.engine.starts import fit
 from emtools.errors import EmtoolsError, InputError
