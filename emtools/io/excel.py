@@ -21,6 +21,8 @@ from emtools.io.olink_wide import find_wide, wide_columns
 from emtools.io.sheets import Columns
 from emtools.io.sniff import require_modest
 
+# What openpyxl raises of damaged parts.
+DAMAGED = (zipfile.BadZipFile, LookupError, ValueError, TypeError, ArithmeticError, ElementTree.ParseError, OSError)
 MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 STRICT = "{http://purl.oclc.org/ooxml/spreadsheetml/main}"
 ZIP = b"PK\x03\x04"
@@ -198,7 +200,7 @@ def sheet_rows(path: Path, sheet: str, formulas: bool = False) -> list[tuple[int
                 rows = [list(cells) for cells in page.iter_rows(values_only=True)]
             finally:
                 book.close()
-    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, ElementTree.ParseError, OSError) as error:
+    except DAMAGED as error:
         reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
         raise InputError(str(path), f"the workbook is damaged ({reason})", "", "save it again as .xlsx") from error
     return [(number, [blank(cell) for cell in cells]) for number, cells in enumerate(rows, 1)]

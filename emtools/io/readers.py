@@ -170,14 +170,18 @@ def from_arrow(path: Path, content: pyarrow.Table, codes: tuple[str, ...]) -> Co
 
     kinds = pyarrow.types
     cells: list[Sequence[str]] = []
-    for column in content.columns:
+    for name, column in zip(content.column_names, content.columns, strict=True):
         if kinds.is_floating(column.type) or kinds.is_integer(column.type):
             numbers = column.cast(pyarrow.float64(), safe=False).to_numpy()
             cells.append(Numbers(np.asarray(numbers, dtype=np.float64), kinds.is_integer(column.type)))
         elif kinds.is_decimal(column.type):
             cells.append(Numbers(np.asarray(column.cast(pyarrow.float64()).to_numpy(), dtype=np.float64)))
         else:
-            cells.append([as_text(cell) for cell in column.to_pylist()])
+            try:
+                cells.append([as_text(cell) for cell in column.to_pylist()])
+            except (OverflowError, ValueError) as error:
+                got = f"a value of type {column.type} cannot be shown ({str(error).splitlines()[0][:80]})"
+                raise InputError(f"{path}, column {name!r}", got, "", "mend it, or leave the column out") from error
     return Columns(path, tuple(content.column_names), cells, Numbered("row ", content.num_rows), codes)
 
 
