@@ -275,9 +275,10 @@ def lost_cluster_named(*more: type[Exception]) -> Iterator[None]:
     from distributed import KilledWorker
     from distributed.comm.core import CommClosedError
 
+    lost: tuple[type[BaseException], ...] = (KilledWorker, CommClosedError, CancelledError, *more)
     try:
         yield
-    except (KilledWorker, CommClosedError, CancelledError, *more) as error:
+    except lost as error:
         if isinstance(error, KilledWorker):
             got, remedy = "several workers were killed at the same work", "give workers more memory"
         else:
