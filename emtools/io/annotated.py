@@ -81,8 +81,12 @@ def read_annotated(path: Path, layer: str | None, codes: tuple[str, ...]) -> tup
             if name in variables:
                 notices.append(f"the column {name!r} of obs is left alone: a variable has that name")
                 continue
+            values_of_column, categories = read_column(file, name)
+            if np.shape(values_of_column) != (len(rows),):
+                got = f"shape {' × '.join(map(str, np.shape(values_of_column))) or 'of one value'}"
+                raise InputError(f"{path}, obs {name!r}", got, f"{len(rows)} values", "write the file again")
             header.append(str(name))
-            cells.append(as_cells(*read_column(file, name)))
+            cells.append(as_cells(values_of_column, categories))
         units = units_of(file, variables)
     first = len(header)
     header += [str(name) for name in variables]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emtools.errors import InputError
-from emtools.io.h5ad import DEFLATED, listed, opened
+from emtools.io.h5ad import DEFLATED, listed, opened, require_sparse
 from emtools.kernels.collinear import dependent_columns
 
 if TYPE_CHECKING:  # to load them takes longer than to find that a file cannot be read
@@ -320,11 +320,12 @@ def load_anndata(path: Path) -> anndata.AnnData:
             pass
     import anndata
     from anndata._io.specs.registry import IORegistryError
+    from scipy import sparse
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return anndata.read_zarr(path) if is_zarr(path) else anndata.read_h5ad(path)
+            adata = anndata.read_zarr(path) if is_zarr(path) else anndata.read_h5ad(path)
         except ModuleNotFoundError as absent:
             raise InputError(
                 str(path), f"package {absent.name} is absent", "", "pip install 'emtools[zarr]'"
@@ -336,6 +337,15 @@ def load_anndata(path: Path) -> anndata.AnnData:
                 "",
                 "copy it again, or write it again with a recent anndata",
             ) from error
+    matrices = {"X": adata.X, **{f"layers/{name}": matrix for name, matrix in adata.layers.items()}}
+    matrices |= {f"obsm/{name}": matrix for name, matrix in adata.obsm.items()}
+    if adata.raw is not None:
+        matrices["raw/X"] = adata.raw.X
+    for name, matrix in matrices.items():
+        if sparse.issparse(matrix) and matrix.format in ("csr", "csc"):
+            shape = matrix.shape if matrix.format == "csr" else matrix.shape[::-1]
+            require_sparse(f"{path}, {name}", matrix.indptr, matrix.indices, matrix.data, shape)
+    return adata
 
 
 def annotate(

@@ -155,6 +155,11 @@ def values_of(node: h5py.Group | h5py.Dataset) -> Any:
     return node["values"][()] if isinstance(node, h5py.Group) else node[()]
 
 
+def place_of(node: h5py.Group) -> str:
+    """File and name of a part of it, for messages."""
+    return f"{node.file.filename}, {node.name.strip('/')}"
+
+
 def matrix_shape(node: Stored) -> tuple[int, int]:
     """Rows and columns of a matrix, dense, sparse or a data frame."""
     if not isinstance(node, h5py.Group):
@@ -163,6 +168,39 @@ def matrix_shape(node: Stored) -> tuple[int, int]:
         n, d = node.attrs.get("shape", node.attrs.get("h5sparse_shape"))
         return int(n), int(d)
     return len(read_names(node)), len(column_names(node))
+
+
+def require_sparse(place: str, indptr: Any, indices: Any, data: Any, shape: tuple[int, int]) -> None:
+    """Raise where compressed rows (or columns) point beyond the matrix: scipy would follow them out of its memory.
+
+    Parameters
+    ----------
+    place : str
+        Of the matrix, for the message.
+    indptr, indices, data : ndarray
+        Parts of the matrix.
+    shape : (int, int)
+        Number of compressed rows, and of their columns.
+    """
+    require_parts(place, indptr, indices, data, shape[0])
+    if len(indices) and not (0 <= int(indices.min()) <= int(indices.max()) < shape[1]):
+        raise scattered(place)
+
+
+def require_parts(place: str, indptr: Any, indices: Any, data: Any, n: int) -> None:
+    """The same but for the indices themselves, which may still lie in the file."""
+    if not all(len(part.shape) == 1 and part.dtype.kind in "iu" for part in (indptr, indices)):
+        raise scattered(place)
+    bounds = np.asarray(indptr, dtype=np.int64)
+    if data.shape != indices.shape or data.dtype.kind not in "biuf" or len(bounds) != n + 1:
+        raise scattered(place)
+    if bounds[0] != 0 or bounds[-1] > len(indices) or (np.diff(bounds) < 0).any():
+        raise scattered(place)
+
+
+def scattered(place: str) -> InputError:
+    """What to say of a sparse matrix that is none."""
+    return InputError(place, "the parts of the sparse matrix do not belong together", "", "write the file again")
 
 
 def read_matrix(node: Stored, columns: npt.NDArray[np.intp]) -> Floats:
@@ -186,6 +224,7 @@ def read_matrix(node: Stored, columns: npt.NDArray[np.intp]) -> Floats:
             result[:, position] = values_of(node[names[column]])
     elif str(node.attrs.get("encoding-type", node.attrs.get("h5sparse_format"))).startswith("csc"):
         indptr = node["indptr"][()]
+        require_sparse(place_of(node), indptr, node["indices"][()], node["data"], (d, n))
         for position, column in enumerate(columns):
             part = slice(int(indptr[column]), int(indptr[column + 1]))
             result[node["indices"][part], position] = node["data"][part]
@@ -197,6 +236,8 @@ def read_matrix(node: Stored, columns: npt.NDArray[np.intp]) -> Floats:
             bounds = indptr[start : start + step + 1]
             part = slice(int(bounds[0]), int(bounds[-1]))
             shape = (len(bounds) - 1, d)
-            block = sparse.csr_matrix((node["data"][part], node["indices"][part], bounds - bounds[0]), shape=shape)
+            parts = (node["data"][part], node["indices"][part], bounds - bounds[0])
+            require_sparse(place_of(node), parts[2], parts[1], parts[0], shape)
+            block = sparse.csr_matrix(parts, shape=shape)
             result[start : start + step] = block[:, columns].toarray()
     return result

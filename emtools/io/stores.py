@@ -322,6 +322,7 @@ class AnnDataTable:
                     raise InputError(self.name, f"stored as {kind}", "dense or in sparse rows (CSR)", remedy)
                 self.indptr = node["indptr"][()]
                 n, self.n_columns = h5ad.matrix_shape(node)
+                h5ad.require_parts(self.name, self.indptr, node["indices"], node["data"], n)
             else:
                 n, self.n_columns = shape_of(self.name, node.shape, node.dtype)
                 stored = (node.chunks or (1,))[0]
@@ -346,4 +347,5 @@ class AnnDataTable:
         with h5ad.opened(self.path, again=True) as file:
             node = file[self.key]
             rows = (node["data"][part], node["indices"][part], bounds - bounds[0])
+        h5ad.require_sparse(self.name, rows[2], rows[1], rows[0], (last - first, self.n_columns))
         return sparse.csr_matrix(rows, shape=(last - first, self.n_columns))
