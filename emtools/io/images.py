@@ -226,8 +226,14 @@ def read_tiff(path: Path) -> Stored:
                 axes = series.axes
                 if complaints or values.shape != series.shape or len(axes) != values.ndim:
                     raise damaged
-                if first.photometric == tifffile.PHOTOMETRIC.PALETTE and values.ndim == 2:
+                if (
+                    first.photometric == tifffile.PHOTOMETRIC.PALETTE
+                    and values.ndim == 2
+                    and first.colormap is not None
+                ):
                     values, axes = colours(values, first), "YXS"
+                    if values.ndim != len(axes):
+                        raise damaged
         except InputError:
             raise
         except DAMAGE as error:
@@ -292,23 +298,23 @@ def tiff_values(path: Path, series: Any, in_others: bool) -> npt.NDArray[Any]:
                 with opened(page):
                     plane[...] = page.asarray()
         return values.reshape(series.shape)
-    except ValueError as error:
-        if "imagecodecs" not in str(error):
+    except (ValueError, ImportError) as error:
+        if isinstance(error, ValueError) and "imagecodecs" not in str(error):
             raise
         if len(series.pages) == 1 and series.pages[0].index == 0 and not in_others:
             with PIL.Image.open(path) as picture:
                 values = np.asarray(picture)
             if values.shape == series.shape and values.dtype == series.dtype:
                 return values
-        name = str(error).split(":")[0].strip("<").removeprefix("COMPRESSION.")
+        name = series.keyframe.compression.name
         raise InputError(
             str(path), f"compressed with {name}", "no compression, or deflate", "save it so, or install imagecodecs"
         ) from error
 
 
 def colours(values: npt.NDArray[Any], page: Any) -> npt.NDArray[Any]:
-    """Red, green and blue of a palette image; the values themselves where the file names no colours."""
-    return values if page.colormap is None else np.moveaxis(page.colormap[:, values], 0, -1)
+    """Red, green and blue of a palette image."""
+    return np.moveaxis(page.colormap[:, values], 0, -1)
 
 
 def described(file: tifffile.TiffFile, page: Any) -> tuple[tuple[str, ...], Size | None]:

@@ -114,7 +114,15 @@ def sniff_tiff(path: Path, head: bytes) -> None:
             page = file.pages.first
             pieces = zip(page.dataoffsets, page.databytecounts, strict=False)
             needed = max((offset + count for offset, count in pieces), default=0)
-    except (tifffile.TiffFileError, ValueError, IndexError, TypeError, KeyError, AttributeError, struct.error) as error:
+    except (
+        tifffile.TiffFileError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        struct.error,
+    ) as error:
         raise cut from error
     if needed > end:
         raise cut
