@@ -38,7 +38,7 @@ def test_a_terminal_is_told_and_keeps_nothing_of_it(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "emtools.cli",
+        "emtools",
         "hmm",
         "x.bedgraph",
         "--states",

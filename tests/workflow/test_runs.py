@@ -355,7 +355,7 @@ def test_demo_runs_whole_and_then_rests(clone: Path) -> None:
 def test_a_proposed_config_runs_at_once(clone: Path, tmp_path: Path) -> None:
     data = write_inputs(tmp_path / "my data")
     config = tmp_path / "mine.yaml"
-    subprocess.run([sys.executable, "-m", "emtools.cli", "init", data, "--out", config], check=True)
+    subprocess.run([sys.executable, "-m", "emtools", "init", data, "--out", config], check=True)
     run = snakemake(clone, "--cores", "2", "--configfile", str(config), "--directory", str(tmp_path / "run"))
     assert run.returncode == 0, run.stdout + run.stderr
     fits = {path.parent.name for path in (tmp_path / "run" / "results").glob("*/*/fit.json")}
