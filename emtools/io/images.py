@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -102,6 +103,29 @@ class Stored:
     files: tuple[Path, ...] = ()
 
 
+class TiffFile(tifffile.TiffFile):
+    """A TIFF file whose OME-XML lists the images with planes in it alone, where there are some.
+
+    Each file of a plate lists the images of all: tifffile would open every one of them.
+    """
+
+    @cached_property
+    def ome_metadata(self) -> str | None:  # type: ignore[override]
+        """OME-XML of the file, less the images of other files."""
+        told = super().ome_metadata
+        try:
+            root = ElementTree.fromstring(told or "")
+        except ElementTree.ParseError:
+            return told
+        images = root.findall("{*}Image")
+        others = [image for image in images if not has_planes(image, root.get("UUID"), self)]
+        if not 0 < len(others) < len(images):
+            return told
+        for image in others:
+            root.remove(image)
+        return ElementTree.tostring(root, encoding="unicode")
+
+
 class Collected(logging.Handler):
     """Keeps what a library wrote to its log."""
 
@@ -170,7 +194,7 @@ def n_values(path: Path) -> int:
     try:
         match kind_of(path):
             case "tiff":
-                with collected_log("tifffile"), tifffile.TiffFile(path) as file:
+                with collected_log("tifffile"), TiffFile(path) as file:
                     return math.prod(own_series(file)[0].shape)
             case "png":
                 with PIL.Image.open(path) as picture:
@@ -208,7 +232,7 @@ def read_tiff(path: Path) -> Stored:
     damaged = InputError(str(path), "the TIFF file is cut off or damaged", "", "copy or export it again")
     with collected_log("tifffile") as complaints:
         try:
-            with tifffile.TiffFile(path) as file:
+            with TiffFile(path) as file:
                 images, first = own_series(file), file.pages.first
                 series, n_images = images[0], len(images)
                 require_size(path, series.shape)
@@ -340,6 +364,12 @@ def is_own(mark: ElementTree.Element, root: str | None, file: tifffile.TiffFile)
     return (root is not None and mark.text == root) or mark.get("FileName", "").lower() == file.filename.lower()
 
 
+def has_planes(image: ElementTree.Element, root: str | None, file: tifffile.TiffFile) -> bool:
+    """Whether an image of OME-XML has planes in the file itself."""
+    marks = [data.find("{*}UUID") for data in image.findall("{*}Pixels/{*}TiffData")]
+    return any(mark is None or is_own(mark, root, file) for mark in marks)
+
+
 def own_pixels(file: tifffile.TiffFile) -> tuple[str | None, ElementTree.Element | None]:
     """UUID of a file, and what OME-XML says of the first image with planes in it, or else of the first; None if nothing."""
     try:
@@ -347,10 +377,9 @@ def own_pixels(file: tifffile.TiffFile) -> tuple[str | None, ElementTree.Element
     except ElementTree.ParseError:
         return None, None
     root = found.get("UUID")
-    for pixels in found.findall("{*}Image/{*}Pixels"):
-        marks = [data.find("{*}UUID") for data in pixels.findall("{*}TiffData")]
-        if any(mark is None or is_own(mark, root, file) for mark in marks):
-            return root, pixels
+    for image in found.findall("{*}Image"):
+        if has_planes(image, root, file):
+            return root, image.find("{*}Pixels")
     return root, found.find(".//{*}Pixels")
 
 

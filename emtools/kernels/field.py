@@ -7,13 +7,17 @@ neighbours that a pixel at the edge lacks. `sweep_readable` is the same sweep pi
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from numba import njit, types
+from numba.extending import intrinsic
+
+from emtools.kernels.vectors import plain
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
-Words = npt.NDArray[np.int32]
 
 LOWEST = np.float32(-87.0)  # exponent below which a share counts as exp(-87)
 LOG2_E = np.float32(1.4426950408889634)
@@ -26,6 +30,7 @@ E5, E4, E3, E2, E1, E0 = (
 )
 ZERO, HALF, ONE, FOUR = (np.float32(c) for c in (0.0, 0.5, 1.0, 4.0))
 BIAS, FRACTION = np.int32(127), np.int32(23)
+TOGETHER = 4  # sweeps, one behind the other
 NOTHING = 1e-18  # share below which a class adds nothing to the entropy of a pixel that rounding would keep
 
 
@@ -62,11 +67,12 @@ def whole(cut: Singles, n_columns: int) -> Singles:
     return planes
 
 
-def sweep(shares: Singles, log_density: Singles, coupling: float, n_columns: int) -> None:
+def sweep(shares: Singles, log_density: Singles, coupling: float, n_columns: int, n_sweeps: int = 1) -> None:
     """Bring the shares of all pixels up to date with their neighbours, one colour after the other, in place.
 
-    ``shares[k] ∝ exp(log_density[k] + coupling Σ_neighbours shares[k])``, with the 4 nearest neighbours. The pixels of
-    the second colour follow one row behind those of the first, which leaves the same numbers as two rounds.
+    ``shares[k] ∝ exp(log_density[k] + coupling Σ_neighbours shares[k])``, with the 4 nearest neighbours. Each colour
+    follows one row behind the one before it, and each sweep behind the one before it, up to `TOGETHER` of them, which leaves
+    the same numbers as one round after the other and reads the memory once.
 
     Parameters
     ----------
@@ -78,42 +84,42 @@ def sweep(shares: Singles, log_density: Singles, coupling: float, n_columns: int
         Nats by which two neighbours of one class are likelier; 0 to 10.
     n_columns : int
         Columns C of the image.
+    n_sweeps : int
+        Rounds over both colours.
 
     References
     ----------
     Zhang (1992), IEEE Trans. Signal Process. 40, 2570-2583, doi:10.1109/78.157297, eq. 27; Wainwright & Jordan (2008),
     Found. Trends Mach. Learn. 1, 1-305, doi:10.1561/2200000001, eq. 5.17 (coordinate ascent of the bound).
     """
-    sweep_colours(shares, log_density, np.float32(coupling), n_columns)
+    for done in range(0, n_sweeps, TOGETHER):
+        sweep_rows(shares, log_density, np.float32(coupling), n_columns, min(TOGETHER, n_sweeps - done))
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def sweep_colours(shares: Singles, log_density: Singles, coupling: np.float32, n_columns: int) -> None:
+def sweep_rows(shares: Singles, log_density: Singles, coupling: np.float32, n_columns: int, n_sweeps: int) -> None:
     n_rows = shares.shape[2] - 2
     k, width = shares.shape[1], shares.shape[3] - 2
     joint, total = np.empty((k, width), dtype=np.float32), np.empty(width, dtype=np.float32)
-    powers = np.empty(width, dtype=np.int32)
-    for step in range(n_rows + 1):
-        if step < n_rows:
-            update_row(shares, log_density, coupling, n_columns, 0, step, joint, total, powers)
-        if step > 0:
-            update_row(shares, log_density, coupling, n_columns, 1, step - 1, joint, total, powers)
+    for step in range(n_rows + 2 * n_sweeps - 1):
+        for behind in range(max(0, step - n_rows + 1), min(step + 1, 2 * n_sweeps)):
+            update_row(shares, log_density, coupling, n_columns, behind % 2, step - behind, joint, total)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def update_row(
     shares: Singles, log_density: Singles, coupling: np.float32, n_columns: int, colour: int, row: int,
-    joint: Singles, total: Singles, powers: Words,
+    joint: Singles, total: Singles,
 ) -> None:  # fmt: skip
-    """The pixels of one colour in a row; `joint` (K, H), `total` and `powers` (H,) are room to work in."""
+    """The pixels of one colour in a row; `joint` (K, H) and `total` (H,) are room to work in."""
     k, first = shares.shape[1], (row + colour) % 2
     width = (n_columns - first + 1) // 2
     other, here = shares[1 - colour], shares[colour]
     total[:width] = ZERO
     for c in range(k):
-        above, middle, below = other[c, row], other[c, row + 1], other[c, row + 2]
+        above, middle, below = other[c, row], other[c, row + 1, first:], other[c, row + 2]
         density = log_density[colour, c, row + 1]
-        exponentials(density, above, below, middle, first, width, coupling, joint[c], total, powers)
+        exponentials(density, above, below, middle, width, coupling, joint[c], total)
     for h in range(width):
         total[h] = ONE / total[h]
     for c in range(k):
@@ -122,31 +128,39 @@ def update_row(
             out[h] = part[h] * total[h]
 
 
+def emitted_bits(typingctx: Any, bits: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], context.get_value_type(types.float32))
+
+    return types.float32(types.int32), generate
+
+
+def readable_bits(bits: np.int32) -> np.float32:
+    """The float32 that has these 32 bits."""
+    return bits.view(np.float32)
+
+
+of_bits: Any = readable_bits if plain else intrinsic(emitted_bits)
+
+
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def exponentials(
-    density: Singles, above: Singles, below: Singles, middle: Singles, first: int, width: int, coupling: np.float32,
-    out: Singles, total: Singles, powers: Words,
+    density: Singles, above: Singles, below: Singles, middle: Singles, width: int, coupling: np.float32,
+    out: Singles, total: Singles,
 ) -> None:  # fmt: skip
     """``exp(density + coupling (neighbours - 4))``, to 2 units in the last place, added to `total`; it is at most 1."""
-    scales, most = powers.view(np.float32), FOUR * coupling
-    if first == 0:
-        for h in range(width):
-            out[h] = middle[h] + middle[h + 1]
-    else:
-        for h in range(width):
-            out[h] = middle[h + 1] + middle[h + 2]
+    most = FOUR * coupling
     for h in range(width):
-        x = (density[h + 1] - most) + coupling * ((above[h + 1] + below[h + 1]) + out[h])
+        near = middle[h] + middle[h + 1]
+        x = (density[h + 1] - most) + coupling * ((above[h + 1] + below[h + 1]) + near)
         x = x if x > LOWEST else LOWEST
         turns = np.int32(x * LOG2_E - HALF)  # rounds, since x <= 0
-        powers[h] = (turns + BIAS) << FRACTION
         t = np.float32(turns)
         x = (x - t * LN2_HIGH) - t * LN2_LOW
         p = ((((E5 * x + E4) * x + E3) * x + E2) * x + E1) * x + E0
-        out[h] = (p * x) * x + (x + ONE)
-    for h in range(width):
-        out[h] *= scales[h]
-        total[h] += out[h]
+        part = ((p * x) * x + (x + ONE)) * of_bits(np.int32((turns + BIAS) << FRACTION))
+        out[h] = part
+        total[h] += part
 
 
 def sweep_readable(shares: Floats, log_density: Floats, coupling: float) -> Floats:

@@ -258,8 +258,7 @@ class RandomField:
         cut = np.zeros_like(density) if before is None else before.copy()
         if before is None:
             sweep(cut, density, 0.0, n_columns)
-        for _ in range(self.sweeps):
-            sweep(cut, density, self.coupling, n_columns)
+        sweep(cut, density, self.coupling, n_columns, self.sweeps)
         return whole(cut, n_columns), Remembered({chunk.number: cut})
 
     def e_step(self, params: FieldParams, chunk: Plane, assign: Assign = "soft") -> FieldStats:

@@ -61,8 +61,7 @@ def settled(model: RandomField, params: FieldParams, plane: Plane) -> Singles:
     del density
     shares, n_columns = np.zeros_like(cut), plane.shape[1]
     sweep(shares, cut, 0.0, n_columns)
-    for _ in range(SWEEPS):
-        sweep(shares, cut, model.coupling, n_columns)
+    sweep(shares, cut, model.coupling, n_columns, SWEEPS)
     return whole(shares, n_columns)
 
 

@@ -30,6 +30,17 @@ def test_sweep_is_the_readable_one(shape: tuple[int, int], n_classes: int) -> No
     assert np.abs(wanted - sweep_readable(shares, density, 0.0)).max() > 0.1 or min(shape) < 2
 
 
+@pytest.mark.parametrize("shape", [*SHAPES, (30, 21)])
+@pytest.mark.parametrize("n_sweeps", [2, 3, 5, 8, 9])
+def test_sweeps_behind_one_another_leave_what_one_after_the_other_does(shape: tuple[int, int], n_sweeps: int) -> None:
+    shares, density = field(shape, 3, seed=5)
+    together, single, given = by_colour(shares), by_colour(shares), by_colour(density)
+    sweep(together, given, 1.1, shape[1], n_sweeps)
+    for _ in range(n_sweeps):
+        sweep(single, given, 1.1, shape[1])
+    np.testing.assert_array_equal(together, single)
+
+
 def test_shares_far_apart_stay_finite() -> None:
     density = np.array([-200.0, -500.0, 0.0])[:, None, None] * np.ones((3, 5, 6))
     cut = by_colour(np.full((3, 5, 6), 1.0 / 3.0))

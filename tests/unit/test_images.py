@@ -14,7 +14,7 @@ import tifffile
 from emtools.branches.segment.batch_types import Batch
 from emtools.errors import InputError
 from emtools.io.image_folder import list_images
-from emtools.io.images import read_image, read_labels, write_ome
+from emtools.io.images import n_values, read_image, read_labels, write_ome
 from emtools.io.outputs import sha256
 
 PLANE = np.random.default_rng(0).integers(0, 200, (40, 32)).astype(np.uint8)
@@ -135,6 +135,19 @@ def test_each_file_of_a_plate_gives_its_own_pixels(tmp_path: Path, n: int, compr
         np.testing.assert_array_equal(image.values, [np.roll(PLANE, position, 0)])
         assert (image.sources, image.notes, image.channels) == ((path,), (), ("stain",))
         assert image.pixel_size == (position + 1, position + 1)
+
+
+def test_a_file_of_a_plate_is_read_without_a_look_into_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file lists the images of all: a plate of n files took n² of them."""
+    paths = plate(tmp_path / "plate", 4, None)
+    names: list[str] = []
+    opens = tifffile.FileHandle.open
+    monkeypatch.setattr(tifffile.FileHandle, "open", lambda file: (opens(file), names.append(file.name))[0])
+    assert read_image(paths[2]).pixel_size == (3, 3)
+    assert n_values(paths[2]) == PLANE.size
+    assert set(names) == {paths[2].name}
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
