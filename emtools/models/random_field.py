@@ -154,11 +154,8 @@ class RandomField:
         Rounds over the checkerboard in a pass.
     order_by : int
         Channel whose means order the classes upwards.
-    prior_means : tuple of float, shape (K,), optional
-        To which the means in channel `order_by` are drawn, ascending: their prior is normal about these, with a variance of
-        ``variances[order_by] / prior_pixels``.
-    prior_pixels : float
-        Pixels for which that prior counts in each class.
+    known_means : tuple of float, shape (K,), optional
+        Means in channel `order_by` that are known, ascending, and not estimated.
 
     Raises
     ------
@@ -177,8 +174,7 @@ class RandomField:
     lit: bool = True
     sweeps: int = 2
     order_by: int = 0
-    prior_means: tuple[float, ...] | None = None
-    prior_pixels: float = 0.0
+    known_means: tuple[float, ...] | None = None
 
     name = "random_field"
     strategies = ("quantiles",)
@@ -196,37 +192,45 @@ class RandomField:
         if self.sweeps < 1 or not 0 <= self.order_by < self.n_channels:
             got = f"{self.sweeps} sweeps, order_by {self.order_by}"
             raise InputError("random field", got, f"at least 1, and 0 to {self.n_channels - 1}")
-        prior = self.prior_means
-        if prior is not None and (len(prior) != self.n_components or not all(a < b for a, b in pairwise(prior))):
-            raise InputError("random field", f"prior means {prior}", f"{self.n_components}, ascending")
+        known = self.known_means
+        if known is not None and (len(known) != self.n_components or not all(a < b for a, b in pairwise(known))):
+            raise InputError("random field", f"known means {known}", f"{self.n_components}, ascending")
 
     @property
     def hyperparameters(self) -> Mapping[str, Any]:
         names = ("n_components", "n_channels", "coupling", "lit", "sweeps", "order_by")
-        prior = {"prior_means": list(self.prior_means), "prior_pixels": self.prior_pixels} if self.prior_means else {}
-        return {name: getattr(self, name) for name in names} | prior
+        known = {} if self.known_means is None else {"known_means": list(self.known_means)}
+        return {name: getattr(self, name) for name in names} | known
 
     @property
     def n_free_parameters(self) -> int:
         """Parameters that a fit may choose."""
-        return self.n_channels * (self.n_components + 1 + (N_BENDS if self.lit else 0))
+        known = 0 if self.known_means is None else self.n_components
+        return self.n_channels * (self.n_components + 1 + (N_BENDS if self.lit else 0)) - known
+
+    @property
+    def estimated(self) -> list[int]:
+        """Channels whose means are not known."""
+        return [c for c in range(self.n_channels) if self.known_means is None or c != self.order_by]
 
     def initial_params(self, data: Source[Plane], rng: np.random.Generator, strategy: str) -> FieldParams:
         """Means at quantiles of the values of each channel, no illumination; `rng` is not used."""
         planes = [data.chunk(i).values for i in range(data.n_chunks)]
         values = np.concatenate([plane.reshape(self.n_channels, -1) for plane in planes], axis=1)
         levels = np.linspace(0.0, 1.0, 2 * self.n_components + 1)[1::2]
-        return self.even(np.quantile(values, levels, axis=1), values.var(axis=1))
+        return self.even(self.held(np.quantile(values, levels, axis=1)), values.var(axis=1))
 
     def even(self, means: Floats, variances: Floats) -> FieldParams:
         """Parameters under an even illumination, of means (K, d) and variances (d,)."""
         return FieldParams(means, variances, np.zeros((self.n_channels, N_BENDS)))
 
-    def prior(self, channel: int) -> tuple[Floats, float]:
-        """Means (K,) to which those of a channel are drawn, and for how many pixels that counts; 0 where there is no prior."""
-        if self.prior_means is None or channel != self.order_by:
-            return np.zeros(self.n_components), 0.0
-        return np.array(self.prior_means), self.prior_pixels
+    def held(self, means: Floats) -> Floats:
+        """`means` (K, d), but those that are known."""
+        if self.known_means is None:
+            return means
+        means = means.copy()
+        means[:, self.order_by] = self.known_means
+        return means
 
     def gains(self, params: FieldParams, plane: Plane) -> Floats:
         """Illumination of each channel, shape (d, R, C)."""
@@ -292,11 +296,8 @@ class RandomField:
         return stats.smoothness - 0.5 * float((spread + logs).sum())
 
     def log_prior(self, params: FieldParams) -> float:
-        """Log density of the coefficients of the illumination and of means that are drawn to some, without constants, in nats."""
-        centres, pixels = self.prior(self.order_by)
-        away = np.square(params.means[:, self.order_by] - centres).sum() / params.variances[self.order_by]
-        bent = np.square(params.bends / BEND_SD).sum() if self.lit else 0.0
-        return -0.5 * float(bent + pixels * away)
+        """Log density of the coefficients of the illumination, without its constant, in nats."""
+        return -0.5 * float(np.square(params.bends / BEND_SD).sum()) if self.lit else 0.0
 
     def m_step(self, stats: FieldStats, params: FieldParams) -> FieldParams:
         """Means, illumination and variances, each the best given the others, in turn."""
@@ -309,36 +310,36 @@ class RandomField:
     ) -> tuple[Floats, Floats, float]:
         """Means (K,), coefficients (5,) and variance of a channel, each the best given the others, until Q rests."""
         crossed, before = stats.crossed[channel], np.inf
-        centres, pixels = self.prior(channel)
+        known = None if self.known_means is None or channel != self.order_by else np.array(self.known_means)
         for _ in range(ROUNDS):
             terms = np.concatenate([[1.0], bends])
-            held = np.maximum(stats.basis @ terms @ terms + pixels, TINY)
-            means = (crossed @ terms + pixels * centres) / held
+            means = (crossed @ terms) / np.maximum(stats.basis @ terms @ terms, TINY) if known is None else known
             if self.lit:
                 normal = np.einsum("k,kst->st", means**2, stats.basis)
                 precision = np.eye(N_BENDS) * variance / BEND_SD**2
                 bends = np.linalg.solve(normal[1:, 1:] + precision, (means @ crossed - normal[0])[1:])
                 terms = np.concatenate([[1.0], bends])
             fitted = 2.0 * float(means @ crossed @ terms)
-            away = pixels * float(np.square(means - centres).sum())
-            squared = float(means**2 @ (stats.basis @ terms @ terms))
-            variance = (float(stats.squares[channel]) - fitted + squared + away) / stats.n
+            variance = float(stats.squares[channel] - fitted + means**2 @ (stats.basis @ terms @ terms)) / stats.n
             if not self.lit or not abs(variance - before) > SETTLED * variance:
                 break
             before = variance
         return means, bends, variance
 
     def pack(self, params: FieldParams) -> Floats:
-        """Means, log variances and, where it is fitted, the illumination; not the shares."""
-        parts = [params.means.ravel(), np.log(params.variances), *([params.bends.ravel()] if self.lit else [])]
+        """Means, log variances and, where it is fitted, the illumination; neither known means nor the shares."""
+        means = params.means[:, self.estimated].ravel()
+        parts = [means, np.log(params.variances), *([params.bends.ravel()] if self.lit else [])]
         return np.concatenate(parts)
 
     def unpack(self, vector: Floats) -> FieldParams:
         """Inverse of `pack`; the shares of the last pass are forgotten."""
-        d, n_means = self.n_channels, self.n_components * self.n_channels
-        means, rest = vector[:n_means].reshape(-1, d), vector[n_means:]
+        d, n_means = self.n_channels, self.n_components * len(self.estimated)
+        means = np.zeros((self.n_components, d))
+        means[:, self.estimated] = vector[:n_means].reshape(self.n_components, -1)
+        rest = vector[n_means:]
         bends = rest[d:].reshape(d, N_BENDS) if self.lit else np.zeros((d, N_BENDS))
-        return FieldParams(means, np.exp(rest[:d]), bends)
+        return FieldParams(self.held(means), np.exp(rest[:d]), bends)
 
     def natural(self, params: FieldParams) -> dict[str, Floats]:
         """Means, variances and, where it is fitted, the coefficients of the illumination."""

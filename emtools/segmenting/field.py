@@ -36,7 +36,6 @@ COUPLING = 1.0
 # Where an outline lies is not known better than to a share of the radius of the typical object, nor to a pixel.
 JITTER, LEAST, MOST = 1.0 / 12.0, 1.0, 8.0
 SPECK = 30  # pixels below which a part of the brightest class is no object
-DRAWN = 0.3  # share of the pixels for which the prior of a mean counts
 NEAR = 0.5  # share of the radius of the typical object over which heights are averaged
 
 
@@ -182,8 +181,8 @@ def outlined(
 ) -> Fit[FieldParams, Any]:
     """The field fitted again where an intensity counts by the height of the objects around it.
 
-    On that scale the means of the two classes are drawn to where they should lie in the channel that orders them, so that a
-    class does not drift into the noise where objects are rare.
+    On that scale the means of the two classes are known in the channel that orders them, so that a class does not drift into
+    the noise where objects are rare.
 
     Parameters
     ----------
@@ -201,20 +200,18 @@ def outlined(
     Fit
         Without an illumination; it goes on from the shares of `found`.
     """
-    prior, n_pixels = (0.0, height_known(level)), sum(plane[0].size for plane in values)
-    model: RandomField = replace(found.model, lit=False, prior_means=prior, prior_pixels=DRAWN * n_pixels)
+    model: RandomField = replace(found.model, lit=False, known_means=(0.0, height_known(level)))
     memory = found.params.memory
     weights, sums, squares = np.zeros(2), np.zeros((2, model.n_channels)), np.zeros(model.n_channels)
     for number, plane in enumerate(values):
         shares = whole(memory.shares[number], plane.shape[2]).reshape(2, -1).astype(np.float64)
         weights += shares.sum(axis=1)
         sums += shares @ plane.reshape(model.n_channels, -1).T
-    means = sums / weights[:, None]
-    means[:, model.order_by] = prior
+    means = model.held(sums / weights[:, None])
     for number, plane in enumerate(values):
         nearest = whole(memory.shares[number], plane.shape[2]).argmax(axis=0)
         squares += np.square(plane - np.moveaxis(means[nearest], -1, 0)).sum(axis=(1, 2))
-    start = replace(model.even(means, squares / n_pixels), memory=memory)
+    start = replace(model.even(means, squares / sum(plane[0].size for plane in values)), memory=memory)
     planes = [Plane(plane, number) for number, plane in enumerate(values)]
     return fit(model, ListSource(planes, len(planes)), init=[start], **climbing | {"checkpoint": None})
 

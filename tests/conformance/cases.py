@@ -741,8 +741,8 @@ def random_field() -> Case:
 
 
 @case
-def random_field_prior_means() -> Case:
-    """The same of two channels, of one of which the means have a prior, as of the outlines of objects."""
+def random_field_known_means() -> Case:
+    """The same of two channels, of one of which the means are known, as of the outlines of objects."""
     from emtools.engine.chunks import ListSource
     from emtools.kernels.field import grid
     from emtools.models.random_field import Plane, RandomField
@@ -757,4 +757,4 @@ def random_field_prior_means() -> Case:
         cuts = [slice(i * 12 // n, (i + 1) * 12 // n) for i in range(n)]
         return ListSource([Plane(values[:, c], i, given[:, c], (rows[c], columns)) for i, c in enumerate(cuts)], 1)
 
-    return Case(RandomField(2, 2, lit=False, prior_means=(0.0, 0.9), prior_pixels=20.0), source)
+    return Case(RandomField(2, 2, lit=False, known_means=(0.0, 0.9)), source)

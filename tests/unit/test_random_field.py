@@ -78,17 +78,18 @@ def test_objective_is_the_bound_of_its_own_shares() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lit", "prior"), [(True, None), (False, None), (True, (0.0, 1.0, 2.5)), (False, (0.0, 1.0, 2.5))]
+    ("lit", "known"), [(True, None), (False, None), (True, (0.0, 1.0, 2.5)), (False, (0.0, 1.0, 2.5))]
 )
-def test_m_step_is_the_top_of_q(lit: bool, prior: tuple[float, ...] | None) -> None:
+def test_m_step_is_the_top_of_q(lit: bool, known: tuple[float, ...] | None) -> None:
     values, _, _ = scene()
     plane = Plane(np.stack([values, np.random.default_rng(1).normal(values, 0.3)]))
-    model = RandomField(3, 2, lit=lit, order_by=1, prior_means=prior, prior_pixels=150.0)
+    model = RandomField(3, 2, lit=lit, order_by=1, known_means=known)
     params = model.initial_params(ListSource([plane], 1), np.random.default_rng(0), "quantiles")
     stats = model.e_step(params, plane)
     best = model.m_step(stats, params)
     packed, top = model.pack(best), model.expected_loglik(stats, best) + model.log_prior(best)
     assert len(packed) == model.n_free_parameters
+    assert known is None or best.means[:, 1].tolist() == list(known)
     np.testing.assert_allclose(model.unpack(packed).means, best.means, rtol=1e-15)
     assert top > model.expected_loglik(stats, params) + model.log_prior(params)
     for i in range(len(packed)):
@@ -156,8 +157,8 @@ def test_classes_ascend_and_keep_their_shares() -> None:
         ({"coupling": 2.0}, "one class takes the whole image"),
         ({"n_components": 1}, "two classes"),
         ({"order_by": 1}, "0 to 0"),
-        ({"prior_means": (1.0, 0.0)}, "2, ascending"),
-        ({"prior_means": (0.0, 1.0, 2.0)}, "2, ascending"),
+        ({"known_means": (1.0, 0.0)}, "2, ascending"),
+        ({"known_means": (0.0, 1.0, 2.0)}, "2, ascending"),
     ],
 )
 def test_what_cannot_be_is_refused(arguments: dict[str, object], words: str) -> None:
