@@ -107,3 +107,7 @@ def entry() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = CLOSED
     sys.exit(status)
+
+
+if __name__ == "__main__":
+    entry()

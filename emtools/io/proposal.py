@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from emtools.errors import InputError
 from emtools.io.config import find_schemas, make_plan, read_yaml
-from emtools.io.image_folder import STORES, is_store, list_images
+from emtools.io.image_folder import STORES, is_store, list_images, stem_of
 from emtools.io.outputs import staged
 from emtools.io.sniff import TABLES, TRACKS, bare_suffix
 
@@ -31,6 +31,7 @@ PEAKS, PEAK_LENGTH = 10, 2000  # records from which, and letters up to which, a 
 WIDTH, NARROWEST = 12, 2  # of a motif, letters
 ROWS_LOOKED_AT = 1000
 FEWEST_OF_BATCH = 4  # images that are alike in a folder from which it is one batch
+NAMES_MASK = re.compile(r".*[_ .-](masks?|labels?|seg|segmentation|annotations?|truth|gt)", re.IGNORECASE)
 STATES, MOST_STATES = 3, 5  # of a track, and that are tried where the number is chosen
 NAMES_ROWS = re.compile(r"(.*[_ .-])?(id|sample|patient|subject|donor|barcode|row)([_ .-].*)?", re.IGNORECASE)
 SKEWED = 1.0
@@ -146,13 +147,18 @@ def as_batch(folder: Path, inside: list[Proposal]) -> list[Proposal]:
     images = [proposal for proposal in inside if proposal.branch == "segment"]
     if len(images) < FEWEST_OF_BATCH or len({image.alike for image in images}) > 1:
         return inside
+    if any(NAMES_MASK.fullmatch(stem_of(image.path)) for image in images):  # what others found in them, among them
+        return inside
     try:
         if len(list_images([folder])) != len(images):
             return inside
     except InputError:  # two images of one name, which are two fits but no batch
         return inside
     first = images[0]
-    hints = [*first.hints, "a folder is one batch: one model for all images; for a fit of each, name the files"]
+    hints = [
+        *first.hints,
+        "a folder is one batch: one model for all images; an entry of its own for a file is a fit of its own",
+    ]
     batch = Proposal(
         "segment", folder, f"{len(images)} images alike, each {first.why.removeprefix('an image of ')}", {}, hints
     )

@@ -566,7 +566,7 @@ def test_factors_of_genes_fill_their_figure(widest, reach, tmp_path, monkeypatch
 def test_what_explains_the_curves_of_certainty_hides_none(tmp_path, monkeypatch):
     kept = kept_figures(monkeypatch)
     curve = {"certainty": [0.4, 0.6, 0.95], "right": [0.2, 0.1, 0.9], "n": [4, 20, 90], "error": 0.1}
-    draw_reliability({"other fits agree": curve, "known": curve}, "cells", tmp_path)
+    draw_reliability({"other fits agree": curve, "known": curve}, 114, "cells", tmp_path)
     figure = kept[0]
     figure.canvas.draw()
     assert figure.axes[0].get_legend().get_window_extent().y0 >= figure.axes[0].get_window_extent().y1

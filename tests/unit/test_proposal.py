@@ -189,6 +189,16 @@ def test_images_of_a_folder_that_are_alike_are_one_batch(tmp_path):
     assert list(yaml.safe_load(out.read_text())["segment"]) == ["A01", "A02", "B01", "B02", "C01"]
 
 
+def test_images_beside_their_masks_are_no_batch(tmp_path):
+    folder = tmp_path / "wells"
+    folder.mkdir()
+    for name in ("A01", "A01_mask", "A02", "A02_mask"):
+        tifffile.imwrite(folder / f"{name}.tif", np.arange(576, dtype=np.uint8).reshape(24, 24))
+    out = tmp_path / "mine.yaml"
+    assert main(["init", str(folder), "--out", str(out)]) == 0
+    assert list(yaml.safe_load(out.read_text())["segment"]) == ["A01", "A01_mask", "A02", "A02_mask"]
+
+
 def test_names_are_those_that_the_config_allows(tmp_path):
     taken = set()
     names = [unique(tmp_path / name, taken) for name in ("a b.csv", "a_b.tsv", "2024.csv", "µ.csv", "-.csv", "x.fa.gz")]
