@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from emtools.errors import InputError
-from emtools.io.config import find_schemas, make_plan, read_yaml
+from emtools.io.config import find_schemas, make_plan
+from emtools.io.config_text import read_yaml
 from emtools.io.image_folder import STORES, is_store, list_images, stem_of
 from emtools.io.outputs import staged
 from emtools.io.sniff import TABLES, TRACKS, bare_suffix

@@ -223,7 +223,8 @@ def project(path: Path) -> None:
 def plan(folder: Path) -> None:
     import os
 
-    from emtools.io.config import make_plan, read_yaml
+    from emtools.io.config import make_plan
+    from emtools.io.config_text import read_yaml
 
     before = Path.cwd()
     os.chdir(folder)

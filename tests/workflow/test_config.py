@@ -15,7 +15,8 @@ import yaml
 import emtools.io.config
 from emtools.cli import build_parser, main
 from emtools.errors import InputError
-from emtools.io.config import BRANCHES, FILES, make_plan, read_yaml
+from emtools.io.config import BRANCHES, FILES, make_plan
+from emtools.io.config_text import read_yaml
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = ROOT / "workflow" / "schemas"

@@ -5,7 +5,8 @@ from functools import cache
 
 from emtools import __version__ as VERSION
 from emtools.errors import InputError
-from emtools.io.config import make_plan, prefer_own_commands, require_plain
+from emtools.io.config import make_plan, prefer_own_commands
+from emtools.io.config_text import require_plain
 from emtools.io.demo import DEMOS
 
 prefer_own_commands()
