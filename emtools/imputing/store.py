@@ -39,6 +39,8 @@ ODD = (
 )
 SCHEMA = "emtools-table-model-1"
 COVARIANCES = ("covariance", "scatter", "covariances")
+LEAST = {"weights": 0.0, "sizes": 1, "share": 0.0, "df": 0.0, "noise": 0.0}
+SUM_OFF = 1e-6  # by which weights may miss 1
 # Axes of parameters: d columns, q factors, K components, M mixtures.
 AXES = {
     "mean": "d", "location": "d", "covariance": "dd", "scatter": "dd", "loadings": "dq", "noise": "d", "df": "", "share": "",
@@ -160,7 +162,8 @@ def read_model(path: Path) -> StoredModel:
 
 
 def require_sound(arrays: Mapping[str, Any], model: Any) -> None:
-    """Raise ValueError for parameters that no fit has: of another shape, not finite, or a covariance that is not positive definite."""
+    """Raise ValueError for parameters that no fit has: of another shape, not finite, shares that are none, or a covariance that
+    is not symmetric and positive definite."""
     sizes = {"d": model.n_features}
     if "weights" in arrays:
         sizes["K"] = int(arrays["sizes"].sum()) if "sizes" in arrays else model.n_components
@@ -173,8 +176,16 @@ def require_sound(arrays: Mapping[str, Any], model: Any) -> None:
             raise ValueError(name)
         if array.dtype != (np.int64 if name == "sizes" else np.float64) or not np.isfinite(array).all():
             raise ValueError(name)
+        if (array < LEAST.get(name, -np.inf)).any() or (name == "share" and array > 1.0):
+            raise ValueError(name)
         if name in COVARIANCES:
             np.linalg.cholesky(array)
+            if not np.allclose(array, np.swapaxes(array, -1, -2), rtol=1e-6, atol=0.0):
+                raise ValueError(name)
+    if "weights" in arrays:
+        begins = np.concatenate([[0], np.cumsum(arrays["sizes"])[:-1]]) if "sizes" in arrays else [0]
+        if (np.abs(np.add.reduceat(arrays["weights"], begins) - 1.0) > SUM_OFF).any():
+            raise ValueError("weights")
 
 
 def require_named(about: Mapping[str, Any], model: Any) -> None:

@@ -12,7 +12,7 @@ import struct
 import uuid
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -322,17 +322,18 @@ def tiff_values(path: Path, series: Any, in_others: bool) -> npt.NDArray[Any]:
                 with opened(page):
                     plane[...] = page.asarray()
         return values.reshape(series.shape)
-    except (ValueError, ImportError) as error:
-        if isinstance(error, ValueError) and "imagecodecs" not in str(error):
+    except (ValueError, ImportError, NotImplementedError) as error:
+        if not isinstance(error, ImportError) and "imagecodecs" not in str(error):
             raise
         if len(series.pages) == 1 and series.pages[0].index == 0 and not in_others:
-            with PIL.Image.open(path) as picture:
+            with suppress(OSError), PIL.Image.open(path) as picture:
                 values = np.asarray(picture)
-            if values.shape == series.shape and values.dtype == series.dtype:
-                return values
-        name = series.keyframe.compression.name
+                if values.shape == series.shape and values.dtype == series.dtype:
+                    return values
+        named = re.search(r"<(\w+)\.(\w+)", str(error))  # what tifffile lacks: a compression, or a predictor
+        name = " ".join(named.groups()).lower() if named else str(error).partition(" requires")[0]
         raise InputError(
-            str(path), f"compressed with {name}", "no compression, or deflate", "save it so, or install imagecodecs"
+            str(path), f"stored with {name}", "no compression, or plain deflate", "save it so, or install imagecodecs"
         ) from error
 
 

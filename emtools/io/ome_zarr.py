@@ -75,6 +75,8 @@ def open_image(path: Path) -> tuple[Any, str, tuple[str, ...], Size | None]:
         channels = tuple(str(c["label"]) for c in told.get("omero", {}).get("channels", []) if c.get("label"))
         if len(axes) != array.ndim:
             raise damaged(path)
+    except PermissionError as error:
+        raise InputError(str(path), "cannot be read", str(error.strerror), "check its permissions") from error
     except (OSError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise damaged(path) from error
     size = None

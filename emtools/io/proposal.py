@@ -78,6 +78,8 @@ class Proposal:
         Lines that a person may take in, without the "# " before them.
     alike : tuple
         What the images of a batch have in common; empty for all but images.
+    files : tuple of Path
+        Files that an image was read from; empty for all but images.
     """
 
     branch: str
@@ -86,6 +88,7 @@ class Proposal:
     keys: dict[str, Any] = field(default_factory=dict)
     hints: list[str] = field(default_factory=list)
     alike: tuple[Any, ...] = ()
+    files: tuple[Path, ...] = ()
 
 
 def run(options: Options) -> int:
@@ -149,6 +152,9 @@ def as_batch(folder: Path, inside: list[Proposal]) -> list[Proposal]:
     if len(images) < FEWEST_OF_BATCH or len({image.alike for image in images}) > 1:
         return inside
     if any(NAMES_MASK.fullmatch(stem_of(image.path)) for image in images):  # what others found in them, among them
+        return inside
+    files = [file.name for image in images for file in image.files]
+    if len(set(files)) < len(files):  # planes of one image in several files, each of which stands for it
         return inside
     try:
         if len(list_images([folder])) != len(images):
@@ -270,7 +276,7 @@ def of_image(path: Path) -> Proposal:
     hints = [] if image.pixel_size is not None else ["pixel_size: 0.5   # µm; the file does not say"]
     hints += ["channel: 0   # orders the classes by brightness"] if len(image.channels) > 1 else []
     alike = (image.channels, image.values.shape, image.values.dtype.str, image.pixel_size)
-    return Proposal("segment", path, f"an image of {size} pixels ({names})", {}, hints, alike)
+    return Proposal("segment", path, f"an image of {size} pixels ({names})", {}, hints, alike, image.sources)
 
 
 def of_fasta(path: Path) -> Proposal:

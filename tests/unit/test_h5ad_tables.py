@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,6 +63,24 @@ def test_a_layer_and_a_sparse_matrix(tmp_path):
     np.testing.assert_array_equal(read_table(path, layer="npx").values, VALUES.astype(float) * 2)
     with pytest.raises(InputError, match=r"no layer 'raw'; one of: npx; or X; check --layer"):
         read_table(path, layer="raw")
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_matrix])
+def test_room_behind_the_values_of_a_sparse_matrix_is_no_damage(tmp_path, kind):
+    counts = kind(np.array([[0, 2, 1], [1, 0, 5], [3, 4, 0], [2, 2, 2.0]]))
+    path = put(tmp_path, values=counts)
+    with h5py.File(path, "a") as file:
+        for name, more in (("indices", 99), ("data", 0)):
+            values = np.append(file["X"][name][()], [more, more]).astype(file["X"][name].dtype)
+            del file["X"][name]
+            file["X"][name] = values
+    np.testing.assert_array_equal(read_table(path).values, counts.toarray())
+    with h5py.File(path, "a") as file:
+        values = file["X"]["data"][()].astype(np.float16)
+        del file["X"]["data"]
+        file["X"]["data"] = values
+    with pytest.raises(InputError, match="float16"):
+        read_table(path)
 
 
 def test_damaged_and_mistaken_files_are_named(tmp_path):

@@ -342,3 +342,24 @@ def test_labels(tmp_path: Path) -> None:
         read_labels(saved(tmp_path / "zero.tif", labels * 0), (40, 32))
     with pytest.raises(InputError, match="float32"):
         read_labels(saved(tmp_path / "float.tif", labels.astype(np.float32)), (40, 32))
+
+
+@pytest.mark.parametrize("n_pages", [1, 2])
+def test_twelve_bits_a_pixel_are_read_or_told(tmp_path, n_pages):
+    """As some cameras pack them; tifffile alone takes them for damage."""
+    values = np.arange(480, dtype=np.uint16).reshape(24, 20) * 8 + 5
+    bits = "".join(format(value, "012b") for value in values.ravel())
+    packed = bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8))
+    tags = [(256, 4, 20), (257, 4, 24), (258, 3, 12), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1), (278, 4, 24)]
+    tags += [(279, 4, len(packed))]
+    fields = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, kind, 1, n) for tag, kind, n in tags)
+    first = 8 + len(packed)
+    then = [first + (page + 1) * (len(fields) + 4) for page in range(n_pages - 1)] + [0]
+    pages = b"".join(fields + struct.pack("<I", place) for place in then)
+    path = tmp_path / "camera.tif"
+    path.write_bytes(b"II*\0" + struct.pack("<I", first) + packed + pages)
+    if n_pages == 1:
+        np.testing.assert_array_equal(read_image(path).values[0], values)
+        return
+    with pytest.raises(InputError, match="stored with packints_decode of 12-bit integers"):
+        read_image(path)

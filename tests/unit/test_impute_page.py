@@ -174,8 +174,11 @@ def test_densities_integrate_to_one_and_long_columns_are_thinned():
 
 def test_options_on_a_page_are_code_and_the_rest_is_escaped():
     assert str(with_code("a <b> with --log or `emtools pool`")) == (
-        "a &lt;b&gt; with <code class='word'>--log</code> or <code class='word'>emtools pool</code>"
+        "a &lt;b&gt; with <code class='word'><span class='option'>--log</span></code> or <code class='word'>emtools pool</code>"
     )
-    assert str(with_code("--scale crp=none keeps it")) == "<code class='word'>--scale crp=none</code> keeps it"
+    assert (
+        str(with_code("--scale crp=none keeps it"))
+        == "<code class='word'><span class='option'>--scale</span> crp=none</code> keeps it"
+    )
     assert str(with_code("well--known x-y")) == "well--known x-y"
     assert "<code class='word long'>" in str(with_code("`emtools pool DIR --formula 'y ~ x'`"))  # may break on a phone

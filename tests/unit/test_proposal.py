@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import anndata
@@ -14,7 +15,7 @@ import yaml
 
 from emtools.cli import main
 from emtools.io.ome_zarr import write_ome_zarr
-from emtools.io.proposal import scalar, skewness, unique
+from emtools.io.proposal import Proposal, as_batch, scalar, skewness, unique
 
 
 def write_inputs(folder):
@@ -197,6 +198,17 @@ def test_images_beside_their_masks_are_no_batch(tmp_path):
     out = tmp_path / "mine.yaml"
     assert main(["init", str(folder), "--out", str(out)]) == 0
     assert list(yaml.safe_load(out.read_text())["segment"]) == ["A01", "A01_mask", "A02", "A02_mask"]
+
+
+def test_planes_of_one_image_in_several_files_are_no_batch(tmp_path, monkeypatch):
+    names = [tmp_path / f"c{i}.ome.tif" for i in range(4)]
+    alike = ("intensity", (4, 24, 24))
+    planes = [Proposal("segment", name, "an image", {}, [], alike, tuple(names)) for name in names]
+    for name in names:
+        name.touch()
+    assert as_batch(tmp_path, planes) == planes
+    alone = [replace(plane, files=(plane.path,)) for plane in planes]
+    assert [found.path for found in as_batch(tmp_path, alone)] == [tmp_path]
 
 
 def test_names_are_those_that_the_config_allows(tmp_path):
