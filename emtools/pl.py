@@ -164,7 +164,8 @@ def reliability(adata: AnnData, truth: str | None = None, save: Path | str | Non
     save : path, optional
         File to write as well.
     """
-    curves = {"held-out cells": kept(adata, "reliability", "run emtools.tl.mixture on more cells")}
+    told = kept(adata, "reliability", "run emtools.tl.mixture on more cells")
+    curves = {"held-out cells": {"n_units": adata.n_obs, **told}}
     if truth is not None:
         _, weights = answer_of(adata)
         known, table = against(adata, truth)

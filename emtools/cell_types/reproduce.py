@@ -34,12 +34,15 @@ class Reliability:
     certainty, right : ndarray, shape (b,)
         Mean probability and frequency of the right type in each bin; bins without a cell are left out.
     n : ndarray of int, shape (b,)
-        Cells of each bin.
+        Judgements in each bin: a cell that several fits judged counts once for each.
+    n_units : int
+        Different cells among them.
     """
 
     certainty: Floats
     right: Floats
     n: Codes
+    n_units: int
 
     @property
     def error(self) -> float:
@@ -52,11 +55,19 @@ class Reliability:
 
     def record(self) -> dict[str, Any]:
         """As it stands in ``uns``."""
-        return {"certainty": self.certainty, "right": self.right, "n": self.n, "error": self.error}
+        return {
+            "certainty": self.certainty,
+            "right": self.right,
+            "n": self.n,
+            "n_units": self.n_units,
+            "error": self.error,
+        }
 
 
-def reliability(certainty: Floats, right: Floats) -> Reliability:
+def reliability(certainty: Floats, right: Floats, n_units: int | None = None) -> Reliability:
     """Certainties and hits, each shape (n,), in `BINS` equal bins of the certainty; half as many for few cells.
+
+    They are of `n_units` different cells, by default each of another one.
 
     Examples
     --------
@@ -65,7 +76,9 @@ def reliability(certainty: Floats, right: Floats) -> Reliability:
     """
     n_bins = BINS if len(certainty) >= MANY else BINS // 2
     held = in_bins(np.asarray(certainty), np.asarray(right) > 0.0, n_bins)
-    return Reliability(held.told, held.seen, held.counts.astype(np.intp))
+    return Reliability(
+        held.told, held.seen, held.counts.astype(np.intp), len(certainty) if n_units is None else n_units
+    )
 
 
 @dataclass(frozen=True)
@@ -150,7 +163,9 @@ def best_temperature(log_joint: Floats, codes: Codes) -> float:
     return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0
 
 
-def believed(evidence: Floats, found: Codes, n_fits: int, types: Codes | None = None) -> Reproducibility:
+def believed(
+    evidence: Floats, found: Codes, n_fits: int, types: Codes | None = None, n_units: int | None = None
+) -> Reproducibility:
     """What came of the types of a fit, from types that others found for the same cells.
 
     Parameters
@@ -163,6 +178,8 @@ def believed(evidence: Floats, found: Codes, n_fits: int, types: Codes | None = 
         How many of these.
     types : ndarray of int, shape (m,), optional
         By which agreement is counted; the most probable ones where not given.
+    n_units : int, optional
+        Different cells among the m; all of them where not given.
     """
     k = evidence.shape[1]
     first = evidence.argmax(axis=1)
@@ -171,7 +188,7 @@ def believed(evidence: Floats, found: Codes, n_fits: int, types: Codes | None = 
     sizes = np.bincount(by, minlength=k)
     by_type = np.bincount(by, weights=same, minlength=k) / np.where(sizes > 0, sizes, np.nan)
     certainty = tempered(evidence, 1.0).max(axis=1)
-    return Reproducibility(1.0, float(same.mean()), by_type, n_fits, reliability(certainty, same))
+    return Reproducibility(1.0, float(same.mean()), by_type, n_fits, reliability(certainty, same, n_units))
 
 
 def reproduce(model: Any, params: Any, values: Floats, search: Search, fit_half: Any = find_types) -> Reproducibility:
@@ -201,7 +218,7 @@ def reproduce(model: Any, params: Any, values: Floats, search: Search, fit_half:
     """
     k = model.n_components
     rng = np.random.default_rng(np.random.SeedSequence([search.seed, 2]))
-    logs, labels = [], []
+    logs, labels, judged = [], [], []
     for split in range(SPLITS):
         order = rng.permutation(len(values))[:SPLIT_ROWS]
         middle = len(order) // 2
@@ -219,8 +236,10 @@ def reproduce(model: Any, params: Any, values: Floats, search: Search, fit_half:
             partner = matching(table)[1]
             logs.append(own)
             labels.append(partner[typed])
+            judged.append(others)
     if not logs:
         return Reproducibility(1.0, np.nan, np.full(k, np.nan), 0)
     own, found = np.concatenate(logs), np.concatenate(labels)
     temperature = best_temperature(own, found)
-    return replace(believed(own / temperature, found, len(logs)), temperature=temperature)
+    trust = believed(own / temperature, found, len(logs), n_units=np.unique(np.concatenate(judged)).size)
+    return replace(trust, temperature=temperature)

@@ -164,15 +164,14 @@ def draw_selection(told: Mapping[str, Any], n: int, unit: str, folder: Path) -> 
     return save(selection_figure(told, unit), folder, Picture("selection", f"How many {kind}s", caption))
 
 
-def reliability_figure(curves: Mapping[str, Any], n_units: int | None = None) -> Figure:
+def reliability_figure(curves: Mapping[str, Any]) -> Figure:
     """Stated probability against frequency, one line for each way to judge.
 
     Parameters
     ----------
     curves : mapping of str to mapping
-        ``certainty``, ``right``, ``n``, ``error`` of each, as ``uns['em']['reliability']`` has them.
-    n_units : int, optional
-        Number of units: one that several fits judged counts once for the whiskers.
+        ``certainty``, ``right``, ``n``, ``n_units``, ``error`` of each, as ``uns['em']['reliability']`` has them: a unit
+        that several fits judged counts once for the whiskers.
     """
     with styled():
         figure, (axis, below) = plt.subplots(
@@ -184,7 +183,7 @@ def reliability_figure(curves: Mapping[str, Any], n_units: int | None = None) ->
         for i, (name, told) in enumerate(curves.items()):
             n = np.asarray(told["n"], dtype=np.float64)
             certainty, right = (np.asarray(told[key], dtype=np.float64) for key in ("certainty", "right"))
-            held = n * min(1.0, (n_units or np.inf) / max(n.sum(), 1.0))
+            held = n * min(1.0, told["n_units"] / max(n.sum(), 1.0))
             spread = 1.96 * np.sqrt(np.maximum(right * (1 - right), 0.25 / np.maximum(held, 1)) / held)
             low, high = np.minimum(spread, right), np.minimum(spread, 1 - right)
             axis.errorbar(
@@ -209,9 +208,9 @@ def reliability_figure(curves: Mapping[str, Any], n_units: int | None = None) ->
         return figure
 
 
-def draw_reliability(curves: Mapping[str, Any], n_units: int, unit: str, folder: Path) -> Picture:
+def draw_reliability(curves: Mapping[str, Any], unit: str, folder: Path) -> Picture:
     """Write `reliability_figure` into a folder, with its caption."""
-    figure, kind = reliability_figure(curves, n_units), kind_of(unit)
+    figure, kind = reliability_figure(curves), kind_of(unit)
     figure.axes[1].set_ylabel(f"% of {unit}")
     ways = {
         "other fits agree": f"{kind}s that fits to other {unit} give (no label was used: this is stability, not truth)",
@@ -220,18 +219,28 @@ def draw_reliability(curves: Mapping[str, Any], n_units: int, unit: str, folder:
     told = (
         "nothing, there being too few to fit to a part of them"
         if not curves
-        else "; ".join(ways.get(name, f"the known {name}, {kind}s matched to its groups one to one") for name in curves)
-    )
-    judged = max((int(np.sum(curve["n"])) for curve in curves.values()), default=0)
-    fits = round(judged / n_units)
-    n = (
-        f" (n = {min(judged, n_units):,} {unit}{f', each judged by {fits} fits to others' if fits > 1 else ''})"
-        if curves
-        else ""
+        else "; ".join(
+            f"{ways.get(name, f'the known {name}, {kind}s matched to its groups one to one')}, n = {judges(curve, unit)}"
+            for name, curve in curves.items()
+        )
     )
     caption = (
-        f"How often the most probable {kind} was right, by the probability stated{n}. Right means: {told}. On the dashed line a "
+        f"How often the most probable {kind} was right, by the probability stated. Right means: {told}. On the dashed line a "
         f"stated 80 % is right in 80 %; below it the probabilities are too sure. Whiskers: 95 %, by the {unit} of each bin; "
         f"bars: share of the {unit} in it. Error: mean distance from the line, by {unit}."
     )
     return save(figure, folder, Picture("reliability", "May the probabilities be believed?", caption))
+
+
+def judges(curve: Mapping[str, Any], unit: str) -> str:
+    """How many units were judged, and by how many fits where these are several.
+
+    Examples
+    --------
+    >>> judges({"n": [60, 20], "n_units": 12}, "cells"), judges({"n": [9, 3], "n_units": 12}, "rows")
+    ('12 cells, judged by 6.7 fits to others on average', '12 rows')
+    """
+    total, n_units = int(np.sum(curve["n"])), int(curve["n_units"])
+    return f"{n_units:,} {unit}" + (
+        f", judged by {total / n_units:.2g} fits to others on average" if total > n_units else ""
+    )

@@ -13,9 +13,10 @@ from scipy.special import stdtrit
 from statsmodels.stats.proportion import proportion_confint
 
 import emtools
+from emtools.cell_types import reproduce as reproducing
 from emtools.cell_types.labels import fit_labelled
 from emtools.cell_types.represent import represented
-from emtools.cell_types.reproduce import best_temperature, tempered
+from emtools.cell_types.reproduce import best_temperature, reproduce, tempered
 from emtools.cell_types.search import Search, find_types, greedy_seeds
 from emtools.errors import InputError
 from emtools.kernels.composition import donor_shares, share_intervals
@@ -336,6 +337,41 @@ def test_a_type_of_two_cells() -> None:
     emtools.tl.mixture(alone, 4)
     assert alone.obs["em_type"].iloc[1] == alone.obs["em_type"].iloc[2]
     assert (alone.obs["em_type"] == alone.obs["em_type"].iloc[1]).sum() == 2
+
+
+def test_cells_that_were_judged_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reproducing, "SPLIT_ROWS", 20)
+    values = planted().obsm["X_pca"]
+    search, halves = Search(seed=0, starts=2, certificate=False), []
+
+    def fit_half(half, *more):
+        halves.append(half)
+        return find_types(half, *more)
+
+    fitted = find_types(values, 2, search)
+    curve = reproduce(fitted.model, fitted.params, values, search, fit_half).curve
+    assert curve is not None
+    assert curve.n.sum() == sum(map(len, halves)) == 160
+    assert curve.n_units == len(
+        np.unique(np.concatenate(halves), axis=0)
+    )  # each half is judged by the fit to the other
+    assert 60 < curve.n_units < 120
+
+
+def test_whiskers_count_a_cell_once(answered: anndata.AnnData) -> None:
+    answered = answered.copy()
+    told = answered.uns["em"]["reliability"]
+    assert told["n_units"] == 120
+    assert told["n"].sum() == 8 * 120
+    del told["n_units"]  # as files of earlier versions have it
+    for n_units in (120, 60):
+        bars = emtools.pl.reliability(answered).axes[0].containers[0].lines[2][0].get_segments()
+        held, right = told["n"] * n_units / told["n"].sum(), told["right"]
+        spread = 1.96 * np.sqrt(np.maximum(right * (1 - right), 0.25 / np.maximum(held, 1)) / held)
+        lengths = np.minimum(spread, right) + np.minimum(spread, 1 - right)
+        np.testing.assert_allclose([bar[1, 1] - bar[0, 1] for bar in bars], lengths, rtol=1e-9, atol=0)
+        told["n_units"] = 60
+    plt.close("all")
 
 
 def test_figures_of_an_answer(tmp_path: Path) -> None:

@@ -563,10 +563,22 @@ def test_factors_of_genes_fill_their_figure(widest, reach, tmp_path, monkeypatch
     plt.close("all")
 
 
+def test_each_curve_of_certainty_says_who_was_judged(tmp_path):
+    curve = {"certainty": [0.4, 0.95], "right": [0.2, 0.9], "n": [24, 91], "n_units": 38, "error": 0.1}
+    curves = {"other fits agree": curve, "known": curve | {"n_units": 115}}
+    caption = draw_reliability(curves, "rows", tmp_path).caption
+    assert (
+        "(no label was used: this is stability, not truth), n = 38 rows, judged by 3 fits to others on average; the"
+        in caption
+    )
+    assert "the known known, groups matched to its groups one to one, n = 115 rows. On" in caption
+    plt.close("all")
+
+
 def test_what_explains_the_curves_of_certainty_hides_none(tmp_path, monkeypatch):
     kept = kept_figures(monkeypatch)
-    curve = {"certainty": [0.4, 0.6, 0.95], "right": [0.2, 0.1, 0.9], "n": [4, 20, 90], "error": 0.1}
-    draw_reliability({"other fits agree": curve, "known": curve}, 114, "cells", tmp_path)
+    curve = {"certainty": [0.4, 0.6, 0.95], "right": [0.2, 0.1, 0.9], "n": [4, 20, 90], "n_units": 38, "error": 0.1}
+    draw_reliability({"other fits agree": curve, "known": curve}, "cells", tmp_path)
     figure = kept[0]
     figure.canvas.draw()
     assert figure.axes[0].get_legend().get_window_extent().y0 >= figure.axes[0].get_window_extent().y1

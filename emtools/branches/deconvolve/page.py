@@ -131,9 +131,7 @@ def draw(found: Found, folder: Path) -> list[Picture]:
         pictures.append(
             draw_selection(selection_record(typed.selection), min(len(cells.names), SELECTED_ROWS), unit, folder)
         )
-    pictures.append(
-        draw_reliability({name: curve.record() for name, curve in found.curves.items()}, len(cells.names), unit, folder)
-    )
+    pictures.append(draw_reliability({name: curve.record() for name, curve in found.curves.items()}, unit, folder))
     if cells.truth is not None:
         panels = [
             (name, counts, typed.types if name != "K-means" else tuple(str(k + 1) for k in range(counts.shape[1])))
