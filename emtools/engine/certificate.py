@@ -201,13 +201,16 @@ class Certificate:
 def judge(fit: Fit[P, S], certificate: Certificate, labels: Labels | None = None) -> Fit[P, S]:
     """The fit with what its certificate adds to the verdict; a climb that ended on a saddle has not converged.
 
-    A fit that did not converge keeps its verdict, for away from the top the curvature tells nothing of it. Where it ran out of
-    passes at a top, what is left is that of the score, as in the other figures of the fit.
+    A fit that did not converge keeps its verdict, but for what is left where it ran out of passes: that is of the score, as in
+    the other figures of the fit, unless the curvature does not tell it.
     """
     top = certificate.kind in ("maximum", "boundary") and math.isfinite(certificate.gap)
     if not fit.converged:
-        known = fit.status is Status.BUDGET and top
-        left = f"{certificate.gap:.1e} nats left by the score"
+        climbing = certificate.kind == "climbing" and math.isfinite(certificate.gap)
+        known = fit.status is Status.BUDGET and (top or climbing)
+        about = f"about {certificate.gap:.2g}" if climbing else f"{certificate.gap:.1e}"
+        guess = " (an estimate)" if climbing and certificate.method == KRYLOV else ""
+        left = f"{about} nats left by the score{guess}"
         return replace(fit, verdict=AT_BUDGET.sub(left, fit.summary, count=1)) if known else fit
     told = certificate.tell(labels)
     if certificate.kind == "saddle":

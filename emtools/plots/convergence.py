@@ -45,11 +45,16 @@ def draw_convergence(fit: Fit[Any, Any], folder: Path, labels: Labels | None = N
         figure, axes = plt.subplot_mosaic(
             rows, figsize=(COLUMN if len(panels) == 1 else PAGE, 4.6 if len(panels) == 3 else 2.6)
         )
-        draw_climbs(axes["climb"], fit, climbs)
+        left = draw_climbs(axes["climb"], fit, climbs)
+        top = (
+            "top of the best hill, its last value plus its estimated remaining gain"
+            if np.isfinite(left)
+            else "last pass of the start that was kept, its remaining gain not being known"
+        )
         size = f" (n = {fit.stats.n:,.0f})" if fit.stats.n > 1 else ""
         parts = [
-            f"Climb: distance in nats of the objective{size} from the top of the best hill, its last value "
-            "plus its estimated remaining gain, against passes over the data; the dark line is the start that was kept, "
+            f"Climb: distance in nats of the objective{size} from the {top}, "
+            "against passes over the data; the dark line is the start that was kept, "
             "crosses are longer steps that were tried and refused. A straight descent is healthy; dashed is the slope of "
             "plain EM at the rate of this fit. Where the line is level at its end, the climb only looked around before it "
             "was called done."
@@ -66,12 +71,13 @@ def draw_convergence(fit: Fit[Any, Any], folder: Path, labels: Labels | None = N
         return save(figure, folder, Picture("convergence", "How it converged", " ".join(parts)))
 
 
-def draw_climbs(axis: Any, fit: Fit[Any, Any], climbs: dict[int, list[Pass]]) -> None:
+def draw_climbs(axis: Any, fit: Fit[Any, Any], climbs: dict[int, list[Pass]]) -> float:
+    """Distances from the top, or from the last pass where the remaining gain, which is returned, is not finite."""
     seen = fit.certificate
     gap = seen.gap if seen is not None and seen.kind != "unknown" else fit.gap  # as in fit.json
-    gap = gap if np.isfinite(gap) else 0.0
-    top = fit.objective + gap
-    floor = max(FLOOR, 4e-16 * abs(top), gap)
+    ahead = gap if np.isfinite(gap) else 0.0
+    top = fit.objective + ahead
+    floor = max(FLOOR, 4e-16 * abs(top), ahead)
     kept = fit.best_restart
     for restart, rows in climbs.items():
         below = np.maximum(top - np.array([row.objective for row in rows]), floor)
@@ -89,8 +95,9 @@ def draw_climbs(axis: Any, fit: Fit[Any, Any], climbs: dict[int, list[Pass]]) ->
     else:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("passes over the data")
-    axis.set_ylabel("nats below the top")
+    axis.set_ylabel(f"nats below the {'top' if np.isfinite(gap) else 'last pass'}")
     axis.set_title("Climb")
+    return gap
 
 
 def draw_slope(axis: Any, rate: float, below: np.ndarray) -> None:

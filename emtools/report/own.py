@@ -32,7 +32,7 @@ def write_report(
     out : Path
         Folder; made where it is missing.
     title, lead : str, optional
-        Heading, by default the name of the model, and the answer in a sentence or two.
+        Heading, by default the name of the model, and the answer in a sentence or two, ``answer`` in fit.json.
     inputs : sequence of Path
         Files that were read; their hashes are recorded.
     labels : mapping, optional
@@ -54,6 +54,8 @@ def write_report(
     files = [Path(path) for path in inputs]
     with staged(folder) as scratch:
         record = fit_record(fit, branch=fit.model.name, inputs=files, command=[], labels=labels, units=units)
+        if lead:
+            record["answer"] = lead
         convergence = draw_convergence(fit, scratch, labels)
         record["outputs"] = sorted({path.name for path in scratch.iterdir()} | {"fit.json", "report.html"})
         write_record(record, scratch / "fit.json")

@@ -72,7 +72,8 @@ def lines_of(record: Mapping[str, Any], path: Path, width: int, every: bool) -> 
     yield f"{light.sign} {record['branch']}: {describe_model(record['model'])}" + (
         f", fitted to {read}" if read else ""
     )
-    for text in filter(None, (record.get("answer"), record["verdict"])):
+    answer = record.get("answer") if light.color != "bad" else None  # as on the page of a run
+    for text in filter(None, (answer, record["verdict"])):
         yield from textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="  ")
         yield ""
     yield from pairs(facts_of(record))
@@ -118,12 +119,16 @@ def facts_of(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def climb_of(record: Mapping[str, Any], width: int = WIDEST) -> str:
-    """Nats below the top at each pass as a row of bars on a log axis; empty where there is no climb, or it began at the top."""
-    below = [height for _, height in curve(record)]
+    """Nats below the top at each pass as a row of bars on a log axis; empty where there is no climb, or it began at the top.
+
+    Where what is left is not known, those of the earlier passes below the last one.
+    """
+    known = record["gap"] is not None
+    below = [height for _, height in curve(record)][: None if known else -1]
     if len(below) < 2 or min(below) == max(below):
         return ""
     logs = [math.log10(height) for height in below]
-    told = f"  {below[0]:.1e} → {below[-1]:.1e} nats below the top, log axis"
+    told = f"  {below[0]:.1e} → {below[-1]:.1e} nats below the {'top' if known else 'last pass'}, log axis"
     n = min(CURVE_WIDTH, len(logs), max(width - NAMES - len(told), len(BARS)))
     picked = [logs[round(i * (len(logs) - 1) / max(n - 1, 1))] for i in range(n)]
     low, high = min(picked), max(picked)

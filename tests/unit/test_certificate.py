@@ -151,8 +151,25 @@ def test_a_verdict_tells_what_is_left_once_and_by_the_score():
     judged = judge(short, done.certificate)
     assert judged.status is Status.BUDGET
     assert f"was reached with {done.certificate.gap:.1e} nats left by the score; raise" in judged.verdict
-    away = replace(done.certificate, kind="climbing")
-    assert "an unknown number of nats left" in judge(short, away).verdict
+    away = replace(done.certificate, kind="climbing", gap=0.73)
+    assert "was reached with about 0.73 nats left by the score; raise" in judge(short, away).verdict
+    rough = replace(away, method="krylov estimate")
+    assert "was reached with about 0.73 nats left by the score (an estimate); raise" in judge(short, rough).verdict
+    for unseen in (replace(away, gap=math.nan), replace(away, kind="saddle")):
+        assert "an unknown number of nats left" in judge(short, unseen).verdict
+
+
+def test_what_is_left_far_from_the_top_is_in_the_verdict_and_in_the_file_and_true():
+    rng = np.random.default_rng(0)
+    source = ArraySource(np.vstack((rng.normal(size=(100, 2)), rng.normal(size=(60, 2)) + 2.0)))
+    model = GaussianMixture(2, 2)
+    begun = [fit(model, source, starts=1, max_passes=1, certificate=False).params]
+    top = fit(model, source, init=begun, tol=1e-9, certificate=False)
+    short = fit(model, source, init=begun, max_passes=20)
+    assert short.certificate.kind == "climbing"
+    record = fit_record(short, branch="deconvolve", inputs=[], command=[])
+    assert record["gap"] == short.certificate.gap == pytest.approx(top.objective - short.objective, rel=0.02)
+    assert f"with about {record['gap']:.2g} nats left by the score" in record["verdict"]
 
 
 def test_a_held_zero_has_no_standard_error():

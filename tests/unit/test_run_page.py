@@ -108,7 +108,8 @@ def test_a_card_says_what_was_found_and_no_number_of_a_fit_that_did_not_converge
     assert main(["summary", str(good), str(bad), "--out", str(tmp_path)]) == 0
     html = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert html.count("A &lt;motif&gt; in 16\N{NO-BREAK SPACE}% of them, no better than chance.") == 1
-    assert html.index("A &lt;motif&gt;") < html.rindex("Said &lt;in&gt; one sentence.")
+    card = html.split('id="hmm-good"')[1].split("</section>")[0]
+    assert card.index("A &lt;motif&gt;") < card.index("Said &lt;in&gt; one sentence.")
 
 
 def test_a_column_that_no_fit_fills_is_left_out(tmp_path: Path) -> None:

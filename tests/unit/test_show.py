@@ -6,9 +6,14 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from emtools.cli import main
+from emtools.engine.chunks import ArraySource
+from emtools.engine.starts import fit
+from emtools.models.mixture import GaussianMixture
+from emtools.report.own import write_report
 from emtools.report.show import BARS, climb_of, estimates_of, number
 
 HEAVY = ("numpy", "pandas", "matplotlib", "jinja2", "scipy")
@@ -55,6 +60,7 @@ def test_the_exit_status_is_that_of_the_fit(fitted, tmp_path, capsys):
     assert main(["show", str(fitted), str(tmp_path)]) == 3
     text = capsys.readouterr().out
     assert "\n\n✗ hmm" in text
+    assert " ".join(text.split()).count(record["answer"]) == 1  # of the fit that converged
 
 
 def test_columns_that_no_number_has_are_left_out_and_said(fitted, tmp_path, capsys):
@@ -113,8 +119,36 @@ def test_the_climb_falls_from_left_to_right():
     assert bars[0] == len(BARS) - 1
     assert bars[-1] == 0
     assert bars == sorted(bars, reverse=True)
+    assert "1.0e+00 → 1.0e-10 nats below the top" in climb_of(record)
+    assert "1.0e+00 → 9.0e-08 nats below the last pass" in climb_of(record | {"gap": None})
+    assert climb_of(record | {"trace": record["trace"][-2:], "gap": None}) == ""
     assert climb_of(record | {"trace": record["trace"][-1:]}) == ""
     assert climb_of(record | {"trace": record["trace"][-1:] * 5}) == ""
+
+
+@pytest.mark.parametrize("certificate", [True, False])
+def test_a_climb_whose_top_is_not_known_is_measured_from_its_last_pass(certificate, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    source = ArraySource(np.vstack((rng.normal(size=(100, 2)), rng.normal(size=(60, 2)) + 4.0)))
+    short = fit(GaussianMixture(2, 2), source, starts=1, max_passes=3, certificate=certificate)
+    write_report(short, tmp_path, lead="Two groups of points.")
+    record = json.loads((tmp_path / "fit.json").read_text())
+    assert record["answer"] == "Two groups of points."
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert main(["show", str(tmp_path)]) == 3
+    shown = capsys.readouterr().out
+    assert record["answer"] in page
+    assert record["answer"] not in shown
+    assert (record["gap"] is None) != certificate
+    if not certificate:
+        assert 'data-gap=""' in page
+        assert "from the last pass of the start that was kept" in page
+        assert "nats below the last pass, log axis" in shown
+        assert "an unknown number of nats left" in page
+    else:
+        assert f'data-gap="{record["gap"]}"' in page
+        assert "from the top of the best hill" in page
+        assert "nats below the top, log axis" in shown
 
 
 def test_what_is_no_fit_is_refused_in_one_line(tmp_path, capsys):
