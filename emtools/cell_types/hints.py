@@ -129,7 +129,7 @@ def referred(adata: AnnData, reference: AnnData, column: str) -> Labels:
             "reference",
             f"{len(common)} of {len(names)} genes in common (adata: {listed(names[:3])}; reference: "
             f"{listed(list(their_names[:3]))})",
-            f"at least {LEAST_SHARE:.0%}",
+            f"at least {100 * LEAST_SHARE:.0f} %",
             "use the same kind of names (symbols or Ensembl ids)",
         )
     other = columns_of(theirs, [place[names[i]] for i in common])

@@ -418,7 +418,7 @@ class CensoredNormal:
         share = bounded.mean(axis=0)
         for j in np.flatnonzero(share > 0.5):
             told.append(
-                f"{self.normal.label(int(j))} is beyond its limit in {share[j]:.0%} of the rows: its mean and variance"
+                f"{self.normal.label(int(j))} is beyond its limit in {100 * share[j]:.0f} % of the rows: its mean and variance"
                 " rest on the normal shape below the limit; report it as detected or not instead"
             )
         return tuple(told)

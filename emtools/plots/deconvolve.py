@@ -202,10 +202,11 @@ def profile_figure(
         width = float(np.clip(2.0 + cell * len(columns), COLUMN, PAGE))
         figure, axis = plt.subplots(figsize=(width, max(1.5, 0.7 + 0.065 * longest) + 0.24 * len(types)))
         if dots:
-            draw_dots(figure, axis, means, profiles.fractions[columns].T)
+            word, found = ("gene", "detected") if unit == "cells" else ("variable", "above 0")
+            draw_dots(figure, axis, means, profiles.fractions[columns].T, found)
             how = (
-                "colour is the mean, scaled from the lowest (0) to the highest type (1) for each gene; the size of a "
-                f"dot is the fraction of {unit} in which it was detected"
+                f"colour is the mean, scaled from the lowest (0) to the highest {kind_of(unit)} (1) for each {word}; the size "
+                f"of a dot is the fraction of {unit} in which it was {found}"
             )
         else:
             written = means if shown is None else shown[columns].T
@@ -254,7 +255,7 @@ def draw_profiles(
     return save(figure, folder, Picture("profiles", title, caption))
 
 
-def draw_dots(figure: Any, axis: Any, means: Floats, fractions: Floats) -> None:
+def draw_dots(figure: Any, axis: Any, means: Floats, fractions: Floats, found: str) -> None:
     low, high = np.nanmin(means, axis=0), np.nanmax(means, axis=0)
     scaled = (means - low) / np.where(high > low, high - low, 1.0)
     rows, columns = np.indices(means.shape)
@@ -265,7 +266,7 @@ def draw_dots(figure: Any, axis: Any, means: Floats, fractions: Floats) -> None:
     axis.set(xlim=(-0.7, means.shape[1] - 0.3), ylim=(means.shape[0] - 0.4, -0.6))
     for fraction in (0.25, 0.5, 1.0):
         axis.scatter([], [], s=largest * fraction, color=FAINT, ec=INK, lw=0.25, label=f"{100 * fraction:.0f} %")
-    axis.legend(title="detected in", loc="upper left", bbox_to_anchor=(1.01, 1.02), title_fontsize=7, borderpad=0)
+    axis.legend(title=f"{found} in", loc="upper left", bbox_to_anchor=(1.01, 1.02), title_fontsize=7, borderpad=0)
     inset = axis.inset_axes((1.03, 0.0, 0.018, 0.34))
     bar = figure.colorbar(shown, cax=inset, ticks=[0, 1])
     bar.set_label("scaled\nmean", rotation=0, ha="left", va="center", fontsize=7)

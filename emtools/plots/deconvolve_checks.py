@@ -16,7 +16,7 @@ from emtools.plots.style import COLUMN, FAINT, INK, PAGE, Picture, arrange, colo
 
 PANELS = 5  # across
 LEAST_SHOWN = 15  # percentile of a criterion below which it is cut off
-CRITERIA = {"bic": "BIC", "icl": "ICL", "held_out": "Held-out, per cell"}
+CRITERIA = {"bic": "BIC", "icl": "ICL", "held_out": "Held-out, per {}"}
 
 
 def composition_figure(told: Mapping[str, Any], types: Sequence[str]) -> Figure:
@@ -135,7 +135,7 @@ def selection_figure(told: Mapping[str, Any], unit: str = "cells") -> Figure:
                 ha="center",
                 weight="bold" if mine else "normal",
             )
-            axis.set_title(CRITERIA[key] + (": chosen" if mine else ""))
+            axis.set_title(CRITERIA[key].format(unit.removesuffix("s")) + (": chosen" if mine else ""))
             low, top = np.nanpercentile(values, LEAST_SHOWN), values[best]
             axis.set_ylim(low - 0.15 * (top - low), top + 0.12 * (top - low) if top > low else None)
             axis.set_xlabel(f"{kind_of(unit)}s")

@@ -492,7 +492,7 @@ def test_notices_say_what_was_approximated_and_what_rests_on_the_shape():
     told = CensoredNormal(4, labels=("a", "b", "c", "d")).notices(known)
     assert len(told) == 2
     assert told[0].startswith("1 of 3 rows have more than 2 cells beyond a limit")
-    assert told[1].startswith("b is beyond its limit in 67% of the rows")
+    assert told[1].startswith("b is beyond its limit in 67 % of the rows")
     assert not CensoredNormal(4).notices(known.take(np.array([1])))
 
 

@@ -1,9 +1,11 @@
 """The command: answers on planted types, the same bytes, and one line for what cannot be used."""
 
 import json
+import re
 from pathlib import Path
 
 import anndata
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +15,7 @@ from scipy.stats import multivariate_normal
 from emtools.cli import main
 from emtools.io.outputs import OWN
 from emtools.plots.deconvolve import numbers
+from emtools.plots.deconvolve_checks import selection_figure
 from emtools.tl import mixture
 
 N = 150
@@ -341,6 +344,52 @@ def test_raw_counts_and_cells_without_a_sample_are_said(
     for note in ("X looks like raw counts: a normal mixture wants logarithms", "4 of 150 cells have no donor"):
         assert note in said
         assert note in page
+
+
+def test_the_page_of_patients_speaks_of_groups_of_rows(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    group = np.arange(90) % 2
+    frame = pd.DataFrame(
+        {
+            "patient": [f"P{i}" for i in range(90)],
+            "visits": rng.poisson(1.0 + 6 * group),
+            "drinks": rng.poisson(6 - 5 * group),
+            "weight": rng.normal(60 + 20 * group, 4),
+            "centre": rng.choice(["x", "y"], 90),
+            "stage": group + 1,
+        }
+    )
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    words = [
+        "deconvolve",
+        str(tmp_path / "t.csv"),
+        "--out",
+        str(tmp_path / "out"),
+        "--components",
+        "2",
+        "--starts",
+        "2",
+    ]
+    words += ["--columns", "visits", "drinks", "weight", "--sample", "centre", "--truth", "stage"]
+    assert main(words) == 0
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "the highest group (1) for each variable" in page
+    shown = re.sub(r"<(style|script)>.*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL)
+    shown = shown.replace("An empty cell belongs", "").replace("cells.h5ad", "")
+    assert re.findall(r"(?i).{30}\b(?:types?|cells?|genes?)\b.{30}", shown) == []
+
+
+def test_what_is_held_out_is_named_as_what_a_row_is() -> None:
+    told = {
+        "n_components": [1, 2],
+        "held_out": [0.0, 1.0],
+        "bic": [np.nan] * 2,
+        "icl": [np.nan] * 2,
+        "criterion": "bic",
+    }
+    for unit, word in (("cells", "cell"), ("rows", "row")):
+        assert selection_figure(told, unit).axes[0].get_title("left") == f"Held-out, per {word}"
+    plt.close("all")
 
 
 def test_written_means_tell_types_apart() -> None:

@@ -482,7 +482,7 @@ def describe(
     most = int(mean.argmax())
     lead = (
         f"{n} mixtures are made of up to {k} types of the reference; the largest on average is {answer.types[most]} "
-        f"({mean[most]:.0%} of the {of}). The median 95 % interval is "
+        f"({100 * mean[most]:.0f} % of the {of}). The median 95 % interval is "
         f"{float(np.median(answer.upper - answer.lower)):.3f} wide."
     )
     differ = differing(found, float(np.median(off)))

@@ -15,7 +15,7 @@ from emtools.cell_types.search import DEFAULT
 from emtools.engine.protocol import Floats
 from emtools.io.cells import Cells
 from emtools.kernels.composition import principal_axes, telling
-from emtools.plots.deconvolve import MOST_WRITTEN, draw_confusion, draw_profiles, draw_proportions, draw_types
+from emtools.plots.deconvolve import MOST_WRITTEN, draw_confusion, draw_profiles, draw_proportions, draw_types, kind_of
 from emtools.plots.deconvolve_checks import draw_composition, draw_reliability, draw_selection
 from emtools.plots.style import Picture
 from emtools.report.components import mixture_sizes
@@ -166,7 +166,7 @@ def describe(
                 if found.labels
                 else f"how often fits to other {unit} agree."
             ),
-            shares,
+            shares.rename(columns={"type": kinds[:-1]}),
         )
     ]
     files = {
@@ -175,7 +175,7 @@ def describe(
         "profiles.tsv": f"{found.what}, for every variable and {kinds[:-1]}",
     }
     if samples is not None:
-        tables.append(by_sample_table(samples, typed.types))
+        tables.append(by_sample_table(samples, typed.types, kinds[:-1]))
         files["proportions_by_sample.tsv"] = (
             f"share of each {kinds[:-1]} in each {samples.columns[0]}, with 95 % intervals"
         )
@@ -225,8 +225,8 @@ def sizes_of(found: Found) -> Table:
     )
 
 
-def by_sample_table(samples: pd.DataFrame, types: Sequence[str]) -> Table:
-    """Shares by sample, one row a sample, with intervals."""
+def by_sample_table(samples: pd.DataFrame, types: Sequence[str], kind: str) -> Table:
+    """Shares by sample, one row a sample, with intervals; `kind` is what a component is called."""
     first = samples.columns[0]
     told = samples.assign(
         text=[
@@ -237,7 +237,7 @@ def by_sample_table(samples: pd.DataFrame, types: Sequence[str]) -> Table:
     sizes = samples.groupby(first, sort=False)["n"].first()
     wide = told.pivot_table(index=first, columns="type", values="text", aggfunc="first", sort=False)[list(types)]
     if len(types) > len(sizes):
-        wide = wide.T.rename(columns={name: f"{name} (n = {n})" for name, n in sizes.items()}).rename_axis("type")
+        wide = wide.T.rename(columns={name: f"{name} (n = {n})" for name, n in sizes.items()}).rename_axis(kind)
     else:
         wide.insert(0, "n", sizes)
     return Table(f"Proportions by {first}", "Per cent of each, with 95 % intervals.", wide.reset_index())
@@ -267,7 +267,7 @@ def lead_of(found: Found, shares: pd.DataFrame, unsure: float, kinds: str) -> st
 
 def methods_of(found: Found) -> str:
     """A paragraph for a paper."""
-    cells, typed, unit = found.cells, found.typed, found.unit
+    cells, typed, unit, kind = found.cells, found.typed, found.unit, kind_of(found.unit)
     n, d = cells.values.shape
     text = (
         f"A mixture of {len(typed.types)} normal distributions was fitted by Expectation-Maximization to {d} columns "
@@ -280,14 +280,14 @@ def methods_of(found: Found) -> str:
         text += f" ({cells.representation}{f', {cells.made}' if cells.made else ''})"
     if found.labels:
         text += (
-            f". Types of some {unit} were taken from {found.labels} and held; a cell without a label weighs a tenth of one with "
-            "a label. Each type has a covariance of its own, shrunk to the common one. "
+            f". {kind.capitalize()}s of some {unit} were taken from {found.labels} and held; one without a label weighs a tenth of "
+            f"one with a label. Each {kind} has a covariance of its own, shrunk to the common one. "
         )
     elif typed.family == DEFAULT:
         text += (
             f". It starts from the best of {typed.search.starts} K-means, or from groups that few links between near {unit} "
-            "leave where these lose less than half as many, then from a mixture with one covariance; each type "
-            "then has a covariance of its own, shrunk to the common one as far as a type of average size is half its own. "
+            f"leave where these lose less than half as many, then from a mixture with one covariance; each {kind} "
+            f"then has a covariance of its own, shrunk to the common one as far as a {kind} of average size is half its own. "
         )
     else:
         text += (
@@ -302,11 +302,11 @@ def methods_of(found: Found) -> str:
         )
     else:
         text += (
-            f"Probabilities are those of the model at the temperature {trust.temperature:.2f}, at which types given by fits to "
+            f"Probabilities are those of the model at the temperature {trust.temperature:.2f}, at which {kind}s given by fits to "
             "halves of the data are likeliest; "
         )
     text += (
-        "proportions and profiles use the probabilities of the mixture at temperature 1, so that rare types do not grow. "
+        f"proportions and profiles use the probabilities of the mixture at temperature 1, so that rare {kind}s do not grow. "
         f"Profiles are {found.what}, each of the {unit} weighted by its probability."
     )
     return text

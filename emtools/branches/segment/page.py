@@ -203,7 +203,7 @@ def describe(
     bright = best.foreground if best.field is None else bright_at_first(best.field)
     rim = np.concatenate([bright[0], bright[-1], bright[:, 0], bright[:, -1]])
     notices = [*pixels.image.notes] + [
-        f"The {pixels.brightest} fills {rim.mean():.0%} of the rim of the image, as a background does: where the objects are "
+        f"The {pixels.brightest} fills {100 * rim.mean():.0f} % of the rim of the image, as a background does: where the objects are "
         "the darker part (brightfield, stained sections), invert the image and segment it again"
     ] * bool(rim.mean() > RIM)
     return Page(
