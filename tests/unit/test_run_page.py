@@ -123,8 +123,10 @@ def test_a_column_that_no_fit_fills_is_left_out(tmp_path: Path) -> None:
 
 def test_a_table_of_a_card_that_is_cut_says_so(tmp_path: Path) -> None:
     rows = [{"method": f"method {i}", "metric": "ARI", "value": 0.1 * i} for i in range(10)]
-    for name, kept in (("whole", rows[:9]), ("cut", rows)):
+    for name, kept in (("whole", rows[:9]), ("cut", rows), ("no page", rows)):
         fit = write(tmp_path / name / "fit.json", record() | {"accuracy": kept})
+        if name != "no page":
+            (fit.parent / "report.html").write_text("<!doctype html>")
         assert main(["summary", str(fit), "--out", str(tmp_path / name)]) == 0
         html = (tmp_path / name / "index.html").read_text(encoding="utf-8")
         assert ("More on its page." in html) == (name == "cut")
