@@ -5,7 +5,7 @@
 #   slurm.sh down DIR      stop what was started and remove DIR
 set -euo pipefail
 
-PACKAGES=(munge slurmctld slurmd slurm-client slurmdbd mariadb-server debootstrap)  # the last for test_container.py
+PACKAGES=(munge slurmctld slurmd slurm-client slurmdbd mariadb-server)
 MARK="# made by emtools, tests/cluster/slurm.sh"
 HOST=$(hostname -s)
 

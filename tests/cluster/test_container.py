@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.cluster,
     pytest.mark.skipif(
         not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("debootstrap") is None,
-        reason="needs root and debootstrap",
+        reason="needs root, and the package debootstrap",
     ),
 ]
 
