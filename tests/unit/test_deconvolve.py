@@ -134,6 +134,12 @@ def test_budget_is_not_convergence(planted: Path, tmp_path: Path) -> None:
     assert json.loads((out / "fit.json").read_text())["status"] == "budget"
 
 
+def two_groups(frame: pd.DataFrame, folder: Path) -> list[str]:
+    """Write a table, and the words of a command that finds two groups of its rows."""
+    frame.to_csv(folder / "t.csv", index=False)
+    return ["deconvolve", f"{folder}/t.csv", "--out", f"{folder}/out", *"--components 2 --starts 2".split()]
+
+
 def test_rows_of_a_table(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     group = np.repeat([0, 1], [40, 20])
@@ -146,17 +152,7 @@ def test_rows_of_a_table(tmp_path: Path) -> None:
             "stage": group + 1,
         }
     )
-    frame.to_csv(tmp_path / "t.csv", index=False)
-    words = [
-        "deconvolve",
-        str(tmp_path / "t.csv"),
-        "--out",
-        str(tmp_path / "out"),
-        "--components",
-        "2",
-        "--starts",
-        "2",
-    ]
+    words = two_groups(frame, tmp_path)
     words += ["--truth", "stage", "--log", "bili", "--columns", "bili", "albumin", "--family", "diagonal"]
     assert main([*words, "--prefix", "group"]) == 0
     cells = anndata.read_h5ad(tmp_path / "out" / "cells.h5ad")
@@ -359,17 +355,7 @@ def test_the_page_of_patients_speaks_of_groups_of_rows(tmp_path: Path) -> None:
             "stage": group + 1,
         }
     )
-    frame.to_csv(tmp_path / "t.csv", index=False)
-    words = [
-        "deconvolve",
-        str(tmp_path / "t.csv"),
-        "--out",
-        str(tmp_path / "out"),
-        "--components",
-        "2",
-        "--starts",
-        "2",
-    ]
+    words = two_groups(frame, tmp_path)
     words += ["--columns", "visits", "drinks", "weight", "--sample", "centre", "--truth", "stage"]
     assert main(words) == 0
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

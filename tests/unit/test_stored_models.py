@@ -34,3 +34,7 @@ def test_parameters_that_no_fit_has_are_refused(model, sound, change):
     require_sound(sound, model)
     with pytest.raises((ValueError, np.linalg.LinAlgError)):
         require_sound(sound | change, model)
+
+
+def test_rounding_beside_a_correlation_of_zero_is_no_asymmetry():
+    require_sound(NORMAL | {"covariance": np.array([[1.0, 1e-20], [-1e-20, 1.0]])}, MultivariateNormal(2))
