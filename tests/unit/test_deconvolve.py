@@ -137,7 +137,7 @@ def test_budget_is_not_convergence(planted: Path, tmp_path: Path) -> None:
 def two_groups(frame: pd.DataFrame, folder: Path) -> list[str]:
     """Write a table, and the words of a command that finds two groups of its rows."""
     frame.to_csv(folder / "t.csv", index=False)
-    return ["deconvolve", f"{folder}/t.csv", "--out", f"{folder}/out", *"--components 2 --starts 2".split()]
+    return ["deconvolve", f"{folder}/t.csv", "--out", f"{folder}/out", "--components", "2", "--starts", "2"]
 
 
 def test_rows_of_a_table(tmp_path: Path) -> None:
