@@ -36,7 +36,7 @@ def sentence(record: Mapping[str, Any]) -> str:
 
 
 def strip(record: Mapping[str, Any]) -> list[Bar]:
-    """What the climb gained, what the bound may lack and what is left to gain, on a log axis; empty where the E-step is exact."""
+    """What the climb gained, what the bound may lack and, where known, what is left to gain, on a log axis; empty where the E-step is exact."""
     known = (record.get("extra") or {}).get("free_energy")
     heights = [row["objective"] for row in record["trace"] if row["objective"] is not None]
     if not known or not heights:
@@ -44,8 +44,9 @@ def strip(record: Mapping[str, Any]) -> list[Bar]:
     parts = {
         "climbed, all passes": record["objective"] - heights[0],
         "free energy below the log-likelihood, at most": known["gap"],
-        "left to gain on this hill": record["gap"] or 0.0,
     }
+    if record["gap"] is not None:
+        parts["left to gain on this hill"] = record["gap"]
     high = math.log10(max(*parts.values(), 1.0) / LEAST)
     return [
         Bar(name, nats, 100.0 * max(math.log10(max(nats, LEAST) / LEAST), 0.0) / high) for name, nats in parts.items()

@@ -97,3 +97,8 @@ def curve(record: Mapping[str, Any]) -> list[list[float]]:
     points = [[i + 1, max(top - height, floor)] for i, height in enumerate(heights) if height is not None]
     step = -(-len(points) // LONGEST_CURVE) or 1
     return points[::step] if (len(points) - 1) % step == 0 else [*points[::step], points[-1]]
+
+
+def known_part(record: Mapping[str, Any]) -> list[list[float]]:
+    """The curve without its last point where that is the level from which it is measured: what is left is not known."""
+    return curve(record) if record["gap"] is not None else curve(record)[:-1]

@@ -15,7 +15,7 @@ import pandas as pd
 
 from emtools.errors import InputError
 from emtools.io.outputs import staged
-from emtools.report.glance import Light, curve, describe_model, judge, read_fit
+from emtools.report.glance import Light, describe_model, judge, known_part, read_fit
 from emtools.report.page import joined, show_value, templates
 
 FIGURES = {"impute": "imputed", "deconvolve": "types", "segment": "overlay", "hmm": "track", "motif": "logo"}
@@ -236,7 +236,8 @@ def multiqc_tables(cards: Sequence[Card]) -> dict[str, dict[str, Any]]:
         "section_name": "Climbs",
         "description": (
             "Nats below the top of the hill at each pass of the start that was kept. A straight descent on this log "
-            "axis is healthy; the steeper, the less information is missing."
+            "axis is healthy; the steeper, the less information is missing. Where how far the top is is not known (fits "
+            "that did not converge), nats below the last pass."
         ),
         "plot_type": "linegraph",
         "pconfig": {
@@ -248,7 +249,7 @@ def multiqc_tables(cards: Sequence[Card]) -> dict[str, dict[str, Any]]:
             "logswitch": False,
             "style": "lines+markers",
         },
-        "data": {card.name: points for card in cards if (points := curve(card.record))},
+        "data": {card.name: points for card in cards if (points := known_part(card.record))},
     }
     return {"emtools_fits_mqc.json": fits, "emtools_traces_mqc.json": traces}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from emtools.errors import printable
-from emtools.report.glance import curve, describe_model, judge, read_fit, unconverged
+from emtools.report.glance import describe_model, judge, known_part, read_fit, unconverged
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDEST = 100  # columns of a wide terminal that are used
@@ -124,7 +124,7 @@ def climb_of(record: Mapping[str, Any], width: int = WIDEST) -> str:
     Where what is left is not known, those of the earlier passes below the last one.
     """
     known = record["gap"] is not None
-    below = [height for _, height in curve(record)][: None if known else -1]
+    below = [height for _, height in known_part(record)]
     if len(below) < 2 or min(below) == max(below):
         return ""
     logs = [math.log10(height) for height in below]

@@ -218,4 +218,5 @@ def test_the_page_says_whether_the_free_energy_is_the_log_likelihood() -> None:
     assert strip(record_of("gaussian_mixture")) == []
     bars = strip(known)
     assert [bar.nats for bar in bars] == [100.0, 10.0, 1e-7]
+    assert [bar.nats for bar in strip(known | {"gap": None})] == [100.0, 10.0]  # no bar of 0 for what is not known
     np.testing.assert_allclose([bar.width for bar in bars], [100.0, 1000 / 11, 200 / 11])  # of 11 decades

@@ -11,7 +11,8 @@ import pytest
 
 from emtools.cli import main
 from emtools.errors import InputError
-from emtools.report.run import cost_of, costs_of, curve, judge, multiqc_tables, read_card
+from emtools.report.glance import curve
+from emtools.report.run import cost_of, costs_of, judge, multiqc_tables, read_card
 
 
 def record(status: str = "converged", hits: tuple[int, ...] = (1, 1), rate: float | None = 0.5) -> dict[str, Any]:
@@ -140,6 +141,14 @@ def test_accuracy_of_single_columns_stays_on_the_page_of_the_fit(tmp_path: Path)
     assert card.accuracy.to_numpy().tolist() == [["ours", 0.25], ["mean", 1.0]]
     traces = multiqc_tables([card])["emtools_traces_mqc.json"]["data"]
     assert traces["hmm a"][0] == [1, 4.5 + 1e-7]
+
+
+def test_a_climb_whose_top_is_not_known_is_drawn_below_its_last_pass(tmp_path: Path) -> None:
+    card = read_card(write(tmp_path / "a" / "fit.json", record() | {"gap": None}), tmp_path)
+    traces = multiqc_tables([card])["emtools_traces_mqc.json"]
+    n_passes = len([row for row in card.record["trace"] if row["restart"] == 0])
+    assert [n for n, _ in traces["data"]["hmm a"]] == list(range(1, n_passes))
+    assert "nats below the last pass" in traces["description"]
 
 
 def test_what_a_job_cost_is_read_from_the_benchmark_of_the_workflow(tmp_path: Path) -> None:

@@ -404,7 +404,8 @@ def methods(options: Any, findings: Sequence[Finding], searched: Searched) -> st
         else ""
     )
     left = (
-        f" {searched.n_left_out} stretches without {narrow} known letters in a row were left out."
+        f" {searched.n_left_out} {'stretch' if searched.n_left_out == 1 else 'stretches'} without {narrow} known letters in a row "
+        f"{'was' if searched.n_left_out == 1 else 'were'} left out."
         if searched.n_left_out
         else ""
     )
