@@ -318,12 +318,10 @@ def pack(code: str, covariances: Floats) -> Floats:
                 return np.log(covariances[0] if code == "EEI" else covariances).ravel()
             case "VEI" | "EVI":
                 return pack_scales(code, np.log(covariances))
-            case "EEE":
-                return pack_cholesky(covariances)
-            case "VVV":
-                return np.concatenate([pack_cholesky(matrix) for matrix in covariances])
+            case "EEE" | "VVV":
+                return pack_cholesky(covariances).ravel()
             case "VEE" | "EVV":
-                return pack_forms(code, np.stack([pack_cholesky(matrix) for matrix in covariances]))
+                return pack_forms(code, pack_cholesky(covariances))
     if not np.isfinite(covariances).all():
         return np.full(n_free(code, *covariances.shape[:2]), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -273,20 +273,20 @@ def lower_triangle(d: int) -> npt.NDArray[np.bool_]:
 
 
 def pack_cholesky(matrix: Floats) -> Floats:
-    """Log-Cholesky vector of a covariance matrix.
+    """Log-Cholesky vector of a covariance matrix, or of each of several.
 
     The lower triangle of ``L``, where ``matrix = L Lᵀ``, row by row, with logarithms on its
     diagonal: any real vector of this length is the vector of one positive definite matrix.
 
     Parameters
     ----------
-    matrix : ndarray, shape (d, d)
+    matrix : ndarray, shape (..., d, d)
         Symmetric and positive definite.
 
     Returns
     -------
-    ndarray, shape (d * (d + 1) / 2,)
-        All NaN where `matrix` is not positive definite.
+    ndarray, shape (..., d * (d + 1) / 2)
+        All NaN where a matrix is not positive definite.
 
     References
     ----------
@@ -297,9 +297,9 @@ def pack_cholesky(matrix: Floats) -> Floats:
     >>> pack_cholesky(np.array([[1.0, 2.0], [2.0, 5.0]])).tolist()
     [0.0, 2.0, 0.0]
     """
-    factor = cholesky_factors(matrix)
-    np.fill_diagonal(factor, np.log(np.diagonal(factor)))
-    vector: Floats = factor[lower_triangle(len(factor))]
+    factor, diagonal = cholesky_factors(matrix), np.arange(matrix.shape[-1])
+    factor[..., diagonal, diagonal] = np.log(factor[..., diagonal, diagonal])
+    vector: Floats = factor[..., lower_triangle(len(diagonal))]
     return vector
 
 

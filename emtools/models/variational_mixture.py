@@ -394,7 +394,7 @@ class VariationalGaussianMixture:
             np.log(params.mean_precision),
             np.log(params.degrees - (self.n_features - 1)),
             params.means.ravel(),
-            *(pack_cholesky(scale) for scale in params.scales),
+            pack_cholesky(params.scales).ravel(),
         ]
         return np.concatenate(parts)
 
