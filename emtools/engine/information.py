@@ -10,21 +10,25 @@ data nor collinear columns matter. Only a change of `a` costs a pass over the da
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 from scipy import linalg
 
 from emtools.engine.chunks import Map, total_stats
-from emtools.engine.protocol import C, Floats, Model, P, S, Source
+from emtools.engine.protocol import C, Floats, Model, P, S, Source, packed_objectives
 from emtools.engine.spectrum import units
+
+Places = npt.NDArray[np.int64]
 
 # Search for the unit of a coordinate: first step, wanted second difference of Q in nats, factor of a step, steps at most.
 FIRST = 1e-4
 PROBE = 1e-2
 GROWTH = 4.0
 PROBES = 120
+BLOCK = 64  # coordinates whose units are sought side by side
 # An edge: third difference over the second, and second difference over `PROBE`, above which Q is no parabola.
 LOPSIDED = 3.0
 WALL = 32.0
@@ -114,40 +118,58 @@ def q_at(model: Model[P, S, C], stats: S, packed: Floats) -> float:
         return model.expected_loglik(stats, at) + model.log_prior(at)
 
 
-def coordinate_unit(model: Model[P, S, C], stats: S, packed: Floats, i: int, here: float) -> float | None:
-    """Complete-data standard error of packed parameter `i`, or None at an edge of its space; `here` is Q at `packed`.
+def q_at_all(model: Model[P, S, C], stats: S, places: Floats) -> Floats:
+    """Q plus log prior in nats at packed parameters, shape (m, p); NaN outside the space."""
+    with np.errstate(all="ignore"):
+        return packed_objectives(model, places)(stats, len(places))
+
+
+def coordinate_units(model: Model[P, S, C], stats: S, packed: Floats) -> list[float | None]:
+    """Complete-data standard error of each packed parameter, or None at an edge of its space.
 
     The step is sought over which the second difference of Q is about `PROBE` nats, whatever the unit.
     At an edge Q is level on one side and a wall on the other: the wall is met within one step, where a
     parabola would fall no more than 16-fold, or the third difference outgrows the second.
     """
-    if not math.isfinite(packed[i]):
-        return None
+    here = q_at(model, stats, packed)
+    finite = np.flatnonzero(np.isfinite(packed))
+    units: list[float | None] = [None] * packed.size
+    for block in range(0, finite.size, BLOCK):
+        for i, unit in units_of(model, stats, packed, finite[block : block + BLOCK], here):
+            units[i] = unit
+    return units
 
-    def q(step: float) -> float:
-        moved = packed.copy()
-        moved[i] += step
-        return q_at(model, stats, moved)
 
-    step, drop, grown = FIRST * (1.0 + abs(packed[i])), math.nan, False
-    ahead = back = math.nan
+def units_of(
+    model: Model[P, S, C], stats: S, packed: Floats, which: Places, here: float
+) -> Iterator[tuple[int, float]]:
+    """Those of the packed parameters `which` that are at no edge, and their units; `here` is Q at `packed`."""
+
+    def q(which: Places, steps: Floats) -> Floats:
+        places = np.repeat(packed[None], which.size, axis=0)
+        places[np.arange(which.size), which] += steps
+        return q_at_all(model, stats, places)
+
+    def both(which: Places, steps: Floats) -> tuple[Floats, Floats]:
+        ahead, back = np.split(q(np.tile(which, 2), np.concatenate([steps, -steps])), 2)
+        return ahead, back
+
+    steps, grown = FIRST * (1.0 + np.abs(packed[which])), np.zeros(which.size, dtype=bool)
     for _ in range(PROBES):
-        ahead, back = q(step), q(-step)
-        drop = 2.0 * here - ahead - back
-        if math.isnan(drop):
-            return None
-        if drop > GROWTH * PROBE and not grown:
-            step /= GROWTH
-        elif drop < PROBE:
-            step, grown = step * GROWTH, True
-        else:
-            break
-    else:
-        return None
-    lopsided = abs(q(2 * step) - q(-2 * step) - 2.0 * (ahead - back))
-    if not drop < WALL * PROBE or not lopsided < LOPSIDED * drop:
-        return None
-    return float(step / math.sqrt(drop))
+        if not which.size:
+            return
+        ahead, back = both(which, steps)
+        drops = 2.0 * here - ahead - back
+        shrink = (drops > GROWTH * PROBE) & ~grown
+        grow = ~shrink & (drops < PROBE)
+        done = ~(shrink | grow)
+        found = np.flatnonzero(done & (drops < WALL * PROBE))
+        far_ahead, far_back = both(which[found], 2.0 * steps[found])
+        lopsided = np.abs(far_ahead - far_back - 2.0 * (ahead[found] - back[found]))
+        for k in found[lopsided < LOPSIDED * drops[found]]:
+            yield int(which[k]), float(steps[k] / math.sqrt(drops[k]))
+        steps = np.where(shrink, steps / GROWTH, steps * GROWTH)[~done]
+        which, grown = which[~done], (grown | grow)[~done]
 
 
 def free_units(model: Model[P, S, C], stats: S, packed: Floats) -> Floats:
@@ -157,14 +179,12 @@ def free_units(model: Model[P, S, C], stats: S, packed: Floats) -> Floats:
     """
     if packed.size > LARGEST_SOUGHT:
         return units(model, stats, packed)
-    here = q_at(model, stats, packed)
-    return np.array([coordinate_unit(model, stats, packed, i, here) or 0.0 for i in range(packed.size)])
+    return np.array([unit or 0.0 for unit in coordinate_units(model, stats, packed)])
 
 
 def free_frame(model: Model[P, S, C], stats: S, packed: Floats) -> tuple[Frame, tuple[int, ...]]:
     """One direction a packed parameter, a complete-data standard error long; and those held at an edge."""
-    here = q_at(model, stats, packed)
-    units = [coordinate_unit(model, stats, packed, i, here) for i in range(packed.size)]
+    units = coordinate_units(model, stats, packed)
     free = [i for i, unit in enumerate(units) if unit is not None]
     directions = np.zeros((packed.size, len(free)))
     directions[free, range(len(free))] = [unit for unit in units if unit is not None]
@@ -178,11 +198,11 @@ def rounding(model: Model[P, S, C], stats: S, frame: Frame) -> float:
     ----------
     Moré & Wild (2011), SIAM J. Sci. Comput. 33, 1292-1314, doi:10.1137/100786125, section 4.
     """
-    squares = [0.0]
-    for i in range(0, frame.n, max(1, frame.n // SAMPLED)):
-        values = np.array([q_at(model, stats, frame.moved(i, k * TINY)) for k in range(-3, 4)])
-        squares.append(float(np.mean(np.diff(values, 3) ** 2)) / THIRD)
-    return max(math.sqrt(max(squares)), EPSILON * (1.0 + abs(q_at(model, stats, frame.packed))))
+    sampled = range(0, frame.n, max(1, frame.n // SAMPLED))
+    places = np.array([frame.moved(i, k * TINY) for i in sampled for k in range(-3, 4)])
+    values = q_at_all(model, stats, places).reshape(-1, 7)
+    largest = float(np.mean(np.diff(values, 3) ** 2, axis=1).max(initial=0.0)) / THIRD
+    return max(math.sqrt(largest), EPSILON * (1.0 + abs(q_at(model, stats, frame.packed))))
 
 
 def best_step(error: float) -> float:
@@ -192,23 +212,20 @@ def best_step(error: float) -> float:
 
 def slope(model: Model[P, S, C], stats: S, frame: Frame, step: float) -> Floats:
     """Gradient of Q plus log prior along each direction of `frame`, by differences of sixth order."""
-    result = np.empty(frame.n)
-    for i in range(frame.n):
-        one, two, three = (
-            q_at(model, stats, frame.moved(i, k * step)) - q_at(model, stats, frame.moved(i, -k * step))
-            for k in (1, 2, 3)
-        )
-        result[i] = (45.0 * one - 9.0 * two + three) / (60.0 * step)
+    ways = (step * k * sign for k in (1, 2, 3) for sign in (1, -1))
+    values = [q_at_all(model, stats, frame.packed + way * frame.directions.T) for way in ways]
+    one, two, three = values[0] - values[1], values[2] - values[3], values[4] - values[5]
+    result: Floats = (45.0 * one - 9.0 * two + three) / (60.0 * step)
     return result
 
 
-def mixed(function: Callable[[int, int], float], step: float) -> float:
-    """Mixed second derivative at 0 of a function of two numbers of steps, to fourth order.
+def mixed(function: Callable[[int, int], Floats], step: float) -> Floats:
+    """Mixed second derivatives at 0 of functions of two numbers of steps, to fourth order.
 
     Differences over ``(±1, ±1)`` and ``(±2, ±2)`` steps, extrapolated by Richardson's rule.
     """
     near, far = (function(k, k) - function(k, -k) - function(-k, k) + function(-k, -k) for k in (1, 2))
-    return float((4.0 * near - far / 4.0) / (12.0 * step**2))
+    return (4.0 * near - far / 4.0) / (12.0 * step**2)
 
 
 def complete_information(model: Model[P, S, C], stats: S, frame: Frame, step: float, rough: bool = False) -> Floats:
@@ -217,30 +234,27 @@ def complete_information(model: Model[P, S, C], stats: S, frame: Frame, step: fl
     With `rough`, to second order only, at a quarter of the cost: two values of Q a pair.
     """
     result = np.empty((frame.n, frame.n))
+    ways = frame.directions.T
     if rough:
-        ways = step * frame.directions.T
         here = 2.0 * q_at(model, stats, frame.packed)
-        alone = [both_ways(model, stats, frame.packed, way) - here for way in ways]
-        for i, way in enumerate(ways):
-            for j in range(i):
-                together = both_ways(model, stats, frame.packed, way + ways[j]) - here
-                result[i, j] = result[j, i] = (alone[i] + alone[j] - together) / (2.0 * step**2)
+        alone = both_ways(model, stats, frame.packed, step * ways) - here
+        for i in range(frame.n):
+            together = both_ways(model, stats, frame.packed, step * ways[i] + step * ways[:i]) - here
+            result[i, :i] = result[:i, i] = (alone[i] + alone[:i] - together) / (2.0 * step**2)
             result[i, i] = -alone[i] / step**2
         return result
     for i in range(frame.n):
-        for j in range(i + 1):
 
-            def q(a: int, b: int, i: int = i, j: int = j) -> float:
-                moved = frame.packed + step * (a * frame.directions[:, i] + b * frame.directions[:, j])
-                return q_at(model, stats, moved)
+        def q(a: int, b: int, i: int = i) -> Floats:
+            return q_at_all(model, stats, frame.packed + step * (a * ways[i] + b * ways[: i + 1]))
 
-            result[i, j] = result[j, i] = -mixed(q, step)
+        result[i, : i + 1] = result[: i + 1, i] = -mixed(q, step)
     return result
 
 
-def both_ways(model: Model[P, S, C], stats: S, packed: Floats, way: Floats) -> float:
-    """Q plus log prior a way ahead and as far back, added."""
-    return q_at(model, stats, packed + way) + q_at(model, stats, packed - way)
+def both_ways(model: Model[P, S, C], stats: S, packed: Floats, ways: Floats) -> Floats:
+    """Q plus log prior some ways ahead and as far back, added."""
+    return q_at_all(model, stats, packed + ways) + q_at_all(model, stats, packed - ways)
 
 
 def whiten(
@@ -275,19 +289,17 @@ def missing_information(
     result = np.full((frame.n, frame.n), np.nan)
     every = max(1, frame.n // SAMPLED)
     with np.errstate(all="ignore"):
-        points = [{b: model.unpack(frame.moved(j, b * step)) for b in ways} for j in range(frame.n)]
+        values = {b: packed_objectives(model, frame.packed + b * step * frame.directions.T, prior=False) for b in ways}
         for i in range(frame.n):
             stats = {
                 a: total_stats(model, source, model.unpack(frame.moved(i, a * step)), "soft", chunk_map) for a in ways
             }
-            for j, at in enumerate(points):
-                if j > i and i % every:
-                    continue
+            n = i + 1 if i % every else frame.n
 
-                def q(a: int, b: int, stats: dict[int, S] = stats, at: dict[int, P] = at) -> float:
-                    return model.expected_loglik(stats[a], at[b])
+            def q(a: int, b: int, stats: dict[int, S] = stats, n: int = n) -> Floats:
+                return values[b](stats[a], n)
 
-                result[i, j] = mixed(q, step)
+            result[i, :n] = mixed(q, step)
     other = np.where(np.isnan(result), result.T, result)
     both = np.where(np.isnan(result.T), result, result.T)
     return (other + both) / 2.0, float(np.abs(other - both).max(initial=0.0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -433,13 +433,13 @@ class Motif:
         value = stats.constant + float((stats.counts * np.log(params.matrix)).sum())
         if self.occurrence == "oops":
             return value
-        return value + binomial_log(stats.n_sites, stats.n_rooms - stats.n_sites, params.occurrence)
+        return value + float(binomial_log(stats.n_sites, stats.n_rooms - stats.n_sites, np.array(params.occurrence)))
 
     def log_prior(self, params: MotifParams) -> float:
         value = float((self.prior_counts * np.log(params.matrix)).sum())
         if self.held is not None:
             return value
-        return value + binomial_log(self.pseudocount / 2, self.pseudocount / 2, params.occurrence)
+        return value + float(binomial_log(self.pseudocount / 2, self.pseudocount / 2, np.array(params.occurrence)))
 
     def pack(self, params: MotifParams) -> Floats:
         """Log-ratios of the letters to the last one, row by row; before them the logit of the rate, if it is fitted.
@@ -453,19 +453,42 @@ class Motif:
         return np.concatenate([rate, (log_matrix[:, :-1] - log_matrix[:, -1:]).ravel(), middle])
 
     def unpack(self, vector: Floats) -> MotifParams:
-        fitted = self.held is None
-        rate = float(expit(vector[0])) if self.held is None else self.held
+        rates, matrices = self.unpack_all(vector[None])
+        return MotifParams(float(rates[0]), matrices[0])
+
+    def unpack_all(self, vectors: Floats) -> tuple[Floats, Floats]:
+        """Occurrences, shape (m,), and matrices, shape (m, width, n_letters), of packed parameters, shape (m, p)."""
+        n, fitted = len(vectors), self.held is None
+        rates = expit(vectors[:, 0]) if self.held is None else np.full(n, self.held)
         half, odd = divmod(self.width, 2) if self.palindrome else (self.width, 0)
-        ratios = vector[int(fitted) : len(vector) - odd].reshape(half, self.n_letters - 1)
-        logs = np.zeros((half, self.n_letters))
-        logs[:, :-1] = ratios
-        powers = np.exp(logs - np.maximum.reduce(logs, axis=1, keepdims=True))
-        matrix = powers / np.add.reduce(powers, axis=1, keepdims=True)
+        end = vectors.shape[1] - odd
+        logs = np.zeros((n, half, self.n_letters))
+        logs[:, :, :-1] = vectors[:, int(fitted) : end].reshape(n, half, self.n_letters - 1)
+        powers = np.exp(logs - np.maximum.reduce(logs, axis=2, keepdims=True))
+        matrices = powers / np.add.reduce(powers, axis=2, keepdims=True)
         if self.palindrome:
-            weak, strong = 0.5 * expit(vector[len(vector) - odd :]), 0.5 * expit(-vector[len(vector) - odd :])
-            middle = np.stack([weak, strong, strong, weak], axis=1)
-            matrix = np.concatenate([matrix, middle, matrix[::-1, ::-1]])
-        return MotifParams(rate, matrix)
+            weak, strong = 0.5 * expit(vectors[:, end:]), 0.5 * expit(-vectors[:, end:])
+            middle = np.stack([weak, strong, strong, weak], axis=2)
+            matrices = np.concatenate([matrices, middle, matrices[:, ::-1, ::-1]], axis=1)
+        return rates, matrices
+
+    def packed_objectives(self, vectors: Floats, prior: bool) -> Callable[[MotifStats, int], Floats]:
+        """`expected_loglik`, and `log_prior` if wanted, at many packed parameters at once: `engine.protocol.packed_objectives`."""
+        rates, matrices = self.unpack_all(vectors)
+        logs = np.log(matrices).reshape(len(vectors), self.width * self.n_letters)
+        added = np.zeros(len(vectors))
+        if prior:
+            added += logs @ np.tile(self.prior_counts, self.width)
+        if prior and self.held is None:
+            added += binomial_log(self.pseudocount / 2, self.pseudocount / 2, rates)
+
+        def objectives(stats: MotifStats, n: int) -> Floats:
+            values: Floats = stats.constant + logs[:n] @ stats.counts.ravel() + added[:n]
+            if self.occurrence == "oops":
+                return values
+            return values + binomial_log(stats.n_sites, stats.n_rooms - stats.n_sites, rates[:n])
+
+        return objectives
 
     def natural(self, params: MotifParams) -> dict[str, Floats]:
         rate = {} if self.held is not None else {"occurrence": np.array(params.occurrence)}
@@ -537,9 +560,10 @@ def free_letters(chunk: Sequences | SequenceSource) -> Floats:
     return ALL_FREE if chunk.free is None else chunk.free
 
 
-def binomial_log(n_with: float, n_without: float, rate: float) -> float:
+def binomial_log(n_with: float, n_without: float, rate: Floats) -> Floats:
     """``n_with log(rate) + n_without log(1 - rate)``; 0 log 0 is 0."""
-    return float(xlogy(n_with, rate) + xlog1py(n_without, -rate))
+    logs: Floats = np.asarray(xlogy(n_with, rate) + xlog1py(n_without, -rate), dtype=np.float64)
+    return logs
 
 
 def reverse_complement(matrix: Floats) -> Floats:

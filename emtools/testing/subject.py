@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emtools.engine.chunks import total_stats
-from emtools.engine.information import coordinate_unit, q_at
+from emtools.engine.information import coordinate_units
 from emtools.engine.protocol import Annealed, Assign
 
 Floats = npt.NDArray[np.float64]
@@ -87,8 +87,7 @@ class Subject:
 
     def units(self, stats: Any, packed: Floats) -> Floats:
         """Complete-data standard error of each packed parameter; NaN at an edge."""
-        here = q_at(self.model, stats, packed)
-        found = [coordinate_unit(self.model, stats, packed, i, here) for i in range(packed.size)]
+        found = coordinate_units(self.model, stats, packed)
         return np.array([math.nan if unit is None else unit for unit in found])
 
 

@@ -207,6 +207,26 @@ def test_a_palindrome_is_tied_to_itself_at_the_best_tied_matrix(width):
     np.testing.assert_allclose(errors, errors[::-1, ::-1], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "kwargs", [{}, {"occurrence": "oops"}, {"rate": 0.3}, {"palindrome": True}, {"width": 4, "palindrome": True}]
+)
+def test_many_packed_parameters_have_the_objectives_of_each(kwargs):
+    source = source_of(SETS["unknown"])
+    model = model_of(source, **kwargs)
+    matrix = model.tied(np.full((model.width, 4), 0.25))
+    size = model.pack(MotifParams(model.held or 0.5, matrix)).size
+    places = np.random.default_rng(0).normal(size=(5, size))
+    stats = total_stats(model, source, model.unpack(places[0]))
+    for prior in (True, False):
+        wanted = [
+            model.expected_loglik(stats, at) + (model.log_prior(at) if prior else 0.0)
+            for at in (model.unpack(place) for place in places)
+        ]
+        found = model.packed_objectives(places, prior)
+        np.testing.assert_allclose(found(stats, 5), wanted, rtol=1e-13)
+        np.testing.assert_allclose(found(stats, 2), wanted[:2], rtol=1e-13)
+
+
 def test_likeliest_site_is_where_it_was_planted():
     texts = ["TTTTTTGACGTCATTTTT", "CCGACGTAACCCC", "TGACGTATTTT", "AAAATACGTCAAA"]
     matrix = np.full((7, 4), 0.01)
