@@ -32,6 +32,7 @@ Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.unsignedinteger[Any]]
 Offsets = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint16]
+Half = tuple[Words, Offsets, Floats]
 Map = Callable[[Callable[[int], Any], Sequence[int]], list[Any]]
 
 MOST_STATES = 16
@@ -189,21 +190,23 @@ def first_of(steps: Steps, length: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def words_of(codes: Codes, offsets: Offsets, steps: Steps, shape: tuple[int, ...]) -> tuple[Words, Offsets]:
-    """Words of each sequence behind its first letter, end to end, and where those of each begin.
+def words_of(codes: Codes, offsets: Offsets, side: int, steps: Steps, shape: tuple[int, ...]) -> tuple[Words, Offsets]:
+    """Words of a half of each sequence behind its first letter, end to end, and where those of each begin.
 
-    As many whole steps in a row as `shape` is long are one word, numbered as digits are from `first_of` on; any other step
-    is by itself.
+    Half 0 is that before the middle letter, half 1 that from there on. As many whole steps in a row as `shape` is long are one
+    word, numbered as digits are from `first_of` on; any other step is by itself.
     """
     length = len(shape)
-    words = np.empty(codes.size, dtype=np.uint16)
+    words = np.empty(codes.size // 2 + offsets.size, dtype=np.uint16)
     cuts = np.zeros(offsets.size, dtype=np.int64)
     first = first_of(steps, length)
     n_letters, n_whole = np.int64(steps.n_letters), np.int64(steps.n_whole)
     letter_of = np.arange(steps.n) % n_letters
     n = 0
     for s in range(offsets.size - 1):
-        t, end = offsets[s] + 1, offsets[s + 1]
+        middle = (offsets[s] + 1 + offsets[s + 1]) // 2
+        t = offsets[s] + 1 if side == 0 else middle
+        end = middle if side == 0 else offsets[s + 1]
         while t < end:
             number, highest = np.int64(0), n_whole
             if t + length <= end:
@@ -307,10 +310,8 @@ def move(source: Floats, at: int, target: Floats, place: int, n: int) -> None:
 @njit(cache=True, nogil=True)
 def half_of(cuts: Offsets, s: int, side: int) -> tuple[int, int, int]:
     """First word, direction and number of words of a half: 0 forward to the middle, 1 backward to it."""
-    middle = (cuts[s] + cuts[s + 1]) // 2
-    if side == 0:
-        return cuts[s], 1, middle - cuts[s]
-    return cuts[s + 1] - 1, -1, cuts[s + 1] - middle
+    n = cuts[s + 1] - cuts[s]
+    return (cuts[s], 1, n) if side == 0 else (cuts[s + 1] - 1, -1, n)
 
 
 @njit(cache=True, nogil=True)
@@ -539,29 +540,29 @@ def try_words(
     turned = np.zeros_like(tables)
     turned[:, :, :k] = tables[:, :, :k].transpose(0, 2, 1)
     often, shape = looks(tables, k), (0,) * k
-    words, cuts = words_of(codes, offsets, steps, (0,) * length)
     first_letters = codes[offsets[:-1]]
     origins = np.zeros((2, len(weights), width))
     origins[0, :, :k] = start * emission[:, first_letters].T
     origins[1, :, :k] = 1.0
-    halves = np.diff(cuts) // 2, np.diff(cuts) - np.diff(cuts) // 2
-    kept = [np.empty((int((-(-half // BLOCK)).sum()), width)) for half in halves]
     exponents = np.zeros((2, len(weights)), dtype=np.int64)
     pair = tables.ravel(), turned.ravel()
 
-    def come(side: int) -> tuple[Floats, bool]:
-        return sweep_in(shape, words, cuts, side, often, pair[side], origins[side], kept[side], exponents[side])
+    def come(side: int) -> tuple[Floats, bool, Half]:
+        words, cuts = words_of(codes, offsets, side, steps, (0,) * length)
+        kept = np.empty((int((-(-np.diff(cuts) // BLOCK)).sum()), width))
+        ends, trusted = sweep_in(shape, words, cuts, side, often, pair[side], origins[side], kept, exponents[side])
+        return ends, trusted, (words, cuts, kept)
 
     gradients = np.zeros((2, tables.size))
 
     def leave(side: int) -> tuple[Floats, bool]:
-        ends = met[1 - side][0]
+        (words, cuts, kept), ends = met[side][2], met[1 - side][0]
         return sweep_out(
-            shape, words, cuts, side, often, pair[side], pair[1 - side], kept[side], ends, weights, gradients[side]
+            shape, words, cuts, side, often, pair[side], pair[1 - side], kept, ends, weights, gradients[side]
         )
 
     met = both(come, (0, 1))
-    if not all(trusted for _, trusted in met):
+    if not all(trusted for _, trusted, _ in met):
         return None
     evidence = (met[0][0] * met[1][0]).sum(axis=1)
     if not (evidence * ODDS > 1.0).all():

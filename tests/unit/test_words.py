@@ -65,10 +65,11 @@ def test_words_are_as_long_as_they_should_be():
 
 def test_letters_not_observed_break_words():
     codes = np.array([0, 1, 2, 3, 0, 4, 1, 1, 1, 2, 3], dtype=np.uint8)
-    found, cuts = words_of(codes, np.array([0, 9, 10, 11]), Steps(4, 4, 5), (0, 0))
+    halves = [words_of(codes, np.array([0, 9, 10, 11]), side, Steps(4, 4, 5), (0, 0)) for side in (0, 1)]
     first = 5
-    assert found.tolist() == [first + 4 * 1 + 2, first + 4 * 3 + 0, 4, first + 4 * 1 + 1, 1]
-    assert cuts.tolist() == [0, 5, 5, 5]
+    assert halves[0][0].tolist() == [first + 4 * 1 + 2, first + 4 * 3 + 0]
+    assert halves[1][0].tolist() == [4, first + 4 * 1 + 1, 1]
+    assert [cuts.tolist() for _, cuts in halves] == [[0, 2, 2, 2], [0, 3, 3, 3]]
 
 
 def test_nearly_unidentifiable_chain():
