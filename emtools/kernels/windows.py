@@ -16,7 +16,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.extending import intrinsic
 
-from emtools.kernels.vectors import LANES, Emit, cg, plain
+from emtools.kernels.vectors import WEIGHED, Emit, cg, plain
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.uint8]
@@ -29,7 +29,7 @@ ENTRIES = LETTERS**WORD
 GROUP = 5  # words that are multiplied in one go
 BLOCK = 1024  # letters, at least, of the sequences that are taken together
 LONGEST_CONTEXT = 5
-PAD = 16  # room that whole vectors may run over
+PAD = 64  # room that whole vectors may run over
 
 
 @njit(cache=True, nogil=True)
@@ -344,62 +344,76 @@ def discount_letters(free: Floats, order: int, inverse: Floats, logs: Floats) ->
 
 
 def joiner(product: bool) -> Any:
-    """Intrinsic that joins values to others, by product or sum."""
+    """Intrinsic that joins values at equal distances and some in a row, by product or sum."""
 
-    def emitted(typingctx: Any, out: Any, values: Any, shift: Any, n: Any) -> Any:
-        signature = types.void(out, values, types.intp, types.intp)
+    def emitted(
+        typingctx: Any, out: Any, n: Any, values: Any, step: Any, count: Any, others: Any, first: Any, more: Any
+    ) -> Any:
+        whole = types.intp
+        signature = types.void(out, whole, values, whole, whole, others, whole, whole)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            e = Emit(context, builder, signature, arguments)
-            out, values = e.data(0), e.data(1)
-            steps = builder.sdiv(builder.add(arguments[3], e.whole(LANES - 1)), e.whole(LANES))
+            e = Emit(context, builder, signature, arguments, WEIGHED)
+            out, values, others = (e.data(i) for i in (0, 2, 5))
+            n, step, count, first, more = (arguments[i] for i in (1, 3, 4, 6, 7))
+            joined = cg.alloca_once(builder, e.vector)
+
+            def join(value: Any) -> None:
+                so_far = builder.load(joined)
+                builder.store(builder.fmul(so_far, value) if product else builder.fadd(so_far, value), joined)
+
+            steps = builder.sdiv(builder.add(n, e.whole(WEIGHED - 1)), e.whole(WEIGHED))
             with cg.for_range(builder, steps) as loop:
-                at = builder.mul(loop.index, e.whole(LANES))
-                pair = e.load(out, at), e.load(values, builder.add(at, arguments[2]))
-                e.store(builder.fmul(*pair) if product else builder.fadd(*pair), out, at)
+                at = builder.mul(loop.index, e.whole(WEIGHED))
+                builder.store(e.load(values, at), joined)
+                with cg.for_range(builder, builder.sub(count, e.whole(1))) as inner:
+                    join(e.load(values, builder.add(at, builder.mul(step, e.at(inner.index, 1)))))
+                with cg.for_range(builder, more) as inner:
+                    join(e.load(others, builder.add(at, builder.add(first, inner.index))))
+                e.store(builder.load(joined), out, at)
             return context.get_dummy_value()
 
         return signature, generate
 
-    def readable(out: Floats, values: Floats, shift: int, n: int) -> None:
-        """``out[j] *= values[j + shift]``, or ``+=``, for j < n rounded up to the lanes; both may be the same array."""
-        n = -(-n // LANES) * LANES
-        out[:n] = out[:n] * values[shift : shift + n] if product else out[:n] + values[shift : shift + n]
+    def readable(
+        out: Floats, n: int, values: Floats, step: int, count: int, others: Floats, first: int, more: int
+    ) -> None:
+        """``out[j]``, for j < n rounded up to `WEIGHED`, is ``values[j + step i]`` for i < count and ``others[j + first + i]`` for
+        i < more, joined; `out` may be `values`."""
+        n = -(-n // WEIGHED) * WEIGHED
+        parts = [values[step * i : step * i + n] for i in range(count)]
+        parts += [others[first + i : first + i + n] for i in range(more)]
+        out[:n] = np.prod(parts, axis=0) if product else np.sum(parts, axis=0)
 
     return readable if plain else intrinsic(emitted)
 
 
-multiply_by, add_to = joiner(True), joiner(False)
+multiply_runs, add_runs = joiner(True), joiner(False)
 
 
 @njit(cache=True, nogil=True)
 def over_windows(inverse: Floats, logs: Floats, n: int, width: int, factors: Floats, log_factors: Floats) -> None:
-    """Products of `width` of `inverse` and sums of `width` of `logs` from each of n places on, by doubling.
+    """Products of `width` of `inverse` and sums of `width` of `logs` from each of n places on: those of a few, then of runs of these.
 
     Parameters
     ----------
     inverse, logs : ndarray, shape (at least n + width + PAD,)
-        Overwritten; what lies beyond n counts as 1.0 and 0.0.
-    factors, log_factors : ndarray, shape (at least n + PAD,)
+        What lies beyond n is overwritten, and counts as 1.0 and 0.0.
+    factors, log_factors : ndarray, shape (at least n + width + PAD,)
         Out.
     """
     inverse[n : n + width + PAD] = 1.0
     logs[n : n + width + PAD] = 0.0
-    size, done = 1, 0
-    while True:
-        if width & size and done == 0:
-            for i in range(n):
-                factors[i], log_factors[i] = inverse[i], logs[i]
-            done = size
-        elif width & size:
-            multiply_by(factors, inverse, done, n)
-            add_to(log_factors, logs, done, n)
-            done += size
-        if done == width:
-            return
-        multiply_by(inverse, inverse, size, n)
-        add_to(logs, logs, size, n)
-        size *= 2
+    few, least = 1, width + 1
+    for size in range(2, width + 1):
+        loads = size + width // size + width % size
+        if loads < least:
+            few, least = size, loads
+    runs, rest = width // few, width % few
+    multiply_runs(factors, n + width, inverse, 1, few, inverse, 0, 0)
+    multiply_runs(factors, n, factors, few, runs, inverse, few * runs, rest)
+    add_runs(log_factors, n + width, logs, 1, few, logs, 0, 0)
+    add_runs(log_factors, n, log_factors, few, runs, logs, few * runs, rest)
 
 
 @njit(cache=True, nogil=True)
@@ -408,7 +422,7 @@ def room_for(offsets: Offsets, width: int) -> Room:
     longest = BLOCK
     for i in range(offsets.size - 1):
         longest = max(longest, BLOCK + offsets[i + 1] - offsets[i])
-    size = longest + width + PAD
+    size = longest + 2 * width + PAD
     return (
         np.empty(size, dtype=np.uint8), np.empty(size), np.empty(size),
         np.empty(size), np.empty(size), np.empty(2 * size),
