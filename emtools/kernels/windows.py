@@ -215,7 +215,31 @@ def total_readable(values: Floats, at: int, n: int) -> float:
     return float(values[at : at + 2 * n].sum())
 
 
+def look_up_emitted(typingctx: Any, words: Any, n: Any, by_word: Any, by_log: Any, inverse: Any, logs: Any) -> Any:
+    signature = types.void(words, types.intp, by_word, by_log, inverse, logs)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        e = Emit(context, builder, signature, arguments, 2)
+        words, by_word, by_log, inverse, logs = (e.data(i) for i in (0, 2, 3, 4, 5))
+        with cg.for_range(builder, arguments[1]) as loop:
+            at = builder.mul(loop.index, e.whole(2))
+            word = builder.zext(builder.load(builder.gep(words, [at])), ir.IntType(64))
+            place = builder.mul(word, e.whole(2))
+            e.store(e.load(by_word, place), inverse, e.at(at, 2))
+            e.store(e.load(by_log, place), logs, e.at(at, 2))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def look_up_readable(words: Codes, n: int, by_word: Floats, by_log: Floats, inverse: Floats, logs: Floats) -> None:
+    """For n words, every second one, what tables hold of their last two letters, into the places of these."""
+    for table, out in ((by_word, inverse), (by_log, logs)):
+        out[2 : 2 + 2 * n] = table.reshape(-1, 2)[words[: 2 * n : 2]].ravel()
+
+
 multiply_fresh, multiply_on = multiplier(True), multiplier(False)
+look_up: Any = look_up_readable if plain else intrinsic(look_up_emitted)
 add_by_word: Any = add_readable if plain else intrinsic(add_emitted)
 total_pairs: Any = total_readable if plain else intrinsic(total_emitted)
 
@@ -244,18 +268,21 @@ def context_table(log_table: Floats, order: int) -> Floats:
 def full_contexts(table: Floats, order: int) -> Floats:
     """The same for every number of four letters (six above order 3), of which the first ones may be beyond the context.
 
+    Below order 3, for the last two of the four.
+
     Returns
     -------
-    ndarray, shape (2, 256) or (2, 4096)
+    ndarray, shape (2, 512), (2, 256) or (2, 4096)
     """
-    n_letters = WORD if order < WORD else LONGEST_CONTEXT + 1
-    full = np.empty((2, LETTERS**n_letters))
-    for number in range(LETTERS**n_letters):
+    n_letters, told = WORD if order < WORD else LONGEST_CONTEXT + 1, 2 if order < WORD - 1 else 1
+    full = np.empty((2, told * LETTERS**n_letters))
+    for k in range(full.shape[1]):
+        number = k // told >> 2 * (told - 1 - k % told)
         wide = 0
         for back in range(order, 0, -1):
             wide = wide << 3 | (number >> (2 * back)) & 3
         for part in range(2):
-            full[part, number] = table[part, wide << 2 | number & 3]
+            full[part, k] = table[part, wide << 2 | number & 3]
     return full
 
 
@@ -292,15 +319,17 @@ def letter_factors(
     table, full, order
         As from `context_table` and `full_contexts`; letters that the next one depends on.
     inverse, logs : ndarray, shape (at least the letters of the block,)
-        Out; 1.0 and 0.0 where the letter was not observed. Of order 0 only the logs: the rest is in the tables.
+        Out; 1.0 and 0.0 where the letter was not observed. Of order 0 only the logs are of use: the rest is in the tables.
     """
     low, high = offsets[first], offsets[last]
     n = high - low
     by_word, by_log = full[0], full[1]
-    if order == 0:
-        for j in range(n - 3):
-            logs[j + 3] = by_log[np.uint64(words[j])]
-    elif full.shape[1] == ENTRIES:
+    if order < WORD - 1:
+        look_up(words, max(0, n - 2) // 2, by_word, by_log, inverse, logs)
+        if n % 2 and n >= WORD:
+            end = 2 * np.int64(words[n - WORD]) + 1
+            inverse[n - 1], logs[n - 1] = by_word[end], by_log[end]
+    elif order == WORD - 1:
         for j in range(n - 3):
             number = np.uint64(words[j])
             inverse[j + 3], logs[j + 3] = by_word[number], by_log[number]

@@ -22,6 +22,8 @@ from emtools.kernels.windows import (
     add_by_word,
     add_readable,
     context_table,
+    look_up,
+    look_up_readable,
     multiply_fresh,
     multiply_on,
     total_pairs,
@@ -194,6 +196,11 @@ def test_vector_instructions_do_what_the_readable_ones_do(count):
     np.testing.assert_allclose(sums, others, rtol=1e-14)
     np.testing.assert_allclose(weighed, wanted, rtol=1e-14)
     assert call_total(ratios, 2, 9) == pytest.approx(ratios[2:20].sum(), rel=1e-14)
+    ours, theirs = np.zeros((2, n)), np.zeros((2, n))
+    call_look_up(words, 9, tables[:512], tables[512:1024], *ours)
+    look_up_readable(words, 9, tables[:512], tables[512:1024], *theirs)
+    assert (ours == theirs).all()
+    assert (ours[:, 2:20] > 0.0).all()
 
 
 @njit
@@ -207,6 +214,11 @@ def call_multiply(fresh, words, n, tables, first, count, factors, ratios):
 @njit
 def call_add(words, at, n, ratios, scale, first, count, logs, sums, weighed):
     add_by_word(words, at, n, ratios, scale, first, count, logs, sums, weighed)
+
+
+@njit
+def call_look_up(words, n, by_word, by_log, inverse, logs):
+    look_up(words, n, by_word, by_log, inverse, logs)
 
 
 @njit
