@@ -6,6 +6,7 @@ import io
 import re
 import warnings
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,7 +132,9 @@ def read_numbers(path: Path) -> pd.DataFrame:
     separator = "," if bare_suffix(path) == ".csv" else "\t"
     try:
         raw = path.read_bytes()
-        content = io.BytesIO(gunzip(path, raw) if raw.startswith(GZIP) else raw)
+        raw = gunzip(path, raw) if raw.startswith(GZIP) else raw
+        # Where a blank follows a bare carriage return, pandas reads the row before it some 262,144 times.
+        content = io.BytesIO(raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
         import pandas as pd
 
         frame = pd.read_csv(content, sep=separator, index_col=0)
@@ -328,7 +331,7 @@ def read_rna_per_cell(path: Path) -> dict[str, float]:
     if frame.shape[1] != 1:
         raise InputError(str(path), f"{frame.shape[1]} columns beside the types", layout, "keep the one with the RNA")
     names, values = [str(name).strip() for name in frame.index], frame.to_numpy(dtype=np.float64)[:, 0]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, n in Counter(names).items() if n > 1)
     if twice:
         raise InputError(str(path), f"{listed(twice)} stand there more than once", layout, "keep one row for each type")
     wrong = [name for name, value in zip(names, values, strict=True) if not 0.0 < value < np.inf]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emtools.errors import InputError
-from emtools.io.h5ad import DEFLATED, listed, opened, require_sparse
+from emtools.io.h5ad import DEFLATED, listed, opened, places, require_sparse
 from emtools.kernels.collinear import dependent_columns
 
 if TYPE_CHECKING:  # to load them takes longer than to find that a file cannot be read
@@ -345,6 +345,7 @@ def load_anndata(path: Path) -> anndata.AnnData:
         if sparse.issparse(matrix) and matrix.format in ("csr", "csc"):
             shape = matrix.shape if matrix.format == "csr" else matrix.shape[::-1]
             require_sparse(f"{path}, {name}", matrix.indptr, matrix.indices, matrix.data, shape)
+            matrix.indptr, matrix.indices = places(matrix.indptr), places(matrix.indices)
     return adata
 
 

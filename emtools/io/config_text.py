@@ -22,6 +22,8 @@ FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DEEPEST = 2  # mappings within mappings that a config has; aliases could make exponentially many of more
 EVALUATED, MERGED = "__use_yte__", "<<"
 MISREAD = (ValueError, KeyError, IndexError, AttributeError)  # of a scalar that is not what its form or its tag says
+YAML_INT = "tag:yaml.org,2002:int"
+LONGEST_NUMBER = 1000  # characters
 MOST_NESTED = 50  # levels of a YAML file; its reader recurses
 SCATTERED = "for hmm (of a number of states) and motif alone"
 NOUNS = {
@@ -112,6 +114,7 @@ def require_plain_events(path: Path, events: Iterator[yaml.Event]) -> None:
         if within:
             keys, n_seen = within[-1]
             within[-1] = keys, n_seen + 1
+            require_modest_number(event, place)
             if keys is not None and n_seen % 2 == 0 and isinstance(event, yaml.ScalarEvent):
                 require_new(event.value, keys, place, len(within))
         if isinstance(event, yaml.CollectionStartEvent):
@@ -119,6 +122,15 @@ def require_plain_events(path: Path, events: Iterator[yaml.Event]) -> None:
                 got = f"more than {MOST_NESTED} levels deep"
                 raise InputError(place, got, "a config of four", "check the brackets")
             within.append((set() if isinstance(event, yaml.MappingStartEvent) else None, 0))
+
+
+def require_modest_number(event: yaml.NodeEvent, place: str) -> None:
+    """Refuse a number of so many digits that Python does not write it."""
+    if not isinstance(event, yaml.ScalarEvent) or len(event.value) <= LONGEST_NUMBER:
+        return
+    if event.tag == YAML_INT or (event.implicit[0] and event.value.lstrip("+-")[:1].isdigit()):
+        got = f"{show(event.value)} is a number of {len(event.value):,} characters"
+        raise InputError(place, got, f"at most {LONGEST_NUMBER:,}", "mend it, or put it in quotes")
 
 
 def require_new(key: str, keys: set[str], place: str, level: int) -> None:

@@ -28,6 +28,7 @@ STRICT = "{http://purl.oclc.org/ooxml/spreadsheetml/main}"
 ZIP = b"PK\x03\x04"
 OLE = b"\xd0\xcf\x11\xe0"
 LOOKED_AT = 50
+MOST_ROWS = 2**20  # of a sheet of Excel
 SHOWN = 5
 COLOUR = "FFFFF2CC"
 
@@ -197,7 +198,13 @@ def sheet_rows(path: Path, sheet: str, formulas: bool = False) -> list[tuple[int
             try:
                 page = book[sheet]
                 page.reset_dimensions()
-                rows = [list(cells) for cells in page.iter_rows(values_only=True)]
+                rows: list[list[Any]] = []
+                for cells in page.iter_rows(values_only=True):
+                    if len(rows) == MOST_ROWS:
+                        raise InputError(
+                            f"{path}, sheet {sheet!r}", f"a row beyond {MOST_ROWS:,}", "", "save it again as .xlsx"
+                        )
+                    rows.append(list(cells))
             finally:
                 book.close()
     except DAMAGED as error:

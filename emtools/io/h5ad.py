@@ -48,6 +48,9 @@ def opened(path: Path, again: bool = False) -> Iterator[h5py.File]:
             if "obs" not in file or ("X" not in file and "obsm" not in file):
                 found = ", ".join(sorted(file)) or "nothing"
                 raise InputError(str(path), f"HDF5, but it holds {found}", "an AnnData file with obs and X or obsm")
+            if "layers" in file and not isinstance(file["layers"], h5py.Group):
+                remedy = "write it again with adata.write_h5ad()"
+                raise InputError(str(path), "layers is one array", "matrices with names", remedy)
             if not again:
                 require_stored(path, file)
             yield file
@@ -190,8 +193,12 @@ def require_sparse(place: str, indptr: Any, indices: Any, data: Any, shape: tupl
 
 def require_parts(place: str, indptr: Any, indices: Any, data: Any, n: int) -> None:
     """The same but for the indices themselves, which may still lie in the file."""
-    if not all(len(part.shape) == 1 and part.dtype.kind in "iu" for part in (indptr, indices)):
-        raise scattered(place)
+    for name, part in (("indptr", indptr), ("indices", indices)):
+        if part.dtype.kind not in "iu":
+            got = f"{name} of the sparse matrix in {part.dtype}"
+            raise InputError(place, got, "integers", f"write {name} as int64")
+        if len(part.shape) != 1:
+            raise scattered(place)
     bounds = np.asarray(indptr, dtype=np.int64)
     if data.dtype == np.float16:
         raise InputError(place, "a sparse matrix of float16", "float32 or float64", "write it as one of these")
@@ -199,6 +206,11 @@ def require_parts(place: str, indptr: Any, indices: Any, data: Any, n: int) -> N
         raise scattered(place)
     if bounds[0] != 0 or bounds[-1] > len(indices) or (np.diff(bounds) < 0).any():
         raise scattered(place)
+
+
+def places(part: Any) -> npt.NDArray[np.signedinteger[Any]]:
+    """Indices of a sparse matrix in integers that scipy computes with: it reads others and fails later."""
+    return part if part.dtype in (np.int32, np.int64) else part.astype(np.int64)
 
 
 def scattered(place: str) -> InputError:
@@ -241,6 +253,6 @@ def read_matrix(node: Stored, columns: npt.NDArray[np.intp]) -> Floats:
             shape = (len(bounds) - 1, d)
             parts = (node["data"][part], node["indices"][part], bounds - bounds[0])
             require_sparse(place_of(node), parts[2], parts[1], parts[0], shape)
-            block = sparse.csr_matrix(parts, shape=shape)
+            block = sparse.csr_matrix((parts[0], places(parts[1]), places(parts[2])), shape=shape)
             result[start : start + step] = block[:, columns].toarray()
     return result

@@ -109,6 +109,21 @@ class TiffFile(tifffile.TiffFile):
     Each file of a plate lists the images of all: tifffile would open every one of them.
     """
 
+    def require_chain(self) -> None:
+        """Raise ValueError where the chain of pages leads back into itself: tifffile would follow it without end."""
+        seen, handle, tiff = set(), self.filehandle, self.tiff
+        handle.seek(len(TIFF_MAGIC[0]) if not self.is_bigtiff else 8)
+        while len(told := handle.read(tiff.offsetsize)) == tiff.offsetsize:
+            (offset,) = struct.unpack(tiff.offsetformat, told)
+            if offset in seen:
+                raise ValueError("pages in a circle")
+            seen.add(offset)
+            handle.seek(offset)
+            n_tags = handle.read(tiff.tagnosize)
+            if not 0 < offset < handle.size or len(n_tags) < tiff.tagnosize:
+                return  # the end, or damage that tifffile tells of
+            handle.seek(struct.unpack(tiff.tagnoformat, n_tags)[0] * tiff.tagsize, os.SEEK_CUR)
+
     @cached_property
     def ome_metadata(self) -> str | None:  # type: ignore[override]
         """OME-XML of the file, less the images of other files."""
@@ -179,7 +194,9 @@ def kind_of(path: Path) -> str:
 
 
 def require_size(path: Path, shape: Sequence[int]) -> None:
-    """Refuse what is too small to segment, and what is too large before memory is taken for it."""
+    """Refuse what holds no pixel, and what is too large before memory is taken for it."""
+    if not math.prod(shape):
+        raise InputError(str(path), f"{' x '.join(map(str, shape))} values", "pixels", "copy or export it again")
     if math.prod(shape) > LARGEST:
         raise InputError(
             str(path),
@@ -195,6 +212,7 @@ def n_values(path: Path) -> int:
         match kind_of(path):
             case "tiff":
                 with collected_log("tifffile"), TiffFile(path) as file:
+                    file.require_chain()
                     return math.prod(own_series(file)[0].shape)
             case "png":
                 with PIL.Image.open(path) as picture:
@@ -233,6 +251,7 @@ def read_tiff(path: Path) -> Stored:
     with collected_log("tifffile") as complaints:
         try:
             with TiffFile(path) as file:
+                file.require_chain()
                 images, first = own_series(file), file.pages.first
                 series, n_images = images[0], len(images)
                 require_size(path, series.shape)

@@ -254,7 +254,7 @@ def of_cells(path: Path) -> Proposal:
     shape = f"{adata.n_obs:,} × {adata.n_vars:,}"
     if np.issubdtype(head.dtype, np.floating) and np.isnan(head).any():
         return Proposal("impute", path, f"AnnData with gaps, {shape}")
-    labels = [str(name) for name in adata.obs if 1 < adata.obs[name].nunique() <= 50 and not numeric(adata.obs[name])]
+    labels = [str(name) for name in adata.obs if not numeric(adata.obs[name]) and 1 < adata.obs[name].nunique() <= 50]
     hints = [f"labels: {flow([name])[1:-1]}   # types that some cells have already" for name in labels[:1]]
     hints += [f"truth: {flow([name])[1:-1]}   # types to compare with" for name in labels[:1]]
     hints += [f"sample: {flow([name])[1:-1]}   # proportions by this column" for name in labels[1:2]]
@@ -262,8 +262,8 @@ def of_cells(path: Path) -> Proposal:
 
 
 def numeric(column: Any) -> bool:
-    """Whether a column holds numbers."""
-    return bool(np.issubdtype(column.dtype, np.number)) if isinstance(column.dtype, np.dtype) else False
+    """Whether a column holds numbers, or several values a row."""
+    return isinstance(column.dtype, np.dtype) and column.dtype.kind in "iufcV"
 
 
 def of_image(path: Path) -> Proposal:

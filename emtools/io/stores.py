@@ -27,6 +27,8 @@ from emtools.io import h5ad
 from emtools.io.outputs import require_file
 
 Array = npt.NDArray[Any]
+WIDEST = 2**27  # values of a row: 1 GB
+LARGEST = 2**42  # values of a table: 32 TB
 
 
 def shape_of(where: str, shape: Sequence[int], dtype: np.dtype[Any]) -> tuple[int, int]:
@@ -40,7 +42,16 @@ def shape_of(where: str, shape: Sequence[int], dtype: np.dtype[Any]) -> tuple[in
     if len(shape) not in (1, 2) or dtype.kind not in REAL:
         got = f"{dtype} of shape {tuple(shape)}"
         raise InputError(where, got, "a table of real numbers with one unit a row", "save it as float32 or float64")
-    return int(shape[0]), int(shape[1]) if len(shape) == 2 else 1
+    n_rows, n_columns = int(shape[0]), int(shape[1]) if len(shape) == 2 else 1
+    require_claim(where, n_rows, n_columns)
+    return n_rows, n_columns
+
+
+def require_claim(where: str, n_rows: int, n_columns: int) -> None:
+    """Refuse a table that claims more than any disk holds, or rows of which one does not fit in memory."""
+    if n_columns > WIDEST or n_rows * n_columns > LARGEST:
+        got = f"{n_rows:,} x {n_columns:,} values"
+        raise InputError(where, got, f"at most {LARGEST:,}, and {WIDEST:,} a row", "check how it was written")
 
 
 class NpyTable:
@@ -322,6 +333,7 @@ class AnnDataTable:
                     raise InputError(self.name, f"stored as {kind}", "dense or in sparse rows (CSR)", remedy)
                 self.indptr = node["indptr"][()]
                 n, self.n_columns = h5ad.matrix_shape(node)
+                require_claim(self.name, n, self.n_columns)
                 h5ad.require_parts(self.name, self.indptr, node["indices"], node["data"], n)
             else:
                 n, self.n_columns = shape_of(self.name, node.shape, node.dtype)
@@ -348,4 +360,5 @@ class AnnDataTable:
             node = file[self.key]
             rows = (node["data"][part], node["indices"][part], bounds - bounds[0])
         h5ad.require_sparse(self.name, rows[2], rows[1], rows[0], (last - first, self.n_columns))
-        return sparse.csr_matrix(rows, shape=(last - first, self.n_columns))
+        parts = (rows[0], h5ad.places(rows[1]), h5ad.places(rows[2]))
+        return sparse.csr_matrix(parts, shape=(last - first, self.n_columns))

@@ -372,6 +372,7 @@ def test_profiles_of_a_table_are_of_equal_amounts_of_rna(unequal, tmp_path, caps
         ("type,rna\nB cell,1\nB cell,2\n", "B cell stand there more than once"),
         ("type,rna,n\nB cell,1,3\n", "2 columns beside the types"),
         ("type,rna\nB cell,much\n", "columns rna hold text"),
+        ("type,rna\nB cell,1\nT\r cell,2\n", "no number above 0 for T"),  # pandas makes 262,144 rows of it
         ("type,rna\n", "no row below the header line"),
         ("", "the file is empty"),
     ],

@@ -10,6 +10,8 @@ import pytest
 from scipy import sparse
 
 from emtools.errors import InputError
+from emtools.io.cells import load_anndata
+from emtools.io.rows import rows_source
 from emtools.io.tables import read_table, write_completed
 
 VALUES = np.array([[1.5, 2.0, 7.0], [np.nan, 3.25, 8.0], [4.0, np.nan, 7.5], [2.75, 7.0, 9.25]], dtype=np.float32)
@@ -80,6 +82,50 @@ def test_room_behind_the_values_of_a_sparse_matrix_is_no_damage(tmp_path, kind):
         del file["X"]["data"]
         file["X"]["data"] = values
     with pytest.raises(InputError, match="float16"):
+        read_table(path)
+
+
+def retyped(path, **types):
+    with h5py.File(path, "a") as file:
+        for name, kind in types.items():
+            values = file["X"][name][()]
+            del file["X"][name]
+            file["X"][name] = values.astype(kind)
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csc_matrix])
+@pytest.mark.parametrize("types", [{"indices": "u4"}, {"indices": "u8", "indptr": "u8"}, {"indices": "i2"}])
+def test_places_of_a_sparse_matrix_in_any_integers(tmp_path, kind, types):
+    """scipy reads them and fails later, at multiplication or a slice."""
+    counts = kind(np.array([[0, 2, 1], [1, 0, 5], [3, 4, 0], [2, 2, 2.0]]))
+    path = put(tmp_path, values=counts)
+    retyped(path, **types)
+    np.testing.assert_array_equal(read_table(path).values, counts.toarray())
+    read = load_anndata(path).X
+    assert read.indices.dtype.kind == read.indptr.dtype.kind == "i"
+    np.testing.assert_array_equal(read @ np.ones(3), counts @ np.ones(3))
+    np.testing.assert_array_equal(read[1:3].toarray(), counts[1:3].toarray())
+    if kind is sparse.csr_matrix:
+        piece = rows_source(path, key="X").chunk(0)
+        np.testing.assert_array_equal(getattr(piece, "values", piece), counts.toarray())
+
+
+@pytest.mark.parametrize("name", ["indices", "indptr"])
+def test_places_of_a_sparse_matrix_in_fractions_are_refused(tmp_path, name):
+    path = put(tmp_path, values=sparse.csr_matrix(np.eye(4, 3)))
+    retyped(path, **{name: "f8"})
+    message = f"X: {name} of the sparse matrix in float64; integers; write {name} as int64"
+    for read in (read_table, load_anndata, lambda path: rows_source(path, key="X")):
+        with pytest.raises(InputError, match=message):
+            read(path)
+
+
+def test_one_array_in_place_of_layers_is_refused(tmp_path):
+    path = put(tmp_path)
+    with h5py.File(path, "a") as file:
+        del file["layers"]
+        file["layers"] = np.zeros(3)
+    with pytest.raises(InputError, match="layers is one array; matrices with names"):
         read_table(path)
 
 

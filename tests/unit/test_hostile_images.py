@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import tifffile
 
 from emtools.cli import main
+from emtools.errors import InputError
 from emtools.io.images import read_image
 
 RNG = np.random.default_rng(8)
@@ -151,3 +153,23 @@ def test_one_bright_pixel_is_no_object_and_draws_without_a_warning(tmp_path: Pat
     tifffile.imwrite(tmp_path / "hot.tif", values)
     assert main(["segment", str(tmp_path / "hot.tif"), "--out", str(tmp_path / "out"), "--starts", "2"]) in (0, 3)
     assert tifffile.imread(tmp_path / "out" / "instances.ome.tif").max() == 0
+
+
+@pytest.mark.parametrize("n_pages", [3, 150])
+def test_pages_in_a_circle_are_damage(tmp_path: Path, n_pages: int) -> None:
+    """tifffile looks for a circle at the hundredth page alone, and not where pages are read one by one."""
+    path = tmp_path / "i.tif"
+    values = np.arange(400, dtype=np.uint16).reshape(20, 20)
+    with tifffile.TiffWriter(path) as file:
+        for number in range(n_pages):
+            file.write(values[:, number % 2 :], metadata=None, photometric="minisblack")
+    content = bytearray(path.read_bytes())
+    (first,) = struct.unpack_from("<I", content, 4)
+    at = first
+    while at:
+        last = at + 2 + 12 * struct.unpack_from("<H", content, at)[0]
+        (at,) = struct.unpack_from("<I", content, last)
+    struct.pack_into("<I", content, last, first)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="cut off or damaged"):
+        read_image(path)

@@ -419,6 +419,18 @@ def test_a_value_that_is_not_what_its_form_says_is_told(word: str, here: Path) -
         read_yaml(Path("c.yaml"))
 
 
+@pytest.mark.parametrize("number", ["0x" + "f" * 5000, "1" + ":59" * 4000, "9" * 5000, "!!int " + "0x" + "f" * 5000])
+def test_a_number_too_long_to_write_is_told(number: str, here: Path) -> None:
+    """Python refuses to write more than 4,300 digits, also where a message shows them."""
+    Path("c.yaml").write_text(f"results: results\nseed: {number}\n")
+    with pytest.raises(
+        InputError, match=r"c\.yaml: line 2: '.*\.\.\. is a number of [\d,]+ characters; at most 1,000; mend"
+    ):
+        read_yaml(Path("c.yaml"))
+    Path("c.yaml").write_text(f"seed: 1\nresults: '{'9' * 5000}'\n")
+    assert read_yaml(Path("c.yaml")) == {"seed": 1, "results": "9" * 5000}
+
+
 def test_json_is_read_as_snakemake_reads_it(here: Path) -> None:
     from snakemake.common.configfile import load_configfile
 

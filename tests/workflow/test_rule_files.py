@@ -117,7 +117,7 @@ def test_profiles_are_known_to_snakemake(path: Path) -> None:
     executor = content.get("executor", "")
     unknown = [key for key in content if key not in options and not key.startswith(f"{executor}-")]
     assert not unknown or not executor, unknown
-    assert {"mem_mb", "runtime"} <= set(content["default-resources"])
+    assert {"mem_mb", "disk_mb", "runtime"} <= set(content["default-resources"])
 
 
 def test_the_containers_have_what_the_environment_has() -> None:
