@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from emtools.io.geojson import write_geojson
-from emtools.io.images import Size, label_type
+from emtools.io.images import label_type
 from emtools.io.ome_zarr import write_ome_zarr
+from emtools.io.stored_image import Size
 
 
 def write_viewers(

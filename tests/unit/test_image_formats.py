@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import struct
 import uuid
 from collections import Counter
 from pathlib import Path
 
 import anndata
 import numpy as np
+import PIL.Image
 import pytest
 import tifffile
 import zarr
@@ -252,3 +254,24 @@ def test_a_store_in_and_all_formats_out_agree(tmp_path: Path) -> None:
     # A label image of the store is a truth.
     words = ["segment", str(path), "--channel", "1", "--starts", "1", "--out", str(tmp_path / "again")]
     assert main([*words, "--truth", str(store / "labels" / "objects")]) in (0, 3)
+
+
+@pytest.mark.parametrize("predictor", [2, 3])
+@pytest.mark.parametrize("n_planes", [1, 3])
+def test_a_predictor_of_pixels_without_compression_is_ignored(tmp_path, n_planes, predictor):
+    """So do libtiff and Pillow; tifffile would sum up what stands there, or find no such axis."""
+    values = np.random.default_rng(0).integers(0, 200, (n_planes, 40, 32)).astype(np.uint16)
+    path = tmp_path / "i.ome.tif"
+    tifffile.imwrite(path, values, photometric="minisblack", metadata={"axes": "CYX"})
+    content = bytearray(path.read_bytes())
+    (at,) = struct.unpack_from("<I", content, 4)
+    while at:
+        (n_tags,) = struct.unpack_from("<H", content, at)
+        places = [at + 2 + 12 * number for number in range(n_tags)]
+        (unit,) = [place for place in places if struct.unpack_from("<H", content, place) == (296,)]
+        struct.pack_into("<HHII", content, unit, 317, 3, 1, predictor)  # in place of the unit of its resolution
+        (at,) = struct.unpack_from("<I", content, at + 2 + 12 * n_tags)
+    path.write_bytes(content)
+    with PIL.Image.open(path) as picture:
+        np.testing.assert_array_equal(np.asarray(picture), values[0])
+    np.testing.assert_array_equal(read_image(path).values, values)
