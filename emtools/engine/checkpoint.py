@@ -10,6 +10,8 @@ import os
 import pickle
 import struct
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from glob import escape
 from pathlib import Path
@@ -49,6 +51,8 @@ DAMAGED = (
     MemoryError,
     struct.error,
 )
+# What a state that was altered on purpose, with the right hash, may raise in a fit. Lack of memory and of workers is not its.
+STRANGE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError, RecursionError)
 
 
 class Reader(pickle.Unpickler):
@@ -121,6 +125,21 @@ class Checkpoint:
             raise InputError(str(self.path), "the checkpoint of another fit", "one of this model and options", remedy)
         self.states = dict(states)
         return found
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """A fit that goes on from states of the file: what they make fail, for no fit has left them so, is one clear error.
+
+        Raises
+        ------
+        InputError
+            If anything is raised inside that comes of a value of another kind, size or type.
+        """
+        try:
+            yield
+        except STRANGE as error:
+            got = f"states with which a fit cannot go on ({type(error).__name__}: {str(error)[:80]})"
+            raise InputError(str(self.path), got, "a checkpoint of this fit", "delete it to start anew") from error
 
     def read(self, content: bytes) -> Any:
         return Reader(io.BytesIO(content), self.package).load()

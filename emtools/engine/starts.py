@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from emtools.engine.certificate import Certificate, certify, judge
 from emtools.engine.checkpoint import Checkpoint
 from emtools.engine.chunks import Map, in_turn, total_stats
 from emtools.engine.executors import executor as make_executor
-from emtools.engine.loop import OnPass, climb
+from emtools.engine.loop import OnPass, State, climb
 from emtools.engine.protocol import (
     Annealed,
     Assign,
@@ -193,7 +194,7 @@ def fit(
     limits: dict[str, Any] = {"assign": assign, "tol": tol, "parameter_tol": parameter_tol, "max_passes": max_passes}
     limits |= {"look": look, "order": order}
 
-    with make_executor(executor, threads) as pool:
+    with make_executor(executor, threads) as pool, ExitStack() as resuming:
         chunk_map, start_map = maps_of(pool, source, count, executor)
         run: Callable[..., Climb[P, S]] = partial(
             climb, model, source, chunk_map=chunk_map, on_pass=on_pass, accelerate=accelerate, **limits
@@ -219,6 +220,8 @@ def fit(
             first = [model.pack(params).tolist() for params in init]
             saved = Checkpoint(Path(checkpoint), (*identity, *shape, first), package)
             resumed = saved.load()
+            if resumed:
+                resuming.enter_context(saved.blamed())
             check_data(model, source, assign, resumed, chunk_map, Path(checkpoint))
 
         searched: list[int] = []
@@ -264,34 +267,34 @@ def fit(
         params = model.canonical(best.params)
         stats = best.stats if params is best.params else total_stats(model, source, params, assign, chunk_map)
 
-    strategy = f"search of {search} passes" if search and not init else strategy
-    name = "given" if init else f"{strategy}, best of {short_runs} short runs" if n_short else strategy
-    table = summarise(climbs, name, max(SAME_OPTIMUM, 2.0 * tol))
-    several = len(climbs) > 1 and is_smooth(model)
-    unit = units(model, stats, model.pack(params)) if several else np.ones(model.pack(params).size)
-    fitted = Fit(
-        model=model,
-        params=params,
-        stats=replace(stats, loglik=best.loglik),
-        status=best.status,
-        verdict=write_verdict(best, table),
-        summary=write_verdict(best, table),
-        loglik=best.loglik,
-        objective=best.objective,
-        gap=best.gap,
-        rate=best.rate,
-        passes=n_short + sum(searched) + sum(len(c.trace) for c in climbs),
-        trace=tuple(row for c in climbs for row in c.trace),
-        starts=table,
-        assign=assign,
-        seed=seed,
-        certificate=seen,
-        events=best.events,
-        optima=map_optima(model, climbs, table, params, unit),
-    )
-    if saved is not None:
-        saved.remove()
-    return fitted if seen is None else judge(fitted, seen)
+        strategy = f"search of {search} passes" if search and not init else strategy
+        name = "given" if init else f"{strategy}, best of {short_runs} short runs" if n_short else strategy
+        table = summarise(climbs, name, max(SAME_OPTIMUM, 2.0 * tol))
+        several = len(climbs) > 1 and is_smooth(model)
+        unit = units(model, stats, model.pack(params)) if several else np.ones(model.pack(params).size)
+        fitted = Fit(
+            model=model,
+            params=params,
+            stats=replace(stats, loglik=best.loglik),
+            status=best.status,
+            verdict=write_verdict(best, table),
+            summary=write_verdict(best, table),
+            loglik=best.loglik,
+            objective=best.objective,
+            gap=best.gap,
+            rate=best.rate,
+            passes=n_short + sum(searched) + sum(len(c.trace) for c in climbs),
+            trace=tuple(row for c in climbs for row in c.trace),
+            starts=table,
+            assign=assign,
+            seed=seed,
+            certificate=seen,
+            events=best.events,
+            optima=map_optima(model, climbs, table, params, unit),
+        )
+        if saved is not None:
+            saved.remove()
+        return fitted if seen is None else judge(fitted, seen)
 
 
 def maps_of(pool: Map, source: Source[Any], count: int, executor: Any) -> tuple[Map, Map]:
@@ -386,6 +389,11 @@ def check_data(
         If it differs.
     """
     for before in resumed.values():
+        require_sizes(model, before.params)
+        for held in (before.point, before.safe and before.safe[0]) if isinstance(before, State) else ():
+            if held is not None:
+                require_sizes(model, held.params)
+    for before in resumed.values():
         point = before if isinstance(before, Climb) else before.point
         if point is None or not math.isfinite(point.stats.loglik) or any(row.kind == "warm" for row in before.trace):
             continue
@@ -394,6 +402,16 @@ def check_data(
             got = f"a log-likelihood of {point.stats.loglik}, {now} with these data"
             raise InputError(str(path), got, "the checkpoint of these data", "delete it to start anew")
         return
+
+
+def require_sizes(model: Model[P, S, C], params: P) -> None:
+    """Raise ValueError where arrays of parameters do not have the sizes that the model gives them: kernels would read beyond."""
+    with np.errstate(all="ignore"):
+        made = model.unpack(model.pack(params))
+    for name, value in vars(made).items():
+        found = getattr(params, name)
+        if np.shape(found) != np.shape(value) or np.asarray(found).dtype != np.asarray(value).dtype:
+            raise ValueError(f"{name} of another size or type")
 
 
 def after_short_runs(

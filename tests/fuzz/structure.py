@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import random
 import re
 import struct
@@ -390,6 +391,53 @@ def config(path: Path, rng: random.Random) -> None:
     path.write_text(made)
 
 
+def checkpoint(path: Path, rng: random.Random) -> None:
+    """A value somewhere in the states of a checkpoint changed, with the right hash."""
+    from emtools.engine import checkpoint as module
+
+    kept = module.Checkpoint(path, (), "emtools")
+    key, states, _ = kept.read(path.read_bytes())
+    chosen = rng.choice(list(states))
+    state = kept.read(states[chosen])
+    node, key_of, below = None, None, state
+    for _ in range(rng.randrange(1, 8)):
+        inside = (
+            list(enumerate(below))
+            if isinstance(below, (list, tuple))
+            else list(vars(below).items())
+            if hasattr(below, "__dict__")
+            else []
+        )
+        if not inside:
+            break
+        node, (key_of, below) = below, rng.choice(inside)
+    odd = (
+        None,
+        -1,
+        0,
+        2**40,
+        1e300,
+        float("nan"),
+        float("-inf"),
+        "x",
+        (),
+        [],
+        {},
+        np.zeros(0),
+        np.zeros((3, 1)),
+        np.zeros(2, "i4"),
+    )
+    changed = array(below, rng) if isinstance(below, np.ndarray) and rng.random() < 0.6 else rng.choice(odd)
+    if isinstance(node, list):
+        node[key_of] = changed
+    elif node is not None and not isinstance(node, tuple):
+        object.__setattr__(node, key_of, changed)
+    else:
+        state = changed
+    states[chosen] = pickle.dumps(state, protocol=5)
+    path.write_bytes(pickle.dumps((key, states, module.digest_of(states)), protocol=5))
+
+
 def damage_structure(path: Path, rng: random.Random) -> bool:
     """Whether a way is known to damage what the file at `path` means, which is done."""
     data = path.read_bytes()
@@ -403,6 +451,8 @@ def damage_structure(path: Path, rng: random.Random) -> bool:
         parquet(path, rng)
     elif data.startswith(b"II*\0"):
         path.write_bytes(streams(data, rng) if rng.random() < 0.2 else tiff(data, rng))
+    elif path.suffix == ".checkpoint":
+        checkpoint(path, rng)
     elif path.suffix == ".bw":
         path.write_bytes(rng.choice((streams, header))(data, rng))
     elif path.suffix == ".yaml":

@@ -393,14 +393,14 @@ def resumed(path: Path) -> None:
 
 
 def as_forged_checkpoint(path: Path) -> None:
-    """With the hash of what it holds now, so that damage goes as far as the states."""
+    """With the hash of what it holds now, so that damage goes as far as the states, and the fit goes on from them."""
     from emtools.engine import checkpoint as module
 
     kept = module.Checkpoint(path, (), "emtools")
     with suppress(*module.DAMAGED):
-        _, states, _ = kept.read(path.read_bytes())
-        path.write_bytes(pickle.dumps((kept.key, states, module.digest_of(states)), protocol=5))
-    kept.load()
+        key, states, _ = kept.read(path.read_bytes())
+        path.write_bytes(pickle.dumps((key, states, module.digest_of(states)), protocol=5))
+    fit_of_rows(path)
 
 
 def starts(path: Path) -> None:

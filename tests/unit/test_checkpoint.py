@@ -9,7 +9,7 @@ import pickle
 import numpy as np
 import pytest
 
-from emtools.engine.checkpoint import Checkpoint
+from emtools.engine.checkpoint import Checkpoint, digest_of
 from emtools.engine.chunks import ArraySource
 from emtools.engine.starts import fit
 from emtools.errors import InputError
@@ -192,3 +192,56 @@ def test_identities_differ_in_the_last_digit_of_a_long_array(tmp_path):
     two[2500] = np.nextafter(two[2500], 1.0)
     keys = {Checkpoint(tmp_path / "x", {"scale": scale}, "emtools").key for scale in (one, one.copy(), two)}
     assert len(keys) == 2
+
+
+def forged(path, change):
+    """The checkpoint with its first state changed, and the right hash."""
+    kept = Checkpoint(path, (), "emtools")
+    key, states, _ = kept.read(path.read_bytes())
+    state = kept.read(states[0])
+    states[0] = pickle.dumps(change(state) or state, protocol=5)
+    path.write_bytes(pickle.dumps((key, states, digest_of(states)), protocol=5))
+
+
+def as_text(state):
+    return "a state"
+
+
+def of_more_components(state):
+    wider = GaussianMixture(5, 1).initial_params(ArraySource(rows()), np.random.default_rng(0), "kmeans++")
+    object.__setattr__(state, "params", wider)
+
+
+def without_a_trace(state):
+    object.__setattr__(state, "trace", None)
+
+
+def with_words_for_numbers(state):
+    object.__setattr__(state.point if hasattr(state, "point") else state, "objective", "high")
+
+
+@pytest.mark.parametrize("kill_at", [8, 30])
+@pytest.mark.parametrize("change", [as_text, of_more_components, without_a_trace, with_words_for_numbers])
+def test_states_that_were_altered_on_purpose_are_one_clear_error(tmp_path, eager, change, kill_at):
+    path = tmp_path / "fit.checkpoint"
+    with pytest.raises(Killed):
+        run(path, kill_at)
+    forged(path, change)
+    with pytest.raises(
+        InputError, match=r"fit\.checkpoint: states with which a fit cannot go on.*delete it to start anew"
+    ):
+        run(path)
+    path.unlink()
+    run(path)
+
+
+def test_only_what_goes_on_from_a_checkpoint_is_blamed_on_it(tmp_path, eager, monkeypatch):
+    path = tmp_path / "fit.checkpoint"
+    monkeypatch.setattr(GaussianMixture, "m_step", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(path)
+    monkeypatch.undo()
+    interrupted(path)
+    monkeypatch.setattr(GaussianMixture, "m_step", lambda *_: bytearray(2**62))
+    with pytest.raises(MemoryError):
+        run(path)
