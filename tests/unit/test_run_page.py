@@ -12,6 +12,7 @@ import pytest
 from emtools.cli import main
 from emtools.errors import InputError
 from emtools.report.glance import curve
+from emtools.report.page import joined
 from emtools.report.run import cost_of, costs_of, judge, multiqc_tables, read_card
 
 
@@ -212,3 +213,21 @@ def test_a_fit_costs_what_the_jobs_of_its_starts_cost_too(tmp_path):
     assert costs_of("hmm", "a", tmp_path, []) == (3.5, 200)
     (held / "starts/hmm/a/3-4.tsv").unlink()
     assert costs_of("hmm", "a", tmp_path, ends) == (None, 300), "a sum of which a part is not known is not told"
+
+
+@pytest.mark.parametrize(
+    ("html", "expected"),
+    [
+        ("<p>95 % of 3 %</p>", "<p>95~% of 3~%</p>"),
+        ("<td>50 %</td><td>a %</td><td>7%</td><td>7  %</td>", "<td>50~%</td><td>a %</td><td>7%</td><td>7  %</td>"),
+        ("<pre>5 %\n6 %</pre> 7 % <pre>8 %</pre>", "<pre>5 %\n6 %</pre> 7~% <pre>8 %</pre>"),
+        (
+            "1 % <code>2 %</code> 3 % <code class='word'>4 %</code> 5 %",
+            "1~% <code>2 %</code> 3~% <code class='word'>4 %</code> 5~%",
+        ),
+        ("<codex>1 %</codex>", "<codex>1~%</codex>"),
+        ("", ""),
+    ],
+)
+def test_numbers_keep_to_their_per_cent_but_in_code(html: str, expected: str) -> None:
+    assert joined(html) == expected.replace("~", "\N{NO-BREAK SPACE}")

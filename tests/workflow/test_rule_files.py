@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -131,3 +134,29 @@ def test_the_containers_have_what_the_environment_has() -> None:
             assert (ROOT / name).exists()
     catalog = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())
     assert set(catalog["usage"]) == {"mandatory-flags", "software-stack-deployment", "report"}
+
+
+class Inputs(list[str]):
+    """Input files of a rule, of which Snakemake knows the size."""
+
+    size_mb = 7.0
+
+
+def functions_of(path: Path, *names: str) -> dict[str, Any]:
+    """Plain functions of a file of rules."""
+    chosen = [node for node in ast.parse(path.read_text()).body if getattr(node, "name", None) in names]
+    found: dict[str, Any] = {"os": os}
+    exec(compile(ast.Module(chosen, []), str(path), "exec"), found)
+    return found
+
+
+def test_memory_grows_with_the_size_of_all_inputs_and_doubles_on_each_retry(tmp_path: Path) -> None:
+    ours = functions_of(ROOT / "workflow/rules/common.smk", "memory", "megabytes")
+    here = Inputs(str(tmp_path / name) for name in ("a", "b"))
+    for path, size in zip(here, (2**20, 2**19), strict=True):
+        Path(path).write_bytes(bytes(size))
+    assert ours["megabytes"](here) == 1.5
+    assert ours["megabytes"](Inputs()) == 0.0
+    assert ours["megabytes"](Inputs([*here, str(tmp_path / "elsewhere")])) == Inputs.size_mb
+    asked = ours["memory"](100, 20)
+    assert [asked(None, here, attempt) for attempt in (1, 2, 3)] == [130, 260, 520]
