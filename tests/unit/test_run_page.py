@@ -225,7 +225,7 @@ def test_a_fit_costs_what_the_jobs_of_its_starts_cost_too(tmp_path):
             "1 % <code>2 %</code> 3 % <code class='word'>4 %</code> 5 %",
             "1~% <code>2 %</code> 3~% <code class='word'>4 %</code> 5~%",
         ),
-        ("<codex>1 %</codex>", "<codex>1~%</codex>"),
+        ("<codex>1 %</codex> <code>2 %</code>", "<codex>1~%</codex> <code>2 %</code>"),
         ("", ""),
     ],
 )
