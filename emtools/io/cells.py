@@ -28,7 +28,7 @@ NAMEABLE = re.compile(r"[\w.+ -]*\w")
 # What anndata raises for a file that it cannot make sense of.
 READING = (
     OSError, KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError, NotImplementedError, MemoryError,
-    zlib.error,
+    zlib.error, SystemError,  # the last of Blosc, of a chunk whose head claims a size below zero
 )  # fmt: skip
 ABSENT = ("", "nan", "NaN", "NA", "<NA>")  # the last are what pandas and R make of a missing label as text
 EMPTY = 2**32  # bytes that an array of a zarr store may claim, whatever is stored: chunks of zeros are not

@@ -17,6 +17,8 @@ from numcodecs import Zlib
 from emtools.errors import InputError
 
 VERSION = "0.4"
+# What a damaged chunk may raise; the last of Blosc, where the head of a chunk claims a size below zero.
+UNPACKING = (OSError, ValueError, KeyError, TypeError, RuntimeError, zlib.error, EOFError, MemoryError, SystemError)
 CHUNK = 512  # pixels on a side
 LARGEST_WHOLE = 1024  # pixels on a side above which smaller copies are added
 UNITS = {
@@ -102,7 +104,7 @@ def read_pixels(path: Path, array: Any) -> npt.NDArray[Any]:
     """
     try:
         return np.asarray(array[...])
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, zlib.error, EOFError, MemoryError) as error:
+    except UNPACKING as error:
         raise damaged(path) from error
 
 

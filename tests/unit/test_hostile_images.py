@@ -6,14 +6,19 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import anndata
 import numpy as np
 import PIL.Image
 import pytest
 import tifffile
+import zarr
+from numcodecs import Blosc
 
 from emtools.cli import main
 from emtools.errors import InputError
+from emtools.io.cells import load_anndata
 from emtools.io.images import read_image
+from emtools.io.rows import rows_source
 
 RNG = np.random.default_rng(8)
 MASK = np.zeros((48, 64), dtype=bool)
@@ -173,3 +178,33 @@ def test_pages_in_a_circle_are_damage(tmp_path: Path, n_pages: int) -> None:
     path.write_bytes(content)
     with pytest.raises(InputError, match="cut off or damaged"):
         read_image(path)
+
+
+def claim_less_than_nothing(store: Path) -> None:
+    """The size that Blosc finds in the head of the first chunk, below zero."""
+    chunk = next(path for path in sorted(store.rglob("*")) if path.name in ("0", "0.0") and path.is_file())
+    content = bytearray(chunk.read_bytes())
+    struct.pack_into("<i", content, 4, -1)
+    chunk.write_bytes(content)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_chunk_of_blosc_that_claims_a_size_below_zero(tmp_path: Path) -> None:
+    """numcodecs raises a SystemError of it."""
+    values = np.arange(400.0).reshape(20, 20)
+    group = zarr.open_group(tmp_path / "i.zarr", mode="w", zarr_format=2)
+    group.create_array("0", data=values, chunks=(20, 20), compressors=Blosc())
+    group.attrs.put({"multiscales": [{"datasets": [{"path": "0"}], "axes": [{"name": axis} for axis in "yx"]}]})
+    np.testing.assert_array_equal(read_image(tmp_path / "i.zarr").values[0], values)
+    rows = rows_source(tmp_path / "i.zarr", key="0")
+    rows.chunk(0)
+    claim_less_than_nothing(tmp_path / "i.zarr" / "0")
+    with pytest.raises(InputError, match="damaged or incomplete"):
+        read_image(tmp_path / "i.zarr")
+    with pytest.raises(InputError, match="a chunk is damaged"):
+        rows.chunk(0)
+    anndata.AnnData(values).write_zarr(tmp_path / "c.zarr")
+    load_anndata(tmp_path / "c.zarr")
+    claim_less_than_nothing(tmp_path / "c.zarr" / "X")
+    with pytest.raises(InputError, match="anndata cannot read it"):
+        load_anndata(tmp_path / "c.zarr")
