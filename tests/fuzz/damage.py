@@ -8,6 +8,7 @@ import json
 import random
 import shutil
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -203,6 +204,13 @@ def damage_hdf5(path: Path, rng: random.Random) -> None:
                         )
                     case _:
                         parent.create_group(name).attrs.update(attributes)
+            case 5 if isinstance(node, h5py.Dataset) and node.dtype.kind in "iufb":
+                name, parent, attributes = node.name, node.parent, dict(node.attrs)
+                with np.errstate(all="ignore"), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    values = node[()].astype(rng.choice(("u4", "u8", "i2", "i1", ">i4", "f8", "f2", "?", "S3")))
+                del file[name]
+                parent.create_dataset(name, data=values).attrs.update(attributes)
             case 1 if len(node.attrs):
                 key = rng.choice(list(node.attrs))
                 if rng.random() < 0.3:
