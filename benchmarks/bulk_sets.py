@@ -194,32 +194,35 @@ def blood(tables: Mapping[str, pd.DataFrame], cells: anndata.AnnData, folder: Pa
 
 
 def of_pure(
-    data: pd.DataFrame, pure: pd.DataFrame, truth: pd.DataFrame
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Mixtures, truth and pure samples (genes × samples, not logged) of a set of dtangle (samples × genes, log2)."""
-    intensities = 2.0 ** data.T.set_axis(truth.index, axis=1)
-    alone = pure.to_numpy(bool).any(axis=1)
-    return intensities.loc[:, ~alone], truth[~alone], intensities.loc[:, alone]
+    tables: Mapping[str, pd.DataFrame], name: str
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Of a set of dtangle (samples × genes, log2): mixtures, truth, pure samples (both genes × samples, logs undone), their types."""
+    data = tables[f"{name}.data.log"]
+    truth, pure = (tables[f"{name}.annotation.{part}"].set_axis(data.index) for part in ("mixture", "pure"))
+    alone = pure.any(axis=1)
+    intensities = 2.0**data.T
+    return intensities.loc[:, ~alone], truth[~alone], intensities.loc[:, alone], pure[alone]
 
 
 def arrays(tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
     """Arrays: known amounts of RNA, and flow cytometry."""
     # shenorr: 600 probes (RMA, log2) of mixtures of three tissues by amount of RNA; a profile is the mean of three pure samples
-    truth, pure = tables["shen_orr_ex.annotation.mixture"], tables["shen_orr_ex.annotation.pure"]
-    mixtures, truth, alone = of_pure(tables["shen_orr_ex.data.log"], pure, truth)
-    means = {name: alone.loc[:, pure.loc[alone.columns, name]].mean(axis=1) for name in pure}
-    stored(folder / "shenorr", mixtures, truth, pd.DataFrame(means))
+    mixtures, truth, alone, types = of_pure(tables, "shen_orr_ex")
+    stored(
+        folder / "shenorr",
+        mixtures,
+        truth,
+        pd.DataFrame({name: alone.loc[:, types[name]].mean(axis=1) for name in types}),
+    )
     # ratmix: 10,000 probes of mixtures of the same samples, intensities with profiles as they are there
     mixtures = tables["ratMix3.X"]
     stored(folder / "ratmix", mixtures, tables["ratMix3.A"].set_axis(mixtures.columns), tables["ratMix3.S"])
 
-    # newman_*: log2 by gene; the pure samples are the 22 profiles of LM22, each a type. Types that the truth has nowhere were not counted
+    # newman_*: log2 by gene; the pure samples are the 22 profiles of LM22, each a type; types that the truth has nowhere were not counted
     for name in ("newman_fl", "newman_pbmc"):
-        truth = tables[f"{name}.annotation.mixture"]
-        pure = tables[f"{name}.annotation.pure"].set_axis(truth.index)
-        mixtures, truth, alone = of_pure(tables[f"{name}.data.log"], pure, truth)
+        mixtures, truth, alone, types = of_pure(tables, name)
         counted = truth.columns[(truth > 0).any()]
-        groups = {group: tuple(alone.columns[pure.loc[alone.columns, group]]) for group in counted}
+        groups = {group: tuple(alone.columns[types[group]]) for group in counted}
         stored(folder / name, mixtures, truth[counted], alone, groups)
 
 
