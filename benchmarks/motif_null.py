@@ -1,7 +1,8 @@
 """E-values of sets without a motif: ``python -m benchmarks.motif_null [--seed N] [--alone N]``.
 
 Sets of shuffles: the CRP regions with their letters shuffled, and windows of phage lambda with their letters or their pairs of
-neighbouring letters kept. Both strands, widths 8 to 16, the order of the background as the command chooses it. ``--seed`` draws other sets.
+neighbouring letters kept. Both strands, widths 8 to 16, the order of the background as the command chooses it. ``--seed`` draws other sets; ``--central`` searches
+about the middle of the sequences.
 
 ``--alone N`` asks the test itself, without a search: a motif that is drawn at random, sought in 20 sequences of 60 letters and shuffles of them,
 N times. Its p-value is exact, so that at most a share a of them are below a, but for chance.
@@ -19,6 +20,7 @@ from emtools.engine.chunks import SequenceSource
 from emtools.io.fasta import read_fasta
 from emtools.models.motif import DNA, Motif, MotifParams, estimate_background
 from emtools.motif_finding.background import choose_order
+from emtools.motif_finding.places import place_prior
 from emtools.motif_finding.search import Terms
 from emtools.motif_finding.significance import held_out_test, shuffled_pieces, tested
 
@@ -54,6 +56,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=2, help="2 draws the stored sets")
     parser.add_argument("--alone", type=int, default=0)
+    parser.add_argument(
+        "--central", action="store_true", help="with the prior of sites about the middle; stores nothing"
+    )
     parser.add_argument("--only", type=int, nargs="*", default=[*range(len(SETS))], help="kinds of sets, by number")
     parser.add_argument("--store", default=str(STORED))
     chosen = parser.parse_args()
@@ -66,6 +71,8 @@ def main() -> None:
         values = []
         for k in range(n_sets if number in chosen.only else 0):
             source = SequenceSource(null_set(kind, np.random.default_rng([chosen.seed, number, k])))
+            if chosen.central:
+                source.prior = place_prior(np.diff(source.offsets).tolist(), True, None)
             background = estimate_background(source, choose_order(source.codes.size, False))
             values.append(held_out_test(source, background, Terms((8, 16)), k, 30).p)
         if not values:
@@ -74,7 +81,8 @@ def main() -> None:
         rows.append({"sets": kind, "n": n_sets, **{f"below_{c}": int((p < c).sum()) for c in (0.01, 0.05, 0.2, 0.5)}})
         print(rows[-1], flush=True)
         total = {key: sum(row[key] for row in rows) for key in rows[0] if key != "sets"}
-        pd.DataFrame([*rows, {"sets": "all", **total}]).to_csv(chosen.store, sep="\t", index=False)
+        if not chosen.central:
+            pd.DataFrame([*rows, {"sets": "all", **total}]).to_csv(chosen.store, sep="\t", index=False)
 
 
 if __name__ == "__main__":

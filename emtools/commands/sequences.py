@@ -203,6 +203,15 @@ def add_motif(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="learn the background from these sequences, not the searched ones",
     )
     motif.add_argument(
+        "--central", action="store_true", help="sites lie about the middle of the sequences, as in peaks of ChIP-seq"
+    )
+    motif.add_argument(
+        "--prior",
+        type=Path,
+        metavar="TRACK",
+        help="weights of letters (bedGraph, bigWig; 0 or more): a site is as much more probable where they are higher",
+    )
+    motif.add_argument(
         "--untested", action="store_true", help="leave out the E-value, which takes as long as the search"
     )
     motif.add_argument("--name", default="motif", help="name of the motif in the files (default motif)")

@@ -154,6 +154,8 @@ class Sequences:
         Number of the first sequence among all, for messages.
     free : ndarray, shape (n_total,), or None
         Probability that nothing found before covers each letter, above 0; None for 1 everywhere.
+    prior : ndarray, shape (n_total,), or None
+        Weight of each letter in the prior of where something lies, above 0; None for equal ones.
     """
 
     codes: Codes
@@ -161,6 +163,7 @@ class Sequences:
     weights: Floats
     first: int = 0
     free: Floats | None = None
+    prior: Floats | None = None
 
 
 class SequenceSource:
@@ -174,7 +177,7 @@ class SequenceSource:
         Non-negative weights; 1 by default.
     chunk_letters : int
         A chunk ends with the sequence that reaches this number of letters.
-    free : ndarray, shape (n_total,), optional
+    free, prior : ndarray, shape (n_total,), optional
         As in `Sequences`, over all sequences end to end.
 
     Raises
@@ -190,6 +193,7 @@ class SequenceSource:
         weights: Floats | None = None,
         chunk_letters: int = LETTERS_PER_CHUNK,
         free: Floats | None = None,
+        prior: Floats | None = None,
     ) -> None:
         n = len(sequences)
         lengths = np.array([len(codes) for codes in sequences], dtype=np.int64)
@@ -207,6 +211,7 @@ class SequenceSource:
                 filled = 0
         self.cuts = cuts
         self.free = free
+        self.prior = prior
 
     def __getitem__(self, number: int) -> Codes:
         return self.codes[self.offsets[number] : self.offsets[number + 1]]
@@ -223,14 +228,16 @@ class SequenceSource:
         first, last = self.cuts[index], self.cuts[index + 1]
         offsets = self.offsets[first : last + 1]
         here = slice(offsets[0], offsets[-1])
-        free = None if self.free is None else self.free[here]
-        return Sequences(self.codes[here], offsets - offsets[0], self.weights[first:last], first, free)
+        free, prior = (None if values is None else values[here] for values in (self.free, self.prior))
+        return Sequences(self.codes[here], offsets - offsets[0], self.weights[first:last], first, free, prior)
 
     def drawn(self, numbers: npt.NDArray[np.int64]) -> SequenceSource:
         """Some of the sequences, each of weight 1, in this order."""
-        free = self.free
-        kept = None if free is None else np.concatenate([free[self.offsets[i] : self.offsets[i + 1]] for i in numbers])
-        return SequenceSource([self[i] for i in numbers], free=kept)
+        free, prior = (
+            None if values is None else np.concatenate([values[self.offsets[i] : self.offsets[i + 1]] for i in numbers])
+            for values in (self.free, self.prior)
+        )
+        return SequenceSource([self[i] for i in numbers], free=free, prior=prior)
 
 
 def weighted_sequences(data: Source[Sequences]) -> list[Sequences]:
@@ -251,8 +258,8 @@ def weighted_sequences(data: Source[Sequences]) -> list[Sequences]:
         elif used.any():
             offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths[used])])
             letters = np.repeat(used, lengths)
-            free = None if chunk.free is None else chunk.free[letters]
-            parts.append(Sequences(chunk.codes[letters], offsets, chunk.weights[used], chunk.first, free))
+            free, prior = (None if values is None else values[letters] for values in (chunk.free, chunk.prior))
+            parts.append(Sequences(chunk.codes[letters], offsets, chunk.weights[used], chunk.first, free, prior))
     if not parts:
         raise InputError("weights", "all are zero", "at least one positive weight")
     return parts

@@ -34,6 +34,7 @@ FILES: dict[str, dict[str, tuple[Kind, ...]]] = {
         "truth": ("bed",),
         "background": ("fasta",),
         "known": ("motifs",),
+        "prior": ("track",),
     },
 }
 COLUMNS = {

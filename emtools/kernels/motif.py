@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from emtools.kernels.places import weigh_ratios
+
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.uint8]
 Offsets = npt.NDArray[np.int64]
@@ -198,7 +200,13 @@ def log_mean_ratios(
 
 @njit(cache=True, nogil=True)
 def best_windows(
-    codes: Codes, offsets: Offsets, log_background: Floats, log_matrix: Floats, both: bool, least: float
+    codes: Codes,
+    offsets: Offsets,
+    log_background: Floats,
+    log_matrix: Floats,
+    both: bool,
+    prior: Floats,
+    least: float,
 ) -> tuple[Offsets, Offsets, Offsets, Floats]:
     """The window with the highest likelihood ratio in each sequence, where its log is above `least`; as `placements.best_placements`.
 
@@ -223,6 +231,8 @@ def best_windows(
         low, high = offsets[i], offsets[i + 1]
         top = least
         if window_ratios(codes, low, high, log_background, log_matrix, both, log_ratios, log_windows):
+            if prior.size:
+                weigh_ratios(prior[low : high - width + 1], log_ratios, log_windows)
             for s in range(2 if both else 1):
                 for j in range(high - low - width + 1):
                     if log_ratios[s, j] > top:
@@ -245,6 +255,7 @@ def expected_sites(
     log_no_site: float,
     both: bool,
     hard: bool,
+    prior: Floats,
     places: Floats,
 ) -> tuple[Floats, Floats, Hits, Floats]:
     """E-step: posterior of the site of each sequence, and what it adds to the expected counts.
@@ -263,6 +274,8 @@ def expected_sites(
         Log prior probability that a sequence has a site, and that it has none.
     hard : bool
         Put all weight on the best window or on none, instead of the posterior.
+    prior : ndarray, shape (n_positions,) or (0,)
+        Weight of a site at each start, as from `kernels.places.place_weights`; empty for 1 everywhere.
     places : ndarray, shape (2, n_positions) or (2, 0)
         Out, where it has room: probability that a site starts at each place, by strand.
 
@@ -308,6 +321,8 @@ def expected_sites(
 
         log_place = -math.log(n_strands * n_windows)
         n_starts = high - low - width + 1
+        if prior.size:
+            weigh_ratios(prior[low : low + n_starts], log_ratios, log_windows)
         top, top_strand, top_start = -np.inf, 0, -1
         for s in range(n_strands):
             for j in range(n_starts):

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from emtools.kernels.places import passed_over
 from emtools.kernels.windows import (
     BLOCK,
     add_shares,
@@ -51,6 +52,7 @@ def one_site(
     rate: float,
     both: bool,
     free: Floats,
+    prior: Floats,
     posterior: Floats,
 ) -> tuple[Floats, Floats, Offsets]:
     """E-step with one site a sequence or none, as `kernels.motif.expected_sites` with ``hard=False``.
@@ -70,6 +72,8 @@ def one_site(
     free : ndarray, shape (n_positions,) or (0,)
         Probability that each letter may be part of a site, above 0; the likelihood ratio of a window is multiplied by those of its
         letters. Empty for 1 everywhere.
+    prior : ndarray, shape (n_positions,) or (0,)
+        Weight of a site at each start, as from `kernels.places.place_weights`; empty for 1 everywhere.
     posterior : ndarray, shape (2, n_positions) or (2, 0)
         Out, where it has room: probability that a site starts at each place, by strand.
 
@@ -95,7 +99,7 @@ def one_site(
     while first < offsets.size - 1:
         last = end_of_block(offsets, first)
         base = offsets[first]
-        known = rate_block(codes, offsets, first, last, width, tables, table, full, order, free, room, outsides)
+        known = rate_block(codes, offsets, first, last, width, tables, table, full, order, free, prior, room, outsides)
         for i in range(first, last):
             low, high = offsets[i] - base, offsets[i + 1] - base
             n_starts = max(0, high - low - width + 1)
@@ -232,6 +236,7 @@ def any_number(
     rate: float,
     both: bool,
     free: Floats,
+    prior: Floats,
     posterior: Floats,
 ) -> tuple[Floats, Floats]:
     """E-step with any number of sites that do not overlap, on either strand: exact, linear in the letters.
@@ -244,6 +249,8 @@ def any_number(
     ----------
     codes, offsets, weights, table, order, matrix, both, free, posterior
         As in `one_site`.
+    prior : ndarray, shape (n_positions,) or (0,)
+        What `rate` is multiplied by at each start, below 1 / `rate`; empty for 1 everywhere.
     rate : float
         Probability that a site starts at a free place, between 0 and 1.
 
@@ -271,7 +278,7 @@ def any_number(
     while first < offsets.size - 1:
         last = end_of_block(offsets, first)
         base = offsets[first]
-        known = rate_block(codes, offsets, first, last, width, tables, table, full, order, free, room, outsides)
+        known = rate_block(codes, offsets, first, last, width, tables, table, full, order, free, prior, room, outsides)
         for i in range(first, last):
             low, high = offsets[i] - base, offsets[i + 1] - base
             n, weight, outside = high - low, weights[i], outsides[i - first]
@@ -283,6 +290,9 @@ def any_number(
                 starts[j] = here[2 * j] + here[2 * j + 1]
             for j in range(n_starts):
                 stays[j] = 1.0 - rate if known or factors[low + j] > 0.0 else 1.0
+            if prior.size:
+                for j in range(n_starts):
+                    stays[j] = 1.0 - rate * prior[base + low + j]
             sweep(n, width, starts, stays, ahead, powers)
             log_mixture = math.log(ahead[0]) + powers[0] * math.log(2.0)
             n_places, n_sites = walk(n, width, starts, stays, ahead, powers, reach, here)
@@ -297,6 +307,10 @@ def any_number(
             totals[3] += weight * n_places
             totals[4] += weight * n_sites
             totals[5] += weight * (outside - n_sites * math.log(n_strands))
+            if prior.size:
+                passed = weight * passed_over(n_starts, width, stays, here, log_none)
+                totals[2] -= passed
+                totals[5] += passed
         first = last
     counts, written = letters_of_words(sums.reshape(tables.shape), width, table, order)
     written += weighed[0] + weighed[1]
@@ -314,6 +328,7 @@ def best_placements(
     matrix: Floats,
     both: bool,
     free: Floats,
+    prior: Floats,
     most: int,
     least: float,
 ) -> tuple[Offsets, Offsets, Offsets, Floats]:
@@ -321,7 +336,7 @@ def best_placements(
 
     Parameters
     ----------
-    codes, offsets, table, order, matrix, both, free
+    codes, offsets, table, order, matrix, both, free, prior
         As in `one_site`.
     most : int
         Windows of a sequence at most.
@@ -350,7 +365,7 @@ def best_placements(
     threshold = math.exp(least)
     while first < n:
         last = end_of_block(offsets, first)
-        rate_block(codes, offsets, first, last, width, tables, table, full, order, free, room, outsides)
+        rate_block(codes, offsets, first, last, width, tables, table, full, order, free, prior, room, outsides)
         for i in range(first, last):
             low = offsets[i] - offsets[first]
             n_starts = offsets[i + 1] - offsets[i] - width + 1

@@ -16,6 +16,7 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.extending import intrinsic
 
+from emtools.kernels.places import weigh_factors
 from emtools.kernels.vectors import WEIGHED, Emit, cg, plain
 
 Floats = npt.NDArray[np.float64]
@@ -470,13 +471,13 @@ def end_of_block(offsets: Offsets, first: int) -> int:
 @njit(cache=True, nogil=True)
 def rate_block(
     codes: Codes, offsets: Offsets, first: int, last: int, width: int, tables: Floats,
-    table: Floats, full: Floats, order: int, free: Floats,
+    table: Floats, full: Floats, order: int, free: Floats, prior: Floats,
     room: Room, outside: Floats,
 ) -> bool:  # fmt: skip
     """Likelihood ratio motif : background of every window of a block, into the last of `room`; whether every letter was observed.
 
     `outside` gets the background log-probability of each sequence. Where `free` is not empty, the ratio and its factor are those times the product of `free` over the
-    letters of the window. The ratio, its factor and the log of that are 0.0 where a letter of the window was not observed; windows that reach beyond the end
+    letters of the window; where `prior` is not empty, times that of their start. The ratio, its factor and the log of that are 0.0 where a letter of the window was not observed; windows that reach beyond the end
     of their sequence hold no meaning.
     """
     words, inverse, logs, factors, log_factors, ratios = room
@@ -501,6 +502,8 @@ def rate_block(
             run = run + 1 if codes[low + j] < LETTERS else 0
             if run < width:
                 factors[j], log_factors[j] = 0.0, 0.0
+    if prior.size:
+        weigh_factors(prior[low : low + n], factors, log_factors)
     flat, n_words = tables.ravel(), tables.shape[0]
     multiply_fresh(words, n, flat, 0, min(GROUP, n_words), factors, ratios)
     for q in range(GROUP, n_words, GROUP):

@@ -17,6 +17,7 @@ from emtools.errors import InputError
 from emtools.kernels.logspace import log_or_minus_infinity
 from emtools.kernels.motif import Hits, background_letters, count_words, expected_sites, log_mean_ratios
 from emtools.kernels.placements import any_number, one_site
+from emtools.kernels.places import place_weights
 from emtools.kernels.windows import context_table
 
 Occurrence = Literal["oops", "zoops", "anr"]
@@ -360,6 +361,7 @@ class Motif:
             log_no_site,
             self.both,
             hard,
+            self.place_weights(chunk, params.occurrence),
             places,
         )
         if log_free.size:
@@ -388,7 +390,19 @@ class Motif:
         return (
             *(chunk.codes, chunk.offsets, chunk.weights, table, order),
             *(params.matrix, params.occurrence, self.both, free_letters(chunk)),
+            self.place_weights(chunk, params.occurrence),
         )
+
+    def place_weights(self, chunk: Sequences, rate: float) -> Floats:
+        """Prior weight of a site at each start, shape (n_positions,); empty where all are equal.
+
+        Under ANR the occurrence times it is the probability that a site starts there, at most one half: the M-step has no such rate, which is held.
+        """
+        many = self.occurrence == "anr"
+        if many and chunk.prior is not None and self.rate is None:
+            raise InputError("rate", "None, with anr and a prior of places", "the occurrence that is held")
+        weights = weights_of_places(chunk, self.width, self.n_letters, many)
+        return np.minimum(weights, max(1.0, 0.5 / rate)) if many else weights
 
     def starts(self, params: MotifParams, chunk: Sequences) -> Floats:
         """Posterior probability that a site starts at each letter, by strand, shape (2, n_positions)."""
@@ -407,10 +421,10 @@ class Motif:
         totals, counts, failed = one_site(*arguments)
         for i in failed:
             low, high = chunk.offsets[i : i + 2]
-            free = None if chunk.free is None else chunk.free[low:high]
+            free, prior = (None if values is None else values[low:high] for values in (chunk.free, chunk.prior))
             part = chunk.codes[low:high], np.array([0, high - low]), chunk.weights[i : i + 1]
             here = np.zeros((2, high - low if places.size else 0))
-            more, letters, _, _ = self.run_e_step(params, Sequences(*part, free=free), places=here)
+            more, letters, _, _ = self.run_e_step(params, Sequences(*part, free=free, prior=prior), places=here)
             totals, counts = totals + more, counts + letters
             if places.size:
                 places[:, low:high] = here
@@ -558,6 +572,14 @@ class Motif:
 def free_letters(chunk: Sequences | SequenceSource) -> Floats:
     """Probability that each letter is free, shape (n_positions,); empty where all are."""
     return ALL_FREE if chunk.free is None else chunk.free
+
+
+def weights_of_places(chunk: Sequences | SequenceSource, width: int, n_letters: int, many: bool) -> Floats:
+    """As `Motif.place_weights`, without a bound; of `many` sites they do not add up to the same in each sequence."""
+    if chunk.prior is None:
+        return ALL_FREE
+    weights: Floats = place_weights(chunk.codes, chunk.offsets, chunk.prior, width, n_letters, not many)
+    return weights
 
 
 def binomial_log(n_with: float, n_without: float, rate: Floats) -> Floats:

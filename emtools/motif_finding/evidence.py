@@ -20,7 +20,7 @@ from emtools.engine.protocol import Floats
 from emtools.kernels.motif import background_letters, best_windows
 from emtools.kernels.placements import best_placements
 from emtools.kernels.windows import context_table
-from emtools.models.motif import DNA, Background, free_letters
+from emtools.models.motif import DNA, Background, free_letters, weights_of_places
 
 STRENGTH = 2.0  # letters' worth of background in the Dirichlet prior of a column
 TOLL = 0.02  # nats a site that a column must be worth: a background that has learnt the motif is wrong beside it
@@ -94,8 +94,8 @@ class Scene:
         Of the background, as `kernels.windows.context_table` makes it; empty unless there are four letters.
     log_background : ndarray, shape (n_positions,)
         Log-probability of each letter by the background, less that of being free; nats.
-    n_windows : dict
-        What `windows` has found, by width.
+    n_windows, weights : dict
+        What `windows` and `places` have found, by width.
     """
 
     source: SequenceSource
@@ -106,6 +106,7 @@ class Scene:
     table: Floats
     log_background: Floats
     n_windows: dict[int, Ints]
+    weights: dict[int, Floats]
 
     @classmethod
     def of(
@@ -117,7 +118,7 @@ class Scene:
         logs = background_letters(codes, offsets, background.log_table, background.order, n_letters)
         if source.free is not None:
             logs = logs - np.log(source.free)
-        return cls(source, background, both, many, palindrome, table, logs, {})
+        return cls(source, background, both, many, palindrome, table, logs, {}, {})
 
     def windows(self, width: int) -> Ints:
         """Windows of each sequence in which every letter was observed, shape (n_sequences,)."""
@@ -129,14 +130,22 @@ class Scene:
             self.n_windows[width] = np.add.reduceat((places - latest >= width).astype(np.int64), offsets[:-1])
         return self.n_windows[width]
 
+    def places(self, width: int) -> Floats:
+        """Prior weight of a site at each start, shape (n_positions,); empty where all are equal."""
+        if width not in self.weights:
+            self.weights[width] = weights_of_places(self.source, width, self.background.n_letters, self.many)
+        return self.weights[width]
+
     def place(self, matrix: Floats) -> Placed:
         """The best windows of each sequence under `matrix`, the likeliest first; windows less likely than background are left out."""
         codes, offsets, order = self.source.codes, self.source.offsets, self.background.order
+        prior = self.places(len(matrix))
         if self.background.n_letters == DNA:
-            arguments: tuple[Any, ...] = (self.both, free_letters(self.source), codes.size if self.many else 1, 0.0)
+            free, most = free_letters(self.source), codes.size if self.many else 1
+            arguments: tuple[Any, ...] = (self.both, free, prior, most, 0.0)
             found = best_placements(codes, offsets, self.table, order, np.ascontiguousarray(matrix), *arguments)
         else:
-            found = best_windows(codes, offsets, self.log_background, np.log(matrix), self.both, 0.0)
+            found = best_windows(codes, offsets, self.log_background, np.log(matrix), self.both, prior, 0.0)
         sequence, start, strand, logs = found
         best = np.argsort(-logs, kind="stable")
         return Placed(sequence[best], start[best], strand[best], logs[best])
@@ -207,6 +216,9 @@ class Scene:
         held = betaln(n + HALF_A_SITE, np.maximum(rooms - n, 0.0) + HALF_A_SITE) - betaln(HALF_A_SITE, HALF_A_SITE)
         free = betaln(HALF_A_SITE, rooms + HALF_A_SITE) - betaln(HALF_A_SITE, HALF_A_SITE)
         places = np.full(len(n), np.log(strands)) if self.many else np.log(strands * starts[placed.sequence])
+        prior = self.places(width)
+        if prior.size:
+            places = places - np.log(prior[self.source.offsets[placed.sequence] + placed.start])
         logs: Floats = held - free - np.cumsum(places)
         return logs
 

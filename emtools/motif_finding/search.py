@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from emtools.engine.protocol import Floats
 from emtools.models.motif import DNA, Background, Motif, MotifParams, Occurrence
 from emtools.motif_finding.erasing import masked
 from emtools.motif_finding.evidence import Choice, Scene
+from emtools.motif_finding.places import where_probable
 from emtools.motif_finding.seeds import enriched_pairs, enriched_triplets, pair_matrix, triplet_matrix
 
 SEEDS = 60  # pairs of words, or triplets of letters, that are tried
@@ -209,6 +211,10 @@ def climb_seeds(
     sample = sample_sequences(source, SAMPLE_LETTERS, seed, background.n_letters)
     small = terms.scene(sample, background)
     matrices = enriched_matrices(masked(source), background, terms, middle_of(terms), max(numbers) + 1)
+    favoured = where_probable(source)
+    if favoured is not None:
+        there = enriched_matrices(masked(favoured), background, terms, middle_of(terms), max(numbers) + 1)
+        matrices = [matrix for pair in zip_longest(there, matrices) for matrix in pair if matrix is not None]
     found = {}
     for number in numbers:
         if number < len(matrices):

@@ -16,7 +16,16 @@ from emtools.kernels.motif import best_windows
 from emtools.kernels.placements import best_placements
 from emtools.kernels.shuffles import shuffle_pairs
 from emtools.kernels.windows import context_table
-from emtools.models.motif import DNA, Background, Motif, MotifParams, estimate_background, free_letters, has_room
+from emtools.models.motif import (
+    DNA,
+    Background,
+    Motif,
+    MotifParams,
+    estimate_background,
+    free_letters,
+    has_room,
+    weights_of_places,
+)
 from emtools.motif_finding.erasing import masked
 from emtools.motif_finding.search import Candidate, Terms, search, settle
 
@@ -126,7 +135,7 @@ def held_out_test(
         return Significance(1.0, len(sequences), 0, 0.0)
     found = search(half_source, background, terms, seed, seeds, ended)
     model, params = settle(half_source, background, terms, found, seed)
-    return tested(model, params, background, sequences, other.free, rng)
+    return tested(model, params, background, sequences, other, rng)
 
 
 def tested(
@@ -134,7 +143,7 @@ def tested(
     params: MotifParams,
     background: Background,
     sequences: list[npt.NDArray[np.uint8]],
-    free: Floats | None,
+    known: SequenceSource | None,
     rng: np.random.Generator,
 ) -> Significance:
     """What sequences say of a motif that does not come from them, beside shuffles of themselves.
@@ -145,15 +154,15 @@ def tested(
         The motif and what it stands against; none may depend on which version of a sequence is the original.
     sequences : list of ndarray of uint8
         Letters that were not observed split what is shuffled.
-    free : ndarray, optional
+    known : SequenceSource, optional
         As in `best_odds`.
     rng : numpy.random.Generator
         What the shuffles are drawn with.
     """
-    versions = [best_odds(model, params, background, sequences, free)]
+    versions = [best_odds(model, params, background, sequences, known)]
     for _ in range(SHUFFLES):
         shuffles = [shuffled_pieces(codes, rng, background.n_letters) for codes in sequences]
-        versions.append(best_odds(model, params, background, shuffles, free))
+        versions.append(best_odds(model, params, background, shuffles, known))
     odds = np.array(versions)
     levels = np.round((np.clip(odds, LOWEST, HIGHEST) - LOWEST) / LEVEL).astype(np.int64)
     n_with, share = int((odds[0] >= 0.0).sum()), float((odds[1:] >= 0.0).mean())
@@ -165,16 +174,18 @@ def best_odds(
     params: MotifParams,
     background: Background,
     sequences: list[npt.NDArray[np.uint8]],
-    free: Floats | None = None,
+    known: SequenceSource | None = None,
 ) -> Floats:
     """Log posterior odds of the best window of each sequence against no site, nats; minus infinity without a window.
 
-    `free` are the letters end to end, as in `SequenceSource`.
+    What is known of letters, which are free and how probable a site is there, is that of `known`: alike for a sequence and its shuffles.
     """
-    source = SequenceSource(sequences, free=free)
+    free, prior = (None, None) if known is None else (known.free, known.prior)
+    source = SequenceSource(sequences, free=free, prior=prior)
+    weights = weights_of_places(source, model.width, background.n_letters, model.occurrence == "anr")
     if background.n_letters == DNA:
         table = context_table(background.log_table, background.order)
-        arguments: tuple[Any, ...] = (params.matrix, model.both, free_letters(source), 1, -math.inf)
+        arguments: tuple[Any, ...] = (params.matrix, model.both, free_letters(source), weights, 1, -math.inf)
         found, _, _, logs = best_placements(source.codes, source.offsets, table, background.order, *arguments)
     else:
         chunks = (source.chunk(i) for i in range(source.n_chunks))
@@ -182,7 +193,7 @@ def best_odds(
         if free is not None:
             outside = outside - np.log(free)
         found, _, _, logs = best_windows(
-            source.codes, source.offsets, outside, np.log(params.matrix), model.both, -math.inf
+            source.codes, source.offsets, outside, np.log(params.matrix), model.both, weights, -math.inf
         )
     starts = np.diff(source.offsets)[found] - model.width + 1
     places = (2 if model.both else 1) * (np.ones(len(found)) if model.occurrence == "anr" else starts)

@@ -261,7 +261,13 @@ def laplace_uniform() -> Case:
 
 
 def motif_case(
-    occurrence: str, strands: str, order: int, palindrome: bool = False, erased: bool = False, n_letters: int = 4
+    occurrence: str,
+    strands: str,
+    order: int,
+    palindrome: bool = False,
+    erased: bool = False,
+    n_letters: int = 4,
+    placed: bool = False,
 ) -> Case:
     from emtools.engine.chunks import SequenceSource
     from emtools.models.motif import Motif, estimate_background
@@ -275,10 +281,13 @@ def motif_case(
     background = estimate_background(source, order, n_letters, strands == "both")
     free = [rng.uniform(0.85, 1.0, size=len(sequence)) if erased else None for sequence in sequences]
     whole = np.concatenate(free) if erased else None
+    prior = [rng.uniform(0.3, 2.0, size=len(sequence)) if placed else None for sequence in sequences]
+    weights = np.concatenate(prior) if placed else None
     counts = np.array([1, 2, 1, 3, 1, 1, 2, 1])
     numbers = np.repeat(np.arange(len(sequences)), counts)
     repeated = [sequences[i] for i in numbers]
     again = np.concatenate([free[i] for i in numbers]) if erased else None
+    other = np.concatenate([prior[i] for i in numbers]) if placed else None
     width = 5 if n_letters == 4 else 3
     return Case(
         Motif(
@@ -289,9 +298,9 @@ def motif_case(
             strands=strands,
             palindrome=palindrome,  # type: ignore[arg-type]
         ),
-        lambda n: SequenceSource(sequences, chunk_letters=200 // n, free=whole),
-        lambda: SequenceSource(sequences, counts.astype(float), free=whole),
-        lambda: SequenceSource(repeated, free=again),
+        lambda n: SequenceSource(sequences, chunk_letters=200 // n, free=whole, prior=weights),
+        lambda: SequenceSource(sequences, counts.astype(float), free=whole, prior=weights),
+        lambda: SequenceSource(repeated, free=again, prior=other),
     )
 
 
@@ -318,6 +327,11 @@ def motif_palindrome_of_odd_width() -> Case:
 @case
 def motif_after_another() -> Case:
     return motif_case("zoops", "both", 1, erased=True)
+
+
+@case
+def motif_where_places_differ() -> Case:
+    return motif_case("zoops", "both", 0, placed=True)
 
 
 @case

@@ -101,7 +101,7 @@ def test_best_windows_are_those_of_a_search_by_hand():
     background = estimate_background(source, 0, 20, both=False)
     matrix = random_matrix(4, 2)
     outside = np.where(source.codes < 20, np.log(background.frequencies)[source.codes % 20], 0.0)
-    found = best_windows(source.codes, source.offsets, outside, np.log(matrix), False, -50.0)
+    found = best_windows(source.codes, source.offsets, outside, np.log(matrix), False, np.empty(0), -50.0)
     assert found[0].tolist() == [1, 2, 3]
     logs = np.log(matrix / background.frequencies)
     for i, start, strand, log_ratio in zip(*found, strict=True):

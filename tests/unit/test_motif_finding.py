@@ -266,7 +266,7 @@ def test_best_windows_are_those_of_a_search_by_hand():
     background = estimate_background(source, 0)
     matrix = rng.dirichlet(np.full(4, 0.4), size=6) * 0.9 + 0.025
     table = context_table(background.log_table, 0)
-    found = best_placements(source.codes, source.offsets, table, 0, matrix, True, np.empty(0), 1, -50.0)
+    found = best_placements(source.codes, source.offsets, table, 0, matrix, True, np.empty(0), np.empty(0), 1, -50.0)
     logs = np.log(matrix / background.frequencies)
     for i, start, strand, log_ratio in zip(*found, strict=True):
         codes = encode(texts[i])

@@ -239,6 +239,60 @@ def test_one_strand_finds_the_sites_of_one_strand(planted, tmp_path):
     assert {site[5] for site in read_sites(tmp_path / "out" / "sites.bed")} == {"+"}
 
 
+@pytest.fixture(scope="module")
+def two_words(tmp_path_factory):
+    """Sequences of 120 letters with one word in the first third of each, and another in the middle of all but one; a track on the middle."""
+    folder = tmp_path_factory.mktemp("two_words")
+    rng = np.random.default_rng(6)
+    text, track = "", ""
+    for k in range(24):
+        letters = rng.choice(list("ACGT"), size=120)
+        letters[8 + k : 16 + k] = list("TTGACGCA")
+        if k:
+            letters[56 + k % 5 : 64 + k % 5] = list("CCATAAGG")
+        text += f">s{k}\n{''.join(letters)}\n"
+        track += f"s{k}\t0\t50\t0\ns{k}\t50\t75\t0.9\n"
+    (folder / "in.fa").write_text(text)
+    (folder / "in.bedgraph").write_text(track)
+    return folder
+
+
+@pytest.mark.parametrize("words", [["--central"], ["--prior", "in.bedgraph"]], ids=["central", "track"])
+def test_sites_are_sought_where_the_prior_has_them(words, two_words, tmp_path, monkeypatch):
+    monkeypatch.chdir(two_words)
+    command = ["motif", "in.fa", "--width", "8", "--starts", "12", "--untested", "--out"]
+    assert main([*command, str(tmp_path / "plain")]) == 0
+    assert main([*command, str(tmp_path / "out"), *words]) == 0
+    plain, ours = (json.loads((tmp_path / name / "fit.json").read_text()) for name in ("plain", "out"))
+    assert plain["extra"]["consensus"] in ("TTGACGCA", "TGCGTCAA")
+    assert ours["extra"]["consensus"] in ("CCATAAGG", "CCTTATGG")
+    assert ("in.bedgraph" in str(ours["inputs"])) == ("--prior" in words)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert ("about the middle" if words == ["--central"] else "where in.bedgraph is high") in page
+
+
+WRONG = {
+    "negative": ("a\t0\t4\t1\na\t4\t8\t-0.5\n", "in.bedgraph: a:4-8: -0.5; 0 or more: a weight"),
+    "beyond the end": ("a\t0\t13\t1\n", "in.bedgraph: a:0-13: beyond the end of the record (12)"),
+    "other records": ("chr1\t0\t12\t1\n", "in.bedgraph: values on 'chr1' and the like, none on 'a' and the like"),
+    "nothing above zero": ("a\t0\t12\t0\n", "no value above 0"),
+    "no track": ("hello\n", "is it a bedGraph file?"),
+}
+
+
+@pytest.mark.parametrize(("track", "message"), WRONG.values(), ids=WRONG.keys())
+def test_a_track_that_is_no_prior_is_one_line(track, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.fa").write_text(GOOD)
+    (tmp_path / "in.bedgraph").write_text(track)
+    assert main(["motif", "in.fa", "--width", "6", "--prior", "in.bedgraph", "--out", "out"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("emtools: error: ")
+    assert error.count("\n") == 0
+    assert message in error
+    assert not (tmp_path / "out").exists()
+
+
 PROTEIN = ">p1\nMKVLAAGIVGLCAKAYEERPQWHHTSNDF\n>p2\nMKVLAAGIVGLCAKAYLLEERPQWHHTSNDF\n"
 GOOD = ">a\nACGTTGCAACGT\n>b\nTTGCAACGTACG\n"
 BAD = {
@@ -284,6 +338,7 @@ BAD = {
     ),
     "no region file": (GOOD, None, ["--regions", "absent.bed"], "absent.bed"),
     "name without regions": (GOOD, None, ["--region-name", "S1"], "--regions"),
+    "middle of windows": (GOOD, None, ["--central", "--window", "8"], "--central: with --window"),
     "narrow window": (GOOD, None, ["--window", "3"], "--window"),
     "wider than all": (
         GOOD,

@@ -15,9 +15,11 @@ from emtools.branches.motif.known import Comparison, add_matches, compare, read_
 from emtools.branches.motif.page import CHANCE, Ended, Finding, Searched, describe, errors_of, words_of
 from emtools.branches.motif.types import Options
 from emtools.engine.chunks import SequenceSource
+from emtools.engine.protocol import Floats
 from emtools.engine.result import ONE_START, Fit
 from emtools.engine.starts import fit
 from emtools.errors import FitError, InputError
+from emtools.io.bedgraph import ValueTrack
 from emtools.io.console import Progress
 from emtools.io.fasta import UNITS, Record, read_fasta
 from emtools.io.intervals import FULL_SCORE, Interval, read_bed, write_bed, write_gff3
@@ -25,6 +27,7 @@ from emtools.io.motifs import Matrix, write_jaspar, write_meme, write_transfac
 from emtools.io.outputs import staged
 from emtools.io.regions import Piece, cut
 from emtools.io.start_files import Ends, read_ends
+from emtools.io.weights import values_between
 from emtools.kernels.spans import matches, n_positions, n_shared_positions
 from emtools.models.motif import (
     WIDEST_FAST,
@@ -37,6 +40,7 @@ from emtools.motif_finding.background import choose_order
 from emtools.motif_finding.calling import Calls, call_sites
 from emtools.motif_finding.erasing import erase, masked
 from emtools.motif_finding.evidence import Choice
+from emtools.motif_finding.places import place_prior
 from emtools.motif_finding.search import Candidate, Terms, climb_seeds, search, settle
 from emtools.motif_finding.significance import background_of_test, halves, held_out_test, site_p_values
 from emtools.plots.motif import Look, Row, Site, draw_logo, draw_positions, draw_sites
@@ -48,7 +52,12 @@ ONTOLOGY = {"dna": "TF_binding_site", "rna": "nucleotide_motif", "protein": "pol
 SEARCH, HALF = "search", "search of half of the sequences"
 
 
-def analyse(options: Options, records: Sequence[Record], regions: Sequence[Interval] | None) -> int:
+def analyse(
+    options: Options,
+    records: Sequence[Record],
+    regions: Sequence[Interval] | None,
+    weights: Mapping[str, ValueTrack] | None,
+) -> int:
     """Search what was read, fit, write; the exit code."""
     everything = cut(records, regions, options.window)
     pieces = [piece for piece in everything if has_room(piece.codes, options.width[0], options.n_letters)]
@@ -57,7 +66,7 @@ def analyse(options: Options, records: Sequence[Record], regions: Sequence[Inter
     known = read_known(options, records, pieces)
     library = None if options.known is None else read_library(options.known, options.letters)
 
-    source = SequenceSource([piece.codes for piece in pieces])
+    source = SequenceSource([piece.codes for piece in pieces], prior=prior_of(pieces, options, weights))
     background, note = learn_background(source, options)
     searched = Searched(pieces, len(everything) - len(pieces), known, note)
     ends = read_ends(options)
@@ -66,6 +75,17 @@ def analyse(options: Options, records: Sequence[Record], regions: Sequence[Inter
     findings, ended = find_all(source, background, searched, options, ends)
     comparison = None if library is None else compare(findings, library)
     return write(options, searched, findings, ended, comparison)
+
+
+def prior_of(pieces: Sequence[Piece], options: Options, weights: Mapping[str, ValueTrack] | None) -> Floats | None:
+    """Weight of each letter of the pieces for where sites lie; None where all weigh the same."""
+    track = None
+    if weights is not None:
+        track = [values_between(weights.get(piece.record), piece.start, piece.end) for piece in pieces]
+        if not any((values > 0.0).any() for values in track):
+            got = "no value above 0 in what is searched"
+            raise InputError(str(options.prior), got, "one at least", "leave out --prior")
+    return place_prior([len(piece.codes) for piece in pieces], options.central, track)
 
 
 def find_all(
@@ -261,7 +281,7 @@ def write(
         if comparison is not None:
             page, rows = add_matches(page, findings, comparison, Look(options.letters, UNITS[options.alphabet]), folder)
             matches = {"matches": rows}
-        inputs = (options.input, options.regions, options.truth, options.background, options.known)
+        inputs = (options.input, options.regions, options.truth, options.background, options.known, options.prior)
         several = (
             {} if options.motifs == 1 else {"motifs": [told(f) for f in findings], "ended": ended and asdict(ended)}
         )

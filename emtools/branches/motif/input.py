@@ -9,6 +9,7 @@ from emtools.errors import InputError
 from emtools.io.fasta import read_fasta
 from emtools.io.motifs import motif_name
 from emtools.io.regions import read_regions
+from emtools.io.weights import read_weights
 
 
 def run(options: Options) -> int:
@@ -26,10 +27,11 @@ def run(options: Options) -> int:
             "regions on the forward strand, or both strands",
             "search a FASTA of the regions on their own strands (bedtools getfasta -s), or leave the strands out of the BED",
         )
+    weights = None if options.prior is None else read_weights(options.prior, records)
 
     from emtools.branches.motif.fit import analyse  # what a file that cannot be read need not wait for
 
-    return analyse(options, records, regions)
+    return analyse(options, records, regions, weights)
 
 
 def require_consistent(options: Options) -> None:
@@ -43,6 +45,10 @@ def require_consistent(options: Options) -> None:
         raise InputError("--occurrence", "anr with --alphabet protein", "oops or zoops", "take one of them")
     if options.palindrome and options.strands == "one":
         raise InputError("--palindrome", "with --strands one", "both strands", "leave one of them out")
+    if options.central and options.window is not None:
+        raise InputError(
+            "--central", "with --window", "stretches whose middle means something", "leave one of them out"
+        )
     narrow, wide = options.width
     if not 2 <= narrow <= wide:
         raise InputError("--width", f"{narrow}-{wide}", "at least 2 bp, the smaller one first")

@@ -16,6 +16,7 @@ from emtools.io.intervals import Interval
 from emtools.io.motifs import consensus
 from emtools.io.regions import Piece
 from emtools.motif_finding.calling import CALLED, Calls
+from emtools.motif_finding.places import EVEN, NARROWEST, WIDEST
 from emtools.motif_finding.significance import SHUFFLES, Significance
 from emtools.plots.motif import RESIDUE
 from emtools.plots.style import Picture
@@ -396,6 +397,7 @@ def methods(options: Any, findings: Sequence[Finding], searched: Searched) -> st
         "occurrence integrated out: likelihood alone drifts towards a blurred motif in every sequence. "
         + told_occurrence(findings)
     )  # fmt: skip
+    places = told_places(options)
     columns = "" if narrow == wide else " The same evidence chose the columns."
     tested = (
         f" For the E-value the search is repeated on a random half; the best windows of the other half are scored beside those of "
@@ -412,11 +414,24 @@ def methods(options: Any, findings: Sequence[Finding], searched: Searched) -> st
     return (
         f"A position weight matrix of {width} with {OCCURRENCES[model.occurrence]} on {one_or_two} ({model.occurrence.upper()}) was fitted by "
         f"EM to {len(searched.pieces)} sequences ({n_letters} letters) over a Markov background of order {model.background.order} "
-        f"({searched.background_note}), with {model.pseudocount:g} sites' worth of background letters as Dirichlet prior. Starts "
+        f"({searched.background_note}), with {model.pseudocount:g} sites' worth of background letters as Dirichlet prior.{places} Starts "
         f"are the {options.starts} {STARTS if options.alphabet != 'protein' else TRIPLETS}, that most exceed the background; short climbs, then "
         f"full EM of the best.{held}{columns} {called_text(model.occurrence)} Letters that were not observed (N) are summed out, "
         f"and no site overlaps one. The p-value of a site is the probability that a window of random letters fits the motif as well.{tested}{left}{told_erasing(options)}"
     )
+
+
+def told_places(options: Any) -> str:
+    """Where sites were taken to lie; empty where every place was alike."""
+    told = []
+    if options.central:
+        told.append(
+            "lie about the middle of the sequences (the mean of an even distribution and of normal ones with standard deviations of "
+            f"{NARROWEST:g} letters, twice that, and so on up to {WIDEST:g} of the sequence)"
+        )
+    if options.prior is not None:
+        told.append(f"lie where {options.prior.name} is high (in proportion, {EVEN:.0%} spread evenly)")
+    return f" Before any was found, sites were taken to {' and to '.join(told)}." if told else ""
 
 
 def called_text(occurrence: str) -> str:

@@ -37,6 +37,10 @@ class Options(RunOptions):
         Order of the Markov background; None to choose it by the number of letters.
     background : Path or None
         FASTA file that the background is learnt from; None for what is searched.
+    central : bool
+        Sites lie about the middle of the sequences.
+    prior : Path or None
+        bedGraph or bigWig file of weights of letters for where sites lie.
     untested : bool
         Leave out the test on held-out sequences.
     name : str
@@ -62,6 +66,8 @@ class Options(RunOptions):
     palindrome: bool = False
     background_order: int | None = None
     background: Path | None = None
+    central: bool = False
+    prior: Path | None = None
     untested: bool = False
     name: str = "motif"
     regions: Path | None = None
