@@ -14,6 +14,7 @@ width_range = whole_range(2)
 MOST_MOTIFS = 100
 MOST_REPEATS = 50
 MOST_PATHS = 10_000
+ISOCHORES = "isochores"
 
 
 def add_hmm(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -49,10 +50,10 @@ def add_hmm(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     hmm.add_argument(
         "--model",
-        choices=("cpg", "cpg-8", "coding"),
+        choices=("cpg", "cpg-8", "coding", "isochores"),
         default=None,
         help="a ready-made model instead of --states: CpG islands by two states with published tables, or by eight states; "
-        "genes without introns, on either strand, by their codons",
+        "genes without introns, on either strand, by their codons; isochores L1 to H3 by the GC content of windows (--bin)",
     )
     hmm.add_argument("--alphabet", choices=("dna", "rna", "protein"), default="dna", help="letters (default dna)")
     hmm.add_argument(
@@ -102,7 +103,8 @@ def add_hmm(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         type=positive,
         default=None,
         metavar="BP",
-        help="of values: means over bins of this width are the steps, which counts round (default: a step an interval)",
+        help="of values: means over bins of this width are the steps, which counts round (default: a step an interval); "
+        "of isochores: windows (default 100000)",
     )
     add_scatter(hmm)
 
@@ -128,6 +130,8 @@ def route_hmm(chosen: dict[str, Any]) -> dict[str, Any]:
         If options of the other kind are given, or the number of states is missing.
     """
     values = bare_suffix(chosen["input"]) in TRACKS
+    if chosen["model"] == ISOCHORES and not values:
+        return route_isochores(chosen)
     foreign: dict[str, Any] = OF_LETTERS if values else {"emission": None, "bin": None}
     given = [f"--{key.replace('_', '-')}" for key, default in foreign.items() if chosen[key] != default]
     if given:
@@ -148,6 +152,23 @@ def route_hmm(chosen: dict[str, Any]) -> dict[str, Any]:
         "pseudocount": chosen["pseudocount"] or 0.0,
         "module": "emtools.branches.hmm.track_input",
     }
+
+
+def route_isochores(chosen: dict[str, Any]) -> dict[str, Any]:
+    """Options of isochores, which are states along the values of windows of letters.
+
+    Raises
+    ------
+    InputError
+        If options are given that the model does not know.
+    """
+    foreign = {key: default for key, default in OF_LETTERS.items() if key != "model"}
+    foreign |= {"states": None, "emission": None, "pseudocount": None}
+    given = [f"--{key.replace('_', '-')}" for key, default in foreign.items() if chosen[key] != default]
+    if given:
+        raise InputError(", ".join(given), f"given with --model {ISOCHORES}", "--bin beside it", "leave it out")
+    kept = {key: value for key, value in chosen.items() if key not in foreign}
+    return kept | {"states": (5, 5), "module": "emtools.branches.hmm.track_input"}
 
 
 def add_motif(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -280,9 +280,11 @@ def refuse_twins(drafts: Sequence[Draft]) -> None:
 
 def check_hmm(draft: Draft, kind: Kind) -> None:
     """Refuse keys of letters for values, and the other way round."""
-    foreign = (
-        ("order", "topology", "model", "alphabet", "repeats", "sample") if kind == "track" else ("emission", "bin")
-    )
+    foreign: tuple[str, ...] = ("emission", "bin")
+    if kind == "track":
+        foreign = ("order", "topology", "model", "alphabet", "repeats", "sample")
+    elif draft.options.get("model") == "isochores":  # values of windows of letters
+        foreign = ("emission",)
     for key in foreign:
         if key in draft.options:
             what, other = (

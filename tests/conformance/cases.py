@@ -396,6 +396,13 @@ def gaussian_hmm_spherical() -> Case:
 
 
 @case
+def isochore_hmm() -> Case:
+    from emtools.models.isochores import IsochoreHMM
+
+    return series_case(IsochoreHMM(), counts=False)
+
+
+@case
 def poisson_hmm() -> Case:
     from emtools.models.poisson_hmm import PoissonHMM
 

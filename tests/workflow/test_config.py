@@ -168,6 +168,16 @@ WRONG = {
         "config.yaml: hmm.a: 'scatter' is not known; one of input, model",
         "",
     ),
+    "isochores with letters": (
+        "hmm: {a: {input: genome.fa, model: isochores, sample: 5}}",
+        "config.yaml: hmm.a: 'sample' is not known; one of input, model, bin",
+        "",
+    ),
+    "bins of islands": (
+        "hmm: {a: {input: genome.fa, model: cpg, bin: 5}}",
+        "config.yaml: hmm.a: 'bin' is not known; one of input, model",
+        "",
+    ),
     "negative seed": ("{seed: -1, hmm: {a: {input: genome.fa, states: 2}}}", "seed: -1 is too small; at least 0", ""),
     "seed below 0 in an entry": (
         "hmm: {a: {input: genome.fa, states: 2, seed: -1}}",
@@ -247,6 +257,17 @@ def test_a_pseudocount_of_zero_is_passed_on(here: Path) -> None:
     """Of the model of genes it is not the default."""
     (entry,) = plan("hmm: {g: {input: genome.fa, model: coding, pseudocount: 0}}").entries
     assert entry.words == ("--model", "coding", "--pseudocount", "0")
+
+
+def test_priors_of_places_and_windows_of_isochores_are_passed_on(here: Path) -> None:
+    (here / "in.bedgraph").write_text("a\t0\t4\t1\n")
+    text = "hmm: {g: {input: genome.fa, model: isochores, bin: 500}}\nmotif: {m: {input: genome.fa, width: 6, central: true, prior: in.bedgraph}}"
+    chain, motif = plan(text).entries
+    assert chain.words == ("--model", "isochores", "--bin", "500")
+    assert "--central" in motif.words
+    assert dict(motif.files)["prior"] == "in.bedgraph"
+    for entry in (chain, motif):
+        build_parser().parse_args([entry.branch, entry.files["input"], "--out", entry.out, *entry.words])
 
 
 def test_starts_become_jobs_whose_options_do_not_count_them(here: Path) -> None:

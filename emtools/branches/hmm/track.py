@@ -17,12 +17,14 @@ from emtools.branches.hmm.page import BIC
 from emtools.branches.hmm.track_types import Options
 from emtools.engine.series import SeriesSource
 from emtools.engine.starts import climb_starts, fit
+from emtools.errors import InputError
 from emtools.io.bedgraph import ValueTrack
 from emtools.io.console import Progress
 from emtools.io.intervals import FULL_SCORE, Interval, write_bed, zipped_text
 from emtools.io.outputs import staged
 from emtools.io.start_files import Ends, read_ends
 from emtools.models.gaussian_hmm import GaussianHMM, GaussianHMMParams
+from emtools.models.isochores import FAMILIES, LEVELS, IsochoreHMM
 from emtools.models.negative_binomial_hmm import NegativeBinomialHMM, NegativeBinomialHMMParams
 from emtools.models.poisson_hmm import PoissonHMM, PoissonHMMParams
 from emtools.plots.hmm import rgb_of
@@ -36,6 +38,7 @@ REFERENCES = (
     "Fridlyand, Snijders, Pinkel, Albertson & Jain (2004) J. Multivar. Anal. 90, 132–153, doi:10.1016/j.jmva.2004.02.008 "
     "(hidden Markov models of array CGH)",
 )
+ISOCHORES = "Costantini, Clay, Auletta & Bernardi (2006) Genome Res. 16, 536–541, doi:10.1101/gr.4910606 (isochore families and their limits)"
 FEWEST_VALUES = 10  # observed values a free parameter, below which the page warns
 
 
@@ -43,6 +46,8 @@ def analyse(options: Options, tracks: Sequence[ValueTrack], width: int | None) -
     """Fit, decode and write what was read."""
     n_values = sum(int(np.isfinite(track.values).sum()) for track in tracks)
     source = SeriesSource([track.values for track in tracks])
+    if options.model is not None and (options.only_starts or options.starts_from):
+        raise InputError("--only-starts", "with --model", "--states", "a ready-made model has one start: leave it out")
     ends = read_ends(options)
     if ends is not None and options.only_starts:
         for n_states in range(options.states[0], options.states[1] + 1):
@@ -57,7 +62,7 @@ def analyse(options: Options, tracks: Sequence[ValueTrack], width: int | None) -
     result = fit(
         model,
         source,
-        starts=options.starts,
+        starts=options.starts if options.model is None else 1,
         **options.climbing,
         checkpoint=options.checkpoint,
         on_pass=progress,
@@ -66,14 +71,14 @@ def analyse(options: Options, tracks: Sequence[ValueTrack], width: int | None) -
     progress.close(result.summary)
     params: Any = result.params
     called = [CalledTrack(t, model.viterbi(params, t.values), model.posterior(params, t.values)) for t in tracks]
-    names = [f"S{k + 1}" for k in range(n_states)]
+    names = [f"S{k + 1}" for k in range(n_states)] if options.model is None else list(FAMILIES)
     segments = [segment for item in called for segment in segments_of(item, names)]
     table = parameter_table(params, names)
     states = describe(called, segments, table)
     notes = [
         f"{row['state']} holds no segment of the most probable path; fewer --states may say as much"
         for row in states.to_dict("records")
-        if not row["segments"]
+        if not row["segments"] and options.model is None
     ]
     for note in notes:
         print(f"hmm: {note}", file=sys.stderr)
@@ -84,7 +89,7 @@ def analyse(options: Options, tracks: Sequence[ValueTrack], width: int | None) -
         if compared is not None:
             compared.to_csv(folder / "models.tsv", sep="\t", index=False)
         page = Page(
-            title=f"Hidden states in {options.input.name}",
+            title=f"{'Hidden states' if options.model is None else 'Isochores'} in {options.input.name}",
             lead=" ".join([lead(model, called, n_values, states, len(segments)), *(f"Mind: {n}." for n in notes)]),
             facts={
                 "Records": f"{len(tracks):,}",
@@ -96,7 +101,11 @@ def analyse(options: Options, tracks: Sequence[ValueTrack], width: int | None) -
             pictures=[draw_values(called, table, folder), draw_levels(called, params, table, folder)],
             tables=[
                 *([] if compared is None else [Table("Models compared", COMPARISON, compared)]),
-                Table("States", STATES + DISPERSION * ("dispersion" in states), readable(states)),
+                Table(
+                    "States",
+                    (STATES if options.model is None else KNOWN) + DISPERSION * ("dispersion" in states),
+                    readable(states),
+                ),
                 Table(
                     "Segments",
                     "Runs of one state along the most probable path; 0-based, half-open.",
@@ -113,7 +122,7 @@ def analyse(options: Options, tracks: Sequence[ValueTrack], width: int | None) -
                 )
             ],
             methods=methods(options, model, width, compared),
-            references=REFERENCES if compared is None else (*REFERENCES, BIC),
+            references=references(options, compared is not None),
             files={
                 "segments.bed": "most probable segments, BED9: the score is 1000 × the mean posterior, colours as here",
                 "posteriors.tsv.gz": "value and probability of each state at each step (0-based, half-open)",
@@ -146,11 +155,17 @@ STATES = (
     "States by ascending level. The share sums posterior probabilities over the steps; segments are counted on the most "
     "probable path; the expected stay is 1 / (1 − probability of staying)."
 )
+KNOWN = (
+    "The levels are fixed: half way between two lies the limit between the families, 37, 41, 46 and 53 % GC. The share sums posterior probabilities over the windows; "
+    "segments are counted on the most probable path; the expected stay is 1 / (1 − probability of staying)."
+)
 DISPERSION = " The variance of a state is level + dispersion × level²; a dispersion of 0 is a Poisson count."
 
 
 def model_of(options: Options, n_states: int) -> Any:
     """The model of a number of states."""
+    if options.model is not None:
+        return IsochoreHMM()
     if options.emission == "poisson":
         return PoissonHMM(n_states, 1, options.pseudocount)
     if options.emission == "negative-binomial":
@@ -277,19 +292,28 @@ def write_posteriors(path: Path, called: Sequence[CalledTrack], names: Sequence[
 def labels_of(natural: dict[str, Any], names: Sequence[str]) -> dict[str, list[list[str]]]:
     """Names along the axes of each parameter."""
     labels = {"start": [list(names)], "transition": [list(names), list(names)]}
-    return labels | {key: [list(names), ["value"]] for key in natural if key not in labels}
+    labels = {key: value for key, value in labels.items() if key in natural}
+    return labels | {key: [list(names), ["value"]] for key in natural if key not in labels and natural[key].ndim}
+
+
+def references(options: Options, chosen: bool) -> tuple[str, ...]:
+    """Sources of what was done."""
+    if options.model is not None:
+        return (*REFERENCES[:2], ISOCHORES)
+    return (*REFERENCES, BIC) if chosen else REFERENCES
 
 
 def lead(model: Any, called: Sequence[CalledTrack], n_values: int, states: pd.DataFrame, n_segments: int) -> str:
     """The answer in two sentences."""
     what = called[0].track.name if len(called) == 1 else f"{len(called)} records"
     parts = [
-        f"{row['state']} holds {row['share of steps, %']:.1f} % of the steps at a level of {row['level']:.3g}"
+        f"{row['state']} holds {row['share of steps, %']:.1f} % of the steps"
+        + f" at a level of {row['level']:.3g}" * (not isinstance(model, IsochoreHMM))
         for row in states.to_dict("records")
     ]
     text = (
         f"{model.n_states} hidden state{'s' * (model.n_states != 1)} divide {what} ({n_values:,} values) into {n_segments:,} "
-        f"segment{'s' * (n_segments != 1)}. {'; '.join(parts)}. States are numbered by ascending level."
+        f"segment{'s' * (n_segments != 1)}. {'; '.join(parts)}.{'' if isinstance(model, IsochoreHMM) else ' States are numbered by ascending level.'}"
     )
     if model.n_free_parameters * FEWEST_VALUES > n_values:
         text += (
@@ -300,6 +324,14 @@ def lead(model: Any, called: Sequence[CalledTrack], n_values: int, states: pd.Da
 
 def methods(options: Options, model: Any, width: int | None, compared: pd.DataFrame | None) -> str:
     """The paragraph of a methods section."""
+    if options.model is not None:
+        return (
+            f"The GC content of windows of {width:,} letters (not told where fewer than half of as many were known, and summed out) was divided into the isochore families "
+            f"{', '.join(FAMILIES)} by a hidden Markov model whose states emit normal values about {', '.join(f'{level:g}' for level in LEVELS)} % GC, so that the limits of "
+            "Costantini et al. (37, 41, 46 and 53 %) lie half way between two of them. The standard deviation, the same in all families, and the probability of staying, the same too "
+            "and with ten steps of a stay of ten windows as prior, were estimated by the Baum–Welch algorithm. Segments are the most probable path (Viterbi); posteriors are the "
+            "forward–backward probabilities at the same parameters."
+        )
     emits = EMITS[options.emission]
     steps = (
         "Each interval of the file was one step of the chain, whatever the distance to the next."

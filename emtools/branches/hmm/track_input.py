@@ -12,8 +12,12 @@ import numpy as np
 from emtools.branches.hmm.track_types import Options
 from emtools.errors import InputError
 from emtools.io.bedgraph import MOST_BINS, ValueTrack, binned, common_width, on_grid, read_track
+from emtools.io.fasta import read_fasta
+from emtools.io.gc_windows import gc_windows
 
 LARGEST = 1e100  # size of a value, whose square is a number still
+WINDOW = 100_000  # letters of a window of isochores
+FEWEST_WINDOWS = 10
 
 
 def run(options: Options) -> int:
@@ -23,7 +27,7 @@ def run(options: Options) -> int:
     most, n_distinct = float(np.abs(seen).max()), len(np.unique(seen))
     if most > LARGEST:
         raise InputError(str(options.input), f"a value of size {most:g}", f"at most {LARGEST:g}", "change their unit")
-    if n_distinct < options.states[1]:
+    if options.model is None and n_distinct < options.states[1]:
         raise InputError(
             str(options.input),
             f"{n_distinct} different value{'s' * (n_distinct != 1)}",
@@ -44,6 +48,8 @@ def steps_of(options: Options) -> tuple[list[ValueTrack], int | None]:
     InputError
         If the file cannot be read, or counts are asked for and its values are none.
     """
+    if options.model is not None:
+        return windows_of(options)
     read = read_track(options.input)
     if options.emission != "gaussian" and options.bin is None:
         check_counts(options.input, read)
@@ -63,6 +69,27 @@ def steps_of(options: Options) -> tuple[list[ValueTrack], int | None]:
         print("hmm: intervals differ in width; each is one step, --bin makes steps of one width", file=sys.stderr)
         return read, None
     return [on_grid(track, width) for track in read], width
+
+
+def windows_of(options: Options) -> tuple[list[ValueTrack], int]:
+    """GC content of windows of a FASTA file, and how wide they are.
+
+    Raises
+    ------
+    InputError
+        If there are too few of them.
+    """
+    width = options.bin or WINDOW
+    records = read_fasta(options.input)
+    tracks = gc_windows(records, width)
+    n_windows = sum(int(np.isfinite(track.values).sum()) for track in tracks)
+    if n_windows < FEWEST_WINDOWS:
+        got = f"{n_windows} windows of {width:,} letters with known letters in at least half of them"
+        raise InputError(str(options.input), got, f"at least {FEWEST_WINDOWS}", "use a smaller --bin or more sequence")
+    if len(tracks) < len(records):
+        n = len(records) - len(tracks)
+        print(f"hmm: {n} records without a window of {width:,} letters are left out", file=sys.stderr)
+    return tracks, width
 
 
 def check_counts(path: Path, tracks: Sequence[ValueTrack]) -> None:

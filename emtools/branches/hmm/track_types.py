@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from emtools.branches.options import RunOptions
 
@@ -24,6 +25,8 @@ class Options(RunOptions):
         Width of the bins over which means are taken, bp; None for the intervals of the file.
     pseudocount : float
         Dirichlet pseudo-count of every start and transition.
+    model : str or None
+        "isochores" where the input is FASTA and the values are the GC content of its windows.
     """
 
     input: Path
@@ -31,3 +34,4 @@ class Options(RunOptions):
     emission: str = "gaussian"
     bin: int | None = None
     pseudocount: float = 0.0
+    model: Literal["isochores"] | None = None
