@@ -23,7 +23,7 @@ from emtools.motif_finding.calling import call_sites
 from emtools.motif_finding.evidence import Scene
 from emtools.motif_finding.places import central_weights, place_prior, where_probable
 from emtools.motif_finding.search import Terms, enriched_matrices, search, settle
-from emtools.motif_finding.significance import held_out_test
+from emtools.motif_finding.significance import tested
 
 WIDTH = 3
 
@@ -224,15 +224,22 @@ def test_weak_sites_near_the_middle_are_found_where_it_is_known():
 
 
 def test_the_test_weighs_originals_and_shuffles_alike():
-    """Sequences without a motif, some of them rich where the prior is high."""
+    """Random motifs in random letters, weights far from one: were one of the two not weighed, all p would lie at one end."""
     values = []
-    for seed in range(12):
+    for seed in range(24):
         rng = np.random.default_rng([seed, 3])
-        source = SequenceSource([rng.integers(4, size=80).astype(np.uint8) for _ in range(16)])
-        source.prior = place_prior([80] * 16, True, None)
-        values.append(held_out_test(source, estimate_background(source, 0), Terms((6, 8)), seed, 3).p)
-    assert min(values) > 0.005
-    assert 0.25 < np.mean(values) < 0.75
+        prior = np.where(np.arange(60) // 6 == 4, 40.0, 20.0)
+        source = SequenceSource(
+            [rng.integers(4, size=60).astype(np.uint8) for _ in range(15)], prior=np.tile(prior, 15)
+        )
+        background = estimate_background(source, 0)
+        model, params = (
+            Motif(6, background, occurrence="anr", rate=0.02),
+            MotifParams(0.02, rng.dirichlet(np.full(4, 0.5), size=6) * 0.96 + 0.01),
+        )
+        sequences = [source[i] for i in range(15)]
+        values.append(tested(model, params, background, sequences, source, rng).p)
+    assert 0.3 < np.mean(values) < 0.7
 
 
 def test_prior_goes_along_with_drawn_sequences_and_chunks():
