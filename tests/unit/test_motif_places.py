@@ -19,11 +19,11 @@ from emtools.kernels.motif import best_windows
 from emtools.kernels.placements import best_placements
 from emtools.kernels.windows import context_table
 from emtools.models.motif import Motif, MotifParams, estimate_background, weights_of_places
+from emtools.motif_finding import significance
 from emtools.motif_finding.calling import call_sites
 from emtools.motif_finding.evidence import Scene
 from emtools.motif_finding.places import central_weights, place_prior, where_probable
 from emtools.motif_finding.search import Terms, enriched_matrices, search, settle
-from emtools.motif_finding.significance import tested
 
 WIDTH = 3
 
@@ -238,7 +238,7 @@ def test_the_test_weighs_originals_and_shuffles_alike():
             MotifParams(0.02, rng.dirichlet(np.full(4, 0.5), size=6) * 0.96 + 0.01),
         )
         sequences = [source[i] for i in range(15)]
-        values.append(tested(model, params, background, sequences, source, rng).p)
+        values.append(significance.tested(model, params, background, sequences, source, rng).p)
     assert 0.3 < np.mean(values) < 0.7
 
 
