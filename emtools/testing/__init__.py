@@ -222,14 +222,20 @@ def derive(data: Any) -> tuple[Any, Any, Any, Any]:
     elif all(isinstance(chunk, Sequences) for chunk in chunks):
         units = [chunk.codes[a:b] for chunk in chunks for a, b in pairwise(chunk.offsets.tolist())]
         weights = np.concatenate([chunk.weights for chunk in chunks])
-        everywhere = (np.ones(chunk.codes.size) if chunk.free is None else chunk.free for chunk in chunks)
-        free = np.split(np.concatenate(list(everywhere)), np.cumsum([len(unit) for unit in units])[:-1])
-        taken = any(chunk.free is not None for chunk in chunks)
+        ends = np.cumsum([len(unit) for unit in units])[:-1]
+        of_letters: dict[str, list[Floats]] = {}
+        for name in ("free", "prior"):
+            parts = [getattr(chunk, name) for chunk in chunks]
+            if any(part is not None for part in parts):
+                filled = [
+                    np.ones(c.codes.size) if part is None else part for c, part in zip(chunks, parts, strict=True)
+                ]
+                of_letters[name] = np.split(np.concatenate(filled), ends)
 
         def make(numbers: Integers, weights: Floats, pieces: int = 1) -> Any:
             chosen = [units[i] for i in numbers]
-            kept = np.concatenate([free[i] for i in numbers]) if taken else None
-            return SequenceSource(chosen, weights, -(-sum(map(len, chosen)) // pieces), kept)
+            kept = {name: np.concatenate([values[i] for i in numbers]) for name, values in of_letters.items()}
+            return SequenceSource(chosen, weights, -(-sum(map(len, chosen)) // pieces), **kept)
 
     else:
         return data, data if data.n_chunks > 1 else None, None, None
