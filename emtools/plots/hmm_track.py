@@ -19,6 +19,7 @@ from emtools.plots.hmm import BESIDE, STAYS, WRITTEN, draw_transitions, paramete
 from emtools.plots.style import FAINT, INK, PAGE, Picture, abreast, color_of, save, styled
 
 MOST_POINTS = 8000
+FEW_POINTS = 200  # up to which each is drawn larger
 NEAR_POISSON = 1e-9  # dispersion times mean below which counts are Poisson
 MOST_NAMED = 30
 CROWDED = 0.02  # share of the width below which every second name stands lower
@@ -43,8 +44,8 @@ class CalledTrack:
     posterior: np.ndarray
 
 
-def draw_values(called: Sequence[CalledTrack], table: pd.DataFrame, folder: Path) -> Picture:
-    """Values along the records, end to end, in the colour of their state."""
+def draw_values(called: Sequence[CalledTrack], table: pd.DataFrame, folder: Path, quantity: str = "value") -> Picture:
+    """Values along the records, end to end, in the colour of their state; `quantity` names them."""
     values, path = (np.concatenate(parts) for parts in zip(*((i.track.values, i.path) for i in called), strict=True))
     n_seen = int(np.isfinite(values).sum())
     every = -(-len(values) // MOST_POINTS)
@@ -55,7 +56,14 @@ def draw_values(called: Sequence[CalledTrack], table: pd.DataFrame, folder: Path
             axis.axvline(end - 0.5, color=FAINT, lw=0.5, zorder=0)
         for k in range(len(table)):
             places = np.flatnonzero(path == k)[:: every if (path == k).sum() > MOST_POINTS // 10 else 1]
-            axis.plot(places, values[places], ".", ms=2.2, color=color_of(k), rasterized=True)
+            axis.plot(
+                places,
+                values[places],
+                ".",
+                ms=2.2 if len(values) > FEW_POINTS else 4.5,
+                color=color_of(k),
+                rasterized=True,
+            )
         for k, level in enumerate(table["level"]):
             axis.plot(np.arange(len(path)), np.where(path == k, level, np.nan), color=INK, lw=1.0)
         if len(called) <= MOST_NAMED:
@@ -66,13 +74,15 @@ def draw_values(called: Sequence[CalledTrack], table: pd.DataFrame, folder: Path
             )
             narrow = (ends - starts) < CROWDED * ends[-1]
             short = ["\n" * (i % 2 and bool(narrow[i])) + name for i, name in enumerate(short)]
-            axis.set_xticks((starts + ends) / 2, short, rotation=90 if max(map(len, short)) > 3 else 0)
+            axis.set_xticks(
+                (starts + ends) / 2, short, rotation=90 if len(short) > 1 and max(map(len, short)) > 3 else 0
+            )
             axis.tick_params(axis="x", length=0)
         axis.set_xlim(-0.5, len(values) - 0.5)
         axis.set_xlabel(
             "chromosome" if called[0].track.name.startswith("chr") and len(called) > 1 else "record, step by step"
         )
-        axis.set_ylabel("value")
+        axis.set_ylabel(quantity)
         handles = [
             Line2D([], [], color=color_of(k), marker=".", ls="", label=f"{row.state} (level {row.level:.3g})")
             for k, row in enumerate(table.itertuples())
@@ -100,8 +110,10 @@ def count_law(level: float, dispersion: float, edges: np.ndarray) -> np.ndarray:
     return law
 
 
-def draw_levels(called: Sequence[CalledTrack], params: Any, table: pd.DataFrame, folder: Path) -> Picture:
-    """What each state emits over the values that it holds, and where it goes next."""
+def draw_levels(
+    called: Sequence[CalledTrack], params: Any, table: pd.DataFrame, folder: Path, quantity: str = "value"
+) -> Picture:
+    """What each state emits over the values that it holds, and where it goes next; `quantity` names the values."""
     values, shares = (
         np.concatenate(parts) for parts in zip(*((i.track.values, i.posterior) for i in called), strict=True)
     )
@@ -125,7 +137,7 @@ def draw_levels(called: Sequence[CalledTrack], params: Any, table: pd.DataFrame,
             axes[0].plot(centres, shares[:, k].sum() * law, color=INK, lw=0.8)
         axes[0].set_yscale("symlog", linthresh=1.0)
         axes[0].set_ylim(0, None)
-        axes[0].set_xlabel("value")
+        axes[0].set_xlabel(quantity)
         axes[0].set_ylabel("values in a bin")
         axes[0].set_title("Emissions")
         draw_transitions(axes[1], params, list(table["state"]), "step")

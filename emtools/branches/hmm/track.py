@@ -82,6 +82,7 @@ def analyse(options: Options, tracks: Sequence[ValueTrack], width: int | None) -
     ]
     for note in notes:
         print(f"hmm: {note}", file=sys.stderr)
+    quantity = "value" if options.model is None else "GC content of a window, %"
     with staged(options.out) as folder:
         write_bed(folder / "segments.bed", segments)
         write_posteriors(folder / "posteriors.tsv.gz", called, names)
@@ -98,7 +99,10 @@ def analyse(options: Options, tracks: Sequence[ValueTrack], width: int | None) -
                 "Segments": f"{len(segments):,}",
                 "Free parameters": str(model.n_free_parameters),
             },
-            pictures=[draw_values(called, table, folder), draw_levels(called, params, table, folder)],
+            pictures=[
+                draw_values(called, table, folder, quantity),
+                draw_levels(called, params, table, folder, quantity),
+            ],
             tables=[
                 *([] if compared is None else [Table("Models compared", COMPARISON, compared)]),
                 Table(
