@@ -94,6 +94,7 @@ class Checkpoint:
     taken: dict[int, float] = field(default_factory=dict)
     lock: Lock = field(default_factory=Lock)
     written: float = -1e9
+    gone_on: set[int] = field(default_factory=set)
 
     @property
     def key(self) -> str:
@@ -127,17 +128,20 @@ class Checkpoint:
         return found
 
     @contextmanager
-    def blamed(self) -> Iterator[None]:
-        """A fit that goes on from states of the file: what they make fail, for no fit has left them so, is one clear error.
+    def blamed(self, start: int | None = None) -> Iterator[None]:
+        """What goes on from states of the file: where they make it fail, for no fit has left them so, is one clear error.
 
         Raises
         ------
         InputError
-            If anything is raised inside that comes of a value of another kind, size or type.
+            If anything is raised inside that comes of a value of another kind, size or type, unless a pass of this start has been made
+            from its state, so that the fault lies elsewhere.
         """
         try:
             yield
         except STRANGE as error:
+            if start in self.gone_on:
+                raise
             got = f"states with which a fit cannot go on ({type(error).__name__}: {str(error)[:80]})"
             raise InputError(str(self.path), got, "a checkpoint of this fit", "delete it to start anew") from error
 
@@ -171,6 +175,7 @@ class Checkpoint:
         InputError
             If the file cannot be written.
         """
+        self.gone_on.add(start)
         if not now and monotonic() - self.taken.get(start, -math.inf) < SECONDS:
             return
         content = pickle.dumps(state, protocol=5)

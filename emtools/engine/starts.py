@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,17 @@ from emtools.engine.protocol import (
     has_errors,
     is_smooth,
 )
-from emtools.engine.result import SAME_OPTIMUM, Climb, Event, Fit, Start, map_optima, number_optima, write_verdict
+from emtools.engine.result import (
+    SAME_OPTIMUM,
+    Climb,
+    Event,
+    Fit,
+    Pass,
+    Start,
+    map_optima,
+    number_optima,
+    write_verdict,
+)
 from emtools.engine.search import offers_moves
 from emtools.engine.search import search as find_hill
 from emtools.engine.spectrum import units
@@ -194,7 +204,7 @@ def fit(
     limits: dict[str, Any] = {"assign": assign, "tol": tol, "parameter_tol": parameter_tol, "max_passes": max_passes}
     limits |= {"look": look, "order": order}
 
-    with make_executor(executor, threads) as pool, ExitStack() as resuming:
+    with make_executor(executor, threads) as pool:
         chunk_map, start_map = maps_of(pool, source, count, executor)
         run: Callable[..., Climb[P, S]] = partial(
             climb, model, source, chunk_map=chunk_map, on_pass=on_pass, accelerate=accelerate, **limits
@@ -220,9 +230,10 @@ def fit(
             first = [model.pack(params).tolist() for params in init]
             saved = Checkpoint(Path(checkpoint), (*identity, *shape, first), package)
             resumed = saved.load()
-            if resumed:
-                resuming.enter_context(saved.blamed())
-            check_data(model, source, assign, resumed, chunk_map, Path(checkpoint))
+            with saved.blamed():
+                held = held_of(model, resumed)
+            check_data(model, source, assign, held, chunk_map, Path(checkpoint))
+            run = partial(run, on_pass=on_pass and partial(tell_outside, on_pass, saved))
 
         searched: list[int] = []
         elsewhere = ended or {}
@@ -242,7 +253,8 @@ def fit(
             else:
                 start = plan.first(restart)
             more: dict[str, Any] = {"state": before, "on_state": on_state, "warm": plan.warming(restart)}
-            ended: Climb[P, S] = run(start, restart=restart, **more)
+            with saved.blamed(restart) if saved is not None and before is not None else nullcontext():
+                ended: Climb[P, S] = run(start, restart=restart, **more)
             if saved is not None:
                 saved.save(restart, ended, now=True)
             return ended
@@ -267,34 +279,34 @@ def fit(
         params = model.canonical(best.params)
         stats = best.stats if params is best.params else total_stats(model, source, params, assign, chunk_map)
 
-        strategy = f"search of {search} passes" if search and not init else strategy
-        name = "given" if init else f"{strategy}, best of {short_runs} short runs" if n_short else strategy
-        table = summarise(climbs, name, max(SAME_OPTIMUM, 2.0 * tol))
-        several = len(climbs) > 1 and is_smooth(model)
-        unit = units(model, stats, model.pack(params)) if several else np.ones(model.pack(params).size)
-        fitted = Fit(
-            model=model,
-            params=params,
-            stats=replace(stats, loglik=best.loglik),
-            status=best.status,
-            verdict=write_verdict(best, table),
-            summary=write_verdict(best, table),
-            loglik=best.loglik,
-            objective=best.objective,
-            gap=best.gap,
-            rate=best.rate,
-            passes=n_short + sum(searched) + sum(len(c.trace) for c in climbs),
-            trace=tuple(row for c in climbs for row in c.trace),
-            starts=table,
-            assign=assign,
-            seed=seed,
-            certificate=seen,
-            events=best.events,
-            optima=map_optima(model, climbs, table, params, unit),
-        )
-        if saved is not None:
-            saved.remove()
-        return fitted if seen is None else judge(fitted, seen)
+    strategy = f"search of {search} passes" if search and not init else strategy
+    name = "given" if init else f"{strategy}, best of {short_runs} short runs" if n_short else strategy
+    table = summarise(climbs, name, max(SAME_OPTIMUM, 2.0 * tol))
+    several = len(climbs) > 1 and is_smooth(model)
+    unit = units(model, stats, model.pack(params)) if several else np.ones(model.pack(params).size)
+    fitted = Fit(
+        model=model,
+        params=params,
+        stats=replace(stats, loglik=best.loglik),
+        status=best.status,
+        verdict=write_verdict(best, table),
+        summary=write_verdict(best, table),
+        loglik=best.loglik,
+        objective=best.objective,
+        gap=best.gap,
+        rate=best.rate,
+        passes=n_short + sum(searched) + sum(len(c.trace) for c in climbs),
+        trace=tuple(row for c in climbs for row in c.trace),
+        starts=table,
+        assign=assign,
+        seed=seed,
+        certificate=seen,
+        events=best.events,
+        optima=map_optima(model, climbs, table, params, unit),
+    )
+    if saved is not None:
+        saved.remove()
+    return fitted if seen is None else judge(fitted, seen)
 
 
 def maps_of(pool: Map, source: Source[Any], count: int, executor: Any) -> tuple[Map, Map]:
@@ -373,11 +385,37 @@ def check_assignment(model: Any, assign: Assign, warm: str | None) -> None:
         raise InputError("fit", f"warm {warm!r}", f"one of {', '.join(WARM)}")
 
 
+def tell_outside(on_pass: OnPass, saved: Checkpoint, row: Pass) -> None:
+    """Call `on_pass`, whose errors are no fault of a checkpoint."""
+    try:
+        on_pass(row)
+    except Exception:
+        saved.gone_on.add(row.restart)
+        raise
+
+
+def held_of(model: Model[P, S, C], resumed: Mapping[int, Any]) -> tuple[P, float] | None:
+    """Parameters of a checkpoint with their log-likelihood; raises of many kinds where its states are not what a fit has left."""
+    held = None
+    for before in resumed.values():
+        require_sizes(model, before.params)
+        points = (before.point, before.safe and before.safe[0]) if isinstance(before, State) else (before,)
+        for point in points:
+            if point is not None:
+                require_sizes(model, point.params)
+        if isinstance(before, Climb):
+            write_verdict(before, summarise([before], "", SAME_OPTIMUM))
+        first = points[0]
+        if held is None and first is not None and math.isfinite(first.stats.loglik):
+            held = None if any(row.kind == "warm" for row in before.trace) else (first.params, first.stats.loglik)
+    return held
+
+
 def check_data(
     model: Model[P, S, C],
     source: Source[C],
     assign: Assign,
-    resumed: dict[int, Any],
+    held: tuple[P, float] | None,
     chunk_map: Map,
     path: Path,
 ) -> None:
@@ -388,20 +426,13 @@ def check_data(
     InputError
         If it differs.
     """
-    for before in resumed.values():
-        require_sizes(model, before.params)
-        for held in (before.point, before.safe and before.safe[0]) if isinstance(before, State) else ():
-            if held is not None:
-                require_sizes(model, held.params)
-    for before in resumed.values():
-        point = before if isinstance(before, Climb) else before.point
-        if point is None or not math.isfinite(point.stats.loglik) or any(row.kind == "warm" for row in before.trace):
-            continue
-        now = total_stats(model, source, point.params, assign, chunk_map).loglik
-        if now != point.stats.loglik:
-            got = f"a log-likelihood of {point.stats.loglik}, {now} with these data"
-            raise InputError(str(path), got, "the checkpoint of these data", "delete it to start anew")
+    if held is None:
         return
+    params, loglik = held
+    now = total_stats(model, source, params, assign, chunk_map).loglik
+    if now != loglik:
+        got = f"a log-likelihood of {loglik}, {now} with these data"
+        raise InputError(str(path), got, "the checkpoint of these data", "delete it to start anew")
 
 
 def require_sizes(model: Model[P, S, C], params: P) -> None:

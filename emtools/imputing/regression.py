@@ -146,6 +146,12 @@ def matrices(table: pd.DataFrame, formula: str, family: str, number: int) -> tup
             y, x = patsy.dmatrices(formula, table, eval_env=scope, return_type="dataframe")
     except (patsy.PatsyError, SyntaxError) as error:
         raise unreadable(error, table, formula) from error
+    except ValueError as error:
+        empty = [str(name) for name in table.columns if table[name].isna().all()]
+        if not empty:
+            raise unreadable(error, table, formula) from error
+        got = f"column {empty[0]!r} holds no value in completed table {number}"
+        raise InputError("--formula", got, "a column with values", "leave it out") from error
     name = unquoted(formula.split("~")[0].strip())
     if y.shape[1] == 2 and family == "binomial":
         second = str(y.columns[1])

@@ -242,15 +242,15 @@ def split_records(path: Path, text: str) -> list[tuple[int, str, str]]:
 
 
 def find_separator(lines: Sequence[str]) -> str:
-    """The separator that cuts all lines into most cells alike; a comma where none does."""
+    """The separator that cuts all lines into most cells alike; a comma where none does, and where there are no lines."""
 
     def score(separator: str) -> tuple[bool, int]:
         counts = [len(split_cells(line, separator)) for line in lines]
         alike = len(set(counts[1:] or counts)) == 1 and counts[0] in (counts[-1], counts[-1] - 1)
         return alike and counts[0] > 1, counts[0]
 
-    best = max(SEPARATORS, key=score)
-    return best if score(best)[1] > 1 else ","
+    best = max(SEPARATORS, key=score) if lines else ","
+    return best if lines and score(best)[1] > 1 else ","
 
 
 def split_cells(record: str, separator: str) -> list[str]:

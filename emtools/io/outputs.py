@@ -223,8 +223,14 @@ def require_file(path: Path, kind: str) -> Path:
         If there is no such file, it is a folder, or it is empty.
     """
     path = Path(path)
-    if not path.is_file():
-        found = "is a folder" if path.is_dir() else "is a pipe or a device" if path.exists() else "no such file"
+    if not os.path.isfile(path):  # False of a name that no disk can hold, where the method raises
+        found = (
+            "is a folder"
+            if os.path.isdir(path)
+            else "is a pipe or a device"
+            if os.path.exists(path)
+            else "no such file"
+        )
         raise InputError(str(path), found, f"a {kind} file", "check the path")
     if path.stat().st_size == 0:
         raise InputError(str(path), "the file is empty", f"a {kind} file", "check how it was made")

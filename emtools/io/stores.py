@@ -297,7 +297,16 @@ class ZarrTable:
     def read(self, index: int) -> Array:
         try:
             values = np.asarray(self.opened()[int(self.edges[index]) : int(self.edges[index + 1])])
-        except (ValueError, OSError, RuntimeError, TypeError, zlib.error, EOFError, SystemError) as error:
+        except (
+            ValueError,
+            OSError,
+            RuntimeError,
+            TypeError,
+            ArithmeticError,
+            zlib.error,
+            EOFError,
+            SystemError,
+        ) as error:
             got = f"a chunk is damaged ({str(error).splitlines()[0][:80]})"
             raise InputError(self.name, got, "a whole zarr store", "copy or write it again") from error
         return values.reshape(len(values), -1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod
+from math import inf, prod
 from typing import Any
 
 MOST = 10**7  # entries of a parameter
@@ -70,18 +70,18 @@ def fault_of_parameters(parameters: object) -> str:
         if labels is not None and not fits_labels(labels, shape):
             return f"{at}.labels"
         for key in ("value", "se", "lower", "upper"):
-            if not fits(parameter.get(key), shape):
+            if not fits(parameter.get(key), shape, 0.0 if key == "se" else -inf):
                 return f"{at}.{key}"
     return ""
 
 
-def fits(table: object, shape: list[int]) -> bool:
-    """Whether nested lists have a shape; null may stand for any part."""
+def fits(table: object, shape: list[int], least: float) -> bool:
+    """Whether nested lists of numbers, none below `least`, have a shape; null may stand for any part."""
     if table is None:
         return True
     if not shape:
-        return not isinstance(table, (list, dict))
-    return isinstance(table, list) and len(table) == shape[0] and all(fits(row, shape[1:]) for row in table)
+        return isinstance(table, (int, float)) and not isinstance(table, bool) and table >= least
+    return isinstance(table, list) and len(table) == shape[0] and all(fits(row, shape[1:], least) for row in table)
 
 
 def fits_labels(labels: object, shape: list[int]) -> bool:

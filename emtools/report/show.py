@@ -68,7 +68,7 @@ def run(options: Options) -> int:
 def lines_of(record: Mapping[str, Any], path: Path, width: int, every: bool) -> Iterator[str]:
     """The fit of a fit.json, line by line."""
     light = judge(record)
-    read = ", ".join(item["path"] for item in record.get("inputs", ()))
+    read = ", ".join(item["path"] for item in record.get("inputs") or ())
     yield f"{light.sign} {record['branch']}: {describe_model(record['model'])}" + (
         f", fitted to {read}" if read else ""
     )

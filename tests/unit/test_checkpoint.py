@@ -26,11 +26,13 @@ def rows(seed=0):
     return rng.permutation(np.concatenate([rng.normal(-1.2, 1, (80, 1)), rng.normal(1.2, 1, (80, 1))]))
 
 
-def run(path=None, kill_at=None, values=None, **options):
+def run(path=None, kill_at=None, values=None, told=None, **options):
     """A fit of two starts, killed at a pass where asked; its record as bytes."""
     seen = []
 
     def on_pass(row):
+        if told is not None:
+            told(row)
         seen.append(row)
         if len(seen) == kill_at:
             raise Killed
@@ -244,4 +246,29 @@ def test_only_what_goes_on_from_a_checkpoint_is_blamed_on_it(tmp_path, eager, mo
     interrupted(path)
     monkeypatch.setattr(GaussianMixture, "m_step", lambda *_: bytearray(2**62))
     with pytest.raises(MemoryError):
+        run(path)
+    monkeypatch.undo()
+    interrupted(path)
+
+    def complain(row):
+        raise ValueError("a callback of the caller")
+
+    for passes in (0, 3):
+        told = []
+        with pytest.raises(ValueError, match="a callback of the caller"):
+            run(
+                path,
+                told=lambda row, told=told, passes=passes: told.append(row) if len(told) < passes else complain(row),
+            )
+    asked = []
+    made = GaussianMixture.m_step
+
+    def late(model, *arguments):
+        asked.append(1)
+        if len(asked) > 20:
+            raise ValueError("a fault of the model")
+        return made(model, *arguments)
+
+    monkeypatch.setattr(GaussianMixture, "m_step", late)
+    with pytest.raises(ValueError, match="a fault of the model"):
         run(path)
