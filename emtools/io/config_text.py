@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ EVALUATED, MERGED = "__use_yte__", "<<"
 MISREAD = (ValueError, KeyError, IndexError, AttributeError)  # of a scalar that is not what its form or its tag says
 YAML_INT = "tag:yaml.org,2002:int"
 LONGEST_NUMBER = 1000  # characters
+WHOLE = re.compile(r"[-+]?[0-9][0-9a-fA-FxXoO_:]*")  # of YAML, in any base
 MOST_NESTED = 50  # levels of a YAML file; its reader recurses
 SCATTERED = "for hmm (of a number of states) and motif alone"
 NOUNS = {
@@ -128,7 +130,7 @@ def require_modest_number(event: yaml.NodeEvent, place: str) -> None:
     """Refuse a number of so many digits that Python does not write it."""
     if not isinstance(event, yaml.ScalarEvent) or len(event.value) <= LONGEST_NUMBER:
         return
-    if event.tag == YAML_INT or (event.implicit[0] and event.value.lstrip("+-")[:1].isdigit()):
+    if event.tag == YAML_INT or (event.implicit[0] and WHOLE.fullmatch(event.value)):
         got = f"{show(event.value)} is a number of {len(event.value):,} characters"
         raise InputError(place, got, f"at most {LONGEST_NUMBER:,}", "mend it, or put it in quotes")
 

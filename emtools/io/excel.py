@@ -202,7 +202,10 @@ def sheet_rows(path: Path, sheet: str, formulas: bool = False) -> list[tuple[int
                 for cells in page.iter_rows(values_only=True):
                     if len(rows) == MOST_ROWS:
                         raise InputError(
-                            f"{path}, sheet {sheet!r}", f"a row beyond {MOST_ROWS:,}", "", "save it again as .xlsx"
+                            f"{path}, sheet {sheet!r}",
+                            f"a row beyond {MOST_ROWS:,}",
+                            f"at most {MOST_ROWS:,}, as in Excel",
+                            "export it as .csv",
                         )
                     rows.append(list(cells))
             finally:

@@ -19,7 +19,7 @@ def gc_windows(records: Sequence[Record], width: int) -> list[ValueTrack]:
 
     Examples
     --------
-    >>> record = Record("a", np.array([1, 2, 0, 3, 1, 1, 4, 4, 4, 1], dtype=np.uint8))
+    >>> record = Record("a", "", np.array([1, 2, 0, 3, 1, 1, 4, 4, 4, 1], dtype=np.uint8))
     >>> gc_windows([record], 4)[0].values.tolist()
     [50.0, 100.0, nan]
     """

@@ -47,11 +47,12 @@ def shape_of(where: str, shape: Sequence[int], dtype: np.dtype[Any]) -> tuple[in
     return n_rows, n_columns
 
 
-def require_claim(where: str, n_rows: int, n_columns: int) -> None:
-    """Refuse a table that claims more than any disk holds, or rows of which one does not fit in memory."""
-    if n_columns > WIDEST or n_rows * n_columns > LARGEST:
+def require_claim(where: str, n_rows: int, n_columns: int, sparse: bool = False) -> None:
+    """Refuse a table that claims more than any disk holds, or rows of which one does not fit in memory; zeros of a sparse one are not stored."""
+    if n_columns > WIDEST or (not sparse and n_rows * n_columns > LARGEST):
         got = f"{n_rows:,} x {n_columns:,} values"
-        raise InputError(where, got, f"at most {LARGEST:,}, and {WIDEST:,} a row", "check how it was written")
+        most = f"at most {WIDEST:,} a row" if sparse else f"at most {LARGEST:,}, and {WIDEST:,} a row"
+        raise InputError(where, got, most, "check how it was written")
 
 
 class NpyTable:
@@ -342,7 +343,7 @@ class AnnDataTable:
                     raise InputError(self.name, f"stored as {kind}", "dense or in sparse rows (CSR)", remedy)
                 self.indptr = node["indptr"][()]
                 n, self.n_columns = h5ad.matrix_shape(node)
-                require_claim(self.name, n, self.n_columns)
+                require_claim(self.name, n, self.n_columns, sparse=True)
                 h5ad.require_parts(self.name, self.indptr, node["indices"], node["data"], n)
             else:
                 n, self.n_columns = shape_of(self.name, node.shape, node.dtype)

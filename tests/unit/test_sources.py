@@ -16,7 +16,7 @@ from emtools.engine.chunks import AHEAD, ArraySource, read_ahead, total_stats
 from emtools.engine.tables import TableSource, even_edges
 from emtools.errors import InputError
 from emtools.io.rows import rows_source
-from emtools.io.stores import ParquetTable
+from emtools.io.stores import ParquetTable, require_claim
 from emtools.models.mixture import GaussianMixture
 
 N, D, CHUNK = 47, 3, 10
@@ -334,3 +334,15 @@ def test_zarr_groups_and_absent_stores(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         rows_source(tmp_path / "h.zarr")
     assert rows_source(tmp_path / "g.zarr", key="rows").n_units == 4
+
+
+def test_sparse_rows_may_be_wide_and_many_for_their_zeros_are_not_stored(tmp_path):
+    empty = sparse.csr_matrix((3, 2_000_000), dtype=np.float32)
+    path = tmp_path / "wide.h5ad"
+    anndata.AnnData(empty).write_h5ad(path)
+    assert rows_source(path, key="X").n_units == 3
+    require_claim("X", 800_000, 6_062_095, sparse=True)
+    with pytest.raises(InputError, match=r"at most 134,217,728 a row"):
+        require_claim("X", 1, 2**28, sparse=True)
+    with pytest.raises(InputError, match=r"at most 4,398,046,511,104, and 134,217,728 a row"):
+        require_claim("X", 800_000, 6_062_095)

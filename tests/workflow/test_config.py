@@ -440,6 +440,13 @@ def test_a_value_that_is_not_what_its_form_says_is_told(word: str, here: Path) -
         read_yaml(Path("c.yaml"))
 
 
+def test_long_text_that_begins_with_a_digit_is_no_number(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    text = "10 donors were measured" + " twice" * 300
+    path.write_text(f"note: {text}\n")
+    assert read_yaml(path) == {"note": text}
+
+
 @pytest.mark.parametrize("number", ["0x" + "f" * 5000, "1" + ":59" * 4000, "9" * 5000, "!!int " + "0x" + "f" * 5000])
 def test_a_number_too_long_to_write_is_told(number: str, here: Path) -> None:
     """Python refuses to write more than 4,300 digits, also where a message shows them."""
