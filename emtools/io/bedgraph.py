@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,20 +44,20 @@ class ValueTrack:
         return len(self.values)
 
 
-def read_track(path: Path) -> list[ValueTrack]:
+def read_track(path: Path, names: Collection[str] | None = None) -> list[ValueTrack]:
     """Read a bedGraph or bigWig file, by its ending; values, errors and order as in `read_bedgraph`."""
-    return read_bigwig(path) if path.suffix.lower() in BIGWIG else read_bedgraph(path)
+    return read_bigwig(path, names) if path.suffix.lower() in BIGWIG else read_bedgraph(path, names)
 
 
-def read_bigwig(path: Path) -> list[ValueTrack]:
-    """Read a bigWig file; records without a value are left out.
+def read_bigwig(path: Path, names: Collection[str] | None = None) -> list[ValueTrack]:
+    """Read a bigWig file; records without a value are left out, and `names` are as in `read_bedgraph`.
 
     Raises
     ------
     InputError
         If it cannot be read, pybigtools is not installed, a value is infinite, or none is observed.
     """
-    tracks = [ValueTrack(name, r["start"], r["end"], r["value"]) for name, r in read_rows(path).items()]
+    tracks = [ValueTrack(name, r["start"], r["end"], r["value"]) for name, r in read_rows(path, names).items()]
     for track in tracks:
         wrong = np.flatnonzero(np.isinf(track.values) | (track.starts >= track.ends))
         late = 1 + np.flatnonzero(track.starts[1:] < track.ends[:-1])
@@ -79,13 +79,15 @@ def observed(path: Path, tracks: list[ValueTrack], remedy: str) -> list[ValueTra
     return tracks
 
 
-def read_bedgraph(path: Path) -> list[ValueTrack]:
+def read_bedgraph(path: Path, names: Collection[str] | None = None) -> list[ValueTrack]:
     """Read a bedGraph file, plain or gzip.
 
     Parameters
     ----------
     path : Path
         Four columns: record, start, end, value; ``NA``, ``nan`` or ``.`` for a value that was not observed.
+    names : collection of str, optional
+        Records that are wanted; of each other only the first line is kept, so that a track of a genome costs little memory. All by default.
 
     Returns
     -------
@@ -102,7 +104,9 @@ def read_bedgraph(path: Path) -> list[ValueTrack]:
         line = raw.decode("utf-8", "replace").rstrip()
         if not is_remark(line):
             name, *row = parse_value(line, f"{path}: line {number}")
-            rows.setdefault(name, []).append((*row, number))  # type: ignore[arg-type]
+            held = rows.setdefault(name, [])
+            if names is None or name in names or not held:
+                held.append((*row, number))  # type: ignore[arg-type]
     tracks = []
     for name, held in rows.items():
         held.sort()

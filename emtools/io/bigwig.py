@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Collection
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,8 +23,8 @@ MOST_SECONDS, BYTES_A_SECOND = 60, 100_000  # its CPU time
 ABSENT = 4  # exit status without the library
 
 
-def read_rows(path: Path) -> dict[str, npt.NDArray[np.void]]:
-    """Intervals of each record, structured as `ROW`; records without one are left out.
+def read_rows(path: Path, names: Collection[str] | None = None) -> dict[str, npt.NDArray[np.void]]:
+    """Intervals of each record, structured as `ROW`; records without one are left out, and of those not in `names` only the first is read.
 
     Raises
     ------
@@ -30,8 +33,9 @@ def read_rows(path: Path) -> dict[str, npt.NDArray[np.void]]:
     """
     require_file(path, "bigWig")
     with TemporaryDirectory() as folder:
-        out = Path(folder) / "rows.npz"
-        words = [sys.executable, "-m", __name__, str(path.absolute()), str(out)]
+        out, wanted = Path(folder) / "rows.npz", Path(folder) / "names.json"
+        wanted.write_text(json.dumps(None if names is None else list(names)))
+        words = [sys.executable, "-m", __name__, str(path.absolute()), str(out), str(wanted)]
         done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
         if done.returncode == ABSENT:
             got = "pybigtools is not installed, which reads bigWig"
@@ -43,8 +47,8 @@ def read_rows(path: Path) -> dict[str, npt.NDArray[np.void]]:
             return {str(name): stored[f"rows_{k}"] for k, name in enumerate(stored["names"])}
 
 
-def convert(source: Path, target: Path) -> None:
-    """Write the intervals of `source` as npz."""
+def convert(source: Path, target: Path, wanted: Path) -> None:
+    """Write the intervals of `source` as npz; the list in `wanted` is the `names` of `read_rows`."""
     import resource
 
     import pybigtools
@@ -57,13 +61,16 @@ def convert(source: Path, target: Path) -> None:
         hard = resource.getrlimit(kind)[1]
         resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
     with closing(pybigtools.open(str(source))) as file:
-        rows = {name: np.fromiter(file.records(name), dtype=ROW) for name in file.chroms()}
+        names = json.loads(wanted.read_text())
+        kept = frozenset(names or ())
+        most = {name: None if names is None or name in kept else 1 for name in file.chroms()}
+        rows = {name: np.fromiter(islice(file.records(name), n), dtype=ROW) for name, n in most.items()}
     held = {name: found for name, found in rows.items() if len(found)}
     np.savez(target, names=np.array(list(held), dtype=str), **{f"rows_{k}": r for k, r in enumerate(held.values())})
 
 
 if __name__ == "__main__":
     try:
-        convert(Path(sys.argv[1]), Path(sys.argv[2]))
+        convert(*map(Path, sys.argv[1:4]))
     except ModuleNotFoundError:
         sys.exit(ABSENT)

@@ -22,7 +22,7 @@ def read_weights(path: Path, records: Sequence[Record]) -> dict[str, ValueTrack]
         As `read_track`, or if none is on a record, one reaches beyond the end of its record, or a value is negative.
     """
     lengths = {record.name: len(record.codes) for record in records}
-    tracks = {track.name: track for track in read_track(path)}
+    tracks = {track.name: track for track in read_track(path, lengths)}
     kept = {name: track for name, track in tracks.items() if name in lengths}
     if not kept:
         got = f"values on {next(iter(tracks))!r} and the like, none on {records[0].name!r} and the like"

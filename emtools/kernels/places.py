@@ -36,11 +36,17 @@ def place_weights(codes: Codes, offsets: Offsets, prior: Floats, width: int, n_l
     weights = np.zeros(codes.size)
     for i in range(offsets.size - 1):
         low, high = offsets[i], offsets[i + 1]
-        largest = prior[low:high].max() if each else 1.0
+        largest = 1.0
+        if each:
+            largest = 0.0
+            for j in range(low, high):
+                if codes[j] < n_letters:
+                    largest = max(largest, prior[j])
         total, n_windows, run, inside = 0.0, 0, 0, 0.0
         for j in range(low, high):
-            inside += prior[j] / largest
-            if j - low >= width:
+            if codes[j] < n_letters:
+                inside += prior[j] / largest
+            if j - low >= width and codes[j - width] < n_letters:
                 inside -= prior[j - width] / largest
             run = run + 1 if codes[j] < n_letters else 0
             if run >= width:

@@ -20,6 +20,7 @@ LIMITS = (37.0, 41.0, 46.0, 53.0)  # % GC between them; Costantini et al. (2006)
 LEVELS = np.array([35.0, 39.0, 43.0, 49.0, 57.0])  # half way between two of which is a limit
 STAYED, LEFT = 9.0, 1.0  # steps that the prior adds: isochores of ten windows, about 1 Mb in man
 SPREAD = 2.0  # % GC; standard deviation at the start of a fit
+NARROWEST = 1e-4  # % GC; windows that vary less about the levels are degenerate
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,11 @@ class IsochoreHMM:
         return self.chain.e_step(params, chunk, assign)
 
     def m_step(self, stats: GaussianHMMStats, params: GaussianHMMParams) -> GaussianHMMParams:
-        """``stay = (stayed + 9) / (steps + 10)``; the mean square about the level of the state for the variance."""
+        """``stay = (stayed + 9) / (steps + 10)``; the mean square about the level of the state for the variance, above 0."""
         stayed, steps = float(np.trace(stats.n_transition)), float(stats.n_transition.sum())
         count = float(stats.counts.sum())
         square = float(stats.scatters(params.means).sum())
-        variance = square / count if count > 0.0 else float(params.covariances[0, 0])
+        variance = max(square / count, (0.1 * NARROWEST) ** 2) if count > 0.0 else float(params.covariances[0, 0])
         return self.params((stayed + STAYED) / (steps + STAYED + LEFT), variance)
 
     def expected_loglik(self, stats: GaussianHMMStats, params: GaussianHMMParams) -> float:
@@ -111,7 +112,7 @@ class IsochoreHMM:
 
     def degenerate(self, stats: GaussianHMMStats, params: GaussianHMMParams) -> str | None:
         """Windows that all lie on a level let the likelihood grow without bound; a family without windows is none of it."""
-        if params.covariances[0, 0] < 1e-8:
+        if params.covariances[0, 0] < NARROWEST**2:
             return "every window lies on the level of a family"
         return None
 

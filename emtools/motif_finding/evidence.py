@@ -94,8 +94,8 @@ class Scene:
         Of the background, as `kernels.windows.context_table` makes it; empty unless there are four letters.
     log_background : ndarray, shape (n_positions,)
         Log-probability of each letter by the background, less that of being free; nats.
-    n_windows, weights : dict
-        What `windows` and `places` have found, by width.
+    n_windows, weights, means : dict
+        What `windows`, `places` and `mean_weight` have found, by width.
     """
 
     source: SequenceSource
@@ -107,6 +107,7 @@ class Scene:
     log_background: Floats
     n_windows: dict[int, Ints]
     weights: dict[int, Floats]
+    means: dict[int, float]
 
     @classmethod
     def of(
@@ -118,7 +119,7 @@ class Scene:
         logs = background_letters(codes, offsets, background.log_table, background.order, n_letters)
         if source.free is not None:
             logs = logs - np.log(source.free)
-        return cls(source, background, both, many, palindrome, table, logs, {}, {})
+        return cls(source, background, both, many, palindrome, table, logs, {}, {}, {})
 
     def windows(self, width: int) -> Ints:
         """Windows of each sequence in which every letter was observed, shape (n_sequences,)."""
@@ -131,10 +132,17 @@ class Scene:
         return self.n_windows[width]
 
     def places(self, width: int) -> Floats:
-        """Prior weight of a site at each start, shape (n_positions,); empty where all are equal."""
+        """Prior weight of a site at each start, shape (n_positions,), mean 1 over those that a site can have; empty where all are equal."""
         if width not in self.weights:
-            self.weights[width] = weights_of_places(self.source, width, self.background.n_letters, self.many)
+            weights = weights_of_places(self.source, width, self.background.n_letters, self.many)
+            self.means[width] = float(weights[weights > 0.0].mean()) if self.many and (weights > 0.0).any() else 1.0
+            self.weights[width] = weights / self.means[width]
         return self.weights[width]
+
+    def mean_weight(self, width: int) -> float:
+        """What `places` were divided by: under any number of sites the model, which sees a chunk, does not, and its rate holds it."""
+        self.places(width)
+        return self.means[width]
 
     def place(self, matrix: Floats) -> Placed:
         """The best windows of each sequence under `matrix`, the likeliest first; windows less likely than background are left out."""

@@ -89,7 +89,7 @@ def occurrence_of(n_sites: int, scene: Scene, width: int, occurrence: str) -> fl
     if occurrence == "oops":
         return 1.0
     starts = scene.windows(width)
-    rooms = float(starts.sum() if occurrence == "anr" else np.count_nonzero(starts))
+    rooms = starts.sum() * scene.mean_weight(width) if occurrence == "anr" else float(np.count_nonzero(starts))
     return float(np.clip(n_sites / (rooms + 1.0), 1e-9, 1.0 - 0.5 / (rooms + 1.0)))
 
 
@@ -211,7 +211,7 @@ def climb_seeds(
     sample = sample_sequences(source, SAMPLE_LETTERS, seed, background.n_letters)
     small = terms.scene(sample, background)
     matrices = enriched_matrices(masked(source), background, terms, middle_of(terms), max(numbers) + 1)
-    favoured = where_probable(source)
+    favoured = where_probable(source, background.n_letters)
     if favoured is not None:
         there = enriched_matrices(masked(favoured), background, terms, middle_of(terms), max(numbers) + 1)
         matrices = [matrix for pair in zip_longest(there, matrices) for matrix in pair if matrix is not None]

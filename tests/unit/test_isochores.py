@@ -116,3 +116,11 @@ def test_what_isochores_do_not_know_is_refused(words, message, tmp_path, capsys)
     assert error.startswith("emtools: error: ")
     assert error.count("\n") == 0
     assert message in error
+
+
+def test_windows_that_all_lie_on_a_level_are_one_clear_error(tmp_path, capsys):
+    path = tmp_path / "flat.fa"
+    path.write_text(">a\n" + ("G" * 35 + "A" * 65) * 40 + "\n")
+    assert main(["hmm", str(path), "--bin", "100", "--model", "isochores", "--out", str(tmp_path / "out")]) == 3
+    assert "every window lies on the level of a family" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

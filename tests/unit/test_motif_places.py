@@ -13,7 +13,7 @@ from test_motif_finding import numbers
 from emtools.engine.chunks import SequenceSource, total_stats
 from emtools.engine.loop import climb
 from emtools.errors import InputError
-from emtools.io.bedgraph import ValueTrack
+from emtools.io.bedgraph import ValueTrack, read_track
 from emtools.io.weights import values_between
 from emtools.kernels.motif import best_windows
 from emtools.kernels.placements import best_placements
@@ -23,7 +23,7 @@ from emtools.motif_finding import significance
 from emtools.motif_finding.calling import call_sites
 from emtools.motif_finding.evidence import Scene
 from emtools.motif_finding.places import central_weights, place_prior, where_probable
-from emtools.motif_finding.search import Terms, enriched_matrices, search, settle
+from emtools.motif_finding.search import Terms, enriched_matrices, occurrence_of, search, settle
 
 WIDTH = 3
 
@@ -117,16 +117,15 @@ def test_ratios_beyond_the_range_of_numbers_are_weighed_in_logs():
     assert total_stats(model, source, params).loglik == pytest.approx(totals[1], rel=1e-12)
 
 
-@pytest.mark.parametrize("weight", [1.0, 0.3])
+@pytest.mark.parametrize(("weight", "of_unknown"), [(1.0, 1.0), (0.3, 0.3), (1.0, 0.0), (1.0, 50.0)])
 @pytest.mark.parametrize("occurrence", ["oops", "zoops", "anr"])
-def test_even_weights_give_the_same_bits(weight, occurrence):
+def test_even_weights_give_the_same_bits_whatever_letters_that_were_not_observed_weigh(weight, of_unknown, occurrence):
     rng = np.random.default_rng(3)
     texts = ["".join(rng.choice(list(LETTERS), p=[0.24] * 4 + [0.04], size=rng.integers(3, 60))) for _ in range(40)]
     codes = [encode(text) for text in texts]
     plain = SequenceSource(codes)
-    even = SequenceSource(
-        codes, prior=place_prior([len(c) for c in codes], False, [np.full(len(c), weight) for c in codes])
-    )
+    track = [np.where(c < 4, weight, of_unknown) for c in codes]
+    even = SequenceSource(codes, prior=place_prior([len(c) for c in codes], False, track, np.concatenate(codes) < 4))
     for order in (0, 2):
         model = model_of(plain, width=7, order=order, occurrence=occurrence, rate=0.02 if occurrence == "anr" else None)
         params = random_params(model, 1)
@@ -253,9 +252,9 @@ def test_starts_come_from_where_sites_are_probable_too():
     source = SequenceSource(
         [encode("ACGTAC"), encode("TTTT")], prior=np.array([0.5, 0.5, 1.0, 2.0, 0.1, 0.1, *[0.3] * 4])
     )
-    assert where_probable(source).codes.tolist() == [255, 255, 2, 3, 255, 255, 3, 3, 3, 3]
+    assert where_probable(source, 4).codes.tolist() == [255, 255, 2, 3, 255, 255, 3, 3, 3, 3]
     source.prior = np.full(10, 0.7)
-    assert where_probable(source) is None
+    assert where_probable(source, 4) is None
     rng = np.random.default_rng(1)
     many = SequenceSource([rng.integers(4, size=60).astype(np.uint8) for _ in range(30)])
     for i in range(30):
@@ -264,7 +263,7 @@ def test_starts_come_from_where_sites_are_probable_too():
     background, terms = estimate_background(many, 0), Terms((6, 6), both=False)
     assert (enriched_matrices(many, background, terms, 6, 1)[0].argmax(axis=1) == 2).all()
     many.prior = place_prior([60] * 30, True, None)
-    start = enriched_matrices(where_probable(many), background, terms, 6, 1)[0]
+    start = enriched_matrices(where_probable(many, 4), background, terms, 6, 1)[0]
     assert start.argmax(axis=1).tolist() in ([0, 1, 2, 3, 2, 2], [3, 0, 1, 2, 3, 3])
 
 
@@ -286,3 +285,36 @@ def test_values_of_letters_between():
     np.testing.assert_array_equal(values_between(track, 1, 5), [1.0, np.nan, 5.0, 5.0])
     np.testing.assert_array_equal(values_between(track, 9, 11), [np.nan, np.nan])
     np.testing.assert_array_equal(values_between(None, 0, 1), [np.nan])
+
+
+def test_any_number_of_sites_is_not_inflated_by_where_they_may_lie():
+    """Without sites the evidence of a candidate is as good under a prior as without, on the average of places."""
+    source = SequenceSource([np.zeros(60, dtype=np.uint8)] * 20, prior=place_prior([60] * 20, True, None))
+    background = estimate_background(source, 0)
+    scene = Scene.of(source, background, True, True, False)
+    weights = scene.places(20)
+    assert weights[weights > 0.0].mean() == pytest.approx(1.0, rel=1e-12)
+    assert scene.mean_weight(20) > 1.1
+    rate = occurrence_of(5, scene, 20, "anr")
+    raw = weights_of_places(source, 20, 4, many=True)
+    assert rate * raw.sum() == pytest.approx(5.0, rel=2e-3)  # of one place more
+
+
+def test_a_tenth_of_a_track_is_spread_evenly_over_the_letters_that_were_observed():
+    track = [np.concatenate([np.tile([0.0, 1.0], 30), np.zeros(2000)])]
+    known = np.arange(2060) < 60
+    prior = place_prior([2060], False, track, known)
+    assert prior[:60].min() / prior[:60].max() == pytest.approx(0.1 / 1.9)
+
+
+def test_sequences_too_short_to_have_a_middle_are_refused():
+    with pytest.raises(InputError, match="--central: no sequence has 40 letters"):
+        place_prior([30, 39], True, None)
+    assert place_prior([30, 40], True, None) is not None
+
+
+def test_of_records_that_are_not_searched_only_the_first_line_is_kept(tmp_path):
+    path = tmp_path / "t.bedgraph"
+    path.write_text("".join(f"{name}\t{i}\t{i + 1}\t{i}\n" for i in range(3) for name in ("a", "b")))
+    assert [(track.name, len(track)) for track in read_track(path, ["b"])] == [("a", 1), ("b", 3)]
+    assert [len(track) for track in read_track(path)] == [3, 3]

@@ -88,7 +88,8 @@ def windows_of(options: Options) -> tuple[list[ValueTrack], int]:
         raise InputError(str(options.input), got, f"at least {FEWEST_WINDOWS}", "use a smaller --bin or more sequence")
     if len(tracks) < len(records):
         n = len(records) - len(tracks)
-        print(f"hmm: {n} records without a window of {width:,} letters are left out", file=sys.stderr)
+        left = "1 record is" if n == 1 else f"{n} records are"
+        print(f"hmm: {left} left out: no window of {width:,} letters of which half are known", file=sys.stderr)
     return tracks, width
 
 

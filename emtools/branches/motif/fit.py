@@ -79,13 +79,13 @@ def analyse(
 
 def prior_of(pieces: Sequence[Piece], options: Options, weights: Mapping[str, ValueTrack] | None) -> Floats | None:
     """Weight of each letter of the pieces for where sites lie; None where all weigh the same."""
-    track = None
+    known, track = np.concatenate([piece.codes < options.n_letters for piece in pieces]), None
     if weights is not None:
         track = [values_between(weights.get(piece.record), piece.start, piece.end) for piece in pieces]
-        if not any((values > 0.0).any() for values in track):
+        if not (np.concatenate(track)[known] > 0.0).any():
             got = "no value above 0 in what is searched"
             raise InputError(str(options.prior), got, "one at least", "leave out --prior")
-    return place_prior([len(piece.codes) for piece in pieces], options.central, track)
+    return place_prior([len(piece.codes) for piece in pieces], options.central, track, known)
 
 
 def find_all(

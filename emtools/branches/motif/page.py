@@ -16,7 +16,7 @@ from emtools.io.intervals import Interval
 from emtools.io.motifs import consensus
 from emtools.io.regions import Piece
 from emtools.motif_finding.calling import CALLED, Calls
-from emtools.motif_finding.places import EVEN, NARROWEST, WIDEST
+from emtools.motif_finding.places import EVEN, NARROWEST, SHORTEST, WIDEST
 from emtools.motif_finding.significance import SHUFFLES, Significance
 from emtools.plots.motif import RESIDUE
 from emtools.plots.style import Picture
@@ -397,7 +397,7 @@ def methods(options: Any, findings: Sequence[Finding], searched: Searched) -> st
         "occurrence integrated out: likelihood alone drifts towards a blurred motif in every sequence. "
         + told_occurrence(findings)
     )  # fmt: skip
-    places = told_places(options)
+    places = told_places(options, sum(len(piece.codes) < SHORTEST for piece in searched.pieces))
     columns = "" if narrow == wide else " The same evidence chose the columns."
     tested = (
         f" For the E-value the search is repeated on a random half; the best windows of the other half are scored beside those of "
@@ -421,13 +421,15 @@ def methods(options: Any, findings: Sequence[Finding], searched: Searched) -> st
     )
 
 
-def told_places(options: Any) -> str:
-    """Where sites were taken to lie; empty where every place was alike."""
+def told_places(options: Any, n_short: int) -> str:
+    """Where sites were taken to lie; empty where every place was alike. `n_short` sequences are too short to have a middle."""
     told = []
     if options.central:
         told.append(
             "lie about the middle of the sequences (the mean of an even distribution and of normal ones with standard deviations of "
-            f"{NARROWEST:g} letters, twice that, and so on up to {WIDEST:g} of the sequence)"
+            f"{NARROWEST:g} letters, twice that, and so on up to {WIDEST:g} of the sequence"
+            + f"; anywhere in the {n_short} of fewer than {SHORTEST} letters)" * bool(n_short)
+            + ")" * (not n_short)
         )
     if options.prior is not None:
         told.append(f"lie where {options.prior.name} is high (in proportion, {EVEN:.0%} spread evenly)")
