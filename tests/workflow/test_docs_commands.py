@@ -19,6 +19,7 @@ BLOCK = re.compile(
     r"(?:<!-- not run by the tests of the docs: ([^\n]+) -->\n)?^```(?:console)?\n(.*?)^```", flags=re.M | re.S
 )
 AFTER_A_RUN = "# after make run"
+GC = (0.36, 0.35, 0.38, 0.4, 0.39, 0.39, 0.44, 0.43, 0.5, 0.49)  # of windows of a chromosome
 
 
 def steps(page: Path) -> tuple[list[list[str]], list[str]]:
@@ -50,6 +51,9 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     genome = "".join((ROOT / "resources" / "lambda.fa").read_text().splitlines()[1:])
     for name, first in (("genome.fa", 20_000), ("chr17.fa", 2_000)):
         (tmp_path / name).write_text(f">{name}\n{genome[first : first + 1_500]}\n")
+    draw = np.random.default_rng(1)
+    windows = (draw.choice(list("ACGT"), 100_000, p=[0.5 - gc / 2, gc / 2, gc / 2, 0.5 - gc / 2]) for gc in GC)
+    (tmp_path / "chr21.fa").write_text(">chr21\n" + "\n".join("".join(letters) for letters in windows) + "\n")
     table = pd.read_csv(ROOT / "resources" / "pbc.csv")
     few = table[["id", "bili", "chol", "albumin", "copper", "platelet"]].head(150)
     few.to_excel(tmp_path / "plate.xlsx", index=False)
