@@ -160,3 +160,15 @@ def test_memory_grows_with_the_size_of_all_inputs_and_doubles_on_each_retry(tmp_
     assert ours["megabytes"](Inputs([*here, str(tmp_path / "elsewhere")])) == Inputs.size_mb
     asked = ours["memory"](100, 20)
     assert [asked(None, here, attempt) for attempt in (1, 2, 3)] == [130, 260, 520]
+
+
+def test_of_a_track_of_which_little_is_kept_a_twentieth_counts(tmp_path: Path) -> None:
+    from snakemake.io import InputFiles
+
+    paths = [str(tmp_path / name) for name in ("peaks.fa", "genome.bw")]
+    for path in paths:
+        Path(path).write_bytes(bytes(2**20))
+    given = InputFiles(fromdict=dict(zip(("input", "prior"), paths, strict=True)))
+    needed = functions_of(ROOT / "workflow/rules/common.smk", "memory", "megabytes")["memory"](800, 400, light="prior")
+    assert needed(None, given, 1) == 800 + 400 + 20
+    assert needed(None, InputFiles(fromdict={"input": paths[0]}), 2) == 2 * (800 + 400)

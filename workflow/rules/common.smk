@@ -72,11 +72,22 @@ def figures(entry, **results):
     ]
 
 
-def memory(base, per_mb):
-    """Memory in MB: `base` plus `per_mb` for each MB of input, doubled on each retry."""
-    return lambda wildcards, input, attempt: int(
-        base + per_mb * megabytes(input)
-    ) * 2 ** (attempt - 1)
+def memory(base, per_mb, light=None):
+    """Memory in MB: `base` plus `per_mb` for each MB of input, doubled on each retry.
+
+    Of the input called `light`, a track of which little is kept, a twentieth counts.
+    """
+
+    def needed(wildcards, input, attempt):
+        path = input.get(light) if light else None
+        spared = (
+            0.95 * os.path.getsize(path) / 2**20
+            if path and os.path.exists(path)
+            else 0.0
+        )
+        return int(base + per_mb * (megabytes(input) - spared)) * 2 ** (attempt - 1)
+
+    return needed
 
 
 def megabytes(input):

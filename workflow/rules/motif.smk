@@ -47,7 +47,7 @@ for entry in PLAN.branch("motif"):
             "../envs/emtools.yaml"
         threads: entry.threads
         resources:
-            mem_mb=memory(800, 400),
+            mem_mb=memory(800, 400, light="prior"),
             runtime=minutes(20),
         params:
             out=subpath(output.fit, parent=True),

@@ -18,7 +18,7 @@ for entry in [entry for entry in PLAN.entries if entry.scatter]:
             "../envs/emtools.yaml"
         threads: entry.threads
         resources:
-            mem_mb=memory(800, 400),
+            mem_mb=memory(800, 400, light="prior"),
             runtime=minutes(20),
         params:
             branch=entry.branch,
