@@ -163,7 +163,7 @@ def test_memory_grows_with_the_size_of_all_inputs_and_doubles_on_each_retry(tmp_
 
 
 def test_of_a_track_of_which_little_is_kept_a_twentieth_counts(tmp_path: Path) -> None:
-    from snakemake.io import InputFiles
+    from snakemake.iocontainers import InputFiles
 
     paths = [str(tmp_path / name) for name in ("peaks.fa", "genome.bw")]
     for path in paths:
