@@ -128,8 +128,7 @@ def mixtures() -> list[Demand]:
         (20000, 50, 100),
     ):
         rows.append(Demand("segment", f"K-means to the end, {n} x {d}, K = {k}", "kmeans_speed", {"n": n, "d": d, "K": k}, "ratio", 1.0,
-                           peer="scikit-learn KMeans", quality="inertia, ours",
-                           why="sums of ten features in eight groups, by masks, take 14 of the 26 ns of a row"))  # fmt: skip
+                           peer="scikit-learn KMeans", quality="inertia, ours"))  # fmt: skip
     for d in (4, 8, 15):
         n = 16777216 if d == 4 else 4194304
         where = {"n": n, "d": d, "family": "full", "type": "float64"}

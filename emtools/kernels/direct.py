@@ -115,6 +115,58 @@ def nearest_readable(
         winners[strip] = np.where(higher, float(i), winners[strip])
 
 
+def add_rows_emitted(
+    typingctx: Any, values: Any, begin: Any, d: Any, weights: Any, winners: Any, n: Any, means: Any, size: Any,
+    counts: Any, sums: Any,
+) -> Any:  # fmt: skip
+    whole = types.intp
+    signature = types.void(values, whole, whole, weights, winners, whole, means, whole, counts, sums)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        e = Emit(context, builder, signature, arguments)
+        values, weights, winners, means, counts, sums = (e.data(i) for i in (0, 3, 4, 6, 8, 9))
+        begin, d, n, size = (arguments[i] for i in (1, 2, 5, 7))
+        groups = builder.sdiv(size, e.whole(LANES))
+        with cg.for_range(builder, n) as row:
+            number = builder.load(builder.gep(weights, [row.index]))
+            weight = e.spread(number)
+            winner = builder.fptosi(builder.load(builder.gep(winners, [row.index])), begin.type)
+            count = builder.gep(counts, [winner])
+            builder.store(builder.fadd(builder.load(count), number), count)
+            source = builder.mul(builder.add(begin, row.index), d)
+            mean = builder.mul(winner, size)
+            first = builder.mul(mean, e.whole(2))
+            with cg.for_range(builder, groups) as group:
+                step = builder.mul(group.index, e.whole(LANES))
+                apart = builder.fsub(e.load(values, builder.add(source, step)), e.load(means, builder.add(mean, step)))
+                shared = builder.fmul(apart, weight)
+                place = builder.add(first, step)
+                e.store(builder.fadd(e.load(sums, place), shared), sums, place)
+                place = builder.add(place, size)
+                e.store(e.multiply_add(shared, apart, e.load(sums, place)), sums, place)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def add_rows_readable(
+    values: Floats, begin: int, d: int, weights: Floats, winners: Floats, n: int, means: Floats, size: int,
+    counts: Floats, sums: Floats,
+) -> None:  # fmt: skip
+    """Add weight, first and second moments of `n` rows about the means of their components, `size` moments of each for a component.
+
+    `values` holds all rows one after the other, `means` those of a component in the first `d` of `size` places; what is added
+    to the places above `d` means nothing. `size` is the least multiple of `LANES` from `d` on, and so many numbers are read
+    from the beginning of a row.
+    """
+    for t in range(n):
+        k = int(winners[t])
+        counts[k] += weights[t]
+        apart = values[(begin + t) * d : (begin + t) * d + size] - means[k * size : (k + 1) * size]
+        sums[2 * k * size : (2 * k + 1) * size] += weights[t] * apart
+        sums[(2 * k + 1) * size : (2 * k + 2) * size] += weights[t] * apart * apart
+
+
 def moments(width: int) -> Any:
     """A function that adds the first and second moments of `width` features, lane by lane."""
 
@@ -253,5 +305,6 @@ def few(width: int) -> Any:
 add_moments_of_1, add_moments_of_2, add_moments_of_4 = moments(1), moments(2), moments(GROUP)
 square_strip: Any = square_readable if plain else intrinsic(square_emitted)
 nearest_strip: Any = nearest_readable if plain else intrinsic(nearest_emitted)
+add_rows: Any = add_rows_readable if plain else intrinsic(add_rows_emitted)
 square_pairs: Any = pair_square_readable if plain else intrinsic(pair_square_emitted)
 add_few_of_1, add_few_of_2 = few(1), few(2)

@@ -19,6 +19,7 @@ from emtools.kernels.direct import (
     add_moments_of_1,
     add_moments_of_2,
     add_moments_of_4,
+    add_rows,
     nearest_strip,
     square_pairs,
     square_strip,
@@ -43,7 +44,7 @@ BLOCK = 480  # rows; not a power of two, whose features would meet in the same l
 # Weighted share of a row below which it adds nothing to the products of a component: far below rounding, for any number of
 # rows, unless the component itself holds less than 1e-10 rows.
 NEGLIGIBLE = 1e-30
-MASKED = 8  # components up to which a hard pass sums all rows for each, by masks
+MASKED = 4  # components up to which a hard pass sums all rows for each, by masks
 FEW = 0.6  # fraction of a block below which the rows that count are picked out
 
 
@@ -219,10 +220,11 @@ def hard_diagonal(values: Floats, weights: Floats, means: Floats, scales: Floats
     ----------
     Celeux & Govaert (1992), Comput. Stat. Data Anal. 14, 315-332, doi:10.1016/0167-9473(92)90042-E, section 3.
     """
+    rows = np.empty(0) if len(means) <= MASKED else np.ascontiguousarray(values, dtype=np.float64).reshape(-1)
     if (scales == scales[0, 0]).all():
-        counts, first, second = nearest_moments(values, weights, means, constants / scales[0, 0] ** 2)
+        counts, first, second = nearest_moments(values, rows, weights, means, constants / scales[0, 0] ** 2)
     else:
-        counts, first, second = best_moments(values, weights, means, scales, constants)
+        counts, first, second = best_moments(values, rows, weights, means, scales, constants)
     held = counts > 0.0
     loglik = float(counts[held] @ constants[held] - 0.5 * (scales**2 * second).sum())
     return loglik, 0.0, counts, first, second
@@ -230,14 +232,14 @@ def hard_diagonal(values: Floats, weights: Floats, means: Floats, scales: Floats
 
 @njit(cache=True, nogil=True)
 def best_moments(
-    values: Floats, weights: Floats, means: Floats, scales: Floats, constants: Floats
+    values: Floats, rows: Floats, weights: Floats, means: Floats, scales: Floats, constants: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """Counts and moments of the hard E-step, with a variance for each component and feature."""
+    """Counts and moments of the hard E-step, with a variance for each component and feature; `rows` as in `add_winners`."""
     n, d = values.shape
     flat, centres = scales.copy().reshape(-1), means.copy().reshape(-1)
     columns, squares, block_weights = np.zeros(d * BLOCK), np.zeros(BLOCK), np.zeros(BLOCK)
     best, winners = np.zeros(BLOCK), np.zeros(BLOCK)
-    sums = empty_sums(means.shape)
+    sums, middles = empty_sums(means.shape), padded_rows(means)
     for begin in range(0, n, BLOCK):
         used = min(BLOCK, -(-(n - begin) // STRIP) * STRIP)
         read_block(values, weights, begin, used, columns, block_weights)
@@ -245,12 +247,14 @@ def best_moments(
             for s in range(0, used, STRIP):
                 square_strip(columns, s, BLOCK, d, centres, flat, k * d, squares, s)
             choose(squares, used, constants[k], k, best, winners)
-        add_winners(values, begin, used, columns, block_weights, means, centres, winners, sums)
+        add_winners(values, rows, begin, used, columns, block_weights, centres, middles, winners, sums)
     return total_sums(sums, means.shape)
 
 
 @njit(cache=True, nogil=True)
-def nearest_moments(values: Floats, weights: Floats, means: Floats, constants: Floats) -> tuple[Floats, Floats, Floats]:
+def nearest_moments(
+    values: Floats, rows: Floats, weights: Floats, means: Floats, constants: Floats
+) -> tuple[Floats, Floats, Floats]:
     """The same with one variance for all, in whose units the constants are: a row goes where its product with the mean, less
     half the square of the mean, is largest, both about the middle of the means."""
     n, d = values.shape
@@ -267,7 +271,7 @@ def nearest_moments(values: Floats, weights: Floats, means: Floats, constants: F
     centres = padded.reshape(-1)
     columns, block_weights = np.zeros(d * BLOCK), np.zeros(BLOCK)
     best, winners = np.zeros(BLOCK), np.zeros(BLOCK)
-    sums = empty_sums(means.shape)
+    sums, middles = empty_sums(means.shape), padded_rows(means)
     for begin in range(0, n, BLOCK):
         used = min(BLOCK, -(-(n - begin) // STRIP) * STRIP)
         read_block(values, weights, begin, used, columns, block_weights)
@@ -278,7 +282,7 @@ def nearest_moments(values: Floats, weights: Floats, means: Floats, constants: F
         for s in range(0, used, STRIP):
             for k in range(0, n_components, GROUP):
                 nearest_strip(columns, s, BLOCK, d, centres, heights, k, best, winners)
-        add_winners(values, begin, used, columns, block_weights, means, centres, winners, sums)
+        add_winners(values, rows, begin, used, columns, block_weights, centres, middles, winners, sums)
     return total_sums(sums, means.shape)
 
 
@@ -293,31 +297,54 @@ def choose(squares: Floats, used: int, height: float, k: int, best: Floats, winn
 
 
 @njit(cache=True, nogil=True)
+def padded_rows(means: Floats) -> Floats:
+    """The means one after the other, each filled up with zeros to whole vectors."""
+    k, d = means.shape
+    size = -(-d // LANES) * LANES
+    flat = np.zeros(k * size)
+    for i in range(k):
+        for j in range(d):
+            flat[i * size + j] = means[i, j]
+    return flat
+
+
+@njit(cache=True, nogil=True)
 def empty_sums(shape: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
-    """Running sums of counts, deviations and squares, in `LANES` parts where components are few."""
+    """Running sums of counts, and of deviations and squares: in `LANES` parts where components are few, else both in one."""
     k, d = shape
-    parts = LANES if k <= MASKED else 1
-    return np.zeros(k * parts), np.zeros(k * d * parts), np.zeros(k * d * parts)
+    if k <= MASKED:
+        return np.zeros(k * LANES), np.zeros(k * d * LANES), np.zeros(k * d * LANES)
+    return np.zeros(k), np.zeros(2 * k * -(-d // LANES) * LANES), np.zeros(0)
 
 
 @njit(cache=True, nogil=True)
 def total_sums(sums: tuple[Floats, Floats, Floats], shape: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
     """The totals of `empty_sums`."""
+    k, d = shape
     counts, firsts, seconds = sums
-    if shape[0] <= MASKED:
-        counts, firsts, seconds = over_lanes(counts), over_lanes(firsts), over_lanes(seconds)
-    return counts, firsts.reshape(shape), seconds.reshape(shape)
+    if k <= MASKED:
+        return over_lanes(counts), over_lanes(firsts).reshape(shape), over_lanes(seconds).reshape(shape)
+    both = firsts.reshape(2 * k, -(-d // LANES) * LANES)
+    first, second = np.zeros(shape), np.zeros(shape)
+    for i in range(k):
+        for j in range(d):
+            first[i, j], second[i, j] = both[2 * i, j], both[2 * i + 1, j]
+    return counts, first, second
 
 
 @njit(cache=True, nogil=True)
 def add_winners(
-    values: Floats, begin: int, used: int, columns: Floats, weights: Floats, means: Floats, centres: Floats,
-    winners: Floats, sums: tuple[Floats, Floats, Floats],
+    values: Floats, rows: Floats, begin: int, used: int, columns: Floats, weights: Floats, centres: Floats,
+    middles: Floats, winners: Floats, sums: tuple[Floats, Floats, Floats],
 ) -> None:  # fmt: skip
-    """Add the rows of a block to their components: few of these by masks of all rows, many row by row."""
+    """Add the rows of a block to their components: few of these by masks of all rows, many row by row.
+
+    `rows` holds the values one after the other where components are many, `middles` the means of `padded_rows`, and `centres`
+    those that `columns` are told from.
+    """
     n, d = values.shape
-    n_components = len(means)
     counts, firsts, seconds = sums
+    n_components = len(middles) // (-(-d // LANES) * LANES)
     if n_components <= MASKED:
         shares, groups = np.zeros(BLOCK), used // LANES
         for k in range(n_components):
@@ -329,13 +356,17 @@ def add_winners(
                     counts[k * LANES + lane] += shares[t + lane]
             add_independent(columns, centres, k, d, shares, 0, groups, firsts, seconds)
         return
-    for t in range(min(used, n - begin)):
-        weight, k = weights[t], int(winners[t])
-        counts[k] += weight
+    size = -(-d // LANES) * LANES
+    held = min(used, n - begin)
+    whole = held - 1 if begin + held == n else held  # whole vectors of the last row may end behind the last number
+    add_rows(rows, begin, d, weights, winners, whole, middles, size, counts, firsts)
+    for t in range(whole, held):
+        k = int(winners[t])
+        counts[k] += weights[t]
         for j in range(d):
-            deviation = values[begin + t, j] - means[k, j]
-            firsts[k * d + j] += weight * deviation
-            seconds[k * d + j] += weight * deviation**2
+            deviation = values[begin + t, j] - middles[k * size + j]
+            firsts[2 * k * size + j] += weights[t] * deviation
+            firsts[(2 * k + 1) * size + j] += weights[t] * deviation**2
 
 
 @njit(cache=True, nogil=True)
