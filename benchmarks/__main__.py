@@ -32,6 +32,7 @@ class Study:
 STUDIES = (
     Study("kmeans_speed", quick=True),
     Study("field_speed", quick=True),
+    Study("engine_speed", needs="Rscript"),
     Study("machine_limits"),
     Study("command_times"),
     Study("scaling"),

@@ -48,26 +48,41 @@ def table(name: str) -> np.ndarray:
     return np.genfromtxt(HERE / f"{name}.tsv", skip_header=1, delimiter="\t")
 
 
+def poisson_params(row: np.ndarray) -> Any:
+    from emtools.models.count_mixture import PoissonParams
+
+    return PoissonParams(np.array([row[0], 1.0 - row[0]]), row[1:, None].copy())
+
+
+def mixture_params(row: np.ndarray) -> Any:
+    from emtools.models.mixture import MixtureParams
+
+    return MixtureParams(row[:3], row[3:6, None], row[6:, None, None].copy())
+
+
+def normal_params(row: np.ndarray) -> Any:
+    from emtools.models.normal import NormalParams
+
+    covariance = np.zeros((6, 6))
+    covariance[np.tril_indices(6)] = row[6:]
+    return NormalParams(row[:6], covariance + np.tril(covariance, -1).T)
+
+
 def london_times() -> SlowProblem:
     from emtools.engine.chunks import ArraySource
-    from emtools.models.count_mixture import PoissonMixture, PoissonParams
+    from emtools.models.count_mixture import PoissonMixture
 
     counts = np.array(json.loads((HERE / "exact.json").read_text())["problems"]["london_times"]["data"], dtype=float)
-    starts = [
-        PoissonParams(np.array([w, 1.0 - w]), np.array(rates)[:, None])
-        for w, *rates in table("slow_london_times_starts")
-    ]
+    starts = [poisson_params(row) for row in table("slow_london_times_starts")]
     source = ArraySource(np.arange(len(counts), dtype=float)[:, None], counts)
     return SlowProblem("London Times", PoissonMixture(2, 1), source, starts, MAXIMUM["london_times"])
 
 
 def overlap() -> SlowProblem:
     from emtools.engine.chunks import ArraySource
-    from emtools.models.mixture import GaussianMixture, MixtureParams
+    from emtools.models.mixture import GaussianMixture
 
-    starts = [
-        MixtureParams(row[:3], row[3:6, None], row[6:, None, None].copy()) for row in table("slow_overlap_starts")
-    ]
+    starts = [mixture_params(row) for row in table("slow_overlap_starts")]
     title = "Three overlapping normals"
     return SlowProblem(
         title,
@@ -79,18 +94,20 @@ def overlap() -> SlowProblem:
 
 
 def missing() -> SlowProblem:
-    from emtools.models.normal import MultivariateNormal, NormalParams, PatternSource
+    from emtools.models.normal import MultivariateNormal, PatternSource
 
-    starts = []
-    for row in table("slow_missing_starts"):
-        covariance = np.zeros((6, 6))
-        covariance[np.tril_indices(6)] = row[6:]
-        starts.append(NormalParams(row[:6], covariance + np.tril(covariance, -1).T))
+    starts = [normal_params(row) for row in table("slow_missing_starts")]
     source = PatternSource(table("slow_missing"))
     return SlowProblem("Normal, 40 % missing", MultivariateNormal(6), source, starts, MAXIMUM["missing"])
 
 
 PROBLEMS: dict[str, Callable[[], SlowProblem]] = {"london_times": london_times, "overlap": overlap, "missing": missing}
+# A row of a table of starts, or of what R ends at, as parameters of ours.
+PARAMS: dict[str, Callable[[np.ndarray], Any]] = {
+    "london_times": poisson_params,
+    "overlap": mixture_params,
+    "missing": normal_params,
+}
 
 
 def write(name: str, header: list[str], rows: np.ndarray) -> None:

@@ -1,0 +1,33 @@
+"""The study of acceleration (benchmarks/engine_speed.py): what is told of one method on one problem."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks.engine_speed import by_us, summary
+from tests.reference.slow_problems import NEAR, PARAMS, PROBLEMS, table
+
+
+def test_a_start_that_ends_elsewhere_counts_as_never_and_in_no_median():
+    rows = [(True, 30, 40, 0.1, -5.0), (True, 50, 90, 0.3, -5.0 - 5e-9), (False, 3, 4, 9.0, np.nan)]
+    told = summary(pd.DataFrame(rows, columns=["there", "passes", "steps", "seconds", "loglik"]), -5.0)
+    assert told["never"] == 1
+    assert (told["passes"], told["passes_95"], told["steps"], told["cpu_ms"]) == (40.0, 49, 65.0, 200.0)
+    assert told["nats_short"] == "5.0e-09"
+
+
+def test_our_climbs_are_counted_to_the_first_pass_that_is_near():
+    problem = PROBLEMS["london_times"]()
+    (row,) = by_us(problem, 1).to_dict("records")
+    assert row["there"]
+    assert row["passes"] < 100
+    assert problem.maximum - row["loglik"] < NEAR
+
+
+@pytest.mark.parametrize("name", PARAMS)
+def test_a_row_of_a_table_is_a_start(name):
+    problem = PROBLEMS[name]()
+    for row, start in zip(table(f"slow_{name}_starts")[:3], problem.starts, strict=False):
+        np.testing.assert_array_equal(problem.model.pack(PARAMS[name](row)), problem.model.pack(start))
