@@ -1,11 +1,12 @@
-"""Baum-Welch over letters against hmmlearn's scaled C++: ``python -m benchmarks.hmm_speed --library FOLDER``.
+"""Baum-Welch over letters against hmmlearn's scaled C++ and pomegranate: ``python -m benchmarks.hmm_speed --library FOLDER``.
 
 CPU nanoseconds of one thread per base and pass (E-step and M-step), each run in a process of its own, from equal
 parameters on equal letters; ours before and after the peer, so that a busy machine slows both: the ratio to the mean of the two
 is what to quote. The log-likelihoods at the same parameters, before each M-step, stand beside (``apart``: largest relative
 difference), and how much the passes raise the peak of memory above what the letters take. hmmlearn is not among our
-requirements: FOLDER is where ``pip install --target FOLDER hmmlearn`` put it. With ``--walls`` ours on one thread and two,
-with ``--long`` ours over 100 million letters beside 10 million, and there beside the letter-by-letter kernel, which keeps every letter.
+requirements: FOLDER is where ``pip install --target FOLDER hmmlearn`` put it. So with ``--peer pomegranate``: it takes sequences of one
+length all at once, and a long one letter by letter, so that a shorter one is read; its states may end a sequence, hence only the first
+log-likelihoods are of one model. With ``--walls`` ours on one thread and two, with ``--long`` ours over 100 million letters beside 10 million, and there beside the letter-by-letter kernel, which keeps every letter.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ from emtools.models.hmm import CategoricalHMM, HMMParams
 STATES = (2, 4, 8)
 SIZES = {"1 x 1,000,000": (1, 10**6), "1 x 10,000,000": (1, 10**7), "10,000 x 200": (10_000, 200)}
 LONG = {"1 x 100,000,000": (1, 10**8)}
+SHORT = {"1 x 100,000": (1, 10**5)}
+ALL = SHORT | SIZES | LONG
+PEERS = {"hmmlearn": (tuple(SIZES), STATES), "pomegranate": (("1 x 100,000", "10,000 x 200"), (2, 4))}
 PASSES, PEER_PASSES = 5, 2
 STAY = 500
 TABLE = Path(__file__).with_name("hmm_speed.tsv")
@@ -125,6 +129,30 @@ def run_peer(sequences: list[np.ndarray], k: int) -> dict[str, Any]:
     }
 
 
+def run_pomegranate(sequences: list[np.ndarray], k: int) -> dict[str, Any]:
+    """pomegranate, all sequences at once. Its ends are states too: only its first log-likelihood is of our model, less log K a sequence."""
+    import pomegranate
+    import torch
+    from pomegranate.distributions import Categorical
+    from pomegranate.hmm import DenseHMM
+
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    start = make_params(k, 2)
+    letters = torch.from_numpy(np.stack(sequences).astype(np.int64)[:, :, None])
+    model = DenseHMM([Categorical(row[None]) for row in start.emission], edges=start.transition, starts=start.start)
+    before, began, logliks = memory_now(), process_time(), []
+    for _ in range(PEER_PASSES):
+        logliks.append(float(model.summarize(letters).sum()))
+        model.from_summaries()
+    return {
+        "cpu": (process_time() - began) / PEER_PASSES,
+        "logliks": [logliks[0] + len(sequences) * np.log(k)],
+        "memory": resident("VmHWM") - before,
+        "version": pomegranate.__version__,
+    }
+
+
 def run_plain(sequences: list[np.ndarray], k: int) -> dict[str, Any]:
     """The forward sweep of the readable kernel, for the log-likelihood alone."""
     params = make_params(k, 2)
@@ -137,10 +165,15 @@ def run_plain(sequences: list[np.ndarray], k: int) -> dict[str, Any]:
 
 def worker(task: str, size: str, k: int, threads: int) -> None:
     """One task; its figures to stdout."""
-    sequences = make_letters(*(SIZES | LONG)[size], k)
+    sequences = make_letters(*ALL[size], k)
     passes = 3 if size in LONG else PASSES
-    told = {"ours": lambda: run_ours(sequences, k, threads, passes), "plain": lambda: run_plain(sequences, k)}
-    print(json.dumps(told[task]() if task in told else run_peer(sequences, k)))
+    told = {
+        "ours": lambda: run_ours(sequences, k, threads, passes),
+        "plain": lambda: run_plain(sequences, k),
+        "hmmlearn": lambda: run_peer(sequences, k),
+        "pomegranate": lambda: run_pomegranate(sequences, k),
+    }
+    print(json.dumps(told[task]()))
 
 
 def in_process(task: str, size: str, k: int, threads: int = 1, library: str = "") -> dict[str, Any]:
@@ -158,17 +191,17 @@ def in_process(task: str, size: str, k: int, threads: int = 1, library: str = ""
 
 
 def n_letters(size: str) -> int:
-    n, length = (SIZES | LONG)[size]
+    n, length = ALL[size]
     return n * length
 
 
-def against_peer(size: str, k: int, library: str) -> dict[str, Any]:
-    """Ours, hmmlearn, ours."""
-    first, peer, second = (in_process(task, size, k, library=library) for task in ("ours", "hmmlearn", "ours"))
+def against_peer(name: str, size: str, k: int, library: str) -> dict[str, Any]:
+    """Ours, the peer, ours."""
+    first, peer, second = (in_process(task, size, k, library=library) for task in ("ours", name, "ours"))
     ours, scale = (first["cpu"] + second["cpu"]) / 2, 1e9 / n_letters(size)
     apart = max(abs(a / b - 1.0) for a, b in zip(first["logliks"], peer["logliks"], strict=False))
     return {
-        "row": f"hmmlearn {peer['version']}",
+        "row": f"{name} {peer['version']}",
         "ours_ns": round(ours * scale, 2),
         "peer_ns": round(peer["cpu"] * scale, 1),
         "times": round(peer["cpu"] / ours, 1),
@@ -215,31 +248,33 @@ def store(row: dict[str, Any]) -> None:
     if TABLE.exists():
         old = pd.read_csv(TABLE, sep="\t", dtype={"states": int})
         table = pd.concat([old, table], ignore_index=True).drop_duplicates(KEYS, keep="last")
-    table = table.sort_values(KEYS, key=lambda c: c.map(list(SIZES | LONG).index) if c.name == "letters" else c)
+    table = table.sort_values(KEYS, key=lambda c: c.map(list(ALL).index) if c.name == "letters" else c)
     table.to_csv(TABLE, sep="\t", index=False)
     print("\t".join(f"{k}={v}" for k, v in row.items()), flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--library", default="", help="folder that holds hmmlearn")
+    parser.add_argument("--peer", choices=list(PEERS), default="hmmlearn")
+    parser.add_argument("--library", default="", help="folders that hold the peer")
     parser.add_argument("--walls", action="store_true", help="one thread and two instead of the peer")
     parser.add_argument("--long", action="store_true", help="10 and 100 million letters instead of the peer")
-    parser.add_argument("--size", choices=list(SIZES | LONG))
+    parser.add_argument("--size", choices=list(ALL))
     parser.add_argument("--states", type=int, choices=STATES)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--worker", choices=["ours", "hmmlearn", "plain"], help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=["ours", *PEERS, "plain"], help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.worker:
         worker(asked.worker, asked.size, asked.states, asked.threads)
         return
-    for k in STATES if asked.states is None else (asked.states,):
+    sizes, states = PEERS[asked.peer]
+    for k in states if asked.states is None else (asked.states,):
         if asked.long:
             for row in over_a_long_one(k):
                 store({"states": k, **row})
             continue
-        for size in SIZES if asked.size is None else (asked.size,):
-            row = two_threads(size, k) if asked.walls else against_peer(size, k, asked.library)
+        for size in sizes if asked.size is None else (asked.size,):
+            row = two_threads(size, k) if asked.walls else against_peer(asked.peer, size, k, asked.library)
             store({"letters": size, "states": k, **row})
 
 
