@@ -99,6 +99,7 @@ problems <- list(london_times = london_times(), overlap = overlap(), missing = m
 
 # The EM map and minus the log-likelihood as R's packages want them. One E-step gives both, so what is asked twice in a row
 # at one place is computed once; `on_pass` is told the place and the log-likelihood of each call of the map, `on_step` of each E-step.
+# Where the E-step fails minus the log-likelihood is Inf, so that a search along a line can go too far; the map fails there.
 watched <- function(problem, on_pass, on_step = function() NULL) {
   last <- NULL
   at <- function(v) {
@@ -113,5 +114,5 @@ watched <- function(problem, on_pass, on_step = function() NULL) {
     on_pass(v, here$loglik)
     here$image
   }
-  list(map = map, minus_loglik = function(v) -at(v)$loglik)
+  list(map = map, minus_loglik = function(v) tryCatch(-at(v)$loglik, error = function(e) Inf))
 }
