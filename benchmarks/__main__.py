@@ -2,7 +2,9 @@
 
 Each study alternates ours and its peer in one run, on the same data, from the same start, on one thread, and stores its own
 table; `benchmarks.demands` says which figure of it is asked for, and results.tsv holds them all, the quality of the answers beside. A peer
-that is not installed is left out, and said: the folder of hmmlearn is told by ``PEERS``, the R library of norm and norm2 by ``R_LIBS``. ``--quick`` runs the small rows only; ``--collect`` none.
+that is not installed is left out, and said: the folders of hmmlearn, of pomegranate and of the programs STREME and MEME are told by ``PEERS`` (joined as in
+``PATH``), the R library of norm, norm2 and turboEM by ``R_LIBS``. ``--quick`` runs the small rows only, ``--collect`` none; rows of peers that take minutes
+(STREME on 50,000 sequences, MEME) are run by their own study, `benchmarks.motif_peers`, and stay stored.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ class Study:
     quick: bool = False
 
 
+PEERS = os.environ.get("PEERS", "")
 STUDIES = (
     Study("kmeans_speed", quick=True),
     Study("field_speed", quick=True),
@@ -40,8 +43,10 @@ STUDIES = (
     Study("mixture_threads"),
     Study("mixture_fits", needs="Rscript"),
     Study("segment_speed"),
-    Study("hmm_speed", ("--library", os.environ.get("PEERS", "")), needs="hmmlearn"),
+    Study("hmm_speed", ("--library", PEERS), needs="hmmlearn"),
+    Study("hmm_speed", ("--peer", "pomegranate", "--library", PEERS), needs="pomegranate"),
     Study("motif_speed", ("--largest", "50000")),
+    Study("motif_peers", ("--programs", PEERS, "--peer", "streme", "--largest", "1000"), needs="streme"),
     Study("impute_speed", ("--walls",)),
     Study("impute_speed", ("--limit", "60", *(("--library", os.environ["R_LIBS"]) if "R_LIBS" in os.environ else ())), needs="Rscript"),
 )  # fmt: skip
@@ -51,7 +56,8 @@ def missing(study: Study) -> bool:
     """Whether the peer of a study is not here."""
     if not study.needs or shutil.which(study.needs) or importlib.util.find_spec(study.needs):
         return False
-    return not any(os.path.isdir(os.path.join(folder, study.needs)) for folder in study.arguments if folder)
+    folders = [folder for argument in study.arguments for folder in argument.split(os.pathsep) if folder]
+    return not any(os.path.exists(os.path.join(folder, study.needs)) for folder in folders)
 
 
 def main() -> None:

@@ -164,6 +164,19 @@ def sequences() -> list[Demand]:
     for n, widths, bound in ((1000, "15-15", 6.0), (50000, "8-20", 30.0)):
         where = {"sequences": n, "widths": widths}
         rows.append(Demand("motif", f"search of {n} x 100, widths {widths}: CPU s", "motif_speed", where, "cpu_s", bound, most=True, quality="f1"))  # fmt: skip
+    where = {"sequences": 1000, "widths": "15-15", "peer": "MEME"}
+    rows.append(
+        Demand(
+            "motif",
+            "search of 1000 x 100, width 15",
+            "motif_peers",
+            where,
+            "times",
+            20.0,
+            peer="MEME",
+            quality="peer_f1",
+        )
+    )
     for order, width in ((0, 8), (0, 15), (2, 15), (2, 20)):
         where = {"order": order, "width": width}
         rows.append(Demand("motif", f"E-step, width {width}, background of order {order}, both strands: ns a position", "motif_passes", where,

@@ -6,7 +6,7 @@ refused proposals and looks included. R runs its peers start by start, ours run 
 ``times_cpu`` are a peer's by ours. The step of R is interpreted and ours compiled, so E-steps are the fair figure; the CPU time
 beside it is lower in R's SQUAREM where the data are ten counts or 600 values, since what an engine does beside the step is all there is.
 ``never`` counts starts that end elsewhere or in an error, ``nats_short`` is the largest distance from the maximum of the other
-answers, by one E-step of ours. Settings are defaults with a tolerance of 1e-10; "monotone" is SQUAREM without an allowance for steps
+answers (ours where it ends, a peer's where it is near), by one E-step of ours. Settings are defaults with a tolerance of 1e-10; "monotone" is SQUAREM without an allowance for steps
 down (``objfn.inc = 0``), pem parabolic EM, decme dynamic ECME, qn quasi-Newton. turboEM is found by ``R_LIBS``.
 """
 

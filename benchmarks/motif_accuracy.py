@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 from time import process_time
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -104,15 +104,27 @@ def by_meme(path: str, sequences: list[np.ndarray]) -> tuple[Sites, float]:
     return sites_of(text), seconds
 
 
-def meme_text(path: str, sequences: list[np.ndarray], n_motifs: int) -> tuple[str, float]:
+def meme_text(
+    path: str, sequences: list[np.ndarray], n_motifs: int, widths: tuple[int, int] = WIDTHS
+) -> tuple[str, float]:
     """What MEME says, and its CPU seconds: same widths, both strands, ZOOPS, background of order 2."""
     with tempfile.NamedTemporaryFile("w", suffix=".fa") as file:
-        file.writelines(f">s{i}\n{decode(codes)}\n" for i, codes in enumerate(sequences))
-        file.flush()
+        write_fasta(sequences, file)
         words = [path, file.name, "-text", "-dna", "-revcomp", "-mod", "zoops", "-nostatus"]
-        words += ["-minw", str(WIDTHS[0]), "-maxw", str(WIDTHS[1]), "-nmotifs", str(n_motifs), "-markov_order", "2"]
-        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-        text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        words += ["-minw", str(widths[0]), "-maxw", str(widths[1]), "-nmotifs", str(n_motifs), "-markov_order", "2"]
+        return counted(words)
+
+
+def write_fasta(sequences: list[np.ndarray], file: IO[str]) -> None:
+    """Sequences as other programs read them, called s0, s1, …"""
+    file.writelines(f">s{i}\n{decode(codes)}\n" for i, codes in enumerate(sequences))
+    file.flush()
+
+
+def counted(words: list[str]) -> tuple[str, float]:
+    """What a program says, and its CPU seconds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     return text, resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
 
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.motif_accuracy import matrices, nucleotide_f1, plant
+from benchmarks.motif_accuracy import Sites, matrices, nucleotide_f1, plant
 from emtools.engine.chunks import SequenceSource
 from emtools.engine.loop import climb
-from emtools.models.motif import MotifParams, estimate_background
+from emtools.models.motif import Motif, MotifParams, estimate_background
 from emtools.motif_finding.calling import call_sites
 from emtools.motif_finding.search import Terms, search, settle
 
@@ -36,23 +36,34 @@ RUNS = (
 LENGTH = 100
 
 
-def measured(n: int, widths: tuple[int, int]) -> dict[str, Any]:
-    """One run."""
+def planted(n: int) -> tuple[list[np.ndarray], Sites]:
+    """Random sequences with the motif in most of them, and where."""
     rng = np.random.default_rng(n)
     genome = rng.integers(4, size=n * LENGTH).astype(np.uint8)
-    sequences, known = plant(matrices("judged")["CTCF"], 0.7, n, LENGTH, genome, rng)
-    source = SequenceSource(sequences)
+    return plant(matrices("judged")["CTCF"], 0.7, n, LENGTH, genome, rng)
+
+
+def searched(source: SequenceSource, widths: tuple[int, int]) -> tuple[Motif, MotifParams, Sites, float]:
+    """The motif found, its sites, and CPU seconds of a whole search."""
     began = process_time()
     background = estimate_background(source, 2)
     terms = Terms(widths)
     model, start = settle(source, background, terms, search(source, background, terms))
-    fitted = climb(model, source, start)
-    calls = call_sites(model, fitted.params, source)
+    params = climb(model, source, start).params
+    calls = call_sites(model, params, source)
     seconds = process_time() - began
     found = [(int(i), int(s), int(s) + model.width) for i, s in zip(calls.sequence, calls.start, strict=True)]
+    return model, params, found, seconds
+
+
+def measured(n: int, widths: tuple[int, int]) -> dict[str, Any]:
+    """One run."""
+    sequences, known = planted(n)
+    source = SequenceSource(sequences)
+    model, params, found, seconds = searched(source, widths)
     chunk = source.chunk(0)
-    fast = min(timed(lambda: model.e_step(fitted.params, chunk)) for _ in range(5))
-    slow = timed(lambda: model.run_e_step(fitted.params, chunk))
+    fast = min(timed(lambda: model.e_step(params, chunk)) for _ in range(5))
+    slow = timed(lambda: model.run_e_step(params, chunk))
     return {
         "sequences": n, "widths": f"{widths[0]}-{widths[1]}", "cpu_s": round(seconds, 2), "us_per_sequence": round(1e6 * seconds / n, 1),
         "width": model.width, "f1": round(nucleotide_f1(found, known), 3), "pass_ns": round(1e9 * fast / chunk.codes.size, 2),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pandas as pd
 import pytest
 
 from benchmarks import demands
+from benchmarks.__main__ import Study, missing
 from benchmarks.demands import Demand, agrees, collect, number, told
 
 TABLE = "n\tpeer\tratio\tours, s\n20000\tmclust\t34.4\t0.5\n100000\tmclust\t>9\t2.0\n"
@@ -50,3 +53,14 @@ def test_the_stored_table_is_what_the_studies_say():
     kept = pd.read_csv(demands.RESULTS, sep="\t", dtype=str, keep_default_na=False)
     pd.testing.assert_frame_equal(table.astype(str), kept)
     assert set(table["branch"]) >= {"impute", "deconvolve", "segment", "hmm", "motif"}
+
+
+def test_a_peer_is_sought_in_each_of_the_folders(tmp_path):
+    (tmp_path / "programs").mkdir()
+    (tmp_path / "programs" / "a_peer").touch()
+    study = Study(
+        "some", ("--programs", os.pathsep.join([str(tmp_path / "none"), str(tmp_path / "programs")])), needs="a_peer"
+    )
+    assert not missing(study)
+    assert missing(Study("some", ("--programs", str(tmp_path / "none")), needs="a_peer"))
+    assert missing(Study("some", ("--programs", ""), needs="a_peer"))

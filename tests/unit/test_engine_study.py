@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from benchmarks.engine_speed import by_us, summary
-from tests.reference.slow_problems import NEAR, PARAMS, PROBLEMS, table
+from tests.reference.slow_problems import NEAR, PROBLEMS
 
 
 def test_a_start_that_ends_elsewhere_counts_as_never_and_in_no_median():
@@ -24,10 +23,3 @@ def test_our_climbs_are_counted_to_the_first_pass_that_is_near():
     assert row["there"]
     assert row["passes"] < 100
     assert problem.maximum - row["loglik"] < NEAR
-
-
-@pytest.mark.parametrize("name", PARAMS)
-def test_a_row_of_a_table_is_a_start(name):
-    problem = PROBLEMS[name]()
-    for row, start in zip(table(f"slow_{name}_starts")[:3], problem.starts, strict=False):
-        np.testing.assert_array_equal(problem.model.pack(PARAMS[name](row)), problem.model.pack(start))
