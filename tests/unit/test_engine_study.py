@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from benchmarks.engine_speed import by_us, summary
+from benchmarks.engine_speed import by_us, merged, summary
 from tests.reference.slow_problems import NEAR, PROBLEMS
 
 
@@ -23,3 +23,13 @@ def test_our_climbs_are_counted_to_the_first_pass_that_is_near():
     assert row["there"]
     assert row["passes"] < 100
     assert problem.maximum - row["loglik"] < NEAR
+
+
+def test_rows_of_a_peer_that_is_not_here_stay_in_their_problem():
+    stored = pd.DataFrame(
+        [("London Times", "emtools", 9.0), ("London Times", "peer", 8.0), ("Normal, 40 % missing", "emtools", 7.0)]
+    )
+    rows = pd.DataFrame([("London Times", "emtools", 1.0), ("Three overlapping normals", "emtools", 2.0)])
+    for table in (stored, rows):
+        table.columns = ["problem", "method", "passes"]
+    assert merged(rows, stored)["passes"].tolist() == [1.0, 8.0, 2.0, 7.0]
