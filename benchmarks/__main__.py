@@ -48,7 +48,7 @@ STUDIES = (
     Study("motif_speed", ("--largest", "50000")),
     Study("motif_peers", ("--programs", PEERS, "--peer", "streme", "--largest", "1000"), needs="streme"),
     Study("impute_speed", ("--walls",)),
-    Study("impute_speed", ("--limit", "60", *(("--library", os.environ["R_LIBS"]) if "R_LIBS" in os.environ else ())), needs="Rscript"),
+    Study("impute_speed", ("--limit", "80", *(("--library", os.environ["R_LIBS"]) if "R_LIBS" in os.environ else ())), needs="Rscript"),
 )  # fmt: skip
 
 

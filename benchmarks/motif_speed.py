@@ -109,12 +109,13 @@ def main() -> None:
     largest = parser.parse_args().largest
     measured(200, (8, 20))  # compiles
     passes().to_csv(PASSES, sep="\t", index=False)
-    rows = []
     for n, widths in RUNS:
         if n <= largest:
-            rows.append(measured(n, widths))
-            print(rows[-1], flush=True)
-            pd.DataFrame(rows).to_csv(STORED, sep="\t", index=False)
+            row = measured(n, widths)
+            print(row, flush=True)
+            table = pd.concat([pd.read_csv(STORED, sep="\t"), pd.DataFrame([row])])
+            table = table.drop_duplicates(["sequences", "widths"], keep="last")
+            table.sort_values(["sequences", "widths"]).to_csv(STORED, sep="\t", index=False)
 
 
 if __name__ == "__main__":
