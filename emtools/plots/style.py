@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO, StringIO
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ if "matplotlib.pyplot" not in sys.modules:  # a notebook that draws already keep
 import matplotlib.pyplot as plt
 import numpy as np
 import PIL.Image
-from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import Formatter, LogFormatter
@@ -35,7 +34,6 @@ FAINT = "#B8BEC6"
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 DPI = 200  # of PNG
 NOT_XML = bytes(set(range(32)) - set(b"\t\n\r"))  # which comments beside drawn names would hold
-SVG_DPI = 72  # at which Matplotlib draws them
 PLAIN = 0.03  # share of a picture from which a colour is kept as it is
 COLUMN = 3.5  # inches: one column of a journal page (89 mm)
 PAGE = 7.2  # two columns (183 mm); every figure keeps within one or the other, with text of 7 pt and more
@@ -64,6 +62,7 @@ STYLE = {
     "legend.frameon": False,
     "lines.linewidth": 1.3,
     "svg.hashsalt": "emtools",
+    "text.hinting": "none",  # text of a PNG is as wide as that of an SVG
     "text.parse_math": False,  # a name with $ in it is a name
     "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
 }
@@ -156,20 +155,23 @@ def arrange(figure: Figure, **options: Any) -> None:
     figure.tight_layout(**options)
 
 
-def hold(figure: Figure) -> Bbox | None:
-    """Narrow a figure until all that is drawn, names beside the axes too, keeps within one column, or else within a page.
+def hold(figure: Figure) -> Bbox:
+    """Lay a figure out and narrow it until all that is drawn, names beside the axes too, keeps within one column, or else within a page.
 
-    Returns what it covers in an SVG then, as `svg_box`; None where it keeps within its width by itself, when it is laid out.
+    Returns what it covers then, in inches. With a constrained layout it keeps within its width by itself.
     """
-    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
-        return None
+    layout = figure.get_layout_engine()
+    if isinstance(layout, ConstrainedLayoutEngine):
+        layout.execute(figure)
+        figure.set_layout_engine(None)  # else each `savefig` goes through all artists for its sake
+        return figure.get_tightbbox()
     limit = (COLUMN if figure.get_figwidth() <= COLUMN else PAGE) - 2 * MARGIN
     for _ in range(TURNS):
-        box = svg_box(figure)
+        box = figure.get_tightbbox()
         if box.width <= limit:
             return box
         figure.set_figwidth(max(figure.get_figwidth() - (box.width - limit) - MARGIN / 4, LEAST))
-    return svg_box(figure)
+    return figure.get_tightbbox()
 
 
 def save(figure: Figure, folder: Path, picture: Picture) -> Picture:
@@ -183,20 +185,13 @@ def save(figure: Figure, folder: Path, picture: Picture) -> Picture:
 def render(figure: Figure, svg: Path, png: Path) -> None:
     """Write `figure` as SVG and PNG.
 
-    It is laid out once, for the pixels of the PNG, measured with the texts of both, which are a little wider in one than in the
-    other, and drawn once for each: `savefig` by itself would lay it out and go through it twice for each.
+    It is laid out once, measured once, which holds for both as text has no hints that depend on pixels, and drawn once for each:
+    `savefig` by itself would lay it out and go through it twice for each.
     """
     plain_decades(figure)
-    box = hold(figure)
     with plt.rc_context(STYLE):
         figure.dpi = DPI
-        layout = figure.get_layout_engine()
-        if layout is not None:
-            layout.execute(figure)
-            figure.set_layout_engine(None)  # else each `savefig` goes through all artists for its sake
-            box = None
-        covered = Bbox.union([figure.get_tightbbox(), box or svg_box(figure)])
-        page, (wide, high) = whole_pixels(covered.padded(MARGIN))
+        page, (wide, high) = whole_pixels(hold(figure).padded(MARGIN))
         raw = BytesIO()
         figure.savefig(raw, format="raw", bbox_inches=page)
         drawn = BytesIO()
@@ -204,15 +199,6 @@ def render(figure: Figure, svg: Path, png: Path) -> None:
     svg.write_bytes(drawn.getvalue().translate(None, NOT_XML))
     pixels = np.frombuffer(raw.getbuffer(), np.uint8).reshape(high, wide, 4)
     few_colors(pixels).save(png, dpi=(DPI, DPI))
-
-
-def svg_box(figure: Figure) -> Bbox:
-    """What the figure covers in an SVG, in inches."""
-    before, figure.dpi = figure.dpi, SVG_DPI
-    covered = figure.get_tightbbox(RendererSVG(*figure.bbox.size, StringIO(), image_dpi=SVG_DPI))
-    box = Bbox(covered.get_points())
-    figure.dpi = before
-    return box
 
 
 def whole_pixels(covered: Bbox) -> tuple[Bbox, tuple[int, int]]:
