@@ -161,9 +161,10 @@ def hold(figure: Figure) -> Bbox:
     Returns what it covers then, in inches. With a constrained layout it keeps within its width by itself.
     """
     layout = figure.get_layout_engine()
-    if isinstance(layout, ConstrainedLayoutEngine):
+    if layout is not None:
         layout.execute(figure)
         figure.set_layout_engine(None)  # else each `savefig` goes through all artists for its sake
+    if isinstance(layout, ConstrainedLayoutEngine):
         return figure.get_tightbbox()
     limit = (COLUMN if figure.get_figwidth() <= COLUMN else PAGE) - 2 * MARGIN
     for _ in range(TURNS):

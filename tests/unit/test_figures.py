@@ -66,12 +66,13 @@ def test_what_is_shown_is_what_matplotlib_by_itself_would_show(layout, tmp_path)
     np.testing.assert_allclose(sizes[0], np.multiply(ours.size, 72 / DPI), rtol=0, atol=0.5)
 
 
-def test_a_figure_is_drawn_once_for_each_file(tmp_path, monkeypatch):
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_a_figure_is_drawn_once_for_each_file(layout, tmp_path, monkeypatch):
     drawn = []
     own = Figure.draw
     monkeypatch.setattr(Figure, "draw", lambda self, renderer: (drawn.append(type(renderer)), own(self, renderer))[1])
     with styled():
-        save(figure("constrained"), tmp_path, PICTURE)
+        save(figure(layout), tmp_path, PICTURE)
     assert len(drawn) == 2
 
 
