@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ MOST_MOTIFS = 100
 MOST_REPEATS = 50
 MOST_PATHS = 10_000
 ISOCHORES = "isochores"
+HMM_STARTS = 10
 
 
 def add_hmm(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -26,8 +28,9 @@ def add_hmm(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "find hidden states in sequences (FASTA) or along values on a genome (bedGraph, bigWig), by Baum-Welch",
         "emtools hmm genome.fa --out results/genome --states 2\n"
         "  emtools hmm ratios.bedgraph --out results/ratios --states 2-5",
-        10,
+        HMM_STARTS,
     )
+    hmm.set_defaults(starts=None)  # which of them was asked for decides what is said beside --model
     hmm.add_argument(
         "--states",
         type=whole_range(1, 100),
@@ -142,6 +145,9 @@ def route_hmm(chosen: dict[str, Any]) -> dict[str, Any]:
             "leave it out or see emtools hmm --help",
         )
     kept = {key: value for key, value in chosen.items() if key not in foreign}
+    if not values and chosen["model"] is not None:
+        return kept | only_start(chosen)
+    kept["starts"] = chosen["starts"] or HMM_STARTS
     if not values:
         return kept
     if kept["states"] is None:
@@ -168,7 +174,17 @@ def route_isochores(chosen: dict[str, Any]) -> dict[str, Any]:
     if given:
         raise InputError(", ".join(given), f"given with --model {ISOCHORES}", "--bin beside it", "leave it out")
     kept = {key: value for key, value in chosen.items() if key not in foreign}
-    return kept | {"states": (5, 5), "module": "emtools.branches.hmm.track_input"}
+    return kept | only_start(chosen) | {"states": (5, 5), "module": "emtools.branches.hmm.track_input"}
+
+
+def only_start(chosen: dict[str, Any]) -> dict[str, Any]:
+    """The number of starts of a ready-made model, which is told where another was asked for."""
+    if chosen["starts"] not in (None, 1):
+        print(
+            f"hmm: --model {chosen['model']} has one start, from what is known of it; --starts {chosen['starts']} is not used",
+            file=sys.stderr,
+        )
+    return {"starts": 1}
 
 
 def add_motif(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

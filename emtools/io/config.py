@@ -27,7 +27,7 @@ FILES: dict[str, dict[str, tuple[Kind, ...]]] = {
         "rna_per_cell": ("table",),
     },
     "segment": {"input": ("cells", "table", "image"), "truth": ("image",)},
-    "hmm": {"input": ("track", "fasta")},
+    "hmm": {"input": ("track", "fasta"), "against": ("fit",)},
     "motif": {
         "input": ("fasta",),
         "regions": ("bed",),
@@ -247,7 +247,7 @@ def make_plan(config: Mapping[str, Any], source: str, schemas: Path) -> Plan:
     def resolve(draft: Draft, role: str) -> str:
         value = draft.options[role]
         kind, product = reference(draft, role, value, index)
-        if draft.branch == "hmm":
+        if (draft.branch, role) == ("hmm", "input"):
             check_hmm(draft, kind)
         if product is None:
             path = Path(value)
@@ -260,7 +260,9 @@ def make_plan(config: Mapping[str, Any], source: str, schemas: Path) -> Plan:
                 remedy = error.remedy or "give another file"
                 raise InputError(draft.at(role), f"{error.where}: {error.got}", error.expected, remedy) from error
             return str(path)
-        return f"{results}/inputs/{product}" if value.startswith("demo:") else entry_of(product).product
+        if value.startswith("demo:"):
+            return f"{results}/inputs/{product}"
+        return f"{entry_of(product).out}/fit.json" if kind == "fit" else entry_of(product).product
 
     plan = Plan(results, tuple(entry_of(key) for key in index))
     for draft in drafts:
@@ -282,7 +284,7 @@ def check_hmm(draft: Draft, kind: Kind) -> None:
     """Refuse keys of letters for values, and the other way round."""
     foreign: tuple[str, ...] = ("emission", "bin")
     if kind == "track":
-        foreign = ("order", "topology", "model", "alphabet", "repeats", "sample")
+        foreign = ("order", "topology", "model", "alphabet", "repeats", "sample", "against", "odds_window")
     elif draft.options.get("model") == "isochores":  # values of windows of letters
         foreign = ("emission",)
     for key in foreign:
@@ -434,7 +436,7 @@ def reference(draft: Draft, role: str, value: str, index: Mapping[str, Draft]) -
             names = [key for key in index if key.startswith(f"{head}:")] or list(index)
             close = difflib.get_close_matches(value, names, 1) or names[:1]
             raise InputError(where, f"there is no entry {value}", f"entries are {', '.join(names)}", f"try {close[0]}")
-        kind, product = PRODUCTS[head][0], value
+        kind, product = "fit" if (head, role) == ("hmm", "against") else PRODUCTS[head][0], value
         above = index[value]
         if head == "segment" and reference(above, "input", above.options["input"], index)[0] == "table":
             kind = "table"

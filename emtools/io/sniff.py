@@ -13,9 +13,10 @@ from emtools.errors import InputError
 from emtools.io.image_folder import is_store
 from emtools.io.outputs import require_file
 
-Kind = Literal["table", "cells", "image", "fasta", "bed", "track", "motifs"]
+Kind = Literal["table", "cells", "image", "fasta", "bed", "track", "motifs", "fit"]
 KINDS = {
     "table": "table", "cells": "h5ad", "image": "image", "fasta": "FASTA", "bed": "BED", "track": "bedGraph", "motifs": "MEME or JASPAR",
+    "fit": "fit.json",
 }  # fmt: skip
 HDF5 = b"\x89HDF\r\n\x1a\n"
 GZIP = b"\x1f\x8b"
@@ -92,6 +93,8 @@ def sniff(path: Path, kind: Kind) -> None:
         raise InputError(
             str(path), "has neither '>' nor 'MEME version'", "motifs in MEME or JASPAR format", "check the format"
         )
+    if kind == "fit" and not head.lstrip().startswith(b"{"):
+        raise InputError(str(path), "does not begin with '{'", "fit.json of an earlier run", "check that it is one")
     if kind == "image" and bare_suffix(path) in (".tif", ".tiff"):
         sniff_tiff(path, head)
 

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from emtools.branches.hmm import track
+from emtools.branches.hmm.track_types import Options
 from emtools.cli import main
 from emtools.engine.chunks import total_stats
 from emtools.engine.series import SeriesSource
@@ -92,6 +94,10 @@ def test_the_arms_of_lambda(tmp_path):
     record = json.loads((out / "fit.json").read_text())
     assert set(record["parameters"]) == {"stay", "variance"}
     assert record["parameters"]["variance"]["se"] > 0.0
+    assert {name: part["unit"] for name, part in record["parameters"].items()} == {
+        "stay": "probability",
+        "variance": "(% GC)²",
+    }
     table = pd.read_csv(out / "posteriors.tsv.gz", sep="\t")
     assert list(table.columns) == ["record", "start", "end", "value", *FAMILIES]
     page = (out / "report.html").read_text()
@@ -118,9 +124,34 @@ def test_what_isochores_do_not_know_is_refused(words, message, tmp_path, capsys)
     assert message in error
 
 
+@pytest.mark.parametrize(("model", "path"), [("isochores", GENOME), ("cpg", GENOME.with_name("crp.fa"))])
+def test_starts_that_a_ready_made_model_does_not_have_are_told(model, path, tmp_path, capsys):
+    words = ["hmm", str(path), "--model", model, *["--bin", "4000"] * (model == "isochores"), "--quiet"]
+    line = f"hmm: --model {model} has one start, from what is known of it; --starts 5 is not used"
+    for name, more in (("a", []), ("b", ["--starts", "5"])):
+        assert main([*words, *more, "--out", str(tmp_path / name)]) in (0, 3)
+        assert capsys.readouterr().err.count(line) == len(more) / 2
+    first, last = ((tmp_path / name / "segments.bed").read_bytes() for name in ("a", "b"))
+    assert first == last
+
+
+def test_the_page_has_the_limits_of_the_model():
+    for text in (
+        track.KNOWN,
+        track.methods(
+            Options(input=GENOME, out=Path("o"), states=(5, 5), model="isochores"), IsochoreHMM(), 1000, None
+        ),
+    ):
+        assert ", ".join(f"{limit:g}" for limit in LIMITS[:-1]) + f" and {LIMITS[-1]:g} %" in text
+
+
 def test_windows_that_all_lie_on_a_level_are_one_clear_error(tmp_path, capsys):
     path = tmp_path / "flat.fa"
     path.write_text(">a\n" + ("G" * 35 + "A" * 65) * 40 + "\n")
     assert main(["hmm", str(path), "--bin", "100", "--model", "isochores", "--out", str(tmp_path / "out")]) == 3
-    assert "every window lies on the level of a family" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert (
+        f"{path}: none of 1 starts is usable (every window lies on the level of a family); use another --bin" in error
+    )
+    assert "components" not in error
     assert not (tmp_path / "out").exists()

@@ -288,7 +288,7 @@ def test_values_of_letters_between():
 
 
 def test_any_number_of_sites_is_not_inflated_by_where_they_may_lie():
-    """Without sites the evidence of a candidate is as good under a prior as without, on the average of places."""
+    """Weights are 1 on the average of places, so that as many sites are expected under a prior as without."""
     source = SequenceSource([np.zeros(60, dtype=np.uint8)] * 20, prior=place_prior([60] * 20, True, None))
     background = estimate_background(source, 0)
     scene = Scene.of(source, background, True, True, False)

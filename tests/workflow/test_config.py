@@ -178,6 +178,36 @@ WRONG = {
         "config.yaml: hmm.a: 'bin' is not known; one of input, model",
         "",
     ),
+    "isochores against a model of letters": (
+        "hmm: {a: {input: genome.fa, model: isochores, against: fit.json}}",
+        "config.yaml: hmm.a: 'against' is not known; one of input, model, bin",
+        "",
+    ),
+    "windows of log-odds against nothing": (
+        "hmm: {a: {input: genome.fa, states: 2, odds_window: 500}}",
+        "config.yaml: hmm.a.odds_window: given without against",
+        "add against or remove it",
+    ),
+    "against a file that is no fit": (
+        "hmm: {a: {input: genome.fa, states: 2, against: markers.csv}}",
+        "config.yaml: hmm.a.against: ",
+        "fit.json of an earlier run",
+    ),
+    "against a fit that is not there": (
+        "hmm: {a: {input: genome.fa, states: 2, against: results/b/fit.json}}",
+        "config.yaml: hmm.a.against: results/b/fit.json: no such file",
+        "",
+    ),
+    "against an analysis of another kind": (
+        "{motif: {b: {input: genome.fa, width: 4}}, hmm: {a: {input: genome.fa, states: 2, against: 'motif:b'}}}",
+        "config.yaml: hmm.a.against: motif:b is a bed file; fit is needed",
+        "",
+    ),
+    "against itself": (
+        "hmm: {a: {input: genome.fa, states: 2, against: 'hmm:a'}}",
+        "entries wait for one another: hmm:a → hmm:a",
+        "give one of them a file",
+    ),
     "negative seed": ("{seed: -1, hmm: {a: {input: genome.fa, states: 2}}}", "seed: -1 is too small; at least 0", ""),
     "seed below 0 in an entry": (
         "hmm: {a: {input: genome.fa, states: 2, seed: -1}}",
@@ -268,6 +298,20 @@ def test_priors_of_places_and_windows_of_isochores_are_passed_on(here: Path) -> 
     assert dict(motif.files)["prior"] == "in.bedgraph"
     for entry in (chain, motif):
         build_parser().parse_args([entry.branch, entry.files["input"], "--out", entry.out, *entry.words])
+
+
+def test_a_model_to_compare_with_is_the_fit_of_another_entry_or_a_file(here: Path) -> None:
+    Path("fit.json").write_text("{}")
+    text = "hmm: {a: {input: genome.fa, model: cpg, against: 'hmm:b', odds_window: 500}, b: {input: genome.fa, states: 1, against: fit.json}}"
+    a, b = plan(text).entries
+    assert dict(a.files) == {"input": "genome.fa", "against": "results/hmm/b/fit.json"}
+    assert a.words == ("--model", "cpg", "--against", "results/hmm/b/fit.json", "--odds-window", "500")
+    assert b.words == ("--states", "1", "--against", "fit.json")
+    for entry in (a, b):
+        build_parser().parse_args([entry.branch, entry.files["input"], "--out", entry.out, *entry.words])
+    Path("in.bedgraph").write_text("a\t0\t4\t1\n")
+    with pytest.raises(InputError, match=r"hmm\.a\.against: given with values"):
+        plan("hmm: {a: {input: in.bedgraph, states: 2, against: fit.json}}")
 
 
 def test_starts_become_jobs_whose_options_do_not_count_them(here: Path) -> None:
@@ -415,7 +459,6 @@ def test_wrong_sample_sheet_gives_one_line(here: Path, rows: str, line: str) -> 
 
 # Where a job writes, runs and goes on from is the workflow's and the profile's business.
 NOT_IN_CONFIG = {"help", "out", "quiet", "traceback", "executor", "checkpoint", "only_starts", "starts_from"}
-OF_TWO_FITS = {"against", "odds_window"}  # a question to ask of fits that are there
 OF_THE_WORKFLOW = {"scatter"}  # jobs to make, not an option of a command
 
 
@@ -472,7 +515,7 @@ def test_json_is_read_as_snakemake_reads_it(here: Path) -> None:
 @pytest.mark.parametrize("branch", BRANCHES)
 def test_config_keys_are_the_command_line_options(branch: str) -> None:
     subparsers = next(a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
-    options = {action.dest for action in subparsers.choices[branch]._actions} - NOT_IN_CONFIG - OF_TWO_FITS
+    options = {action.dest for action in subparsers.choices[branch]._actions} - NOT_IN_CONFIG
     keys = set(read_yaml(SCHEMAS / "config.schema.yaml")["$defs"][branch]["properties"])
     assert keys - OF_THE_WORKFLOW == options
     sheet = set(read_yaml(SCHEMAS / "samples.schema.yaml")["properties"])

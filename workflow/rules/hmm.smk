@@ -19,6 +19,14 @@ for entry in PLAN.branch("hmm"):
                 ),
                 shown(entry, entry.product, "segments"),
                 shown(entry, f"{entry.out}/parameters.tsv", "parameters"),
+                (
+                    [
+                        shown(entry, f"{entry.out}/log_odds.tsv", "log-odds"),
+                        f"{entry.out}/log_odds.bedgraph.gz",
+                    ]
+                    if "against" in entry.given
+                    else []
+                ),
             ],
         log:
             record(entry, "logs", "log"),

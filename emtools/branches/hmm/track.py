@@ -17,14 +17,14 @@ from emtools.branches.hmm.page import BIC
 from emtools.branches.hmm.track_types import Options
 from emtools.engine.series import SeriesSource
 from emtools.engine.starts import climb_starts, fit
-from emtools.errors import InputError
+from emtools.errors import FitError, InputError
 from emtools.io.bedgraph import ValueTrack
 from emtools.io.console import Progress
 from emtools.io.intervals import FULL_SCORE, Interval, write_bed, zipped_text
 from emtools.io.outputs import staged
 from emtools.io.start_files import Ends, read_ends
 from emtools.models.gaussian_hmm import GaussianHMM, GaussianHMMParams
-from emtools.models.isochores import FAMILIES, LEVELS, IsochoreHMM
+from emtools.models.isochores import FAMILIES, LEVELS, LIMITS, IsochoreHMM
 from emtools.models.negative_binomial_hmm import NegativeBinomialHMM, NegativeBinomialHMMParams
 from emtools.models.poisson_hmm import PoissonHMM, PoissonHMMParams
 from emtools.plots.hmm import rgb_of
@@ -39,6 +39,7 @@ REFERENCES = (
     "(hidden Markov models of array CGH)",
 )
 ISOCHORES = "Costantini, Clay, Auletta & Bernardi (2006) Genome Res. 16, 536–541, doi:10.1101/gr.4910606 (isochore families and their limits)"
+UNITS = {"stay": PROBABILITY, "variance": "(% GC)²"}  # of isochores
 FEWEST_VALUES = 10  # observed values a free parameter, below which the page warns
 
 
@@ -59,15 +60,21 @@ def analyse(options: Options, tracks: Sequence[ValueTrack], width: int | None) -
     n_states = options.states[0] if compared is None else int(compared["states"][compared["BIC"].idxmin()])
     model = model_of(options, n_states)
     progress = Progress("hmm", options.starts, options.quiet)
-    result = fit(
-        model,
-        source,
-        starts=options.starts if options.model is None else 1,
-        **options.climbing,
-        checkpoint=options.checkpoint,
-        on_pass=progress,
-        ended=ended_of(ends, options, n_states),
-    )
+    try:
+        result = fit(
+            model,
+            source,
+            starts=options.starts,
+            **options.climbing,
+            checkpoint=options.checkpoint,
+            on_pass=progress,
+            ended=ended_of(ends, options, n_states),
+        )
+    except FitError as error:
+        remedy = (
+            "use fewer --states or a --pseudocount" if options.model is None else "use another --bin or other sequence"
+        )
+        raise FitError(str(options.input), error.got, error.expected, remedy) from error
     progress.close(result.summary)
     params: Any = result.params
     called = [CalledTrack(t, model.viterbi(params, t.values), model.posterior(params, t.values)) for t in tracks]
@@ -143,7 +150,7 @@ def analyse(options: Options, tracks: Sequence[ValueTrack], width: int | None) -
             branch="hmm",
             inputs=[options.input],
             labels=labels,
-            units=dict.fromkeys(("start", "transition"), PROBABILITY),
+            units=dict.fromkeys(("start", "transition"), PROBABILITY) if options.model is None else UNITS,
             extra={"n_segments": len(segments), "n_values": n_values, "states": states.to_dict("records")},
         )
 
@@ -159,9 +166,10 @@ STATES = (
     "States by ascending level. The share sums posterior probabilities over the steps; segments are counted on the most "
     "probable path; the expected stay is 1 / (1 − probability of staying)."
 )
+BETWEEN = f"{', '.join(f'{limit:g}' for limit in LIMITS[:-1])} and {LIMITS[-1]:g}"
 KNOWN = (
-    "The levels are fixed: half way between two lies the limit between the families, 37, 41, 46 and 53 % GC. The share sums posterior probabilities over the windows; "
-    "segments are counted on the most probable path; the expected stay is 1 / (1 − probability of staying)."
+    f"The levels, in % GC as the spread, are fixed: half way between two lies the limit between the families, {BETWEEN} % GC. The share sums posterior "
+    "probabilities over the windows; segments are counted on the most probable path; the expected stay is 1 / (1 − probability of staying)."
 )
 DISPERSION = " The variance of a state is level + dispersion × level²; a dispersion of 0 is a Poisson count."
 
@@ -332,7 +340,7 @@ def methods(options: Options, model: Any, width: int | None, compared: pd.DataFr
         return (
             f"The GC content of windows of {width:,} letters (not told where fewer than half of as many were known, and summed out) was divided into the isochore families "
             f"{', '.join(FAMILIES)} by a hidden Markov model whose states emit normal values about {', '.join(f'{level:g}' for level in LEVELS)} % GC, so that the limits of "
-            "Costantini et al. (37, 41, 46 and 53 %) lie half way between two of them. The standard deviation, the same in all families, and the probability of staying, the same too "
+            f"Costantini et al. ({BETWEEN} %) lie half way between two of them. The standard deviation, the same in all families, and the probability of staying, the same too "
             "and with ten steps of a stay of ten windows as prior, were estimated by the Baum–Welch algorithm. Segments are the most probable path (Viterbi); posteriors are the "
             "forward–backward probabilities at the same parameters."
         )
