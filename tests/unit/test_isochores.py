@@ -11,7 +11,8 @@ import pytest
 
 from emtools.branches.hmm import track
 from emtools.branches.hmm.track_types import Options
-from emtools.cli import main
+from emtools.cli import build_parser, main
+from emtools.commands.sequences import route_hmm
 from emtools.engine.chunks import total_stats
 from emtools.engine.series import SeriesSource
 from emtools.engine.starts import fit
@@ -124,15 +125,16 @@ def test_what_isochores_do_not_know_is_refused(words, message, tmp_path, capsys)
     assert message in error
 
 
-@pytest.mark.parametrize(("model", "path"), [("isochores", GENOME), ("cpg", GENOME.with_name("crp.fa"))])
-def test_starts_that_a_ready_made_model_does_not_have_are_told(model, path, tmp_path, capsys):
-    words = ["hmm", str(path), "--model", model, *["--bin", "4000"] * (model == "isochores"), "--quiet"]
-    line = f"hmm: --model {model} has one start, from what is known of it; --starts 5 is not used"
-    for name, more in (("a", []), ("b", ["--starts", "5"])):
-        assert main([*words, *more, "--out", str(tmp_path / name)]) in (0, 3)
-        assert capsys.readouterr().err.count(line) == len(more) / 2
-    first, last = ((tmp_path / name / "segments.bed").read_bytes() for name in ("a", "b"))
-    assert first == last
+@pytest.mark.parametrize("model", ["isochores", "cpg", "coding"])
+def test_starts_that_a_ready_made_model_does_not_have_are_told(model, capsys):
+    def told(*words):
+        chosen = route_hmm(vars(build_parser().parse_args(["hmm", str(GENOME), "--out", "out", *words])))
+        return chosen["starts"], capsys.readouterr().err
+
+    line = f"hmm: --model {model} has one start, from what is known of it; --starts 5 is not used\n"
+    assert told("--model", model) == told("--model", model, "--starts", "1") == (1, "")
+    assert told("--model", model, "--starts", "5") == (1, line)
+    assert (told("--states", "2"), told("--states", "2", "--starts", "5")) == ((10, ""), (5, ""))
 
 
 def test_the_page_has_the_limits_of_the_model():
