@@ -230,8 +230,8 @@ def read_image(path: Path, pixel_size: float | None = None, flat: bool = False) 
     if not varied:
         raise InputError(str(path), f"every pixel is {values.flat[0]}", "an image that varies", "check the exposure")
     if len(varied) < len(values):
-        flat = ", ".join(names[i] for i in range(len(values)) if i not in varied)
-        notes.append(f"channels that do not vary are not used: {flat}")
+        level = ", ".join(names[i] for i in range(len(values)) if i not in varied)
+        notes.append(f"channels that do not vary are not used: {level}")
         values, names = values[varied], tuple(names[i] for i in varied)
     size = stored.pixel_size if pixel_size is None else (pixel_size, pixel_size)
     return Image(Path(path), np.ascontiguousarray(values), names, tuple(varied), size, tuple(notes), stored.files)
@@ -317,7 +317,7 @@ def read_labels(path: Path, shape: tuple[int, int]) -> npt.NDArray[np.int64]:
             " x ".join(map(str, shape)) + ", as the image",
             "use the labels of this image",
         )
-    labels = planes[0].astype(np.int64)
+    labels: npt.NDArray[np.int64] = planes[0].astype(np.int64)
     if labels.min() < 0 or not labels.any():
         raise InputError(str(path), "negative labels" if labels.any() else "no object", "0 and object numbers above 0")
     return labels

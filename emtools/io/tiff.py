@@ -33,7 +33,7 @@ ABSENT = re.compile(r"OME series failed to read (\d+ files|'.+', raised)")
 UNCOMPRESSED = 1
 
 
-class TiffFile(tifffile.TiffFile):
+class TiffFile(tifffile.TiffFile):  # type: ignore[misc]  # it is said to be final
     """A TIFF file whose OME-XML lists the images with planes in it alone, where there are some.
 
     Each file of a plate lists the images of all: tifffile would open every one of them.
@@ -55,7 +55,7 @@ class TiffFile(tifffile.TiffFile):
             handle.seek(struct.unpack(tiff.tagnoformat, n_tags)[0] * tiff.tagsize, os.SEEK_CUR)
 
     @cached_property
-    def ome_metadata(self) -> str | None:  # type: ignore[override]
+    def ome_metadata(self) -> str | None:
         """OME-XML of the file, less the images of other files."""
         told = super().ome_metadata
         try:
