@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from io import StringIO
 
 import matplotlib.pyplot as plt
 import numpy as np
 import PIL.Image
 import pytest
+from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.figure import Figure
 
 from emtools.plots.convergence import draw_slope
 from emtools.plots.deconvolve_checks import draw_selection
-from emtools.plots.style import DPI, Picture, few_colors, save, styled
+from emtools.plots.style import DPI, Picture, few_colors, hold, save, styled
 
 pytestmark = pytest.mark.rendered
 
@@ -64,6 +66,19 @@ def test_what_is_shown_is_what_matplotlib_by_itself_would_show(layout, tmp_path)
     ]
     np.testing.assert_allclose(*sizes, rtol=0, atol=1.5)
     np.testing.assert_allclose(sizes[0], np.multiply(ours.size, 72 / DPI), rtol=0, atol=0.5)
+
+
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_the_box_of_a_png_holds_the_text_of_an_svg(layout):
+    """Text that is fitted to pixels is up to a twentieth of an inch narrower."""
+    with styled():
+        made, axes = plt.subplots(figsize=(3.0, 2.0), dpi=DPI, layout=layout)
+        axes.set_yticks([0.0, 1.0], ["a name of some letters which is long and long again", "WAVE"])
+        box = hold(made)
+        made.dpi = 72
+        drawn = made.get_tightbbox(RendererSVG(*made.bbox.size, StringIO(), image_dpi=72))
+    np.testing.assert_allclose(drawn.extents, box.extents, rtol=0, atol=0.01)
+    plt.close(made)
 
 
 @pytest.mark.parametrize("layout", [None, "constrained"])
