@@ -226,6 +226,13 @@ def add_motif(branches: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--palindrome", action="store_true", help="a motif that is its own reverse complement; needs both strands"
     )
     motif.add_argument(
+        "--motif-order",
+        type=int,
+        choices=(0, 1),
+        default=0,
+        help="1: each letter of a site depends on the one before it (default 0: none does)",
+    )
+    motif.add_argument(
         "--background-order",
         type=int,
         choices=range(6),

@@ -12,7 +12,7 @@ from typing import Any, Generic
 
 import numpy as np
 
-from emtools.engine.certificate import Certificate, certify, judge
+from emtools.engine.certificate import LIMIT, Certificate, certify, judge
 from emtools.engine.checkpoint import Checkpoint
 from emtools.engine.chunks import Map, in_turn, total_stats
 from emtools.engine.executors import executor as make_executor
@@ -498,13 +498,15 @@ def certified(
     return best, seen
 
 
-def with_certificate(fitted: Fit[P, S], source: Source[C], threads: int = 1, errors: bool = True) -> Fit[P, S]:
-    """The fit with the certificate of its parameters, for one that was made without; `errors` as in `certify`."""
+def with_certificate(
+    fitted: Fit[P, S], source: Source[C], threads: int = 1, errors: bool = True, limit: int = LIMIT
+) -> Fit[P, S]:
+    """The fit with the certificate of its parameters, for one that was made without; `errors` and `limit` as in `certify`."""
     model = fitted.model
     if fitted.assign != "soft" or not (is_smooth(model) and has_errors(model)):
         return fitted
     with make_executor("threads", threads) as pool:
-        seen = certify(model, source, fitted.params, pool, seed=fitted.seed, errors=errors)
+        seen = certify(model, source, fitted.params, pool, seed=fitted.seed, limit=limit, errors=errors)
     return judge(replace(fitted, certificate=seen), seen)
 
 

@@ -1,4 +1,4 @@
-"""Motifs out: MEME minimal format, JASPAR and TRANSFAC."""
+"""Motifs out: MEME minimal format, JASPAR, TRANSFAC and BaMM."""
 
 from __future__ import annotations
 
@@ -114,6 +114,31 @@ def write_transfac(path: Path, matrices: Sequence[Matrix]) -> None:
         motif["ID"] = motif["AC"] = matrix.name
         found.append(motif)
     path.write_text(transfac.write(found), encoding="ascii", newline="\n")
+
+
+def write_ihbcp(path: Path, matrix: Floats, after: Floats) -> None:
+    """Write a motif of order 1 in the format of BaMMmotif: a block for each position, an empty line behind it.
+
+    The first line of a block has the probabilities of the letters, the second those after A, after C and so on.
+
+    Parameters
+    ----------
+    path : Path
+        File, by convention ending in .ihbcp.
+    matrix : ndarray, shape (width, n_letters)
+        Letter probabilities at each position.
+    after : ndarray, shape (width, n_letters, n_letters)
+        The same after each letter (second axis); at the first position whatever is before.
+
+    References
+    ----------
+    "BaMM flat file format" in the README of BaMMmotif2, https://github.com/soedinglab/BaMMmotif2.
+    """
+    blocks = [
+        "".join("".join(f"{p:.{DECIMALS}e} " for p in values) + "\n" for values in (row, table.ravel())) + "\n"
+        for row, table in zip(matrix, after, strict=True)
+    ]
+    path.write_text("".join(blocks), encoding="ascii", newline="\n")
 
 
 def columns_of(values: Floats) -> dict[str, list[float]]:

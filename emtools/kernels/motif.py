@@ -97,6 +97,57 @@ def count_words(codes: Codes, offsets: Offsets, order: int, n_letters: int, both
 
 
 @njit(cache=True, nogil=True)
+def site_logs(codes: Codes, at: int, log_matrix: Floats, both: bool) -> tuple[float, float]:
+    """Log-probability of the letters from `at` on as a site on the forward and on the reverse strand; all observed.
+
+    Parameters
+    ----------
+    log_matrix : ndarray, shape (width, n_letters) or (width, n_letters, n_letters)
+        Log-probability of a letter at each position of a site; with three axes after each letter (the second axis), of which the first
+        position has none: its rows are alike.
+    """
+    width, n_letters = log_matrix.shape[0], log_matrix.shape[-1]
+    forward, reverse = 0.0, 0.0
+    before = np.int64(0)
+    for w in range(width):
+        letter = np.int64(codes[at + w])
+        if log_matrix.ndim == 3:
+            forward += log_matrix[w, before, letter]
+            if both and w:
+                reverse += log_matrix[width - w, n_letters - 1 - letter, n_letters - 1 - before]
+            before = letter
+        else:
+            forward += log_matrix[w, letter]
+            if both:
+                reverse += log_matrix[width - 1 - w, n_letters - 1 - letter]
+    if log_matrix.ndim == 3 and both:
+        reverse += log_matrix[0, 0, n_letters - 1 - before]
+    return forward, reverse
+
+
+@njit(cache=True, nogil=True)
+def add_letters(codes: Codes, at: int, strand: int, share: float, counts: Floats) -> None:
+    """Add a share of the site that starts at `at` to the counts of its letters, laid out as in `site_logs`; of a first position that
+    has rows, to the first of them."""
+    width, n_letters = counts.shape[0], counts.shape[-1]
+    before = np.int64(0)
+    for w in range(width):
+        letter = np.int64(codes[at + w])
+        if counts.ndim == 3:
+            if strand == 0:
+                counts[w, before, letter] += share
+            elif w:
+                counts[width - w, n_letters - 1 - letter, n_letters - 1 - before] += share
+            before = letter
+        elif strand == 0:
+            counts[w, letter] += share
+        else:
+            counts[width - 1 - w, n_letters - 1 - letter] += share
+    if counts.ndim == 3 and strand:
+        counts[0, 0, n_letters - 1 - before] += share
+
+
+@njit(cache=True, nogil=True)
 def window_ratios(
     codes: Codes,
     low: int,
@@ -115,8 +166,8 @@ def window_ratios(
         Letters, and their background log-probability.
     low, high : int
         Bounds of the sequence in them.
-    log_matrix : ndarray, shape (width, n_letters)
-        Log-probability of a letter at each position of a site.
+    log_matrix : ndarray
+        As in `site_logs`.
     both : bool
         Whether a site can lie on the reverse strand.
     log_ratios : ndarray, shape (2, at least high - low)
@@ -130,7 +181,7 @@ def window_ratios(
     int
         Number of windows in which a site can lie.
     """
-    width, n_letters = log_matrix.shape
+    width, n_letters = log_matrix.shape[0], log_matrix.shape[-1]
     n_windows = 0
     blocked = low
     for j in range(low, min(low + width - 1, high)):
@@ -144,13 +195,10 @@ def window_ratios(
             log_ratios[1, j - low] = -np.inf
             log_windows[j - low] = 0.0
             continue
-        background, forward, reverse = 0.0, 0.0, 0.0
+        background = 0.0
         for w in range(width):
-            letter = codes[j + w]
             background += log_background[j + w]
-            forward += log_matrix[w, letter]
-            if both:
-                reverse += log_matrix[width - 1 - w, n_letters - 1 - letter]
+        forward, reverse = site_logs(codes, j, log_matrix, both)
         log_windows[j - low] = background
         log_ratios[0, j - low] = forward - background
         log_ratios[1, j - low] = reverse - background if both else -np.inf
@@ -285,7 +333,7 @@ def expected_sites(
         Weighted sums: sequences; log-likelihood; entropy of the posterior; sequences with room for a
         site; expected number of sites; the part of the complete-data log-likelihood that does not
         depend on matrix and occurrence rate. All logs in nats.
-    counts : ndarray, shape (width, n_letters)
+    counts : ndarray, shape of `log_matrix`
         Expected letters at each position of the sites.
     best : ndarray of int64, shape (n_sequences, 2)
         Start within the sequence and strand (0 forward, 1 reverse) of the likeliest site; -1 where there
@@ -294,7 +342,7 @@ def expected_sites(
         Of that start (both strands together), and of any site at all.
     """
     n = offsets.size - 1
-    width, n_letters = log_matrix.shape
+    width = log_matrix.shape[0]
     n_strands = 2 if both else 1
     longest = 1
     for i in range(n):
@@ -302,7 +350,7 @@ def expected_sites(
     log_ratios = np.empty((2, longest))
     log_windows = np.empty(longest)
     totals = np.zeros(6)
-    counts = np.zeros((width, n_letters))
+    counts = np.zeros(log_matrix.shape)
     best = np.full((n, 2), -1, dtype=np.int64)
     posterior = np.zeros((n, 2))
 
@@ -356,12 +404,7 @@ def expected_sites(
                     continue
                 entropy -= z * math.log(z)
                 constant += z * (log_place - log_windows[j])
-                for w in range(width):
-                    letter = codes[low + j + w]
-                    if s == 0:
-                        counts[w, letter] += weight * z
-                    else:
-                        counts[width - 1 - w, n_letters - 1 - letter] += weight * z
+                add_letters(codes, low + j, s, weight * z, counts)
             any_site += here
             if here > posterior[i, 0]:
                 posterior[i, 0] = here

@@ -65,8 +65,8 @@ def one_site(
         As `kernels.windows.context_table` makes it.
     order : int
         Letters that the next one depends on.
-    matrix : ndarray, shape (width, 4)
-        Letter probabilities at each position of a site, above 0.
+    matrix : ndarray, shape (width, 4) or (width, 4, 4)
+        Letter probabilities at each position of a site, above 0; with three axes those after each letter, as in `kernels.windows.word_tables`.
     rate : float
         Prior probability that a sequence has a site, above 0 and at most 1.
     free : ndarray, shape (n_positions,) or (0,)
@@ -99,7 +99,7 @@ def one_site(
     while first < offsets.size - 1:
         last = end_of_block(offsets, first)
         base = offsets[first]
-        known = rate_block(codes, offsets, first, last, width, tables, table, full, order, free, prior, room, outsides)
+        known = rate_block(codes, offsets, first, last, matrix, tables, table, full, order, free, prior, room, outsides)
         for i in range(first, last):
             low, high = offsets[i] - base, offsets[i + 1] - base
             n_starts = max(0, high - low - width + 1)
@@ -127,7 +127,7 @@ def one_site(
                 for j in range(n_starts):
                     posterior[0, base + low + j] = share * ratios[2 * (low + j)]
                     posterior[1, base + low + j] = share * ratios[2 * (low + j) + 1]
-            add_shares(low, n_starts, weight * share, room, sums, weighed)
+            add_shares(low, n_starts, weight * share, room, matrix, sums, weighed)
             log_mixture = math.log(mixture)
             any_site, none = share * total, (1.0 - rate) / mixture
             entropy = -xlogy(any_site, log_rate + log_place - log_mixture) - xlogy(none, log_none - log_mixture)
@@ -138,7 +138,7 @@ def one_site(
             totals[4] += weight * any_site
             totals[5] += weight * (outside + any_site * log_place)
         first = last
-    counts, written = letters_of_words(sums.reshape(tables.shape), width, table, order)
+    counts, written = letters_of_words(sums.reshape(tables.shape), matrix, table, order)
     written += weighed[0] + weighed[1]
     totals[2] -= written + (counts * np.log(matrix)).sum()  # the ratios' part of the log of every posterior
     totals[5] += written
@@ -260,7 +260,7 @@ def any_number(
         Weighted sums: sequences; log-likelihood; entropy of the posterior; expected number of places at which a site
         could have started; expected number of sites; the part of the complete-data log-likelihood that does
         not depend on matrix and rate. All logs in nats.
-    counts : ndarray, shape (width, 4)
+    counts : ndarray, shape of `matrix`
         Expected letters at each position of the sites.
     """
     width = matrix.shape[0]
@@ -278,7 +278,7 @@ def any_number(
     while first < offsets.size - 1:
         last = end_of_block(offsets, first)
         base = offsets[first]
-        known = rate_block(codes, offsets, first, last, width, tables, table, full, order, free, prior, room, outsides)
+        known = rate_block(codes, offsets, first, last, matrix, tables, table, full, order, free, prior, room, outsides)
         for i in range(first, last):
             low, high = offsets[i] - base, offsets[i + 1] - base
             n, weight, outside = high - low, weights[i], outsides[i - first]
@@ -300,7 +300,7 @@ def any_number(
                 for j in range(n_starts):
                     posterior[0, base + low + j] = here[2 * j]
                     posterior[1, base + low + j] = here[2 * j + 1]
-            add_shares(low, n_starts, weight, room, sums, weighed)
+            add_shares(low, n_starts, weight, room, matrix, sums, weighed)
             totals[0] += weight
             totals[1] += weight * (outside + log_mixture)
             totals[2] += weight * (log_mixture - n_sites * log_start - (n_places - n_sites) * log_none)
@@ -312,7 +312,7 @@ def any_number(
                 totals[2] -= passed
                 totals[5] += passed
         first = last
-    counts, written = letters_of_words(sums.reshape(tables.shape), width, table, order)
+    counts, written = letters_of_words(sums.reshape(tables.shape), matrix, table, order)
     written += weighed[0] + weighed[1]
     totals[2] -= written + (counts * np.log(matrix)).sum()
     totals[5] += written
@@ -365,7 +365,7 @@ def best_placements(
     threshold = math.exp(least)
     while first < n:
         last = end_of_block(offsets, first)
-        rate_block(codes, offsets, first, last, width, tables, table, full, order, free, prior, room, outsides)
+        rate_block(codes, offsets, first, last, matrix, tables, table, full, order, free, prior, room, outsides)
         for i in range(first, last):
             low = offsets[i] - offsets[first]
             n_starts = offsets[i + 1] - offsets[i] - width + 1

@@ -4,6 +4,7 @@ The ratio of a window is the product of a table entry for every word of its lett
 on the motif: one over its background probability, and how free it is. Words have four letters, so that the tables of
 a motif and those of its sums lie in the first cache; both strands of a word lie side by side and are multiplied at
 once. Expected letters are summed by word and taken apart at the end. Sequences are taken a few at a time (a block).
+Where a letter of a site depends on the one before it (a matrix of three axes), each word begins with the last letter of the one before.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ Room = tuple[Codes, Floats, Floats, Floats, Floats, Floats]
 
 LETTERS = 4
 WORD = 4  # letters of a word: one byte
+LINKED = WORD - 1  # letters from one word to the next where words share a letter
 ENTRIES = LETTERS**WORD
 GROUP = 5  # words that are multiplied in one go
 BLOCK = 1024  # letters, at least, of the sequences that are taken together
@@ -39,64 +41,95 @@ def word_tables(matrix: Floats, table: Floats, order: int) -> Floats:
 
     Parameters
     ----------
-    matrix : ndarray, shape (width, 4)
-        Letter probabilities at each position of a site.
+    matrix : ndarray, shape (width, 4) or (width, 4, 4)
+        Letter probabilities at each position of a site; with three axes, those after each letter (the second axis), of which the
+        first position has none: its rows are alike.
     table, order
         As from `context_table`; letters that the next one depends on.
 
     Returns
     -------
     ndarray, shape (n_words, 256, 2)
-        By word of the window (``n_words = ceil(width / 4)``), number of the word (its first letter the highest digit) and
-        strand; letters beyond the window count as 1.
+        By word of the window (``n_words = ceil(width / 4)``; with three axes ``ceil((width - 1) / 3)``), number of the word (its first
+        letter the highest digit) and strand; letters beyond the window, and those of the word before, count as 1.
     """
     width = matrix.shape[0]
-    n_words = -(-width // WORD)
+    n_words = -(-(width - 1) // LINKED) if matrix.ndim == 3 else -(-width // WORD)
     tables = np.ones((n_words, ENTRIES, 2))
     for q in range(n_words):
         for code in range(ENTRIES):
-            for place in range(min(WORD, width - q * WORD)):
-                letter = (code >> (2 * (WORD - 1 - place))) & 3
-                w = q * WORD + place
-                factor = table[0, letter] if order == 0 else 1.0
-                tables[q, code, 0] *= factor * matrix[w, letter]
-                tables[q, code, 1] *= factor * matrix[width - 1 - w, 3 - letter]
+            before = 0
+            if matrix.ndim == 3:
+                for place in range(min(WORD, width - q * LINKED)):
+                    letter = (code >> (2 * (WORD - 1 - place))) & 3
+                    w = q * LINKED + place
+                    if place or not w:
+                        factor = table[0, letter] if order == 0 else 1.0
+                        tables[q, code, 0] *= factor * matrix[w, before, letter]
+                        tables[q, code, 1] *= factor * matrix[width - w, 3 - letter, 3 - before] if w else factor
+                        if w == width - 1:
+                            tables[q, code, 1] *= matrix[0, 0, 3 - letter]
+                    before = letter
+            else:
+                for place in range(min(WORD, width - q * WORD)):
+                    letter = (code >> (2 * (WORD - 1 - place))) & 3
+                    w = q * WORD + place
+                    factor = table[0, letter] if order == 0 else 1.0
+                    tables[q, code, 0] *= factor * matrix[w, letter]
+                    tables[q, code, 1] *= factor * matrix[width - 1 - w, 3 - letter]
     return tables
 
 
 @njit(cache=True, nogil=True)
-def letters_of_words(sums: Floats, width: int, table: Floats, order: int) -> tuple[Floats, float]:
+def letters_of_words(sums: Floats, matrix: Floats, table: Floats, order: int) -> tuple[Floats, float]:
     """Expected letters at each position of the sites from sums by word; their log-probability by a background of order 0, negative.
 
     Parameters
     ----------
     sums : ndarray, shape (n_words, 256, 2)
         Expected number of sites with each word, laid out as in `word_tables`.
-    table, order
+    matrix, table, order
         As there.
 
     Returns
     -------
-    counts : ndarray, shape (width, 4)
+    counts : ndarray, shape of `matrix`
+        With three axes by the letter before; those of the first position in its first row.
     written : float
         Nats; 0.0 if the order is above 0.
     """
-    counts, written = np.zeros((width, LETTERS)), 0.0
+    width = matrix.shape[0]
+    counts, written = np.zeros(matrix.shape), 0.0
     for q in range(sums.shape[0]):
         for code in range(ENTRIES):
-            for place in range(min(WORD, width - q * WORD)):
-                letter = (code >> (2 * (WORD - 1 - place))) & 3
-                w = q * WORD + place
-                counts[w, letter] += sums[q, code, 0]
-                counts[width - 1 - w, 3 - letter] += sums[q, code, 1]
-                if order == 0:
-                    written += (sums[q, code, 0] + sums[q, code, 1]) * table[1, letter]
+            before = 0
+            if matrix.ndim == 3:
+                for place in range(min(WORD, width - q * LINKED)):
+                    letter = (code >> (2 * (WORD - 1 - place))) & 3
+                    w = q * LINKED + place
+                    if place or not w:
+                        counts[w, before, letter] += sums[q, code, 0]
+                        if w:
+                            counts[width - w, 3 - letter, 3 - before] += sums[q, code, 1]
+                        if w == width - 1:
+                            counts[0, 0, 3 - letter] += sums[q, code, 1]
+                        if order == 0:
+                            written += (sums[q, code, 0] + sums[q, code, 1]) * table[1, letter]
+                    before = letter
+            else:
+                for place in range(min(WORD, width - q * WORD)):
+                    letter = (code >> (2 * (WORD - 1 - place))) & 3
+                    w = q * WORD + place
+                    counts[w, letter] += sums[q, code, 0]
+                    counts[width - 1 - w, 3 - letter] += sums[q, code, 1]
+                    if order == 0:
+                        written += (sums[q, code, 0] + sums[q, code, 1]) * table[1, letter]
     return counts, written
 
 
-def entry(e: Emit, words: Any, index: Any, word: Any) -> Any:
-    """Where both strands of a word lie in a table: the one that begins `word` words behind letter `index`."""
-    place = e.builder.add(index, e.builder.mul(word, e.whole(WORD)))
+def entry(e: Emit, words: Any, index: Any, word: Any, step: int) -> Any:
+    """Where both strands of a word lie in a table: the one that begins `word` words, of which each moves on by `step`, behind letter `index`."""
+    place = e.builder.add(index, e.builder.mul(word, e.whole(step)))
     code = e.builder.zext(e.builder.load(e.builder.gep(words, [place])), ir.IntType(64))
     return e.builder.mul(e.builder.add(e.builder.mul(word, e.whole(ENTRIES)), code), e.whole(2))
 
@@ -111,8 +144,11 @@ def for_each_size(e: Emit, count: Any, n: Any, body: Any) -> None:
             body(size, loop.index)
 
 
-def multiplier(fresh: bool) -> Any:
-    """Intrinsic that multiplies the ratios of windows with table entries: those of `factors` first if `fresh`, else what is there."""
+def multiplier(fresh: bool, step: int) -> Any:
+    """Intrinsic that multiplies the ratios of windows with table entries: those of `factors` first if `fresh`, else what is there.
+
+    Each word begins `step` letters behind the one before.
+    """
 
     def emitted(
         typingctx: Any, words: Any, n: Any, tables: Any, first: Any, count: Any, factors: Any, ratios: Any
@@ -128,7 +164,7 @@ def multiplier(fresh: bool) -> Any:
                 at = builder.mul(index, e.whole(2))
                 value = e.each(factors, index) if fresh else e.load(ratios, at)
                 for k in range(size):
-                    value = builder.fmul(value, e.load(tables, entry(e, words, index, e.at(first, k))))
+                    value = builder.fmul(value, e.load(tables, entry(e, words, index, e.at(first, k), step)))
                 e.store(value, ratios, at)
 
             for_each_size(e, count, n, body)
@@ -142,51 +178,55 @@ def multiplier(fresh: bool) -> Any:
         if fresh:
             pairs[:] = factors[:n, None]
         for q in range(first, first + count):
-            pairs *= by_word[q, words[WORD * q : WORD * q + n]]
+            pairs *= by_word[q, words[step * q : step * q + n]]
 
     return readable if plain else intrinsic(emitted)
 
 
-def add_emitted(
-    typingctx: Any, words: Any, at: Any, n: Any, ratios: Any, scale: Any, first: Any, count: Any, logs: Any,
-    sums: Any, weighed: Any,
-) -> Any:  # fmt: skip
-    whole = types.intp
-    signature = types.void(words, whole, whole, ratios, types.float64, whole, whole, logs, sums, weighed)
+def adder(step: int) -> Any:
+    """Intrinsic that adds the ratios of windows to sums by word; each word begins `step` letters behind the one before."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        e = Emit(context, builder, signature, arguments, 2)
-        words, ratios, logs, sums, weighed = (e.data(i) for i in (0, 3, 7, 8, 9))
-        at, n, scale, first, count = (arguments[i] for i in (1, 2, 4, 5, 6))
-        total, factor = e.sum(), e.spread(scale)
+    def emitted(
+        typingctx: Any, words: Any, at: Any, n: Any, ratios: Any, scale: Any, first: Any, count: Any, logs: Any,
+        sums: Any, weighed: Any,
+    ) -> Any:  # fmt: skip
+        whole = types.intp
+        signature = types.void(words, whole, whole, ratios, types.float64, whole, whole, logs, sums, weighed)
 
-        def body(size: int, step: Any) -> None:
-            index = builder.add(at, step)
-            share = builder.fmul(e.load(ratios, builder.mul(index, e.whole(2))), factor)
-            e.add_product_to(total, share, e.each(logs, index))
-            for k in range(size):
-                place = entry(e, words, index, e.at(first, k))
-                e.store(builder.fadd(e.load(sums, place), share), sums, place)
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            e = Emit(context, builder, signature, arguments, 2)
+            words, ratios, logs, sums, weighed = (e.data(i) for i in (0, 3, 7, 8, 9))
+            at, n, scale, first, count = (arguments[i] for i in (1, 2, 4, 5, 6))
+            total, factor = e.sum(), e.spread(scale)
 
-        for_each_size(e, count, n, body)
-        e.flush(total, weighed, e.whole(0))
-        return context.get_dummy_value()
+            def body(size: int, index: Any) -> None:
+                index = builder.add(at, index)
+                share = builder.fmul(e.load(ratios, builder.mul(index, e.whole(2))), factor)
+                e.add_product_to(total, share, e.each(logs, index))
+                for k in range(size):
+                    place = entry(e, words, index, e.at(first, k), step)
+                    e.store(builder.fadd(e.load(sums, place), share), sums, place)
 
-    return signature, generate
+            for_each_size(e, count, n, body)
+            e.flush(total, weighed, e.whole(0))
+            return context.get_dummy_value()
 
+        return signature, generate
 
-def add_readable(
-    words: Codes, at: int, n: int, ratios: Floats, scale: float, first: int, count: int, logs: Floats,
-    sums: Floats, weighed: Floats,
-) -> None:  # fmt: skip
-    """Add the scaled ratios of n windows from `at` on, both strands, to the entries of `count` words from `first` on.
+    def readable(
+        words: Codes, at: int, n: int, ratios: Floats, scale: float, first: int, count: int, logs: Floats,
+        sums: Floats, weighed: Floats,
+    ) -> None:  # fmt: skip
+        """Add the scaled ratios of n windows from `at` on, both strands, to the entries of `count` words from `first` on.
 
-    ``weighed`` gets the sum of their products with `logs` added, by strand.
-    """
-    by_word, shares = sums.reshape(-1, ENTRIES, 2), scale * ratios[2 * at : 2 * (at + n)].reshape(n, 2)
-    for q in range(first, first + count):
-        np.add.at(by_word[q], words[at + WORD * q : at + WORD * q + n], shares)
-    weighed[:2] += logs[at : at + n] @ shares
+        ``weighed`` gets the sum of their products with `logs` added, by strand.
+        """
+        by_word, shares = sums.reshape(-1, ENTRIES, 2), scale * ratios[2 * at : 2 * (at + n)].reshape(n, 2)
+        for q in range(first, first + count):
+            np.add.at(by_word[q], words[at + step * q : at + step * q + n], shares)
+        weighed[:2] += logs[at : at + n] @ shares
+
+    return readable if plain else intrinsic(emitted)
 
 
 def total_emitted(typingctx: Any, values: Any, at: Any, n: Any) -> Any:
@@ -239,9 +279,13 @@ def look_up_readable(words: Codes, n: int, by_word: Floats, by_log: Floats, inve
         out[2 : 2 + 2 * n] = table.reshape(-1, 2)[words[: 2 * n : 2]].ravel()
 
 
-multiply_fresh, multiply_on = multiplier(True), multiplier(False)
+multiply_fresh, multiply_on, add_by_word = multiplier(True, WORD), multiplier(False, WORD), adder(WORD)
+multiply_fresh_linked, multiply_on_linked, add_by_linked_word = (
+    multiplier(True, LINKED),
+    multiplier(False, LINKED),
+    adder(LINKED),
+)
 look_up: Any = look_up_readable if plain else intrinsic(look_up_emitted)
-add_by_word: Any = add_readable if plain else intrinsic(add_emitted)
 total_pairs: Any = total_readable if plain else intrinsic(total_emitted)
 
 
@@ -470,7 +514,7 @@ def end_of_block(offsets: Offsets, first: int) -> int:
 
 @njit(cache=True, nogil=True)
 def rate_block(
-    codes: Codes, offsets: Offsets, first: int, last: int, width: int, tables: Floats,
+    codes: Codes, offsets: Offsets, first: int, last: int, matrix: Floats, tables: Floats,
     table: Floats, full: Floats, order: int, free: Floats, prior: Floats,
     room: Room, outside: Floats,
 ) -> bool:  # fmt: skip
@@ -481,7 +525,7 @@ def rate_block(
     of their sequence hold no meaning.
     """
     words, inverse, logs, factors, log_factors, ratios = room
-    low = offsets[first]
+    width, low = matrix.shape[0], offsets[first]
     n = offsets[last] - low
     spell(codes, low, n, words)
     known = letter_factors(codes, offsets, first, last, words, table, full, order, inverse, logs)
@@ -505,20 +549,30 @@ def rate_block(
     if prior.size:
         weigh_factors(prior[low : low + n], factors, log_factors)
     flat, n_words = tables.ravel(), tables.shape[0]
-    multiply_fresh(words, n, flat, 0, min(GROUP, n_words), factors, ratios)
-    for q in range(GROUP, n_words, GROUP):
-        multiply_on(words, n, flat, q, min(GROUP, n_words - q), factors, ratios)
+    if matrix.ndim == 3:
+        multiply_fresh_linked(words, n, flat, 0, min(GROUP, n_words), factors, ratios)
+        for q in range(GROUP, n_words, GROUP):
+            multiply_on_linked(words, n, flat, q, min(GROUP, n_words - q), factors, ratios)
+    else:
+        multiply_fresh(words, n, flat, 0, min(GROUP, n_words), factors, ratios)
+        for q in range(GROUP, n_words, GROUP):
+            multiply_on(words, n, flat, q, min(GROUP, n_words - q), factors, ratios)
     return known
 
 
 @njit(cache=True, nogil=True)
-def add_shares(at: int, n: int, scale: float, room: Room, sums: Floats, weighed: Floats) -> None:
+def add_shares(at: int, n: int, scale: float, room: Room, matrix: Floats, sums: Floats, weighed: Floats) -> None:
     """Add the ratios of n windows of a block from `at` on, times `scale`, to sums by word (flat).
 
     The first two of `weighed` get the sum of their products with the log of their factor added, by strand.
     """
     words, _, _, _, log_factors, ratios = room
     n_words = sums.size // (2 * ENTRIES)
-    add_by_word(words, at, n, ratios, scale, 0, min(GROUP, n_words), log_factors, sums, weighed)
-    for q in range(GROUP, n_words, GROUP):
-        add_by_word(words, at, n, ratios, scale, q, min(GROUP, n_words - q), log_factors, sums, weighed[2:])
+    if matrix.ndim == 3:
+        add_by_linked_word(words, at, n, ratios, scale, 0, min(GROUP, n_words), log_factors, sums, weighed)
+        for q in range(GROUP, n_words, GROUP):
+            add_by_linked_word(words, at, n, ratios, scale, q, min(GROUP, n_words - q), log_factors, sums, weighed[2:])
+    else:
+        add_by_word(words, at, n, ratios, scale, 0, min(GROUP, n_words), log_factors, sums, weighed)
+        for q in range(GROUP, n_words, GROUP):
+            add_by_word(words, at, n, ratios, scale, q, min(GROUP, n_words - q), log_factors, sums, weighed[2:])

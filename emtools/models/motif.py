@@ -130,7 +130,8 @@ class MotifParams:
         Probability that a sequence has a site, 0 to 1; 1.0 under OOPS. Under ANR, that a site starts at a place where
         it could.
     matrix : ndarray, shape (width, n_letters)
-        Letter probabilities at each position of a site; rows sum to 1.
+        Letter probabilities at each position of a site; rows sum to 1. The E-step also takes those after each letter,
+        shape (width, n_letters, n_letters), and gives counts of that shape: `models.first_order_motif`.
     """
 
     occurrence: float
@@ -438,22 +439,31 @@ class Motif:
 
     def m_step(self, stats: MotifStats, params: MotifParams) -> MotifParams:
         counts = self.tied(stats.counts + self.prior_counts)
-        matrix = counts / counts.sum(axis=1, keepdims=True)
+        return MotifParams(self.best_rate(stats), counts / counts.sum(axis=1, keepdims=True))
+
+    def best_rate(self, stats: MotifStats) -> float:
+        """Occurrence that maximises Q + log prior."""
         if self.held is not None:
-            return MotifParams(self.held, matrix)
-        return MotifParams((stats.n_sites + self.pseudocount / 2) / (stats.n_rooms + self.pseudocount), matrix)
+            return self.held
+        return (stats.n_sites + self.pseudocount / 2) / (stats.n_rooms + self.pseudocount)
+
+    def rate_loglik(self, stats: MotifStats, rates: Floats) -> Floats:
+        """What Q has of occurrences, nats."""
+        none = self.occurrence == "oops"
+        return np.zeros_like(rates) if none else binomial_log(stats.n_sites, stats.n_rooms - stats.n_sites, rates)
+
+    def rate_prior(self, rates: Floats) -> Floats:
+        """What the log prior has of occurrences, nats."""
+        held = self.held is not None
+        return np.zeros_like(rates) if held else binomial_log(self.pseudocount / 2, self.pseudocount / 2, rates)
 
     def expected_loglik(self, stats: MotifStats, params: MotifParams) -> float:
         value = stats.constant + float((stats.counts * np.log(params.matrix)).sum())
-        if self.occurrence == "oops":
-            return value
-        return value + float(binomial_log(stats.n_sites, stats.n_rooms - stats.n_sites, np.array(params.occurrence)))
+        return value + float(self.rate_loglik(stats, np.array(params.occurrence)))
 
     def log_prior(self, params: MotifParams) -> float:
         value = float((self.prior_counts * np.log(params.matrix)).sum())
-        if self.held is not None:
-            return value
-        return value + float(binomial_log(self.pseudocount / 2, self.pseudocount / 2, np.array(params.occurrence)))
+        return value + float(self.rate_prior(np.array(params.occurrence)))
 
     def pack(self, params: MotifParams) -> Floats:
         """Log-ratios of the letters to the last one, row by row; before them the logit of the rate, if it is fitted.
@@ -493,14 +503,11 @@ class Motif:
         added = np.zeros(len(vectors))
         if prior:
             added += logs @ np.tile(self.prior_counts, self.width)
-        if prior and self.held is None:
-            added += binomial_log(self.pseudocount / 2, self.pseudocount / 2, rates)
+            added += self.rate_prior(rates)
 
         def objectives(stats: MotifStats, n: int) -> Floats:
             values: Floats = stats.constant + logs[:n] @ stats.counts.ravel() + added[:n]
-            if self.occurrence == "oops":
-                return values
-            return values + binomial_log(stats.n_sites, stats.n_rooms - stats.n_sites, rates[:n])
+            return values + self.rate_loglik(stats, rates[:n])
 
         return objectives
 
@@ -551,15 +558,6 @@ class Motif:
             where = "places" if self.occurrence == "anr" else "sequences"
             return f"the motif has {stats.n_sites:.2g} sites in {stats.n_rooms:.6g} {where}"
         return None
-
-    def shifted(self, params: MotifParams, by: int) -> MotifParams:
-        """`params` with the motif moved `by` positions along its sites; new positions hold the background."""
-        matrix = np.tile(self.background.frequencies, (self.width, 1))
-        if by > 0:
-            matrix[:-by] = params.matrix[by:]
-        else:
-            matrix[-by:] = params.matrix[: self.width + by]
-        return MotifParams(params.occurrence, self.tied(matrix))
 
     def sites(self, params: MotifParams, source: Source[Sequences]) -> Sites:
         """The likeliest site of each sequence of `source`, in its order."""

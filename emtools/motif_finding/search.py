@@ -64,6 +64,8 @@ class Terms:
         Of the model.
     palindrome : bool
         Motifs that are their own reverse complement; both strands.
+    order : {0, 1}
+        Letters of a site that the next one depends on in the last climb; in the search none does.
     """
 
     widths: tuple[int, int]
@@ -71,6 +73,7 @@ class Terms:
     both: bool = True
     pseudocount: float = 0.5
     palindrome: bool = False
+    order: int = 0
 
     def model(self, width: int, background: Background, rate: float | None) -> Motif:
         """The model at one width; one site at most where the occurrence is held."""

@@ -26,6 +26,7 @@ from emtools.models.motif import (
     has_room,
     weights_of_places,
 )
+from emtools.motif_finding.dependence import climbed
 from emtools.motif_finding.erasing import masked
 from emtools.motif_finding.search import Candidate, Terms, search, settle
 
@@ -135,6 +136,8 @@ def held_out_test(
         return Significance(1.0, len(sequences), 0, 0.0)
     found = search(half_source, background, terms, seed, seeds, ended)
     model, params = settle(half_source, background, terms, found, seed)
+    if terms.order:
+        params = climbed(model, params, half_source)
     return tested(model, params, background, sequences, other, rng)
 
 
@@ -229,13 +232,13 @@ def upper_tail(levels: npt.NDArray[np.int64]) -> float:
 def site_p_values(matrix: Floats, frequencies: Floats, scores: Floats) -> Floats:
     """Probability that a random window scores at least as much, for each score; letters are drawn independently.
 
-    The distribution is taken on a grid of `STEP` nats (Staden 1989, CABIOS 5, 89-96), every column rounded up and every score down, so
-    that the p-value is never too small.
+    The distribution is taken on a grid of `STEP` nats (Staden 1989, CABIOS 5, 89-96), every position rounded up and every score down, so
+    that the p-value is never too small; where the score of a letter depends on the one before it, for each last letter apart.
 
     Parameters
     ----------
-    matrix : ndarray, shape (width, n_letters)
-        Letter probabilities of the motif.
+    matrix : ndarray, shape (width, n_letters) or (width, n_letters, n_letters)
+        Letter probabilities of the motif; with three axes those after each letter, as in `models.motif.MotifParams`.
     frequencies : ndarray, shape (n_letters,)
         Letter probabilities of the background.
     scores : ndarray, shape (n_sites,)
@@ -245,15 +248,18 @@ def site_p_values(matrix: Floats, frequencies: Floats, scores: Floats) -> Floats
     -------
     ndarray, shape (n_sites,)
     """
-    steps = np.ceil(np.log(matrix / frequencies) / STEP).astype(np.int64)
-    lows = steps.min(axis=1)
-    mass = np.ones(1)
-    for column, low in zip(steps, lows, strict=True):
-        wider = np.zeros(mass.size + int(column.max() - low))
-        for step, p in zip(column - low, frequencies, strict=True):
-            wider[step : step + mass.size] += p * mass
-        mass = wider
-    tail = np.concatenate([np.cumsum(mass[::-1])[::-1], [0.0]])
+    n_letters = len(frequencies)
+    after = matrix if matrix.ndim == 3 else matrix[:, None]
+    steps = np.ceil(np.log(after / frequencies) / STEP).astype(np.int64)
+    lows = steps.min(axis=(1, 2))
+    masses = np.ones((1, 1))
+    for table, low in zip(steps, lows, strict=True):
+        wider = np.zeros((n_letters, masses.shape[1] + int(table.max() - low)))
+        for mass, row in zip(masses, table - low, strict=False):
+            for letter, (step, p) in enumerate(zip(row, frequencies, strict=True)):
+                wider[letter, step : step + mass.size] += p * mass
+        masses = wider if matrix.ndim == 3 else wider.sum(axis=0, keepdims=True)
+    tail = np.concatenate([np.cumsum(masses.sum(axis=0)[::-1])[::-1], [0.0]])
     at = np.floor(scores / STEP).astype(np.int64) - int(lows.sum())
-    values: Floats = np.minimum(1.0, tail[np.clip(at, 0, mass.size)])
+    values: Floats = np.minimum(1.0, tail[np.clip(at, 0, tail.size - 1)])
     return values

@@ -268,8 +268,10 @@ def motif_case(
     erased: bool = False,
     n_letters: int = 4,
     placed: bool = False,
+    first_order: int = 0,
 ) -> Case:
     from emtools.engine.chunks import SequenceSource
+    from emtools.models.first_order_motif import FirstOrderMotif
     from emtools.models.motif import Motif, estimate_background
 
     rng = np.random.default_rng(31)
@@ -288,16 +290,21 @@ def motif_case(
     repeated = [sequences[i] for i in numbers]
     again = np.concatenate([free[i] for i in numbers]) if erased else None
     other = np.concatenate([prior[i] for i in numbers]) if placed else None
-    width = 5 if n_letters == 4 else 3
+    width = first_order or (5 if n_letters == 4 else 3)
+    model: Any = Motif(
+        width,
+        background,
+        n_letters,
+        occurrence=occurrence,  # type: ignore[arg-type]
+        strands=strands,  # type: ignore[arg-type]
+        palindrome=palindrome,
+    )
+    if first_order:
+        base = np.full((width, n_letters), 0.05)
+        base[np.arange(width), [0, 3, 2, 0, 2][:width]] = 0.85
+        model = FirstOrderMotif(model, base, strength=5.0)
     return Case(
-        Motif(
-            width,
-            background,
-            n_letters,
-            occurrence=occurrence,
-            strands=strands,
-            palindrome=palindrome,  # type: ignore[arg-type]
-        ),
+        model,
         lambda n: SequenceSource(sequences, chunk_letters=200 // n, free=whole, prior=weights),
         lambda: SequenceSource(sequences, counts.astype(float), free=whole, prior=weights),
         lambda: SequenceSource(repeated, free=again, prior=other),
@@ -337,6 +344,21 @@ def motif_where_places_differ() -> Case:
 @case
 def motif_of_proteins() -> Case:
     return motif_case("zoops", "one", 0, n_letters=20)
+
+
+@case
+def first_order_motif_oops() -> Case:
+    return motif_case("oops", "both", 0, first_order=2)
+
+
+@case
+def first_order_motif_any_number_erased() -> Case:
+    return motif_case("anr", "one", 1, erased=True, first_order=2)
+
+
+@case
+def first_order_motif_zoops_where_places_differ() -> Case:
+    return motif_case("zoops", "both", 2, placed=True, first_order=5)
 
 
 def series_case(model: Any, counts: bool) -> Case:

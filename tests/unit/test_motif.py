@@ -261,15 +261,6 @@ def test_no_site_touches_an_unknown_letter():
         assert "N" not in text[start : start + 5] or start == -1
 
 
-def test_shifted_start_moves_the_matrix():
-    source = source_of(SETS["plain"])
-    model = model_of(source)
-    params = random_params(model, 1)
-    np.testing.assert_array_equal(model.shifted(params, 1).matrix[:2], params.matrix[1:])
-    np.testing.assert_array_equal(model.shifted(params, -2).matrix[2:], params.matrix[:1])
-    np.testing.assert_array_equal(model.shifted(params, 1).matrix[2], model.background.frequencies)
-
-
 def test_join_numbers_the_starts_on_and_keeps_the_best():
     source = SequenceSource([r.codes for r in read_fasta(RESOURCES / "crp.fa")])
     model = Motif(22, estimate_background(source, 0), occurrence="oops")

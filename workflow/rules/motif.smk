@@ -38,6 +38,15 @@ for entry in PLAN.branch("motif"):
                     if "known" in entry.given
                     else []
                 ),
+                (
+                    [
+                        f"{entry.out}/motif.ihbcp",
+                        shown(entry, f"{entry.out}/dependence.tsv", "neighbours"),
+                        figures(entry, dependence="neighbours"),
+                    ]
+                    if "--motif-order 1" in " ".join(entry.words)
+                    else []
+                ),
             ],
         log:
             record(entry, "logs", "log"),

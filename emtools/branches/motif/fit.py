@@ -12,12 +12,14 @@ import pandas as pd
 
 from emtools.branches.finish import NOT_CONVERGED, finish
 from emtools.branches.motif.known import Comparison, add_matches, compare, read_library
-from emtools.branches.motif.page import CHANCE, Ended, Finding, Searched, describe, errors_of, words_of
+from emtools.branches.motif.neighbours import add_neighbours, told_dependence
+from emtools.branches.motif.page import CHANCE, Ended, Finding, Searched, describe, errors_of, read_as, words_of
 from emtools.branches.motif.types import Options
+from emtools.engine.certificate import MOST
 from emtools.engine.chunks import SequenceSource
 from emtools.engine.protocol import Floats
 from emtools.engine.result import ONE_START, Fit
-from emtools.engine.starts import fit
+from emtools.engine.starts import fit, with_certificate
 from emtools.errors import FitError, InputError
 from emtools.io.bedgraph import ValueTrack
 from emtools.io.console import Progress
@@ -38,6 +40,7 @@ from emtools.models.motif import (
 )
 from emtools.motif_finding.background import choose_order
 from emtools.motif_finding.calling import Calls, call_sites
+from emtools.motif_finding.dependence import Dependence, linked, look_at
 from emtools.motif_finding.erasing import erase, masked
 from emtools.motif_finding.evidence import Choice
 from emtools.motif_finding.places import place_prior
@@ -46,6 +49,9 @@ from emtools.motif_finding.significance import background_of_test, halves, held_
 from emtools.plots.motif import Look, Row, Site, draw_logo, draw_positions, draw_sites
 from emtools.plots.style import Picture
 
+MOST_LOOKED = (
+    2e9  # letters times parameters up to which the errors of tables of order 1 are computed, in 4 passes a parameter
+)
 FEWEST_LETTERS = 10  # letters for each context of the background, below which it is refused
 STRANDS = "+-"
 ONTOLOGY = {"dna": "TF_binding_site", "rna": "nucleotide_motif", "protein": "polypeptide_motif"}
@@ -129,7 +135,7 @@ def find_all(
             )
             return findings, Ended(f"{which} is no better than chance", seen.p)
         if number < options.motifs:
-            rest = erase(rest, finding.fitted.model, finding.fitted.params)
+            rest = erase(rest, finding.motif, finding.scored)
     return findings, None
 
 
@@ -149,10 +155,10 @@ def find(
     """The best motif of what is free, its sites, and whether it is real."""
     terms = terms_of(options)
     progress = Progress(name if options.motifs > 1 else f"motif {options.input.name}", 1, options.quiet)
-    fitted, found = climb_best(source, background, terms, options, progress, ended_of(ends, SEARCH, options))
+    fitted, found, depends = climb_best(source, background, terms, options, progress, ended_of(ends, SEARCH, options))
     progress.close(fitted.summary)
-    model = fitted.model
-    calls = call_sites(model, fitted.params, source)
+    model, scored = read_as(fitted)
+    calls = call_sites(model, scored, source)
     seen = None
     if not options.untested:
         ended = ended_of(ends, HALF, options)
@@ -166,8 +172,8 @@ def find(
         if np.isfinite(c.choice.evidence)
     ]
     gain = fitted.loglik - model.background_loglik(source)
-    p_values = p_values_of(words, fitted, options.letters)
-    return Finding(name, options.alphabet, fitted, gain, calls, intervals, words, p_values, seen, candidates)
+    p_values = p_values_of(words, scored.matrix, background.frequencies, options.letters)
+    return Finding(name, options.alphabet, fitted, gain, calls, intervals, words, p_values, seen, candidates, depends)
 
 
 def learn_background(source: SequenceSource, options: Options) -> tuple[Background, str]:
@@ -187,7 +193,8 @@ def learn_background(source: SequenceSource, options: Options) -> tuple[Backgrou
 
 def terms_of(options: Options) -> Terms:
     """What is asked of a motif."""
-    return Terms(options.width, options.occurrence, options.strands == "both", palindrome=options.palindrome)
+    both = options.strands == "both"
+    return Terms(options.width, options.occurrence, both, palindrome=options.palindrome, order=options.motif_order)
 
 
 def parts_of(source: SequenceSource, options: Options) -> dict[str, SequenceSource]:
@@ -236,22 +243,35 @@ def climb_best(
     options: Options,
     progress: Progress,
     ended: Mapping[int, Candidate],
-) -> tuple[Fit[Any, Any], list[Candidate]]:
-    """Search, then full EM from the best candidate; the candidates too."""
+) -> tuple[Fit[Any, Any], list[Candidate], Dependence | None]:
+    """Search, then full EM from the best candidate; the candidates too, and what its sites say of neighbours where that is asked for."""
     found = search(source, background, terms, options.seed, options.starts, ended)
     model, start = settle(source, background, terms, found, options.seed)
-    init = [start]
-    fitted = fit(model, source, init=init, **options.climbing, checkpoint=options.checkpoint, on_pass=progress)
+    init: list[Any] = [start]
+    of: Any = model
+    depends = None
+    if terms.order:
+        apart = fit(model, source, init=init, **options.climbing, certificate=False).params
+        depends = look_at(model, apart, source)
+        of, init[0] = linked(model, apart, depends)
+    fitted = fit(of, source, init=init, **options.climbing, checkpoint=options.checkpoint, on_pass=progress)
+    if terms.order and source.codes.size * of.pack(fitted.params).size <= MOST_LOOKED:
+        fitted = with_certificate(fitted, source, options.threads, limit=MOST)
     origin = f"Begun from the best of {len(found)} motifs that the search climbed, by the evidence of their sites."
     told = {name: getattr(fitted, name).replace(ONE_START, origin) for name in ("summary", "verdict")}
-    return replace(fitted, **told), found
+    return replace(fitted, **told), found, depends
 
 
-def p_values_of(words: Sequence[str], fitted: Fit[Any, Any], alphabet: str) -> Any:
-    """p-value of each site from its letters."""
-    matrix, frequencies = fitted.params.matrix, fitted.model.background.frequencies
-    letters = np.array([[alphabet.index(c) for c in word] for word in words], dtype=np.int64).reshape(-1, len(matrix))
-    scores = np.log(matrix / frequencies)[np.arange(len(matrix)), letters].sum(axis=1)
+def p_values_of(words: Sequence[str], matrix: Floats, frequencies: Floats, alphabet: str) -> Floats:
+    """p-value of each site from its letters; `matrix` as in `site_p_values`."""
+    width = len(matrix)
+    letters = np.array([[alphabet.index(c) for c in word] for word in words], dtype=np.int64).reshape(-1, width)
+    logs = np.log(matrix / frequencies)
+    if logs.ndim == 3:
+        before = np.concatenate([np.zeros((len(letters), 1), dtype=np.int64), letters[:, :-1]], axis=1)
+        scores = logs[np.arange(width), before, letters].sum(axis=1)
+    else:
+        scores = logs[np.arange(width), letters].sum(axis=1)
     return site_p_values(matrix, frequencies, scores)
 
 
@@ -277,9 +297,11 @@ def write(
         write_gff3(folder / "sites.gff3", intervals, notes, ONTOLOGY[options.alphabet])
         pictures = [p for k, f in enumerate(findings, 1) for p in draw(f, k, options, searched, folder)]
         page = describe(options, searched, findings, ended, pictures, accuracy)
-        matches = {}
+        matches, look = {}, Look(options.letters, UNITS[options.alphabet])
+        if options.motif_order:
+            page = add_neighbours(page, findings, look, folder)
         if comparison is not None:
-            page, rows = add_matches(page, findings, comparison, Look(options.letters, UNITS[options.alphabet]), folder)
+            page, rows = add_matches(page, findings, comparison, look, folder)
             matches = {"matches": rows}
         inputs = (options.input, options.regions, options.truth, options.background, options.known, options.prior)
         several = (
@@ -292,7 +314,8 @@ def write(
             options,
             branch="motif",
             inputs=[path for path in inputs if path is not None],
-            labels={"matrix": [[str(w + 1) for w in range(first.fitted.model.width)], list(options.letters)]},
+            labels=labels_of(first, options.letters),
+            units={"dependence": "bits"},
             accuracy=accuracy,
             extra={
                 "consensus": first.consensus,
@@ -305,6 +328,7 @@ def write(
                 "n_sites": len(first.intervals),
                 "candidates": first.candidates,
                 "significance": None if first.significance is None else asdict(first.significance),
+                **told_dependence(first),
                 **several,
                 **matches,
             },
@@ -312,9 +336,19 @@ def write(
         return code if all(finding.fitted.converged for finding in findings) else NOT_CONVERGED
 
 
+def labels_of(finding: Finding, letters: str) -> dict[str, list[list[str]]]:
+    """Names along the axes of the parameters."""
+    places = [str(w + 1) for w in range(finding.motif.width)]
+    pairs = [f"{w}-{w + 1}" for w in range(1, finding.motif.width)]
+    labels = {"matrix": [places, list(letters)]}
+    if finding.dependence is not None:
+        labels |= {"transitions": [pairs, list(letters), list(letters)], "dependence": [pairs]}
+    return labels
+
+
 def write_motifs(folder: Path, findings: Sequence[Finding], options: Options) -> None:
     """The motifs in the formats of others; JASPAR and TRANSFAC know no protein."""
-    model = findings[0].fitted.model
+    model = findings[0].motif
     matrices = [
         Matrix(f.name, f.fitted.params.matrix, f.counts, len(f.intervals), f.significance and f.significance.p)
         for f in findings
@@ -327,7 +361,7 @@ def write_motifs(folder: Path, findings: Sequence[Finding], options: Options) ->
 
 def draw(finding: Finding, number: int, options: Options, searched: Searched, folder: Path) -> list[Picture]:
     """The figures of one motif; their files are numbered from the second motif on."""
-    model, matrix = finding.fitted.model, finding.fitted.params.matrix
+    model, matrix = finding.motif, finding.fitted.params.matrix
     frequencies, n_sites = model.background.frequencies, len(finding.intervals)
     look = Look(options.letters, UNITS[options.alphabet], number, "" if options.motifs == 1 else finding.name)
     rows = site_rows(finding, searched)
@@ -353,6 +387,7 @@ def told(finding: Finding) -> dict[str, Any]:
         "occurrence": fitted.params.occurrence,
         "matrix": fitted.params.matrix,
         "matrix_se": errors_of(fitted),
+        **told_dependence(finding, tables=True),
         "information": finding.bits,
         "n_sites": len(finding.intervals),
         "candidates": finding.candidates,

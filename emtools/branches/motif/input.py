@@ -45,6 +45,14 @@ def require_consistent(options: Options) -> None:
         raise InputError("--occurrence", "anr with --alphabet protein", "oops or zoops", "take one of them")
     if options.palindrome and options.strands == "one":
         raise InputError("--palindrome", "with --strands one", "both strands", "leave one of them out")
+    if options.motif_order and (options.palindrome or options.alphabet == "protein"):
+        given = "--palindrome" if options.palindrome else "--alphabet protein"
+        needed = (
+            "letters that depend on none"
+            if options.palindrome
+            else "DNA or RNA: sites cannot teach 380 probabilities a position"
+        )
+        raise InputError("--motif-order", f"1 with {given}", needed, "leave one of them out")
     if options.central and options.window is not None:
         raise InputError(
             "--central", "with --window", "stretches whose middle means something", "leave one of them out"

@@ -53,7 +53,7 @@ def read_library(path: Path, letters: str) -> list[NamedMotif]:
 
 def compare(findings: Sequence[Finding], known: Sequence[NamedMotif]) -> Comparison:
     """Every known motif beside each finding."""
-    both = findings[0].fitted.model.both
+    both = findings[0].motif.both
     matches = best_matches([f.fitted.params.matrix for f in findings], [k.matrix for k in known], both)
     return Comparison(known, matches)
 
@@ -86,7 +86,7 @@ def draw_matches(findings: Sequence[Finding], comparison: Comparison, look: Look
         other = comparison.known[best.known]
         turned = other.matrix[::-1, ::-1] if best.turned else other.matrix
         pairs.append(Aligned(finding.name, other.name, finding.fitted.params.matrix, turned, best.offset, best.q))
-    return draw_known(pairs, findings[0].fitted.model.background.frequencies, look, folder)
+    return draw_known(pairs, findings[0].motif.background.frequencies, look, folder)
 
 
 def match_table(rows: pd.DataFrame) -> Table:

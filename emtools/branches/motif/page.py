@@ -15,7 +15,10 @@ from emtools.io.fasta import ALPHABETS, UNITS, decode
 from emtools.io.intervals import Interval
 from emtools.io.motifs import consensus
 from emtools.io.regions import Piece
+from emtools.models.first_order_motif import FirstOrderMotif
+from emtools.models.motif import Motif, MotifParams
 from emtools.motif_finding.calling import CALLED, Calls
+from emtools.motif_finding.dependence import Dependence
 from emtools.motif_finding.places import EVEN, NARROWEST, SHORTEST, WIDEST
 from emtools.motif_finding.significance import SHUFFLES, Significance
 from emtools.plots.motif import RESIDUE
@@ -113,6 +116,8 @@ class Finding:
         Of the motif, where it was asked for.
     candidates : list of dict
         Evidence, width and sites of the motifs that the search climbed.
+    dependence : Dependence or None
+        What the sites say of neighbouring letters, where the motif is of order 1.
     """
 
     name: str
@@ -125,6 +130,17 @@ class Finding:
     p_values: Floats
     significance: Significance | None
     candidates: list[dict[str, Any]]
+    dependence: Dependence | None = None
+
+    @property
+    def motif(self) -> Motif:
+        """The model, or what it has beside the tables of order 1."""
+        return read_as(self.fitted)[0]
+
+    @property
+    def scored(self) -> MotifParams:
+        """The parameters as that model reads them."""
+        return read_as(self.fitted)[1]
 
     @property
     def consensus(self) -> str:
@@ -139,21 +155,20 @@ class Finding:
     @property
     def background(self) -> str:
         """Order of the background, and how rich in G and C it is."""
-        background = self.fitted.model.background
+        background = self.motif.background
         order = f"order {background.order}"
         return order if self.alphabet == "protein" else f"{order}, {100 * background.frequencies[1:3].sum():.0f} % GC"
 
     @property
     def bits(self) -> Floats:
         """Information of each position, bits."""
-        bits: Floats = self.fitted.model.information(self.fitted.params)
-        return bits
+        return self.motif.information(self.fitted.params)
 
     @property
     def counts(self) -> Floats:
         """Expected letters at each position, shape (width, n_letters)."""
-        counts: Floats = self.fitted.model.tied(self.fitted.stats.counts)
-        return counts
+        counts: Floats = self.fitted.stats.counts
+        return counts.sum(axis=1) if counts.ndim == 3 else self.motif.tied(counts)
 
     @property
     def n_with(self) -> int:
@@ -175,6 +190,12 @@ class Ended:
 
     because: str
     e_value: float | None = None
+
+
+def read_as(fitted: Fit[Any, Any]) -> tuple[Motif, MotifParams]:
+    """A fit of either order as what the E-step, sites, erasing and the test read."""
+    linked = isinstance(fitted.model, FirstOrderMotif)
+    return (fitted.model.motif, fitted.params.scored) if linked else (fitted.model, fitted.params)
 
 
 def words_of(pieces: Sequence[Piece], calls: Calls, intervals: Sequence[Interval], alphabet: str) -> list[str]:
@@ -234,7 +255,7 @@ def describe(
 
 def told_occurrence(findings: Sequence[Finding]) -> str:
     """Whether the occurrence was fitted in the last climb."""
-    fitted = [finding.fitted.model.rate is None for finding in findings]
+    fitted = [finding.motif.rate is None for finding in findings]
     if all(fitted):
         return "The occurrence was fitted in the last climb, which kept that evidence."
     if not any(fitted):
@@ -254,7 +275,8 @@ def errors_of(fitted: Fit[Any, Any]) -> Floats | None:
     """Standard errors of the matrix, or None."""
     certificate = fitted.certificate
     errors = None if certificate is None or certificate.standard_errors is None else certificate.standard_errors
-    return None if errors is None else errors.get("matrix")
+    found = None if errors is None else errors.get("matrix")
+    return None if found is None or np.isnan(found).all() else found
 
 
 def written(alphabet: str) -> dict[str, str]:
@@ -264,7 +286,7 @@ def written(alphabet: str) -> dict[str, str]:
 
 def tell(finding: Finding, searched: Searched) -> tuple[str, dict[str, str]]:
     """The answer in a sentence or two, and key figures, where there is one motif."""
-    model, n, stretches = finding.fitted.model, len(searched.pieces), searched.stretches
+    model, n, stretches = finding.motif, len(searched.pieces), searched.stretches
     n_sites = len(finding.intervals)
     found = f"{n_sites} sites in {finding.n_with} of {n} {stretches}"
     lead = f"A motif of {model.width} {finding.unit}, {finding.consensus}, has {found}."
@@ -313,7 +335,7 @@ def tell_several(findings: Sequence[Finding], searched: Searched) -> tuple[str, 
 
 def bits_to_spare(finding: Finding, searched: Searched) -> tuple[float, float]:
     """Bits of a motif less what chance shows, and those that it takes to single out a site."""
-    model = finding.fitted.model
+    model = finding.motif
     needed = model.locating_bits(np.array([len(piece.codes) for piece in searched.pieces]))
     return model.corrected_information(finding.fitted.params, len(finding.intervals)), needed
 
@@ -344,7 +366,7 @@ def motif_table(findings: Sequence[Finding], searched: Searched) -> Table:
             {
                 "motif": finding.name,
                 "consensus": finding.consensus,
-                f"width, {finding.unit}": finding.fitted.model.width,
+                f"width, {finding.unit}": finding.motif.width,
                 "sites": len(finding.intervals),
                 searched.stretches: finding.n_with,
                 "information, bits": float(finding.bits.sum()),
@@ -375,7 +397,7 @@ def told_accuracy(accuracy: pd.DataFrame, facts: dict[str, str], findings: Seque
 
 def methods(options: Any, findings: Sequence[Finding], searched: Searched) -> str:
     """How it was done, in one paragraph, or two where several motifs were asked for."""
-    finding, model = findings[0], findings[0].fitted.model
+    finding, model = findings[0], findings[0].motif
     n_letters = sum(len(piece.codes) for piece in searched.pieces)
     narrow, wide = options.width
     width = (

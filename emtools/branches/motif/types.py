@@ -33,6 +33,8 @@ class Options(RunOptions):
         Search both strands or one; None for both of DNA and one of others.
     palindrome : bool
         Tie the motif to its own reverse complement.
+    motif_order : {0, 1}
+        Letters of a site that the next one depends on.
     background_order : int or None
         Order of the Markov background; None to choose it by the number of letters.
     background : Path or None
@@ -64,6 +66,7 @@ class Options(RunOptions):
     alphabet: str = "dna"
     strands: Strands | None = None
     palindrome: bool = False
+    motif_order: int = 0
     background_order: int | None = None
     background: Path | None = None
     central: bool = False
