@@ -24,17 +24,17 @@ LONGEST_NAME = 255
 FULL = (errno.ENOSPC, errno.EDQUOT)
 LONGEST_SEAL = 40  # letters of its name that the scratch folder carries
 FIGURES = (
-    "accuracy|batches|boundary|composition|confusion|convergence|correlations|detail|explained|factors|heatmap|imputed|known"
+    "accuracy|batches|boundary|composition|confusion|convergence|correlations|dependence|detail|explained|factors|heatmap|imputed|known"
     "|information|levels|logo|missingness|overimputed|overlay|parameters|positions|posterior|profiles|proportions|reference|reliability"
     "|selection|shares|sheet|shrinkage|sites|track|types"
 )
 OWN = re.compile(
-    rf"fit\.json|{re.escape(RECORD)}|report\.html|({FIGURES}|(logo|positions|sites)_\d+)\.(svg|png)|accuracy\.tsv|parameters\.tsv"
+    rf"fit\.json|{re.escape(RECORD)}|report\.html|({FIGURES}|(dependence|logo|positions|sites)_\d+)\.(svg|png)|accuracy\.tsv|parameters\.tsv"
     r"|completed(_\d+)?\..+|conditional_sd\.tsv|imputed(_cells)?\.tsv|model\.npz"
-    r"|(batch_shifts|diagnostics|dictionary|images|log_odds|matches|models|patterns|sampled)\.tsv"
+    r"|(batch_shifts|dependence|diagnostics|dictionary|images|log_odds|matches|models|patterns|sampled)\.tsv"
     r"|cells\.(h5ad|zarr)|mixtures\.h5ad|fractions\.csv|proportions(_by_sample)?\.tsv|profiles\.tsv"
     r"|(labels|posteriors|instances)\.ome\.tif|objects\.(csv|h5ad|geojson)|segmentation\.ome\.zarr|classes\.(csv|h5ad)|boundaries\.json"
-    r"|sampled_segments\.tsv\.gz|log_odds\.bedgraph\.gz|segments\.bed|posteriors\.tsv\.gz|posterior_(S\d+|outside|island|noncoding|forward|reverse)\.bedgraph\.gz|motifs\.(meme|jaspar|transfac)|sites\.(bed|gff3)",
+    r"|sampled_segments\.tsv\.gz|log_odds\.bedgraph\.gz|segments\.bed|posteriors\.tsv\.gz|posterior_(S\d+|outside|island|noncoding|forward|reverse)\.bedgraph\.gz|motifs\.(meme|jaspar|transfac)|motif(_\d+)?\.ihbcp|sites\.(bed|gff3)",
     re.IGNORECASE,
 )
 

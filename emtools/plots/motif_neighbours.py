@@ -64,7 +64,7 @@ def draw_dependence(
         above.set_ylim(bottom=0.0)
         above.set_ylabel("shared\ninformation, bits")
         above.set_title(f"Neighbouring letters, {expected:.0f} expected sites")
-        above.legend(loc="upper right")
+        above.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), borderaxespad=0.0)
         below.bar(places, gains, width=0.7, color=[PALETTE[2] if gain > 0.0 else FAINT for gain in gains])
         below.axhline(0.0, color=INK, lw=0.7)
         below.set_ylabel("evidence for\ndependence, nats")

@@ -354,6 +354,18 @@ BAD = {
     ),
     "no background file": (GOOD, None, ["--background", "absent.fa"], "absent.fa"),
     "background of too high an order": (GOOD, None, ["--background-order", "5"], "in.fa: 14 letters to count"),
+    "order 1 of a palindrome": (
+        GOOD,
+        None,
+        ["--motif-order", "1", "--palindrome"],
+        "--motif-order: 1 with --palindrome",
+    ),
+    "order 1 of protein": (
+        PROTEIN,
+        None,
+        ["--motif-order", "1", "--alphabet", "protein"],
+        "--motif-order: 1 with --alphabet protein",
+    ),
     "palindrome on one strand": (GOOD, None, ["--palindrome", "--strands", "one"], "both strands"),
     "no truth file": (GOOD, None, ["--truth", "absent.bed"], "absent.bed"),
     "blank in the name": (GOOD, None, ["--name", "my motif"], "--name"),
@@ -651,3 +663,66 @@ def test_known_motifs_are_named_and_drawn_where_they_lie(twice, tmp_path):
     assert "tf_2 is most like K7 (q = " in page
     assert "tf_1 is like none of 41 known motifs" in page
     assert (tmp_path / "out" / "known.svg").is_file()
+
+
+@pytest.fixture(scope="module")
+def dependent(tmp_path_factory):
+    """Two words that differ in neighbouring letters as one motif, and a second motif."""
+    folder = tmp_path_factory.mktemp("dependent")
+    rng = np.random.default_rng(21)
+    text = ""
+    for i in range(90):
+        letters = rng.choice(list("ACGT"), size=90)
+        at = int(rng.integers(35))
+        letters[at : at + 10] = list(("TGACCGCAGG", "TGAGTGCAGG")[i % 2])
+        if i % 3:
+            at = 45 + int(rng.integers(30))
+            letters[at : at + 10] = list("CATTAATTCC")
+        text += f">s{i}\n{''.join(letters)}\n"
+    (folder / "in.fa").write_text(text)
+    words = ["motif", str(folder / "in.fa"), "--width", "10", "--starts", "10", "--motif-order", "1", "--motifs", "2"]
+    assert main([*words, "--out", str(folder / "out")]) == 0
+    return folder, words
+
+
+def test_motifs_of_order_one_have_their_tables_in_files_of_their_own(dependent):
+    out = dependent[0] / "out"
+    record = json.loads((out / "fit.json").read_text())
+    figures = {f"{stem}_2.{kind}" for stem in ("logo", "sites", "positions") for kind in ("svg", "png")}
+    figures |= {f"dependence{number}.{kind}" for number in ("", "_2") for kind in ("svg", "png")}
+    own = {"dependence.tsv", "motif.ihbcp", "motif_2.ihbcp"}
+    assert set(record["outputs"]) == ALWAYS | figures | own
+    assert all(OWN.fullmatch(name) for name in record["outputs"])
+    assert record["model"]["name"] == "first_order_motif"
+    assert record["parameters"]["transitions"]["shape"] == [9, 4, 4]
+    first, second = record["extra"]["motifs"]
+    assert first["dependence"]["verdict"] == "dependent"
+    assert second["dependence"]["verdict"] != "dependent"
+    gains = np.array(first["dependence"]["evidence_of_pairs"])
+    assert gains.argmax() in (3, 4)  # C before G or G before T, on either strand
+    assert gains.sum() == pytest.approx(first["dependence"]["evidence"], rel=1e-12)
+    rows = list(csv.DictReader((out / "dependence.tsv").read_text().splitlines(), delimiter="\t"))
+    assert [row["motif"] for row in rows] == ["motif_1"] * 9 + ["motif_2"] * 9
+    bits, errors = (np.array([float(row[key]) for row in rows[:9]]) for key in ("bits", "se"))
+    np.testing.assert_allclose(bits, record["parameters"]["dependence"]["value"], rtol=1e-5)
+    assert bits.argmax() == gains.argmax()
+    assert (errors > 0.0).all()
+    with open(out / "motifs.meme") as file:
+        one, _ = motifs.parse(file, "minimal")
+    matrix = np.array(record["parameters"]["matrix"]["value"])
+    np.testing.assert_allclose(np.array([one.pwm[c] for c in "ACGT"]).T, matrix, atol=2e-6)
+    after = np.array(record["parameters"]["transitions"]["value"])
+    np.testing.assert_allclose(np.einsum("wa,wab->wb", matrix[:-1], after), matrix[1:], rtol=1e-9)
+    lines = (out / "motif.ihbcp").read_text().split("\n")
+    np.testing.assert_allclose(np.array(lines[4].split(), dtype=float), after[0].ravel(), rtol=1e-6)
+    page = (out / "report.html").read_text()
+    assert "The letters of motif_1 depend on the ones before them" in page
+    assert "Siebert" in page
+
+
+def test_threads_change_no_byte_of_a_motif_of_order_one(dependent):
+    folder, words = dependent
+    assert main([*words, "--threads", "2", "--out", str(folder / "again")]) == 0
+    for path in (folder / "out").iterdir():
+        if path.suffix not in (".svg", ".png", ".html") and path.name != ".outputs.json":
+            assert path.read_bytes() == (folder / "again" / path.name).read_bytes(), path.name
