@@ -24,6 +24,7 @@ _HOME = {
     "LaplaceUniform": "emtools.models.laplace_uniform",
     "CategoricalHMM": "emtools.models.hmm",
     "Motif": "emtools.models.motif",
+    "FirstOrderMotif": "emtools.models.first_order_motif",
     "Linkage": "emtools.models.linkage",
     "ABO": "emtools.models.abo",
     "PoissonMixture": "emtools.models.count_mixture",
