@@ -9,6 +9,7 @@ Where a letter of a site depends on the one before it (a matrix of three axes), 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -213,20 +214,21 @@ def adder(step: int) -> Any:
 
         return signature, generate
 
-    def readable(
-        words: Codes, at: int, n: int, ratios: Floats, scale: float, first: int, count: int, logs: Floats,
-        sums: Floats, weighed: Floats,
-    ) -> None:  # fmt: skip
-        """Add the scaled ratios of n windows from `at` on, both strands, to the entries of `count` words from `first` on.
+    return partial(add_readable, step=step) if plain else intrinsic(emitted)
 
-        ``weighed`` gets the sum of their products with `logs` added, by strand.
-        """
-        by_word, shares = sums.reshape(-1, ENTRIES, 2), scale * ratios[2 * at : 2 * (at + n)].reshape(n, 2)
-        for q in range(first, first + count):
-            np.add.at(by_word[q], words[at + step * q : at + step * q + n], shares)
-        weighed[:2] += logs[at : at + n] @ shares
 
-    return readable if plain else intrinsic(emitted)
+def add_readable(
+    words: Codes, at: int, n: int, ratios: Floats, scale: float, first: int, count: int, logs: Floats,
+    sums: Floats, weighed: Floats, step: int,
+) -> None:  # fmt: skip
+    """Add the scaled ratios of n windows from `at` on, both strands, to the entries of `count` words from `first` on.
+
+    ``weighed`` gets the sum of their products with `logs` added, by strand. Each word begins `step` letters behind the one before.
+    """
+    by_word, shares = sums.reshape(-1, ENTRIES, 2), scale * ratios[2 * at : 2 * (at + n)].reshape(n, 2)
+    for q in range(first, first + count):
+        np.add.at(by_word[q], words[at + step * q : at + step * q + n], shares)
+    weighed[:2] += logs[at : at + n] @ shares
 
 
 def total_emitted(typingctx: Any, values: Any, at: Any, n: Any) -> Any:

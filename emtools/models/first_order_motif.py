@@ -172,9 +172,7 @@ class FirstOrderMotif:
         ratios = vectors[:, int(held is None) :].reshape(
             len(vectors), 1 + (self.motif.width - 1) * (others + 1), others
         )
-        columns = [
-            ratios[:, :, k] for k in range(others)
-        ]  # one after another: a row of the array is too short to be summed quickly
+        columns = [ratios[:, :, k] for k in range(others)]  # rows of three are too short to be summed quickly
         top = np.zeros(ratios.shape[:2])
         for column in columns:
             np.maximum(top, column, out=top)

@@ -19,13 +19,16 @@ from emtools.kernels.placements import best_placements
 from emtools.kernels.shuffles import shuffle_pairs
 from emtools.kernels.windows import (
     BLOCK,
+    add_by_linked_word,
     add_by_word,
     add_readable,
     context_table,
     look_up,
     look_up_readable,
     multiply_fresh,
+    multiply_fresh_linked,
     multiply_on,
+    multiply_on_linked,
     total_pairs,
 )
 from emtools.models.motif import Motif, MotifParams, estimate_background
@@ -177,22 +180,25 @@ def test_sequences_may_be_taken_together_or_one_by_one(occurrence):
 
 
 @pytest.mark.parametrize("count", [1, 3, 5])
-def test_vector_instructions_do_what_the_readable_ones_do(count):
+@pytest.mark.parametrize("step", [4, 3])
+def test_vector_instructions_do_what_the_readable_ones_do(count, step):
     rng = np.random.default_rng(count)
     n, first = 37, 1
     words, tables = rng.integers(256, size=100).astype(np.uint8), rng.random(2 * 256 * 7)
     factors, ratios, logs = rng.random(n), rng.random(2 * n), rng.random(n)
     for fresh in (True, False):
         ours, theirs = ratios.copy(), ratios.copy()
-        call_multiply(fresh, words, n, tables, first, count, factors, ours)
+        call_multiply(fresh, step == 3, words, n, tables, first, count, factors, ours)
         pairs, by_word = theirs.reshape(n, 2), tables.reshape(-1, 256, 2)
         start = np.repeat(factors[:, None], 2, axis=1) if fresh else pairs.copy()
         for j in range(n):
-            pairs[j] = start[j] * np.prod([by_word[q, words[j + 4 * q]] for q in range(first, first + count)], axis=0)
+            pairs[j] = start[j] * np.prod(
+                [by_word[q, words[j + step * q]] for q in range(first, first + count)], axis=0
+            )
         np.testing.assert_allclose(ours, theirs, rtol=1e-14)
     sums, others, weighed, wanted = tables.copy(), tables.copy(), np.ones(2), np.ones(2)
-    call_add(words, 3, 30, ratios, 0.7, first, count, logs, sums, weighed)
-    add_readable(words, 3, 30, ratios, 0.7, first, count, logs, others, wanted)
+    call_add(step == 3, words, 3, 30, ratios, 0.7, first, count, logs, sums, weighed)
+    add_readable(words, 3, 30, ratios, 0.7, first, count, logs, others, wanted, step)
     np.testing.assert_allclose(sums, others, rtol=1e-14)
     np.testing.assert_allclose(weighed, wanted, rtol=1e-14)
     assert call_total(ratios, 2, 9) == pytest.approx(ratios[2:20].sum(), rel=1e-14)
@@ -204,16 +210,23 @@ def test_vector_instructions_do_what_the_readable_ones_do(count):
 
 
 @njit
-def call_multiply(fresh, words, n, tables, first, count, factors, ratios):
-    if fresh:
+def call_multiply(fresh, linked, words, n, tables, first, count, factors, ratios):
+    if fresh and linked:
+        multiply_fresh_linked(words, n, tables, first, count, factors, ratios)
+    elif fresh:
         multiply_fresh(words, n, tables, first, count, factors, ratios)
+    elif linked:
+        multiply_on_linked(words, n, tables, first, count, factors, ratios)
     else:
         multiply_on(words, n, tables, first, count, factors, ratios)
 
 
 @njit
-def call_add(words, at, n, ratios, scale, first, count, logs, sums, weighed):
-    add_by_word(words, at, n, ratios, scale, first, count, logs, sums, weighed)
+def call_add(linked, words, at, n, ratios, scale, first, count, logs, sums, weighed):
+    if linked:
+        add_by_linked_word(words, at, n, ratios, scale, first, count, logs, sums, weighed)
+    else:
+        add_by_word(words, at, n, ratios, scale, first, count, logs, sums, weighed)
 
 
 @njit
