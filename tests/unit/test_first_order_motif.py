@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from test_motif import SETS, encode, letter_logs, source_of
 
+from emtools.branches.motif.page import Finding
 from emtools.engine.certificate import certify
 from emtools.engine.chunks import SequenceSource, total_stats
 from emtools.engine.loop import climb
@@ -343,6 +345,17 @@ def test_background_is_the_one_of_the_independent_motif():
     total = [math.log(word_chance(codes[j : j + 4].astype(int), params)[0]) - logs[j : j + 4].sum() for j in range(7)]
     expected = logs.sum() + math.log(sum(map(math.exp, total)) / 7)
     assert total_stats(model_of(motif), source, params).loglik == pytest.approx(expected, rel=1e-13)
+
+
+def test_what_neighbours_share_counts_as_information_less_what_chance_shows():
+    motif = motif_of(source_of(SETS["plain"]), 4)
+    params, of = random_tables(motif, 6), model_of(motif)
+    finding = SimpleNamespace(dependence=True, motif=motif, fitted=SimpleNamespace(model=of, params=params))
+    shared = float(of.dependence(params).sum())
+    assert Finding.shared_bits(finding) == pytest.approx(shared, rel=1e-14)
+    assert Finding.shared_bits(finding, 100) == pytest.approx(shared - 27 / (200 * math.log(2)), rel=1e-12)
+    assert Finding.shared_bits(finding, 1) == 0.0
+    assert Finding.shared_bits(SimpleNamespace(dependence=None), 100) == 0.0
 
 
 def test_what_does_not_go_together_is_refused():

@@ -291,10 +291,11 @@ def test_a_pseudocount_of_zero_is_passed_on(here: Path) -> None:
 
 def test_priors_of_places_and_windows_of_isochores_are_passed_on(here: Path) -> None:
     (here / "in.bedgraph").write_text("a\t0\t4\t1\n")
-    text = "hmm: {g: {input: genome.fa, model: isochores, bin: 500}}\nmotif: {m: {input: genome.fa, width: 6, central: true, prior: in.bedgraph}}"
+    text = "hmm: {g: {input: genome.fa, model: isochores, bin: 500}}\nmotif: {m: {input: genome.fa, width: 6, central: true, prior: in.bedgraph, motif_order: 1}}"
     chain, motif = plan(text).entries
     assert chain.words == ("--model", "isochores", "--bin", "500")
     assert "--central" in motif.words
+    assert "--motif-order 1" in " ".join(motif.words)  # the rule has more outputs then
     assert dict(motif.files)["prior"] == "in.bedgraph"
     for entry in (chain, motif):
         build_parser().parse_args([entry.branch, entry.files["input"], "--out", entry.out, *entry.words])

@@ -124,7 +124,10 @@ def add_neighbours(page: Page, findings: Sequence[Finding], look: Look, folder: 
             ihbcp: f"the tables{of}, BaMM format: probabilities of each letter, and after each letter",
             f"{stem_of('dependence', number)}.svg": f"what each letter{of} says of the next one",
         }
-    facts = {"Evidence for dependence": f"{measured(findings[0]).evidence:+.1f} nats"} if not several else {}
+    facts = {
+        "Shared by neighbours": f"{findings[0].shared_bits():.1f} bits",
+        "Evidence for dependence": f"{measured(findings[0]).evidence:+.1f} nats",
+    }
     what = (
         "Bits: mutual information of the letters at two neighbouring positions, and its standard error from the curvature of the likelihood. Evidence: how much better the sites are told "
         "where the letter before is looked at (nats; below 0 where it does not pay). MEME, JASPAR and TRANSFAC files cannot hold this: they have the "
@@ -134,7 +137,7 @@ def add_neighbours(page: Page, findings: Sequence[Finding], look: Look, folder: 
     return replace(
         page,
         lead=page.lead + "".join(sentence(finding, several) for finding in findings),
-        facts={**page.facts, **facts},
+        facts=page.facts if several else {**page.facts, **facts},
         methods=page.methods + method(findings),
         pictures=[*page.pictures, *pictures],
         tables=[

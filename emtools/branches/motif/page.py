@@ -164,6 +164,14 @@ class Finding:
         """Information of each position, bits."""
         return self.motif.information(self.fitted.params)
 
+    def shared_bits(self, n_sites: int = 0) -> float:
+        """Information that neighbouring letters share, bits, less what that many sites of random letters would show and no less than 0; 0.0 of order 0."""
+        if self.dependence is None:
+            return 0.0
+        shared = self.fitted.model.dependence(self.fitted.params)
+        spurious = shared.size * (self.motif.n_letters - 1) ** 2 / (2.0 * n_sites * np.log(2.0)) if n_sites else 0.0
+        return max(0.0, float(shared.sum()) - spurious)
+
     @property
     def counts(self) -> Floats:
         """Expected letters at each position, shape (width, n_letters)."""
@@ -337,7 +345,8 @@ def bits_to_spare(finding: Finding, searched: Searched) -> tuple[float, float]:
     """Bits of a motif less what chance shows, and those that it takes to single out a site."""
     model = finding.motif
     needed = model.locating_bits(np.array([len(piece.codes) for piece in searched.pieces]))
-    return model.corrected_information(finding.fitted.params, len(finding.intervals)), needed
+    n_sites = len(finding.intervals)
+    return model.corrected_information(finding.fitted.params, n_sites) + finding.shared_bits(n_sites), needed
 
 
 def told_weakness(finding: Finding, searched: Searched, several: bool) -> str:
