@@ -87,9 +87,9 @@ class FirstOrderMotif:
     >>> source = SequenceSource(sequences)
     >>> motif = Motif(4, estimate_background(source, 0), occurrence="oops", strands="one")
     >>> base = fit(motif, source, starts=5).params.matrix
-    >>> fitted = fit(FirstOrderMotif(motif, base), source)
+    >>> fitted = fit(FirstOrderMotif(motif, base, strength=2.0), source)
     >>> fitted.model.dependence(fitted.params).round(1).tolist()
-    [0.3, 0.0, 0.0]
+    [0.7, 0.0, 0.0]
     """
 
     motif: Motif

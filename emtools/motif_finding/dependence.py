@@ -79,7 +79,7 @@ def dependence_gains(letters: npt.NDArray[np.uint8], frequencies: Floats, streng
     --------
     >>> sites = np.array([[0, 0], [3, 3]] * 20, dtype=np.uint8)
     >>> dependence_gains(sites, np.full(4, 0.25), 2.5).round(1).tolist()
-    [11.5]
+    [22.3]
     """
     n_letters = len(frequencies)
     base = strength * np.exp(column_gains(letters, np.zeros(letters.shape), frequencies)[:, 1:])

@@ -27,7 +27,7 @@ def chance_bits(n_sites: float, n_letters: int = 4) -> float:
     >>> round(chance_bits(100), 3)
     0.122
     """
-    return float(chi2.ppf(LEVEL, (n_letters - 1) ** 2)) / (2.0 * max(n_sites, 1.0) * np.log(2.0))
+    return float(chi2.ppf(LEVEL, (n_letters - 1) ** 2) / (2.0 * max(n_sites, 1.0) * np.log(2.0)))
 
 
 def draw_dependence(
