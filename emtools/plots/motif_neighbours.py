@@ -60,23 +60,22 @@ def draw_dependence(
         above.bar(places, bits, width=0.7, color=PALETTE[0])
         if errors is not None:
             above.errorbar(places, bits, yerr=errors, fmt="none", ecolor=INK, elinewidth=0.7, capsize=1.5)
-        above.axhline(chance, color=INK, lw=0.8, ls="--", label="chance (95 %)")
+        above.axhline(chance, color=INK, lw=0.8, ls="--")
         above.set_ylim(bottom=0.0)
         above.set_ylabel("shared\ninformation, bits")
-        above.set_title(f"Neighbouring letters, {expected:.0f} expected sites")
-        above.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), borderaxespad=0.0)
+        above.set_title(f"{bits.sum():.1f} bits in all")
         below.bar(places, gains, width=0.7, color=[PALETTE[2] if gain > 0.0 else FAINT for gain in gains])
         below.axhline(0.0, color=INK, lw=0.7)
         below.set_ylabel("evidence for\ndependence, nats")
-        below.set_title(f"{gains.sum():+.1f} nats in all, {n_sites} sites")
+        below.set_title(f"{gains.sum():+.1f} nats in all")
         step = 1 if len(bits) < 30 else 5
         below.set_xticks(np.arange(1, len(bits) + 2, step))
         below.set_xlim(0.6, len(bits) + 1.4)
-        below.set_xlabel(f"position in the site, {look.unit} (a bar stands between two neighbours)")
+        below.set_xlabel(f"position in the site, {look.unit}")
         arrange(figure)
         bars = " (whiskers: one standard error, from the curvature of the likelihood)" if errors is not None else ""
         caption = (
-            f"Above: how much the letter at a position says of the next one, n = {expected:.0f} expected sites{bars}; of letters that are independent "
+            f"Each bar stands between two neighbouring positions. Above: how much the letter at a position says of the next one, n = {expected:.0f} expected sites{bars}; of letters that are independent "
             f"95 % would stay below the dashed line in as many sites, before the prior draws them to 0. Below: how much better {n_sites} sites are told where the letter before is looked "
             "at; bars above 0 are pairs of positions that depend on each other, bars below 0 pairs for which a plain matrix is enough."
         )
