@@ -36,6 +36,7 @@ NAMES_MASK = re.compile(r".*[_ .-](masks?|labels?|seg|segmentation|annotations?|
 STATES, MOST_STATES = 3, 5  # of a track, and that are tried where the number is chosen
 NAMES_ROWS = re.compile(r"(.*[_ .-])?(id|sample|patient|subject|donor|barcode|row)([_ .-].*)?", re.IGNORECASE)
 SKEWED = 1.0
+SAYABLE = re.compile(r"[^-\s\x00-\x1f\x7f{}][^\x00-\x1f\x7f{}]*")  # a word of workflow/schemas/config.schema.yaml
 PLAIN = re.compile(r"(/|\.{1,2}/)?[A-Za-z_][A-Za-z0-9_./-]*")
 LONGEST = 90  # letters of the name of an entry, of 100 that it may have
 WORDS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")
@@ -113,7 +114,11 @@ def run(options: Options) -> int:
         print(f"emtools init: {proposal.path}: {proposal.branch}, {proposal.why}", file=sys.stderr)
     for line in unused:
         print(f"emtools init: {line}", file=sys.stderr)
-    print(f"emtools init: wrote {options.out}; snakemake --cores all --configfile {shlex.quote(str(options.out))}")
+    workflow = find_schemas().parent / "Snakefile"
+    elsewhere = "" if workflow.parent == Path("workflow") else f" --snakefile {shlex.quote(str(workflow))}"
+    print(
+        f"emtools init: wrote {options.out}; snakemake{elsewhere} --cores all --configfile {shlex.quote(str(options.out))}"
+    )
     return 0
 
 
@@ -124,7 +129,12 @@ def look(data: Sequence[Path]) -> tuple[list[Proposal], list[str]]:
         if path.is_dir() and not is_store(path):
             inside: list[Proposal] = []
             for file in sorted(path.iterdir()):
-                if not (file.is_file() or is_store(file)) or file.name.startswith("."):
+                if file.name.startswith("."):
+                    continue
+                if file.is_dir() and not is_store(file):
+                    unused.append(f"not used: {file}: a folder within a folder; name it on the command line too")
+                    continue
+                if not (file.is_file() or is_store(file)):
                     continue
                 try:
                     proposal = propose(file)
@@ -224,13 +234,15 @@ def of_table(path: Path) -> Proposal:
 
 
 def row_column(table: Table) -> str | None:
-    """Column that names the rows: one of text whose values all differ, or numbers so called."""
+    """Column that names the rows: one of text whose values all differ, or numbers so called; not one that a config cannot name."""
     for entry in table.dictionary.entries:
-        if entry.role == "leave" and entry.type == "text" and entry.note.startswith("every value differs"):
+        distinct = entry.type == "text" and entry.note.startswith("every value differs")
+        if entry.role == "leave" and distinct and SAYABLE.fullmatch(entry.column):
             return entry.column
     for name, values in zip(table.markers, table.values.T, strict=True):
         whole = not np.isnan(values).any() and (values == np.round(values)).all()
-        if whole and len(np.unique(values)) == len(values) and NAMES_ROWS.fullmatch(name):
+        called = NAMES_ROWS.fullmatch(name) and SAYABLE.fullmatch(name)
+        if whole and len(np.unique(values)) == len(values) and called:
             return name
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -169,6 +170,42 @@ def test_files_of_a_folder_that_cannot_be_run_are_named_with_the_reason(tmp_path
         for text in (said, out.read_text()):
             (line,) = [line for line in text.splitlines() if "not used" in line and name in line]
             assert why in line
+
+
+@pytest.mark.parametrize(("header", "branch"), [("", "deconvolve"), ("", "impute"), ("{id}", "impute")])
+def test_a_column_of_names_that_a_config_cannot_name_is_left_out(header, branch, tmp_path):
+    """As R's write.csv writes it: the header of the names of the rows is empty."""
+    path, out = tmp_path / "rows.csv", tmp_path / "mine.yaml"
+    gap = "NA" if branch == "impute" else "2"
+    path.write_text(f'"{header}","a","b"\n"One",1,2\n"Two",2,{gap}\n"Three",3,5\n"Four",5,4\n')
+    assert main(["init", str(path), "--out", str(out)]) == 0
+    entry = yaml.safe_load(out.read_text())[branch]["rows"]
+    assert entry.keys() <= {"input", "components"}
+    assert main(["check", str(out)]) == 0
+
+
+def test_a_folder_within_a_folder_is_named(tmp_path, capsys):
+    (tmp_path / "d" / "images").mkdir(parents=True)
+    (tmp_path / "d" / ".hidden").mkdir()
+    (tmp_path / "d" / "good.csv").write_text("a,b\n1,2\n2,\n3,4\n")
+    assert main(["init", str(tmp_path / "d"), "--out", str(tmp_path / "mine.yaml")]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "not used" in line]
+    assert [line.split(": ", 2)[2] for line in lines] == [
+        f"{tmp_path / 'd' / 'images'}: a folder within a folder; name it on the command line too"
+    ]
+
+
+def test_outside_the_repository_the_command_names_its_workflow(tmp_path, capsys, monkeypatch):
+    (tmp_path / "good.csv").write_text("a,b\n1,2\n2,\n3,4\n")
+    root = Path(__file__).parents[2]
+    monkeypatch.chdir(root)
+    assert main(["init", str(tmp_path / "good.csv"), "--out", str(tmp_path / "in.yaml")]) == 0
+    assert "; snakemake --cores all --configfile " in capsys.readouterr().out
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "good.csv", "--out", "out.yaml"]) == 0
+    workflow = str(root / "workflow" / "Snakefile")
+    said = shlex.split(capsys.readouterr().out.partition("; ")[2])
+    assert said == ["snakemake", "--snakefile", workflow, "--cores", "all", "--configfile", "out.yaml"]
 
 
 def test_images_of_a_folder_that_are_alike_are_one_batch(tmp_path):
