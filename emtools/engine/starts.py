@@ -123,8 +123,10 @@ def fit(
 
     Parameters
     ----------
-    model, source
-        What is fitted to what.
+    model : Model
+        What is fitted.
+    source : Source
+        Data that it is fitted to.
     starts : int
         Number of starts, at least 1; ignored where `init` is given.
     strategy : str, optional
