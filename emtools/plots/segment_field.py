@@ -55,6 +55,7 @@ def draw_levels(found: Segmented, channel: int, pixel_size: tuple[float, float] 
         left.legend(fontsize=7, loc="upper right")
         step = -(-max(shape) // LARGEST_SHOWN)
         shown = np.round(gain[::step, ::step] * STEPS) / STEPS
+        shown = np.ma.masked_less_equal(shown, 0.0)
         extent = (-0.5, shape[1] - 0.5, shape[0] - 0.5, -0.5)
         drawn = right.imshow(shown, cmap="cividis", extent=extent, interpolation="none")
         image_axis(right, "Illumination")
@@ -68,7 +69,7 @@ def draw_levels(found: Segmented, channel: int, pixel_size: tuple[float, float] 
             f"{gain.min():.2f} to {gain.max():.2f}; it multiplies the class means, and hardly touches the background, which "
             "lies near 0."
             + (
-                " Where it is 0 or less there is nothing bright that could tell it: believe it near the objects only."
+                " It is blank where it is 0 or less, where nothing bright could tell it: believe it near the objects only."
                 if gain.min() <= 0.0
                 else ""
             )
