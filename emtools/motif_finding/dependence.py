@@ -27,8 +27,9 @@ class Dependence:
     ----------
     gains : ndarray, shape (width - 1,)
         Log evidence of letters that depend on the one before over that of independent ones, by position from the second on; nats.
+        At the strength with the most of it, over the better telling of independent letters.
     strength : float
-        That of `STRENGTHS` with the most of it, in letters.
+        That of `STRENGTHS` with the most evidence over the same estimate without a look at the letter before, in letters.
     n_sites : int
         Sites that it is taken from.
     """
@@ -53,10 +54,11 @@ class Dependence:
 def dependence_gains(letters: npt.NDArray[np.uint8], frequencies: Floats, strength: float) -> Floats:
     """Log evidence that letters depend on the one before them over that they do not, by position from the second on; nats.
 
-    Both are told one site after another from those above it, with ``p0 = (c[b] + A p[b]) / (n + A)`` as in `evidence.column_gains`:
-    ``(c[a, b] + strength p0) / (c[a] + strength)`` after the letter a, the estimate of `FirstOrderMotif`, and the same without a look
-    at that letter, ``(c[b] + strength p0) / (n + strength)``. Each is a distribution over all sets of sites (a prequential
-    likelihood), so that neither is fitted to what it is judged by; where the letter before is always the same they are equal.
+    All are told one site after another from those above it, with ``p0 = (c[b] + A p[b]) / (n + A)`` as in `evidence.column_gains`:
+    ``(c[a, b] + strength p0) / (c[a] + strength)`` after the letter a, the estimate of `FirstOrderMotif`, over two that do not look
+    at that letter, p0 and ``(c[b] + strength p0) / (n + strength)``. Each is a distribution over all sets of sites (a prequential
+    likelihood), so that none is fitted to what it is judged by. The second is sharper than p0, as the first is where letters are
+    independent in many sites; in few sites it is too sharp and the first, which has seen fewer letters, is not, so that both count.
 
     Parameters
     ----------
@@ -69,7 +71,8 @@ def dependence_gains(letters: npt.NDArray[np.uint8], frequencies: Floats, streng
 
     Returns
     -------
-    ndarray, shape (width - 1,)
+    ndarray, shape (2, width - 1)
+        Over p0, and over the sharper one.
 
     References
     ----------
@@ -79,22 +82,30 @@ def dependence_gains(letters: npt.NDArray[np.uint8], frequencies: Floats, streng
     --------
     >>> sites = np.array([[0, 0], [3, 3]] * 20, dtype=np.uint8)
     >>> dependence_gains(sites, np.full(4, 0.25), 2.5).round(1).tolist()
-    [22.3]
+    [[23.8], [22.3]]
     """
-    n_letters = len(frequencies)
-    base = strength * np.exp(column_gains(letters, np.zeros(letters.shape), frequencies)[:, 1:])
-    n_above = np.arange(len(letters))[:, None]
-    gains = np.zeros(letters.shape[1] - 1)
-    for before in range(n_letters):
-        after = letters[:, :-1] == before
-        above = np.cumsum(after, axis=0) - after
-        for letter in range(n_letters):
-            same = letters[:, 1:] == letter
+    log_plain = column_gains(letters, np.zeros(letters.shape), frequencies)[:, 1:]
+    base, n_above = strength * np.exp(log_plain), np.arange(len(letters))[:, None]
+    linked, sharper = np.zeros(letters.shape[1] - 1), np.zeros(letters.shape[1] - 1)
+    for letter in range(len(frequencies)):
+        same = letters[:, 1:] == letter
+        counts = np.cumsum(same, axis=0) - same
+        sharper += np.where(same, np.log((counts + base) / (n_above + strength)), 0.0).sum(axis=0)
+        for before in range(len(frequencies)):
+            after = letters[:, :-1] == before
             here = after & same
-            counts, together = np.cumsum(same, axis=0) - same, np.cumsum(here, axis=0) - here
-            ratio = (together + base) / (above + strength) / ((counts + base) / (n_above + strength))
-            gains += np.where(here, np.log(ratio), 0.0).sum(axis=0)
+            above, together = np.cumsum(after, axis=0) - after, np.cumsum(here, axis=0) - here
+            linked += np.where(here, np.log((together + base) / (above + strength)), 0.0).sum(axis=0)
+    gains: Floats = linked - np.stack([log_plain.sum(axis=0), sharper])
     return gains
+
+
+def told_by(letters: npt.NDArray[np.uint8], frequencies: Floats) -> Dependence:
+    """The evidence in the letters of sites, over the better of both tellings of independent letters, and the strength; as `dependence_gains`."""
+    gains = np.array([dependence_gains(letters, frequencies, strength) for strength in STRENGTHS])
+    nats = gains.sum(axis=2)
+    best = int(nats.min(axis=1).argmax())
+    return Dependence(gains[best, nats[best].argmin()], STRENGTHS[int(nats[:, 1].argmax())], len(letters))
 
 
 def look_at(model: Motif, params: MotifParams, source: SequenceSource) -> Dependence:
@@ -104,9 +115,7 @@ def look_at(model: Motif, params: MotifParams, source: SequenceSource) -> Depend
     letters = source.codes[at]
     turned = calls.strand == 1
     letters[turned] = model.n_letters - 1 - letters[turned, ::-1]
-    gains = [dependence_gains(letters, model.background.frequencies, strength) for strength in STRENGTHS]
-    best = int(np.argmax([values.sum() for values in gains]))
-    return Dependence(gains[best], STRENGTHS[best], len(letters))
+    return told_by(letters, model.background.frequencies)
 
 
 def linked(model: Motif, params: MotifParams, seen: Dependence) -> tuple[FirstOrderMotif, FirstOrderParams]:

@@ -77,6 +77,6 @@ def draw_dependence(
         caption = (
             f"Each bar stands between two neighbouring positions. Above: how much the letter at a position says of the next one, n = {expected:.0f} expected sites{bars}; of letters that are independent "
             f"95 % would stay below the dashed line in as many sites, before the prior draws them to 0. Below: how much better {n_sites} sites are told where the letter before is looked "
-            "at; bars above 0 are pairs of positions that depend on each other, bars below 0 pairs for which a plain matrix is enough."
+            "at; bars above 0 speak for pairs of positions that depend on each other, bars below 0 for a plain matrix."
         )
         return save(figure, folder, look.picture("dependence", "Neighbouring letters", caption))

@@ -21,7 +21,7 @@ from emtools.kernels.motif import background_letters
 from emtools.models.first_order_motif import FirstOrderMotif, FirstOrderParams
 from emtools.models.motif import Motif, MotifParams, estimate_background
 from emtools.motif_finding.calling import call_sites
-from emtools.motif_finding.dependence import STRENGTHS, dependence_gains, linked, look_at
+from emtools.motif_finding.dependence import STRENGTHS, dependence_gains, linked, look_at, told_by
 from emtools.motif_finding.erasing import erase
 from emtools.motif_finding.significance import site_p_values
 
@@ -257,21 +257,43 @@ def test_evidence_tells_dependent_letters_from_independent_ones_and_the_tables_f
             assert bits.max() < 0.1
 
 
-def test_gains_are_the_ratio_of_two_predictions_of_one_letter_after_another():
+def test_gains_are_the_ratios_of_predictions_of_one_letter_after_another():
     rng = np.random.default_rng(1)
     letters, p = rng.integers(4, size=(9, 3)).astype(np.uint8), rng.dirichlet(np.ones(4))
-    expected = np.zeros(2)
+    expected = np.zeros((2, 2))
     for w in (1, 2):
         for i in range(9):
             b, above = letters[i, w], letters[:i, w]
             base = (np.count_nonzero(above == b) + 2.0 * p[b]) / (i + 2.0)
             same = letters[:i, w - 1] == letters[i, w - 1]
             dependent = (np.count_nonzero(above[same] == b) + 5.0 * base) / (same.sum() + 5.0)
-            independent = (np.count_nonzero(above == b) + 5.0 * base) / (i + 5.0)
-            expected[w - 1] += math.log(dependent / independent)
+            sharper = (np.count_nonzero(above == b) + 5.0 * base) / (i + 5.0)
+            expected[:, w - 1] += np.log(dependent / np.array([base, sharper]))
     np.testing.assert_allclose(dependence_gains(letters, p, 5.0), expected, rtol=1e-12)
     always = np.repeat(letters[:1], 9, axis=0)
-    np.testing.assert_allclose(dependence_gains(always, p, 5.0), 0.0, atol=1e-14)
+    np.testing.assert_allclose(dependence_gains(always, p, 5.0)[1], 0.0, atol=1e-14)
+
+
+@pytest.mark.parametrize("n_sites", [10, 20, 150])
+@pytest.mark.parametrize("evenness", [0.1, 1.0])
+def test_independent_letters_are_not_called_dependent_in_few_sites_or_many(n_sites, evenness):
+    """Odds of 20 beside seven strengths would allow some."""
+    rng, called = np.random.default_rng(n_sites), 0
+    for _ in range(40):
+        columns = rng.dirichlet(np.full(4, evenness), size=20)
+        letters = np.array([rng.choice(4, size=n_sites, p=column) for column in columns], dtype=np.uint8).T
+        called += told_by(letters, np.full(4, 0.25)).verdict == "dependent"
+    assert called <= 2
+
+
+def test_letters_that_follow_each_other_are_called_dependent():
+    rng = np.random.default_rng(2)
+    letters = rng.integers(4, size=(50, 10)).astype(np.uint8)
+    for w in range(1, 10):
+        letters[:, w] = np.where(rng.random(50) < 0.5, letters[:, w - 1], letters[:, w])
+    seen = told_by(letters, np.full(4, 0.25))
+    assert seen.verdict == "dependent"
+    assert (seen.gains > 0.0).sum() >= 7
 
 
 def test_p_value_of_a_site_is_never_below_that_of_all_words():

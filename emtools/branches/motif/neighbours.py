@@ -96,9 +96,9 @@ def method(findings: Sequence[Finding]) -> str:
     strengths = ", ".join(f"{measured(finding).strength:g}" for finding in findings)
     return (
         "\n\nSearch, width and number of sites are those of a motif with independent letters. From it a motif was climbed by full EM whose letters each depend on the one "
-        f"before (order 1), with {strengths} letters of the independent motif after each letter as Dirichlet prior, of {STRENGTHS[-1]:g} to {STRENGTHS[0]:g} the number with the most evidence; a site on the reverse strand is read as its reverse "
+        f"before (order 1), with {strengths} letters of the independent motif after each letter as Dirichlet prior, of {STRENGTHS[-1]:g} to {STRENGTHS[0]:g} the number that tells the sites best beside the same without a look at that letter; a site on the reverse strand is read as its reverse "
         "complement by the same tables. Sites, posteriors, p-values and E-value are those of that motif. The evidence compares, on the sites that the independent motif has, "
-        "the estimate of a letter after the letter before it with the same estimate without a look at that letter, each told one site after another."
+        "the estimate of a letter after the letter before it with the better of two without a look at that letter, the same one and that of a plain matrix, each told one site after another."
     )
 
 
