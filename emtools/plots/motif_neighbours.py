@@ -67,7 +67,7 @@ def draw_dependence(
         below.bar(places, gains, width=0.7, color=[PALETTE[2] if gain > 0.0 else FAINT for gain in gains])
         below.axhline(0.0, color=INK, lw=0.7)
         below.set_ylabel("evidence for\ndependence, nats")
-        below.set_title(f"{gains.sum():+.1f} nats in all")
+        below.set_title(f"{gains.sum():+.1f} nats in all".replace("-", "\N{MINUS SIGN}"))
         step = 1 if len(bits) < 30 else 5
         below.set_xticks(np.arange(1, len(bits) + 2, step))
         below.set_xlim(0.6, len(bits) + 1.4)

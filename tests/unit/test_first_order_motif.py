@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from test_motif import SETS, encode, letter_logs, source_of
 
+from emtools.branches.motif.neighbours import without_leaning_errors
 from emtools.branches.motif.page import Finding
 from emtools.engine.certificate import certify
 from emtools.engine.chunks import SequenceSource, total_stats
@@ -392,3 +394,23 @@ def test_what_does_not_go_together_is_refused():
         FirstOrderMotif(motif_of(source), np.full((4, 4), 0.25))
     with pytest.raises(InputError, match="strength"):
         model_of(motif_of(source), strength=0.0)
+
+
+def test_what_leans_on_a_held_entry_has_no_standard_error():
+    rng = np.random.default_rng(0)
+    sequences = [rng.integers(4, size=30).astype(np.uint8) for _ in range(60)]
+    for k, codes in enumerate(sequences):
+        codes[10:14] = [[0, 1, 0, 2], [3, 2, 0, 2]][k % 2]
+    source = SequenceSource(sequences)
+    motif = Motif(4, estimate_background(source, 0), occurrence="oops", strands="one")
+    fitted = fit(FirstOrderMotif(motif, fit(motif, source, starts=3).params.matrix), source)
+    errors = fitted.certificate.standard_errors
+    some = {**errors, "transitions": errors["transitions"].copy()}
+    some["transitions"][1, 1, 3] = np.nan
+    for given, first in ((errors, 3), (some, 1)):
+        seen = replace(fitted, certificate=replace(fitted.certificate, standard_errors=given))
+        told = without_leaning_errors(seen).certificate.standard_errors
+        np.testing.assert_array_equal(told["matrix"][: first + 1], errors["matrix"][: first + 1])
+        np.testing.assert_array_equal(told["dependence"][:first], errors["dependence"][:first])
+        assert np.isnan(told["matrix"][first + 1 :]).all()
+        assert np.isnan(told["dependence"][first:]).all()

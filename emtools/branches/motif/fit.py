@@ -12,7 +12,7 @@ import pandas as pd
 
 from emtools.branches.finish import NOT_CONVERGED, finish
 from emtools.branches.motif.known import Comparison, add_matches, compare, read_library
-from emtools.branches.motif.neighbours import add_neighbours, told_dependence
+from emtools.branches.motif.neighbours import add_neighbours, told_dependence, without_leaning_errors
 from emtools.branches.motif.page import CHANCE, Ended, Finding, Searched, describe, errors_of, read_as, words_of
 from emtools.branches.motif.types import Options
 from emtools.engine.certificate import MOST
@@ -256,7 +256,7 @@ def climb_best(
         of, init[0] = linked(model, apart, depends)
     fitted = fit(of, source, init=init, **options.climbing, checkpoint=options.checkpoint, on_pass=progress)
     if terms.order and source.codes.size * of.pack(fitted.params).size <= MOST_LOOKED:
-        fitted = with_certificate(fitted, source, options.threads, limit=MOST)
+        fitted = without_leaning_errors(with_certificate(fitted, source, options.threads, limit=MOST))
     origin = f"Begun from the best of {len(found)} motifs that the search climbed, by the evidence of their sites."
     told = {name: getattr(fitted, name).replace(ONE_START, origin) for name in ("summary", "verdict")}
     return replace(fitted, **told), found, depends

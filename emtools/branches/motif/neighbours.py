@@ -12,6 +12,7 @@ import pandas as pd
 
 from emtools.branches.motif.page import Finding
 from emtools.engine.protocol import Floats
+from emtools.engine.result import Fit
 from emtools.io.motifs import write_ihbcp
 from emtools.motif_finding.dependence import CLEAR, STRENGTHS, Dependence
 from emtools.plots.motif import Look
@@ -51,6 +52,23 @@ def told_dependence(finding: Finding, tables: bool = False) -> dict[str, Any]:
     if tables:
         told |= {"transitions": params.transitions, "bits": finding.fitted.model.dependence(params)}
     return {"dependence": told}
+
+
+def without_leaning_errors(fitted: Fit[Any, Any]) -> Fit[Any, Any]:
+    """The fit without standard errors of what comes from a table with an entry that is held fixed at the edge of its range.
+
+    The letters whatever is before, and what neighbours share, come from the tables up to them: an entry that is held adds nothing to
+    their errors, which then are too small.
+    """
+    seen = fitted.certificate
+    if seen is None or seen.standard_errors is None or "transitions" not in seen.standard_errors:
+        return fitted
+    held = np.isnan(seen.standard_errors["transitions"]).any(axis=(1, 2))
+    first = int(held.argmax()) if held.any() else len(held)
+    told = {name: values.copy() for name, values in seen.standard_errors.items()}
+    told["matrix"][first + 1 :] = np.nan
+    told["dependence"][first:] = np.nan
+    return replace(fitted, certificate=replace(seen, standard_errors=told))
 
 
 def errors_of(finding: Finding) -> Floats | None:
@@ -125,11 +143,11 @@ def add_neighbours(page: Page, findings: Sequence[Finding], look: Look, folder: 
             f"{stem_of('dependence', number)}.svg": f"what each letter{of} says of the next one",
         }
     facts = {
-        "Shared by neighbours": f"{findings[0].shared_bits():.1f} bits",
+        "Shared by neighbours, beyond chance": f"{findings[0].shared_bits(len(findings[0].intervals)):.1f} bits",
         "Evidence for dependence": f"{measured(findings[0]).evidence:+.1f} nats",
     }
     what = (
-        "Bits: mutual information of the letters at two neighbouring positions, and its standard error from the curvature of the likelihood. Evidence: how much better the sites are told "
+        "Bits: mutual information of the letters at two neighbouring positions, and its standard error from the curvature of the likelihood, which is unknown from the first table on that has an entry held at the edge of its range. Evidence: how much better the sites are told "
         "where the letter before is looked at (nats; below 0 where it does not pay). MEME, JASPAR and TRANSFAC files cannot hold this: they have the "
         "probabilities of the letters whatever is before."
     )
