@@ -19,6 +19,7 @@ from emtools.plots.motif import Look
 from emtools.plots.motif_neighbours import draw_dependence
 from emtools.report.page import Page, Table
 
+OF_ERRORS = ("standard_errors", "complete_errors", "missing", "lower", "upper")  # of a certificate
 REFERENCES = (
     "Siebert & Söding (2016) Nucleic Acids Res. 44:6055, doi:10.1093/nar/gkw521 (Bayesian Markov models of motifs).",
     "Dawid (1984) J. R. Stat. Soc. A 147:278, doi:10.2307/2981683 (evidence told one site after another).",
@@ -55,20 +56,16 @@ def told_dependence(finding: Finding, tables: bool = False) -> dict[str, Any]:
 
 
 def without_leaning_errors(fitted: Fit[Any, Any]) -> Fit[Any, Any]:
-    """The fit without standard errors of what comes from a table with an entry that is held fixed at the edge of its range.
+    """The fit without errors and intervals of matrix and dependence where something is held fixed at the edge of its range.
 
-    The letters whatever is before, and what neighbours share, come from the tables up to them: an entry that is held adds nothing to
-    their errors, which then are too small.
+    Both come from all tables before them: an entry that is held adds nothing to their errors, which then are too small.
     """
     seen = fitted.certificate
-    if seen is None or seen.standard_errors is None or "transitions" not in seen.standard_errors:
+    if seen is None or seen.standard_errors is None or not seen.n_held:
         return fitted
-    held = np.isnan(seen.standard_errors["transitions"]).any(axis=(1, 2))
-    first = int(held.argmax()) if held.any() else len(held)
-    told = {name: values.copy() for name, values in seen.standard_errors.items()}
-    told["matrix"][first + 1 :] = np.nan
-    told["dependence"][first:] = np.nan
-    return replace(fitted, certificate=replace(seen, standard_errors=told))
+    unknown = {name: np.full_like(seen.standard_errors[name], np.nan) for name in ("matrix", "dependence")}
+    told: dict[str, Any] = {part: {**getattr(seen, part), **unknown} for part in OF_ERRORS}
+    return replace(fitted, certificate=replace(seen, **told))
 
 
 def errors_of(finding: Finding) -> Floats | None:
@@ -147,7 +144,7 @@ def add_neighbours(page: Page, findings: Sequence[Finding], look: Look, folder: 
         "Evidence for dependence": f"{measured(findings[0]).evidence:+.1f} nats",
     }
     what = (
-        "Bits: mutual information of the letters at two neighbouring positions, and its standard error from the curvature of the likelihood, which is unknown from the first table on that has an entry held at the edge of its range. Evidence: how much better the sites are told "
+        "Bits: mutual information of the letters at two neighbouring positions, and its standard error from the curvature of the likelihood, which is not known where an entry of a table is held at the edge of its range. Evidence: how much better the sites are told "
         "where the letter before is looked at (nats; below 0 where it does not pay). MEME, JASPAR and TRANSFAC files cannot hold this: they have the "
         "probabilities of the letters whatever is before."
     )
