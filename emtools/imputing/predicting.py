@@ -223,15 +223,25 @@ def best_filler(
         )
     params = StackedParams.of(share, fitted.params, found)
     gain = 100.0 * (1.0 - hidden.error(share) / hidden.error(0.0))
-    parts = f"{1.0 - share:.2f} of what the normal expects and {share:.2f} of " if f"{share:.2f}" != "1.00" else ""
     return Filler("stack", cast("TableModel", model_of(params)), params), (
-        f"A filled value is {parts}what mixtures of up to {max(SIZES)} normals expect, which allow for groups and for relations "
+        f"A filled value is {told_share(share)}what mixtures of up to {max(SIZES)} normals expect, which allow for groups and for relations "
         "that are not straight. The share was learnt on "
         f"{hidden.rows.size:,} observed cells that were hidden from both, each counted by how much it resembles a missing one: "
         f"it is what came closest ({gain:.1f} % closer than the normal alone), less a standard error, so that what is in doubt "
         "stays with the normal. SDs and intervals are those of the two together; parameters, tests and drawn tables are "
         "those of the normal."
     )
+
+
+def told_share(share: float) -> str:
+    """What a filled value is of, before the mixtures are named; nothing where it is theirs alone.
+
+    Examples
+    --------
+    >>> told_share(0.7), told_share(0.997)
+    ('0.30 of what the normal expects and 0.70 of ', '')
+    """
+    return "" if share >= 0.995 else f"{1.0 - share:.2f} of what the normal expects and {share:.2f} of "
 
 
 def not_tried(fitted: Fitted, readings: Readings, weights: Floats | None) -> str:

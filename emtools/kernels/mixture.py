@@ -358,15 +358,14 @@ def add_winners(
         return
     size = -(-d // LANES) * LANES
     held = min(used, n - begin)
-    whole = held - 1 if begin + held == n else held  # whole vectors of the last row may end behind the last number
-    add_rows(rows, begin, d, weights, winners, whole, middles, size, counts, firsts)
-    for t in range(whole, held):
-        k = int(winners[t])
-        counts[k] += weights[t]
-        for j in range(d):
-            deviation = values[begin + t, j] - middles[k * size + j]
-            firsts[2 * k * size + j] += weights[t] * deviation
-            firsts[(2 * k + 1) * size + j] += weights[t] * deviation**2
+    add_rows(rows, begin, d, weights, winners, held - 1, middles, size, counts, firsts)
+    t = held - 1  # by itself: whole vectors of the last row of all would end behind the last number
+    k = int(winners[t])
+    counts[k] += weights[t]
+    for j in range(d):
+        deviation = values[begin + t, j] - middles[k * size + j]
+        firsts[2 * k * size + j] += weights[t] * deviation
+        firsts[(2 * k + 1) * size + j] += weights[t] * deviation**2
 
 
 @njit(cache=True, nogil=True)

@@ -55,29 +55,24 @@ def word_tables(matrix: Floats, table: Floats, order: int) -> Floats:
         letter the highest digit) and strand; letters beyond the window, and those of the word before, count as 1.
     """
     width = matrix.shape[0]
-    n_words = -(-(width - 1) // LINKED) if matrix.ndim == 3 else -(-width // WORD)
+    step, n_words = (LINKED, -(-(width - 1) // LINKED)) if matrix.ndim == 3 else (WORD, -(-width // WORD))
     tables = np.ones((n_words, ENTRIES, 2))
     for q in range(n_words):
         for code in range(ENTRIES):
             before = 0
-            if matrix.ndim == 3:
-                for place in range(min(WORD, width - q * LINKED)):
-                    letter = (code >> (2 * (WORD - 1 - place))) & 3
-                    w = q * LINKED + place
-                    if place or not w:
-                        factor = table[0, letter] if order == 0 else 1.0
-                        tables[q, code, 0] *= factor * matrix[w, before, letter]
-                        tables[q, code, 1] *= factor * matrix[width - w, 3 - letter, 3 - before] if w else factor
-                        if w == width - 1:
-                            tables[q, code, 1] *= matrix[0, 0, 3 - letter]
-                    before = letter
-            else:
-                for place in range(min(WORD, width - q * WORD)):
-                    letter = (code >> (2 * (WORD - 1 - place))) & 3
-                    w = q * WORD + place
-                    factor = table[0, letter] if order == 0 else 1.0
+            for place in range(min(WORD, width - q * step)):
+                letter = (code >> (2 * (WORD - 1 - place))) & 3
+                w = q * step + place
+                factor = table[0, letter] if order == 0 else 1.0
+                if matrix.ndim == 2:
                     tables[q, code, 0] *= factor * matrix[w, letter]
                     tables[q, code, 1] *= factor * matrix[width - 1 - w, 3 - letter]
+                elif place or not w:
+                    tables[q, code, 0] *= factor * matrix[w, before, letter]
+                    tables[q, code, 1] *= factor * matrix[width - w, 3 - letter, 3 - before] if w else factor
+                    if w == width - 1:
+                        tables[q, code, 1] *= matrix[0, 0, 3 - letter]
+                before = letter
     return tables
 
 
@@ -99,32 +94,26 @@ def letters_of_words(sums: Floats, matrix: Floats, table: Floats, order: int) ->
     written : float
         Nats; 0.0 if the order is above 0.
     """
-    width = matrix.shape[0]
+    width, step = matrix.shape[0], LINKED if matrix.ndim == 3 else WORD
     counts, written = np.zeros(matrix.shape), 0.0
     for q in range(sums.shape[0]):
         for code in range(ENTRIES):
             before = 0
-            if matrix.ndim == 3:
-                for place in range(min(WORD, width - q * LINKED)):
-                    letter = (code >> (2 * (WORD - 1 - place))) & 3
-                    w = q * LINKED + place
-                    if place or not w:
-                        counts[w, before, letter] += sums[q, code, 0]
-                        if w:
-                            counts[width - w, 3 - letter, 3 - before] += sums[q, code, 1]
-                        if w == width - 1:
-                            counts[0, 0, 3 - letter] += sums[q, code, 1]
-                        if order == 0:
-                            written += (sums[q, code, 0] + sums[q, code, 1]) * table[1, letter]
-                    before = letter
-            else:
-                for place in range(min(WORD, width - q * WORD)):
-                    letter = (code >> (2 * (WORD - 1 - place))) & 3
-                    w = q * WORD + place
+            for place in range(min(WORD, width - q * step)):
+                letter = (code >> (2 * (WORD - 1 - place))) & 3
+                w = q * step + place
+                if matrix.ndim == 2:
                     counts[w, letter] += sums[q, code, 0]
                     counts[width - 1 - w, 3 - letter] += sums[q, code, 1]
-                    if order == 0:
-                        written += (sums[q, code, 0] + sums[q, code, 1]) * table[1, letter]
+                elif place or not w:
+                    counts[w, before, letter] += sums[q, code, 0]
+                    if w:
+                        counts[width - w, 3 - letter, 3 - before] += sums[q, code, 1]
+                    if w == width - 1:
+                        counts[0, 0, 3 - letter] += sums[q, code, 1]
+                if order == 0 and (matrix.ndim == 2 or place or not w):
+                    written += (sums[q, code, 0] + sums[q, code, 1]) * table[1, letter]
+                before = letter
     return counts, written
 
 

@@ -488,7 +488,9 @@ def test_mixtures_share_in_the_filling_where_they_are_closer(tmp_path, capsys):
         record = json.loads((tmp_path / fill / "fit.json").read_text())
         assert record["extra"]["filled_by"] == named
         assert record["model"]["name"] == "multivariate_normal"
-        assert ("what mixtures of up to 8 normals expect" in capsys.readouterr().err) == (fill == "best")
+        assert ("A filled value is what mixtures of up to 8 normals expect" in capsys.readouterr().err) == (
+            fill == "best"
+        )
         assert (record["extra"]["share_of_mixtures"] > 0.5) == (fill == "best")
         page = (tmp_path / fill / "report.html").read_text()
         for words in ("Stacked regressions", "The share was learnt on", "of the way from the conditional means"):

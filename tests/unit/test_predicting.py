@@ -46,7 +46,7 @@ def done():
 
 def test_what_is_bent_is_told_from_what_is_straight(done):
     assert done.better.params.share > 0.9
-    assert "what mixtures of up to 8 normals expect" in done.how_filled
+    assert "A filled value is what mixtures of up to 8 normals expect" in done.how_filled
     filler, told = learnt(straight())
     assert filler is None or filler.params.share < 0.3
     assert "The normal alone filled the gaps" in told

@@ -49,9 +49,7 @@ from emtools.motif_finding.significance import background_of_test, halves, held_
 from emtools.plots.motif import Look, Row, Site, draw_logo, draw_positions, draw_sites
 from emtools.plots.style import Picture
 
-MOST_LOOKED = (
-    2e9  # letters times parameters up to which the errors of tables of order 1 are computed, in 4 passes a parameter
-)
+MOST_LOOKED = 2e9  # letters times parameters of order 1, up to which their errors are computed: 4 passes a parameter
 FEWEST_LETTERS = 10  # letters for each context of the background, below which it is refused
 STRANDS = "+-"
 ONTOLOGY = {"dna": "TF_binding_site", "rna": "nucleotide_motif", "protein": "polypeptide_motif"}

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emtools.branches.motif.page import Finding
-from emtools.engine.protocol import Floats
+from emtools.branches.motif.page import Finding, errors_of
 from emtools.engine.result import Fit
 from emtools.io.motifs import write_ihbcp
 from emtools.motif_finding.dependence import CLEAR, STRENGTHS, Dependence
@@ -68,19 +67,11 @@ def without_leaning_errors(fitted: Fit[Any, Any]) -> Fit[Any, Any]:
     return replace(fitted, certificate=replace(seen, **told))
 
 
-def errors_of(finding: Finding) -> Floats | None:
-    """Standard errors of the bits, or None."""
-    certificate = finding.fitted.certificate
-    errors = None if certificate is None or certificate.standard_errors is None else certificate.standard_errors
-    found = None if errors is None else errors.get("dependence")
-    return None if found is None or np.isnan(found).all() else found
-
-
 def pair_rows(findings: Sequence[Finding]) -> pd.DataFrame:
     """A row for each pair of neighbouring positions of each motif."""
     tables = []
     for finding in findings:
-        bits, errors = finding.fitted.model.dependence(finding.fitted.params), errors_of(finding)
+        bits, errors = finding.fitted.model.dependence(finding.fitted.params), errors_of(finding.fitted, "dependence")
         places = np.arange(1, len(bits) + 1)
         table = {
             "motif": finding.name,
@@ -131,7 +122,7 @@ def add_neighbours(page: Page, findings: Sequence[Finding], look: Look, folder: 
         seen = measured(finding)
         pictures.append(
             draw_dependence(
-                part["bits"].to_numpy(), errors_of(finding), seen.gains, finding.fitted.stats.n_sites, seen.n_sites,
+                part["bits"].to_numpy(), errors_of(finding.fitted, "dependence"), seen.gains, finding.fitted.stats.n_sites, seen.n_sites,
                 here, folder,
             )
         )  # fmt: skip
@@ -148,7 +139,7 @@ def add_neighbours(page: Page, findings: Sequence[Finding], look: Look, folder: 
         "where the letter before is looked at (nats; below 0 where it does not pay). MEME, JASPAR and TRANSFAC files cannot hold this: they have the "
         "probabilities of the letters whatever is before."
     )
-    shown = rows if several else rows.drop(columns="motif")
+    shown = (rows if several else rows.drop(columns="motif")).dropna(axis=1, how="all")
     return replace(
         page,
         lead=page.lead + "".join(sentence(finding, several) for finding in findings),

@@ -279,11 +279,11 @@ def sizes_of(finding: Finding, several: bool) -> Table:
     return replace(table, title=f"{finding.name}: {table.title}") if several else table
 
 
-def errors_of(fitted: Fit[Any, Any]) -> Floats | None:
-    """Standard errors of the matrix, or None."""
+def errors_of(fitted: Fit[Any, Any], name: str = "matrix") -> Floats | None:
+    """Standard errors of a parameter, or None where none is known."""
     certificate = fitted.certificate
     errors = None if certificate is None or certificate.standard_errors is None else certificate.standard_errors
-    found = None if errors is None else errors.get("matrix")
+    found = None if errors is None else errors.get(name)
     return None if found is None or np.isnan(found).all() else found
 
 
