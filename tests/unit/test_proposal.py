@@ -16,7 +16,7 @@ import yaml
 
 from emtools.cli import main
 from emtools.io.ome_zarr import write_ome_zarr
-from emtools.io.proposal import Proposal, as_batch, scalar, skewness, unique
+from emtools.io.proposal import SAYABLE, Proposal, as_batch, scalar, skewness, unique
 
 
 def write_inputs(folder):
@@ -271,3 +271,8 @@ def test_names_of_entries_are_short_and_differ_by_more_than_case():
     taken = set()
     names = [unique(Path(f), taken) for f in ("Lab.csv", "lab.tsv", f"{'a' * 300}.csv", f"{'A' * 300}.csv")]
     assert names == ["Lab", "lab_2", "a" * 90, "A" * 90 + "_2"]
+
+
+def test_names_that_are_proposed_are_those_that_the_schema_takes():
+    schema = yaml.safe_load((Path(__file__).parents[2] / "workflow/schemas/config.schema.yaml").read_text())
+    assert schema["$defs"]["word"]["pattern"] == rf"^{SAYABLE.pattern}$(?!\n)"
