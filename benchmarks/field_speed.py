@@ -1,25 +1,27 @@
 """Time of a mean-field sweep over an image, ours and numpy's: ``python -m benchmarks.field_speed``.
 
-CPU seconds of one thread for a sweep over random shares in float32, all 4 neighbours, both colours: half of two sweeps, which a pass
-of the fit makes, the best of five; numpy works on whole planes, picks the colour with a mask, and sweeps once.
+CPU seconds of one thread for a sweep over random shares in float32, all 4 neighbours, both colours, of two sweeps, which a pass
+of the fit makes; numpy works on whole planes and picks the colour with a mask. The two alternate: medians, the median ratio
+of neighbours with its lowest and highest, and that of wall times.
 """
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
-from time import process_time
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.timing import alternated
 from emtools.kernels.field import by_colour, sweep, whole
 
 STORED = Path(__file__).parent / "field_speed.tsv"
 SIDES = (512, 1024, 2048)
 CLASSES = (2, 3, 4, 5)
 SWEEPS = 2
+PAIRS, LONGEST = 5, 3.0
 
 Singles = npt.NDArray[np.float32]
 
@@ -51,18 +53,16 @@ def measured(side: int, n_classes: int) -> dict[str, Any]:
     cut, given = by_colour(shares), by_colour(density)
     sweep(cut, given, 1.0, side)
     error = float(np.abs(whole(cut, side) - by_numpy(shares, density, np.float32(1.0))).max())
-    times = []
-    for _ in range(5):
-        began = process_time()
-        sweep(cut, given, 1.0, side, SWEEPS)
-        times.append((process_time() - began) / SWEEPS)
-    began = process_time()
-    by_numpy(shares, density, np.float32(1.0))
-    theirs = process_time() - began
-    scale = 1e9 / side**2
+    took = alternated(
+        lambda: sweep(cut, given, 1.0, side, SWEEPS),
+        lambda: [by_numpy(shares, density, np.float32(1.0)) for _ in range(SWEEPS)],
+        PAIRS,
+        LONGEST,
+    )
+    scale = 1e9 / (SWEEPS * side**2)
     return {
-        "side": side, "classes": n_classes, "ours_ns": round(min(times) * scale, 2), "numpy_ns": round(theirs * scale, 1),
-        "ratio": round(theirs / min(times), 1), "difference": f"{error:.1e}",
+        "side": side, "classes": n_classes, "ours_ns": round(took.ours * scale, 2), "numpy_ns": round(took.theirs * scale, 1),
+        "ratio": round(took.ratio, 1), "spread": took.spread, "wall": round(took.wall, 1), "difference": f"{error:.1e}",
     }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 # One peer of benchmarks/impute_speed.py: Rscript impute_peers.R PEER TABLE ROWS COLUMNS CRITERION ANSWER [LIBRARY]
-# TABLE holds float64 by column, NaN where missing. ANSWER receives a mean and a covariance; stdout the version and CPU seconds.
+# TABLE holds float64 by column, NaN where missing. ANSWER receives a mean and a covariance; stdout the version, CPU and wall seconds, and how far the
+# peak of memory was raised, MB.
 arguments <- commandArgs(trailingOnly = TRUE)
 peer <- arguments[1]
 n <- as.integer(arguments[3])
@@ -43,6 +44,11 @@ run <- list(
 
 set.seed(1)
 if (peer == "norm") rngseed(1)
+memory <- function(line) as.numeric(gsub("[^0-9]", "", grep(line, readLines("/proc/self/status"), value = TRUE))) / 1024
+invisible(gc())
+writeLines("5", "/proc/self/clear_refs")
+before <- memory("^VmRSS")
 used <- system.time(answer <- run())
+above <- memory("^VmHWM") - before
 writeBin(c(as.vector(answer$mean), as.vector(answer$covariance)), arguments[6])
-cat(as.character(packageVersion(package)), sum(used[c("user.self", "sys.self")]), "\n")
+cat(as.character(packageVersion(package)), sum(used[c("user.self", "sys.self")]), used["elapsed"], above, "\n")

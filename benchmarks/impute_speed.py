@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.timing import clocks, memory_now, resident, spread
 from emtools.engine.chunks import total_stats
 from emtools.engine.executors import executor
 from emtools.engine.loop import climb
@@ -45,6 +46,7 @@ TABLE = Path(__file__).with_name("impute_speed.tsv")
 STREAMING = Path(__file__).with_name("impute_streaming.tsv")
 WALLS = Path(__file__).with_name("impute_threads.tsv")
 KEYS = ["table", "tool", "criterion"]
+FIGURES = ("cpu_seconds", "times_ours", "times_same", "nats_short", "spread", "wall", "peak_mb")
 SCRIPT = Path(__file__).with_name("impute_peers.R")
 # Peer, its own criterion, and tighter ones; NaN where it has none.
 PEERS: dict[str, tuple[float, ...]] = {
@@ -83,6 +85,7 @@ def warm_up() -> None:
 def run_ours(values: np.ndarray, threads: int) -> tuple[NormalParams, dict[str, Any]]:
     """A fit from set-up to the top, without the certificate."""
     warm_up()
+    before = memory_now()
     with executor("threads", threads) as chunk_map:
         began, wall = process_time(), perf_counter()
         model, source = MultivariateNormal(values.shape[1]), PatternSource(values)
@@ -96,6 +99,7 @@ def run_ours(values: np.ndarray, threads: int) -> tuple[NormalParams, dict[str, 
             on_pass=lambda row: trace.append((process_time() - began, row.objective)),
         )
         told = {"cpu": process_time() - began, "wall": perf_counter() - wall, "passes": len(top.trace), "trace": trace}
+        told["memory"] = resident("VmHWM") - before
         passes = []
         for _ in range(PASSES):
             began = perf_counter()
@@ -111,10 +115,11 @@ def run_sklearn(values: np.ndarray) -> tuple[NormalParams, dict[str, Any]]:
     from sklearn.impute import IterativeImputer
 
     warnings.simplefilter("ignore")
-    began = process_time()
+    before, began = memory_now(), clocks()
     filled = IterativeImputer(random_state=0).fit_transform(values)
-    used = process_time() - began
-    return NormalParams(filled.mean(axis=0), np.cov(filled.T, bias=True)), {"cpu": used, "version": sklearn.__version__}
+    cpu, wall = clocks() - began
+    told = {"cpu": cpu, "wall": wall, "memory": resident("VmHWM") - before, "version": sklearn.__version__}
+    return NormalParams(filled.mean(axis=0), np.cov(filled.T, bias=True)), told
 
 
 def worker(task: str, path: Path, answer: Path, threads: int) -> None:
@@ -172,8 +177,8 @@ class Runner:
         out, why = in_process([*command, str(self.answer), *([self.library] if self.library else [])], self.limit)
         if not out:
             return {}, why
-        version, used = out.split()[-2:]
-        return {"version": version, "cpu": float(used)}, why
+        version, *figures = out.split()[-4:]
+        return {"version": version, **dict(zip(("cpu", "wall", "memory"), map(float, figures), strict=True))}, why
 
     def loglik(self) -> float:
         """Log-likelihood of the last answer; NaN where its covariance is not positive definite."""
@@ -194,6 +199,7 @@ def compare(runner: Runner, peers: list[str]) -> Iterator[dict[str, Any]]:
     best = runner.loglik()
     row: dict[str, Any] = {"table": name, "tool": "emtools", "criterion": "1e-06 nats"}
     row |= {"cpu_seconds": round(told["cpu"], 3), "times_ours": 1.0, "times_same": 1.0, "nats_short": 0.0}
+    row |= {"spread": "", "wall": 1.0, "peak_mb": round(told["memory"], 1)}
     yield {**row, "note": f"{told['passes']} passes, {told['note']}"}
     for peer in peers:
         for criterion in PEERS[peer][: None if n * d <= SMALL else 1]:
@@ -208,25 +214,31 @@ def compare(runner: Runner, peers: list[str]) -> Iterator[dict[str, Any]]:
 def beside(runner: Runner, peer: str, criterion: float, best: float) -> dict[str, Any]:
     """One peer, ours before and after each of its runs; `best` is our log-likelihood."""
     ours, theirs, short, note = [runner.python("ours")[0]], [], math.nan, ""
-    while len(theirs) < ROUNDS and (not theirs or theirs[-1] < QUICK):
+    while len(theirs) < ROUNDS and (not theirs or theirs[-1]["cpu"] < QUICK):
         runner.answer.unlink(missing_ok=True)
         told, note = runner.python(peer) if peer == "sklearn" else runner.r(peer, criterion)
         if note and note != runner.stopped:
-            return {"cpu_seconds": "", "times_ours": "", "times_same": "", "nats_short": "", "note": note}
-        theirs.append(runner.limit if note else told["cpu"])
+            return {**dict.fromkeys(FIGURES, ""), "note": note}
+        theirs.append({"cpu": runner.limit, "wall": runner.limit} if note else told)
         short = math.nan if note else best - runner.loglik()
         ours.append(runner.python("ours")[0])
     loglik = best if math.isnan(short) else best - short
-    ratios, same = (
-        float(np.median([2.0 * time / (mine[k] + mine[k + 1]) for k, time in enumerate(theirs)]))
-        for mine in ([one["cpu"] for one in ours], [seconds_to(one["trace"], loglik) for one in ours])
+    for one in ours:
+        one["same"] = seconds_to(one["trace"], loglik)
+    times, same, wall = (
+        [2.0 * peer[clock] / (ours[k][what] + ours[k + 1][what]) for k, peer in enumerate(theirs)]
+        for clock, what in (("cpu", "cpu"), ("cpu", "same"), ("wall", "wall"))
     )
     if note:
-        least = {"cpu_seconds": f">{runner.limit}", "times_ours": f">{ratios:.1f}", "times_same": f">{same:.1f}"}
-        return {**least, "nats_short": "", "note": note}
+        least = (f">{runner.limit}", f">{times[0]:.1f}", f">{same[0]:.1f}", "", "", f">{wall[0]:.1f}", "")
+        return {**dict(zip(FIGURES, least, strict=True)), "note": note}
     word = "right" if abs(short) < RIGHT else "short of the top" if abs(short) < 1.0 else "not the maximum"
-    figures = {"cpu_seconds": round(float(np.median(theirs)), 3), "times_ours": round(ratios, 1)}
-    return {**figures, "times_same": round(same, 1), "nats_short": f"{short:.3g}", "note": f"{word}, {told['version']}"}
+    middle = [float(np.median(ratios)) for ratios in (times, same, wall)]
+    return {
+        "cpu_seconds": round(float(np.median([one["cpu"] for one in theirs])), 3),
+        "times_ours": round(middle[0], 1), "times_same": round(middle[1], 1), "nats_short": f"{short:.3g}", "spread": spread(times),
+        "wall": round(middle[2], 1), "peak_mb": round(told["memory"], 1), "note": f"{word}, {told['version']}",
+    }  # fmt: skip
 
 
 def walls(runner: Runner) -> dict[str, Any]:
@@ -246,7 +258,8 @@ def merged(path: Path, rows: list[dict[str, Any]], keys: list[str]) -> None:
     """Write rows at the end of a table, and take those with the same keys out of it."""
     table = pd.DataFrame(rows).astype(str)
     if path.exists():
-        table = pd.concat([pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False), table])
+        table = pd.concat([pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False), table]).fillna("")
+        table = table[[name for name in table if name != "note"] + ["note"] * ("note" in table)]
     table.drop_duplicates(keys, keep="last").to_csv(path, sep="\t", index=False)
 
 

@@ -2,30 +2,33 @@
 
     python -m benchmarks.kmeans_speed         # prints and writes benchmarks/kmeans_speed.tsv
 
-Fits alternate; the ratio is the median of that of neighbours. Groups overlap (means 1 and rows 1 standard deviation apart), so
+Fits alternate: medians, the median ratio of neighbours with its lowest and highest, and that of wall times; memory is what the
+resident peak of a fit is above the state before it. Groups overlap (means 1 and rows 1 standard deviation apart), so
 that there is something to climb. Both stop where no row changes its group, and end with the same inertia.
 """
 
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from pathlib import Path
-from time import process_time
 
 import numpy as np
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
+from benchmarks.timing import alternated, peak_above
 from emtools.engine.chunks import ArraySource
 from emtools.engine.loop import climb
 from emtools.models.mixture import MixtureParams, kmeans
 
 # Rows, features, groups: cells, pixels, and the edges of few and of many.
 CASES = ((50_000, 10, 8), (100_000, 50, 20), (1_000_000, 4, 3), (1_000_000, 15, 3), (100_000, 2, 5), (20_000, 50, 100))
-ROUNDS = 5
+ROUNDS, LONGEST = 7, 20.0
 TABLE = Path(__file__).with_suffix(".tsv")
 HEADER = (
-    "n\td\tK\tours, s\tscikit-learn, s\tratio\tpasses, ours\tpasses, scikit-learn\tinertia, ours\tinertia, scikit-learn"
+    "n\td\tK\tours, s\tscikit-learn, s\tratio\tspread\twall\tpasses, ours\tpasses, scikit-learn\tinertia, ours"
+    "\tinertia, scikit-learn\tours, MB\tscikit-learn, MB"
 )
 
 
@@ -39,20 +42,16 @@ def case(n: int, d: int, k: int) -> str:
     begin = MixtureParams(np.full(k, 1 / k), start, np.ones(k))
     climb(model, ArraySource(values[:500]), begin, assign="hard", max_passes=3)  # compiles
     constant = n * (0.5 * d * np.log(2 * np.pi) + np.log(k))
-    spent = []
-    for _ in range(ROUNDS):
-        at = process_time()
-        found = climb(model, source, begin, assign="hard")
-        between = process_time()
-        peer = KMeans(k, init=start, n_init=1, tol=0.0, algorithm="lloyd", max_iter=5000).fit(values)
-        spent.append((between - at, process_time() - between))
+    ours = partial(climb, model, source, begin, assign="hard")
+    peer = KMeans(k, init=start, n_init=1, tol=0.0, algorithm="lloyd", max_iter=5000)
+    memory = [peak_above(ours), peak_above(partial(peer.fit, values))]
+    took = alternated(ours, partial(peer.fit, values), ROUNDS, LONGEST)
+    found = ours()
     assert found.status == "converged"
-    seconds = np.array(spent)
-    ratio = float(np.median(seconds[:, 1] / seconds[:, 0]))
-    told = [f"{x:.4f}" for x in seconds.min(axis=0)]
+    times = [f"{took.ours:.4f}", f"{took.theirs:.4f}", f"{took.ratio:.2f}", took.spread, f"{took.wall:.2f}"]
     inertia = -2.0 * (found.objective + constant)
-    ends = [f"{inertia:.10g}", f"{peer.inertia_:.10g}"]
-    return "\t".join([str(n), str(d), str(k), *told, f"{ratio:.2f}", str(len(found.trace)), str(peer.n_iter_), *ends])
+    ends = [f"{inertia:.10g}", f"{peer.inertia_:.10g}", *(f"{x:.0f}" for x in memory)]
+    return "\t".join([str(n), str(d), str(k), *times, str(len(found.trace)), str(peer.n_iter_), *ends])
 
 
 def main() -> None:

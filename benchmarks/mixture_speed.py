@@ -2,7 +2,8 @@
 
     python -m benchmarks.mixture_speed [ROW ...]     # prints and writes these rows, counted from 1, of benchmarks/mixture_speed.tsv
 
-A pass is one E-step and one M-step; passes of the two alternate, and the ratio is the median of that of neighbours. The
+A pass is one E-step and one M-step; passes of the two alternate: medians, and the median ratio of neighbours with the lowest and the
+highest (``spread``), beside it that of wall times, which mean something on a quiet machine. The
 log-likelihoods of the two are compared to 1e-10 relative in float64, 1e-4 in float32 (where scikit-learn computes in
 float32, ours in float64). Ours leaves rows out of the products of components that do not hold them, so the means are
 apart by 1.5 standard deviations a feature in some rows and 0.3 in others, where every component holds every row. The
@@ -14,12 +15,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from time import process_time
 
 import numpy as np
 from sklearn.mixture import GaussianMixture as Peer
 from threadpoolctl import threadpool_limits
 
+from benchmarks.timing import alternated, peak_above
 from emtools.engine.chunks import ArraySource, total_stats
 from emtools.models.mixture import GaussianMixture, MixtureParams
 
@@ -42,21 +43,8 @@ CASES = (
 KINDS = {"full": "full", "tied": "tied", "diagonal": "diag", "spherical": "spherical"}
 LONGEST = 12.0  # CPU seconds of scikit-learn's passes after which no pair is added
 PAIRS = 7  # at most
-HEADER = "n\td\tK\tfamily\ttype\tapart\tours\tscikit-learn\tratio\tdifference\tours, MB\tscikit-learn, MB"
+HEADER = "n\td\tK\tfamily\ttype\tapart\tours\tscikit-learn\tratio\tspread\twall\tdifference\tours, MB\tscikit-learn, MB"
 TABLE = Path(__file__).with_suffix(".tsv")
-
-
-def peak_above(run: Callable[[], object]) -> float:
-    """How far the resident memory of this process rises during a call, in MB."""
-
-    def status(name: str) -> float:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(float(line.split()[1]) for line in lines if line.startswith(name)) / 1024
-
-    Path("/proc/self/clear_refs").write_text("5")
-    before = status("VmRSS")
-    run()
-    return status("VmHWM") - before
 
 
 def passes(n: int, d: int, k: int, family: str, kind: str, apart: float) -> tuple[Callable[[], float], ...]:
@@ -93,21 +81,12 @@ def case(n: int, d: int, k: int, family: str, kind: str, apart: float) -> list[s
     """One row of the table."""
     ours, theirs = passes(n, d, k, family, kind, apart)
     memory = [peak_above(run) for run in (ours, theirs)]
-    spent: list[tuple[float, float]] = []
-    while len(spent) < PAIRS and sum(pair[1] for pair in spent) < LONGEST:
-        times = []
-        for run in (ours, theirs):
-            began = process_time()
-            run()
-            times.append(process_time() - began)
-        spent.append((times[0], times[1]))
+    took = alternated(ours, theirs, PAIRS, LONGEST)
     off = abs(ours() - theirs()) / abs(theirs())
     assert off < (1e-10 if kind == "float64" else 1e-4), off
-    seconds = np.array(spent)
-    ratio = float(np.median(seconds[:, 1] / seconds[:, 0]))
-    figures = [f"{x:.4f}" for x in seconds.min(axis=0)]
+    figures = [f"{took.ours:.4f}", f"{took.theirs:.4f}", f"{took.ratio:.1f}", took.spread, f"{took.wall:.1f}"]
     told = [f"{x:.0f}" for x in memory]
-    return [str(n), str(d), str(k), family, kind, str(apart), *figures, f"{ratio:.1f}", f"{off:.0e}", *told]
+    return [str(n), str(d), str(k), family, kind, str(apart), *figures, f"{off:.0e}", *told]
 
 
 def main() -> None:

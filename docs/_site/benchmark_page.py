@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 from tutorials import markdown_table
 
+from emtools.plots.style import Picture
+
 LONGEST = 30
-DEMANDS = ("branch", "task", "peer", "measured", "asked", "met", "why")
+DEMANDS = ("branch", "task", "peer", "measured", "asked", "met", "spread", "wall", "why")
+TABLES = {"__main__": "results", "timing": "machine"}  # of scripts whose table has another name
 INTRODUCTION = """# Benchmarks
 
 Every table is read from `benchmarks/` of the repository when this site is built; beside each stands the command that measures
 it anew. Speeds are CPU seconds of one thread, both sides in the same run on the same data; they are ratios, not promises
-about your machine. Where ours is slower or less accurate the table says so as well.
+about your machine. `spread` is the lowest and the highest ratio of runs that alternate, `wall` the ratio of wall times beside it. Where ours is
+slower or less accurate the table says so as well.
 """
 
 
@@ -49,11 +54,12 @@ SUMMARIES = {
 }
 
 
-def benchmark_page(folder: Path) -> str:
-    """The page in Markdown, from the scripts of a folder and the tables beside them."""
+def benchmark_page(folder: Path, pictures: Iterable[Picture] = ()) -> str:
+    """The page in Markdown, from the scripts of a folder and the tables beside them, after pictures in its folder ``benchmarks/``."""
     parts = [INTRODUCTION]
+    parts += [f"![{one.title}](benchmarks/{one.stem}.svg)\n\n**{one.title}.** {one.caption}" for one in pictures]
     for script in sorted(folder.glob("*.py")):
-        table = folder / ("results.tsv" if script.stem == "__main__" else f"{script.stem}.tsv")
+        table = folder / f"{TABLES.get(script.stem, script.stem)}.tsv"
         if table.is_file():
             parts.append(section(script, table))
     return "\n\n".join(parts) + "\n"
@@ -68,7 +74,12 @@ def section(script: Path, table: Path) -> str:
     frame = pd.read_csv(table, sep="\t", comment="#")
     lines = [f"## {title}", f"`python -m {module}` · [{table.name}](benchmarks/{table.name}), {len(frame)} rows"]
     lines.append("\n".join(line.removeprefix("    ") for line in detail.splitlines() if not line.startswith("    ")))
-    return "\n\n".join([*lines, told(script.stem, frame)])
+    lines.append(told(script.stem, frame))
+    times = table.with_name("studies.tsv")
+    if script.stem == "__main__" and times.is_file():
+        lines.append(f"Seconds of each study of the last whole run ([{times.name}](benchmarks/{times.name})):")
+        lines.append(markdown_table(pd.read_csv(times, sep="\t")))
+    return "\n\n".join(lines)
 
 
 def told(name: str, frame: pd.DataFrame) -> str:

@@ -12,6 +12,7 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(Path(__file__).parent))
 
+from benchmark_figures import draw_figures  # noqa: E402
 from benchmark_page import benchmark_page  # noqa: E402
 from equations import with_equations  # noqa: E402
 from tutorials import Tutorials  # noqa: E402
@@ -37,8 +38,10 @@ def on_files(files: Any, config: Any) -> Any:
         files.append(File.generated(config, f"tutorials/{path.relative_to(TUTORIALS.folder)}", abs_src_path=str(path)))
     for source, name in ELSEWHERE.items():
         files.append(File.generated(config, name, content=(ROOT / source).read_text(encoding="utf-8")))
-    files.append(File.generated(config, "benchmarks.md", content=benchmark_page(ROOT / "benchmarks")))
-    for path in sorted((ROOT / "benchmarks").glob("*.tsv")):
+    drawn = TUTORIALS.folder / "benchmarks"
+    pictures = draw_figures(ROOT / "benchmarks", drawn)
+    files.append(File.generated(config, "benchmarks.md", content=benchmark_page(ROOT / "benchmarks", pictures)))
+    for path in sorted([*(ROOT / "benchmarks").glob("*.tsv"), *drawn.glob("*.svg")]):
         files.append(File.generated(config, f"benchmarks/{path.name}", abs_src_path=str(path)))
     return files
 
