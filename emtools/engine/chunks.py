@@ -97,6 +97,9 @@ class ArraySource:
         n, d = self.values.shape
         self.weights = None if weights is None else check_weights(weights, n)
         self.chunk_rows = chunk_rows or max(1, VALUES_PER_CHUNK // d)
+        self.even = np.ones(
+            min(n, self.chunk_rows) if weights is None else 0
+        )  # made once: fresh pages cost as much as a small pass
 
     @property
     def n_units(self) -> int:
@@ -109,7 +112,7 @@ class ArraySource:
     def chunk(self, index: int) -> Rows:
         rows = slice(index * self.chunk_rows, (index + 1) * self.chunk_rows)
         values: Floats = self.values[rows].astype(np.float64, copy=False)
-        return Rows(values, np.ones(len(values)) if self.weights is None else self.weights[rows], rows.start)
+        return Rows(values, self.even[: len(values)] if self.weights is None else self.weights[rows], rows.start)
 
 
 class ListSource(Generic[C]):

@@ -99,6 +99,8 @@ class MixtureStats(Stats):
 
     def scatters(self, points: Floats) -> Floats:
         """Sum of products of the deviations from `points` (K, d), in the shape of ``second``."""
+        if points is self.origin.points:
+            return self.second
         shift = self.origin.points - points
         counts, first, second = self.counts, self.first, self.second
         if second.ndim == 3:
@@ -112,3 +114,14 @@ class MixtureStats(Stats):
             cross = first.T @ shift
             return np.asarray(second + cross + cross.T + (shift * counts[:, None]).T @ shift)
         return np.asarray(second + added)
+
+    def squares(self, points: Floats) -> Floats:
+        """Squares of the deviations from `points` (K, d) summed over all rows (d,); where ``second`` has one sum a component, 0-d."""
+        shift = self.origin.points - points
+        added = shift * (2.0 * self.first + self.counts[:, None] * shift)
+        second = self.second
+        if second.ndim == 1:
+            return np.asarray(second.sum() + added.sum())
+        if second.ndim == 3:
+            second = np.diagonal(second, axis1=1, axis2=2)
+        return np.asarray((np.diagonal(second) if self.origin.tied else second.sum(axis=0)) + added.sum(axis=0))

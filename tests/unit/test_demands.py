@@ -36,6 +36,14 @@ def test_a_figure_is_held_to_its_bound(stored, where, column, bound, most, met):
     assert row["why"] == ("" if met == "yes" else "because")
 
 
+def test_spread_and_wall_stand_beside_a_ratio_and_nothing_else(tmp_path, monkeypatch):
+    (tmp_path / "some.tsv").write_text("n\tratio\tours_ns\tspread\twall\n5\t7\t3\t6 to 8\t6.5\n")
+    monkeypatch.setattr(demands, "HERE", tmp_path)
+    ratio, figure = (told(Demand("branch", "task", "some", {"n": 5}, column, 1.0)) for column in ("ratio", "ours_ns"))
+    assert (ratio["spread"], ratio["wall"]) == ("6 to 8", "6.5")
+    assert (figure["spread"], figure["wall"]) == ("", "")
+
+
 def test_what_is_not_stored_is_left_out(stored):
     assert told(Demand("branch", "task", "other", {}, "ratio", 1.0)) is None
     assert told(Demand("branch", "task", "some", {"n": 5}, "ratio", 1.0)) is None
