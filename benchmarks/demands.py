@@ -125,7 +125,7 @@ def mixtures() -> list[Demand]:
         why = "numpy's own exponentials take longer than the whole pass: machine_limits.tsv" if d == 1 else why
         rows.append(Demand("deconvolve", f"pass, {n} x {d}, K = {k}, {family}, {kind}", "mixture_speed", where, "ratio", bound, peer=peer,
                            quality="difference", why=why))  # fmt: skip
-    short = "a pass of ours, of which a third is beside the rows (Q, degeneracy, packing), is about eight times as quick; 20000 x 20 took 266 and 481 of them where the peer took 625 and 1,360"
+    short = "a pass of ours, of which a fifth is beside the rows (Q, M-step, packing, proposals), is about eight times as quick; 20000 x 20 took 266 and 481 of them where the peer took 625 and 1,360"
     for n, d, k in ((20000, 10, 5), (20000, 20, 10), (100000, 5, 3)):
         size = {"n": n, "d": d, "K": k}
         for tolerance, bound in (("1e-03", 10.0), ("1e-06", 20.0), ("1e-08", 30.0)):
@@ -215,7 +215,7 @@ def sequences() -> list[Demand]:
     for order, width in ((0, 8), (0, 15), (2, 15), (2, 20)):
         where = {"order": order, "width": width}
         rows.append(Demand("motif", f"E-step, width {width}, background of order {order}, both strands: ns a position", "motif_passes", where,
-                           "zoops_ns", 4.0, most=True, why="at width 20, order 2: letters 0.5, products of windows 1.2, of tables 1.8, sums by word 2.1 to 2.3"))  # fmt: skip
+                           "zoops_ns", 4.0, most=True, why="at width 20, order 2: letters 0.5, products of windows 1.2, of tables 1.6, sums by word 2.1; other ways through the tables gave 4 to 7 % (docs/design/motif.md)"))  # fmt: skip
     return rows
 
 

@@ -7,6 +7,7 @@ turned off. Arrays are flat.
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,9 @@ cg: Any = cgutils  # which has no types
 plain: bool = config.DISABLE_JIT  # type: ignore[attr-defined]
 
 # Rows in a vector, and running sums that the registers hold beside what is added: AVX-512 has 32 registers of 8 numbers,
-# the others 16 of 4.
-LANES, SLOTS = (8, 16) if "+avx512f" in get_host_cpu_features() else (4, 8)  # type: ignore[no-untyped-call]
+# the others 16 of 4. Tests force the other width, with a NUMBA_CACHE_DIR of their own, since compiled kernels do not tell it.
+WIDEST = "8" if "+avx512f" in get_host_cpu_features() else "4"  # type: ignore[no-untyped-call]
+LANES, SLOTS = {"8": (8, 16), "4": (4, 8)}[os.environ.get("EMTOOLS_LANES", WIDEST)]
 STRIP = SLOTS // 4 * LANES  # rows whose squares are summed at once
 WEIGHED = 4 * LANES  # rows whose exponentials are taken at once: four chains of products hide each other's waits
 

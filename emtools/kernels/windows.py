@@ -334,7 +334,7 @@ def spell(codes: Codes, low: int, n: int, words: Codes) -> None:
     for j in range(max(whole, 0), n):
         for k in range(min(WORD, total - low - j)):
             words[j] |= (part[j + k] & 3) << (2 * (WORD - 1 - k))
-    words[n:] = 0
+    words[n : n + PAD] = 0  # as far as the words of a window reach
 
 
 @njit(cache=True, nogil=True)
