@@ -4,7 +4,7 @@ CPU seconds of one thread, set-up of the table included and reading it left out,
 fitted before and after each peer, so that a busy machine slows both: the ratio to the mean of the two is what to quote,
 once for our whole fit (``times_ours``) and once for our time until the trace reaches the log-likelihood that the peer ends
 with (``times_same``). The log-likelihood of every answer is computed by one function. A peer that runs long is stopped
-(``--limit``): its seconds and ratios are then lower bounds. Rows that are not run again stay in the table. With ``--rows``
+(``--limit``): its seconds and ratios are then lower bounds, which do not replace stored figures that they allow. Rows that are not run again stay in the table. With ``--rows``
 the same model is fitted to Parquet files that stay on disk, with ``--walls`` on one thread and two.
 """
 
@@ -254,10 +254,22 @@ def walls(runner: Runner) -> dict[str, Any]:
     }
 
 
+def says_less(row: dict[str, str], old: pd.DataFrame, key: tuple[str, ...]) -> bool:
+    """Whether a row of lower bounds is one that the stored figures of the same key keep."""
+    if not row.get("cpu_seconds", "").startswith(">") or key not in old.index:
+        return False
+    stored = old.loc[[key]].iloc[-1]
+    figures = ("cpu_seconds", "times_ours")
+    bounds = [(stored.get(name, ""), row.get(name, ">0").lstrip(">")) for name in figures]
+    return all(told and not told.startswith(">") and float(told) >= float(bound) for told, bound in bounds)
+
+
 def merged(path: Path, rows: list[dict[str, Any]], keys: list[str]) -> None:
     """Write rows at the end of a table, and take those with the same keys out of it."""
     table = pd.DataFrame(rows).astype(str)
     if path.exists():
+        old = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False).set_index(keys)
+        table = table[[not says_less(row, old, tuple(row[key] for key in keys)) for row in table.to_dict("records")]]
         table = pd.concat([pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False), table]).fillna("")
         table = table[[name for name in table if name != "note"] + ["note"] * ("note" in table)]
     table.drop_duplicates(keys, keep="last").to_csv(path, sep="\t", index=False)

@@ -6,8 +6,8 @@ A pass is one E-step and one M-step; passes of the two alternate: medians, and t
 highest (``spread``), beside it that of wall times, which mean something on a quiet machine. The
 log-likelihoods of the two are compared to 1e-10 relative in float64, 1e-4 in float32 (where scikit-learn computes in
 float32, ours in float64). Ours leaves rows out of the products of components that do not hold them, so the means are
-apart by 1.5 standard deviations a feature in some rows and 0.3 in others, where every component holds every row. The
-memory is what the resident peak of a pass is above the state before it.
+apart by 1.5 standard deviations a feature in some rows and 0.3 in others, where every component holds every row. Each row
+has a process of its own. The memory is what the resident peak of a pass is above the state before it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from sklearn.mixture import GaussianMixture as Peer
 from threadpoolctl import threadpool_limits
 
-from benchmarks.timing import alternated, peak_above
+from benchmarks.timing import alternated, in_own_process, peak_above
 from emtools.engine.chunks import ArraySource, total_stats
 from emtools.models.mixture import GaussianMixture, MixtureParams
 
@@ -90,17 +90,20 @@ def case(n: int, d: int, k: int, family: str, kind: str, apart: float) -> list[s
 
 
 def main() -> None:
-    """Run the cases that are named, or all, and write their rows; the others stay."""
+    """Run the cases that are named, or all, and write their rows; the others stay. ``--case`` runs one and prints it."""
+    if sys.argv[1:2] == ["--case"]:
+        with threadpool_limits(1):
+            print("\t".join(case(*CASES[int(sys.argv[2]) - 1])))
+        return
     chosen = [int(name) - 1 for name in sys.argv[1:]] or list(range(len(CASES)))
     known: dict[str, str] = {}
     if TABLE.exists():
         known = {"\t".join(line.split("\t")[:6]): line for line in TABLE.read_text().splitlines()[1:]}
     names = ["\t".join(map(str, one)) for one in CASES]
-    with threadpool_limits(1):
-        for i in chosen:
-            known[names[i]] = "\t".join(case(*CASES[i]))
-            print(known[names[i]], flush=True)
-            TABLE.write_text("\n".join([HEADER, *(known[name] for name in names if name in known)]) + "\n")
+    for i in chosen:
+        known[names[i]] = in_own_process("mixture_speed", "--case", str(i + 1))
+        print(known[names[i]], flush=True)
+        TABLE.write_text("\n".join([HEADER, *(known[name] for name in names if name in known)]) + "\n")
 
 
 if __name__ == "__main__":

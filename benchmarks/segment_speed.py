@@ -25,6 +25,7 @@ from sklearn.mixture import GaussianMixture as Peer
 from threadpoolctl import threadpool_limits
 
 from benchmarks.mixture_speed import HEADER, case
+from benchmarks.timing import in_own_process
 from emtools.engine.starts import fit
 from emtools.models.histogram import Histogram, histogram
 from emtools.models.mixture import Family, GaussianMixture, MixtureParams
@@ -104,22 +105,26 @@ def by_levels(classes: int, bits: int) -> list[str]:
 
 
 def main() -> None:
-    """Run the rows that are named, or all: first those of features, then those of grey levels."""
+    """Run the rows that are named, or all: first those of features, then those of grey levels. ``--case`` runs one and prints it."""
     n = len(CASES)
+    if sys.argv[1:2] == ["--case"]:
+        i = int(sys.argv[2]) - 1
+        with threadpool_limits(1):
+            print("\t".join(case(*CASES[i]) if i < n else by_levels(*LEVELS[i - n])))
+        return
     chosen = [int(name) - 1 for name in sys.argv[1:]] or list(range(n + len(LEVELS)))
     known: dict[str, str] = {}
     for table, width in ((TABLE, 6), (LEVELS_TABLE, 2)):
         if table.exists():
             known |= {"\t".join(line.split("\t")[:width]): line for line in table.read_text().splitlines()[1:]}
     names = ["\t".join(map(str, one)) for one in (*CASES, *LEVELS)]
-    with threadpool_limits(1):
-        for i in chosen:
-            known[names[i]] = "\t".join(case(*CASES[i]) if i < n else by_levels(*LEVELS[i - n]))
-            print(known[names[i]], flush=True)
-            for table, header, held in ((TABLE, HEADER, names[:n]), (LEVELS_TABLE, LEVELS_HEADER, names[n:])):
-                rows = [known[name] for name in held if name in known]
-                if rows:
-                    table.write_text("\n".join([header, *rows]) + "\n")
+    for i in chosen:
+        known[names[i]] = in_own_process("segment_speed", "--case", str(i + 1))
+        print(known[names[i]], flush=True)
+        for table, header, held in ((TABLE, HEADER, names[:n]), (LEVELS_TABLE, LEVELS_HEADER, names[n:])):
+            rows = [known[name] for name in held if name in known]
+            if rows:
+                table.write_text("\n".join([header, *rows]) + "\n")
 
 
 if __name__ == "__main__":

@@ -77,6 +77,13 @@ def alternated(ours: Callable[[], object], theirs: Callable[[], object], pairs: 
     return compared(spent)
 
 
+def in_own_process(module: str, *words: str) -> str:
+    """The last line that a study prints in a process of its own, so that no case finds the memory that another left."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *words]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.rstrip("\n").splitlines()[-1]
+
+
 def resident(line: str) -> float:
     """A line of the process's memory, MB: VmRSS now, VmHWM at most."""
     (row,) = [row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith(f"{line}:")]

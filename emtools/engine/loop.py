@@ -352,7 +352,7 @@ class Climber(Generic[P, S, C]):
             state.accelerator.accepted(kept)
         if point is not None and kept:
             state.safe = state.safe or (state.point, state.image, len(state.trace), len(state.objectives))
-            return self.arrive(state, point, began)
+            return self.arrive(state, point, began, sound=True)
         self.record(state, "refused", state.point.objective, 0.0, began)
         state.params, state.packed = state.image
         return self.end(state, Status.BUDGET) if self.spent(state) else None
@@ -369,12 +369,12 @@ class Climber(Generic[P, S, C]):
                 return None
         return point
 
-    def arrive(self, state: State[P, S], point: Point[P, S], began: float) -> Climb[P, S] | None:
-        """Keep a point: test it, and choose where the next pass is taken."""
+    def arrive(self, state: State[P, S], point: Point[P, S], began: float, sound: bool = False) -> Climb[P, S] | None:
+        """Keep a point: test it, unless it is known to be `sound`, and choose where the next pass is taken."""
         gain = point.objective - state.objectives[-1] if state.objectives else math.nan
         state.point = point
         state.objectives.append(point.objective)
-        reason = self.model.degenerate(point.stats, point.params)
+        reason = None if sound else self.model.degenerate(point.stats, point.params)
         if reason is not None and state.safe is not None:
             return self.go_back(state, began)
         if reason is None:

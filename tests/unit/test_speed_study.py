@@ -20,3 +20,15 @@ def test_a_row_that_is_run_again_replaces_its_own_and_no_other(tmp_path):
     merged(path, [{**first, "cpu_seconds": ">900"}], KEYS)
     table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
     assert dict(zip(table["tool"], table["cpu_seconds"], strict=True)) == {"y": "1.5", "x": ">900"}
+
+
+@pytest.mark.parametrize(
+    ("bound", "times", "kept"), [(">80", ">30.0", "98.2"), (">99", ">30.0", ">99"), (">80", ">44.0", ">80")]
+)
+def test_a_run_that_was_stopped_does_not_replace_figures_that_it_allows(tmp_path, bound, times, kept):
+    path = tmp_path / "table.tsv"
+    row = {"table": "a", "tool": "x", "criterion": "nan", "cpu_seconds": 98.2, "times_ours": 42.6}
+    merged(path, [row], KEYS)
+    merged(path, [{**row, "cpu_seconds": bound, "times_ours": times}], KEYS)
+    table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    assert list(table["cpu_seconds"]) == [kept]
