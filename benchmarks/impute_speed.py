@@ -261,7 +261,7 @@ def says_less(row: dict[str, str], old: pd.DataFrame, key: tuple[str, ...]) -> b
     stored = old.loc[[key]].iloc[-1]
     figures = ("cpu_seconds", "times_ours")
     bounds = [(stored.get(name, ""), row.get(name, ">0").lstrip(">")) for name in figures]
-    return all(told and not told.startswith(">") and float(told) >= float(bound) for told, bound in bounds)
+    return all(told and float(told.lstrip(">")) >= float(bound) for told, bound in bounds)
 
 
 def merged(path: Path, rows: list[dict[str, Any]], keys: list[str]) -> None:

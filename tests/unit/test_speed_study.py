@@ -32,3 +32,5 @@ def test_a_run_that_was_stopped_does_not_replace_figures_that_it_allows(tmp_path
     merged(path, [{**row, "cpu_seconds": bound, "times_ours": times}], KEYS)
     table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
     assert list(table["cpu_seconds"]) == [kept]
+    merged(path, [{**row, "cpu_seconds": ">1", "times_ours": ">0.1"}], KEYS)
+    assert list(pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)["cpu_seconds"]) == [kept]
