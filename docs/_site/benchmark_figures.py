@@ -7,11 +7,12 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from emtools.plots.style import FAINT, INK, PAGE, PALETTE, Picture, save, styled
 
 MET, MISSED = PALETTE[0], PALETTE[5]
+PLAIN = FuncFormatter(lambda x, _: f"{x:g}")
 BRANCHES = ("impute", "deconvolve", "segment", "hmm", "motif", "engine", "all")
 
 
@@ -50,7 +51,7 @@ def strips(axes: plt.Axes, names: list[str], groups: list[np.ndarray], met: list
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xscale("log")
     axes.axvline(1.0, color=INK, linewidth=0.8)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_major_formatter(PLAIN)
     axes.grid(axis="x", color=FAINT, linewidth=0.4)
 
 
@@ -105,6 +106,9 @@ def scaling(table: pd.DataFrame, folder: Path) -> Picture:
         for panel, title, label in zip(axes, ("CPU time", "Memory"), ("CPU seconds", "peak, MB"), strict=True):
             panel.set_xscale("log")
             panel.set_yscale("log")
+            panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            panel.yaxis.set_major_formatter(PLAIN)
+            panel.yaxis.set_minor_formatter(NullFormatter())
             panel.set_title(title)
             panel.set_xlabel("size of the data")
             panel.set_ylabel(label)
