@@ -38,23 +38,15 @@ class Study:
     @property
     def name(self) -> str:
         """The module and its options, without folders."""
-        return " ".join(
-            [
-                self.module,
-                *(
-                    word
-                    for word in self.arguments
-                    if word not in ("", "--library", "--programs") and os.sep not in word
-                ),
-            ]
-        )
+        told = [word for word in self.arguments if word not in ("", "--library", "--programs") and os.sep not in word]
+        return " ".join([self.module, *told])
 
 
 PEERS = os.environ.get("PEERS", "")
 LIBRARY = ("--library", os.environ["R_LIBS"]) if "R_LIBS" in os.environ else ()
 TIMES = Path(__file__).with_name("studies.tsv")
 STUDIES = (
-    Study("timing", quick=True),
+    Study("machine", quick=True),
     Study("kmeans_speed", quick=True),
     Study("field_speed", quick=True),
     Study("engine_speed", needs="Rscript"),

@@ -62,7 +62,7 @@ def impute() -> list[Demand]:
         "2000 x 200": ("norm2, emNorm", "1e-05"),
         "100000 x 50": ("norm2, emNorm", "1e-05"),
     }
-    why = "0.08 s: three quarters of it 23 passes (compiled rows 42 %, products of BLAS 40 % of these), 7 ms setting up patterns, 10 ms Q and M-steps, most of them in the look around"
+    why = "by profile 70 % of it are 23 passes (of these compiled rows 42 %, what surrounds products of BLAS 38 %), 8 % values of Q, 5 % setting up patterns"
     alone = {
         "10000 x 20": "a pass has eight chunks of a third of a millisecond; set-up, M-steps and looks are not shared",
         "2000 x 200": "E-steps, which are shared, are 77 % of the fit, so 1.63 at best; the rest is inverses, mixing and M-steps",
@@ -86,18 +86,7 @@ def impute() -> list[Demand]:
             ("Amelia, one imputation", "Amelia, EM of a bootstrap sample, one imputation", "0.0001"),
         ):
             where = {"table": table, "tool": tool, "criterion": own}
-            rows.append(
-                Demand(
-                    "impute",
-                    f"{size}: whole fit",
-                    "impute_speed",
-                    where,
-                    "times_ours",
-                    1.0,
-                    peer=peer,
-                    quality="nats_short",
-                )
-            )
+            rows.append(Demand("impute", f"{size}: whole fit", "impute_speed", where, "times_ours", 1.0, peer=peer, quality="nats_short"))  # fmt: skip
     for size, criterion in (("10000 x 20", "1e-06"), ("100000 x 50", "0.0001")):
         where = {"table": f"{size}, 20% missing", "tool": "Amelia, EM of the table", "criterion": criterion}
         rows.append(Demand("impute", f"{size}: compiled core of Amelia", "impute_speed", where, "times_ours", 30.0, peer="Amelia",
@@ -125,7 +114,7 @@ def mixtures() -> list[Demand]:
         why = "numpy's own exponentials take longer than the whole pass: machine_limits.tsv" if d == 1 else why
         rows.append(Demand("deconvolve", f"pass, {n} x {d}, K = {k}, {family}, {kind}", "mixture_speed", where, "ratio", bound, peer=peer,
                            quality="difference", why=why))  # fmt: skip
-    short = "a pass of ours, of which a fifth is beside the rows (Q, M-step, packing, proposals), is about eight times as quick; 20000 x 20 took 266 and 481 of them where the peer took 625 and 1,360"
+    short = "a pass of ours, of which a fifth is beside the rows (Q, M-step, packing, proposals), is about seven times as quick; 20000 x 20 took 266 and 481 of them where the peer took 625 and 1,360"
     for n, d, k in ((20000, 10, 5), (20000, 20, 10), (100000, 5, 3)):
         size = {"n": n, "d": d, "K": k}
         for tolerance, bound in (("1e-03", 10.0), ("1e-06", 20.0), ("1e-08", 30.0)):
@@ -136,7 +125,7 @@ def mixtures() -> list[Demand]:
                            peer="mclust", quality="loglik"))  # fmt: skip
     for n, d, k in ((100000, 50, 20), (400000, 20, 10)):
         rows.append(Demand("deconvolve", f"two threads, wall, {n} x {d}, K = {k}", "mixture_threads", {"n": n, "d": d, "K": k},
-                           "wall time, one : two", 1.8, quality="bytes", why="the CPU time of a pass is 1.12 to 1.14 times as much on two threads (mixture_threads.tsv)"))  # fmt: skip
+                           "wall time, one : two", 1.8, quality="bytes", why="the CPU time of a pass is 1.03 to 1.08 times as much on two threads (mixture_threads.tsv)"))  # fmt: skip
     for n, d, k in (
         (50000, 10, 8),
         (100000, 50, 20),
@@ -186,36 +175,14 @@ def sequences() -> list[Demand]:
         where = {"sequences": n, "widths": widths}
         rows.append(Demand("motif", f"search of {n} x 100, widths {widths}: CPU s", "motif_speed", where, "cpu_s", bound, most=True, quality="f1"))  # fmt: skip
     where = {"sequences": 1000, "widths": "15-15", "peer": "MEME"}
-    rows.append(
-        Demand(
-            "motif",
-            "search of 1000 x 100, width 15",
-            "motif_peers",
-            where,
-            "times",
-            20.0,
-            peer="MEME",
-            quality="peer_f1",
-        )
-    )
+    rows.append(Demand("motif", "search of 1000 x 100, width 15", "motif_peers", where, "times", 20.0, peer="MEME", quality="peer_f1"))  # fmt: skip
     for n, widths in ((1000, "15-15"), (1000, "8-20"), (50000, "8-20")):
         where = {"sequences": n, "widths": widths, "peer": "STREME"}
-        rows.append(
-            Demand(
-                "motif",
-                f"search of {n} x 100, widths {widths}",
-                "motif_peers",
-                where,
-                "times",
-                1.0,
-                peer="STREME",
-                quality="peer_f1",
-            )
-        )
+        rows.append(Demand("motif", f"search of {n} x 100, widths {widths}", "motif_peers", where, "times", 1.0, peer="STREME", quality="peer_f1"))  # fmt: skip
     for order, width in ((0, 8), (0, 15), (2, 15), (2, 20)):
         where = {"order": order, "width": width}
         rows.append(Demand("motif", f"E-step, width {width}, background of order {order}, both strands: ns a position", "motif_passes", where,
-                           "zoops_ns", 4.0, most=True, why="at width 20, order 2: letters 0.5, products of windows 1.2, of tables 1.6, sums by word 2.1; other ways through the tables gave 4 to 7 % (docs/design/motif.md)"))  # fmt: skip
+                           "zoops_ns", 4.0, most=True, why="at width 20, order 2: letters 0.6, products of windows 1.1, of tables 1.6, sums by word 2.2; other ways through the tables gave 4 to 7 % (docs/design/motif.md)"))  # fmt: skip
     return rows
 
 
@@ -237,20 +204,9 @@ def engine() -> list[Demand]:
     for problem in ("London Times", "Three overlapping normals", "Normal, 40 % missing"):
         for peer, method in (("SQUAREM", "SQUAREM 2021.1, default"), ("turboEM", "turboEM 2025.1, qn")):
             where = {"problem": problem, "method": method}
-            rows.append(
-                Demand(
-                    "engine",
-                    f"{problem}: E-steps to the top",
-                    "engine_speed",
-                    where,
-                    "times_steps",
-                    1.0,
-                    peer=peer,
-                    quality="nats_short",
-                )
-            )
+            rows.append(Demand("engine", f"{problem}: E-steps to the top", "engine_speed", where, "times_steps", 1.0, peer=peer, quality="nats_short"))  # fmt: skip
             rows.append(Demand("engine", f"{problem}: CPU time to the top", "engine_speed", where, "times_cpu", 1.0, peer=peer, quality="nats_short",
-                               why="a step over so few counts or values takes microseconds; all else is what a certified climb does beside it (trace, looks at the map, safeguards)"))  # fmt: skip
+                               why="a step over so few counts or values takes R 0.1 to 0.3 ms; all else is what a certified climb does beside it (trace, looks at the map, safeguards)"))  # fmt: skip
     return rows
 
 

@@ -88,7 +88,7 @@ def climb_to(model: GaussianMixture, values: np.ndarray, start: MixtureParams, t
 
 @dataclass(frozen=True)
 class Answer:
-    """Of a peer: CPU and wall seconds, MB, passes where it tells them, and the log-likelihood by one E-step of ours."""
+    """Of a peer: CPU and wall seconds, MB, passes where it tells them, and the log-likelihood by one E-step of ours (of mclust its own)."""
 
     seconds: np.ndarray
     memory: float

@@ -15,7 +15,6 @@ from emtools.plots.style import Picture
 
 LONGEST = 30
 DEMANDS = ("branch", "task", "peer", "measured", "asked", "met", "spread", "wall", "why")
-TABLES = {"__main__": "results", "timing": "machine"}  # of scripts whose table has another name
 INTRODUCTION = """# Benchmarks
 
 Every table is read from `benchmarks/` of the repository when this site is built; beside each stands the command that measures
@@ -59,7 +58,7 @@ def benchmark_page(folder: Path, pictures: Iterable[Picture] = ()) -> str:
     parts = [INTRODUCTION]
     parts += [f"![{one.title}](benchmarks/{one.stem}.svg)\n\n**{one.title}.** {one.caption}" for one in pictures]
     for script in sorted(folder.glob("*.py")):
-        table = folder / f"{TABLES.get(script.stem, script.stem)}.tsv"
+        table = folder / ("results.tsv" if script.stem == "__main__" else f"{script.stem}.tsv")
         if table.is_file():
             parts.append(section(script, table))
     return "\n\n".join(parts) + "\n"

@@ -1,4 +1,4 @@
-"""What the studies of speed share (benchmarks/timing.py): runs in turn, memory of a call, the table of the machine."""
+"""What the studies of speed share (benchmarks/timing.py), and the table of the machine (benchmarks/machine.py)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks.timing import alternated, compared, machine, peak_above, spread
+from benchmarks.machine import machine
+from benchmarks.timing import alternated, compared, peak_above, spread
 
 
 def test_ratios_are_those_of_neighbours():
@@ -44,5 +45,6 @@ def test_memory_of_a_call_is_what_it_adds():
 def test_the_machine_is_told_with_versions_and_without_empty_lines():
     told = machine().set_index("what")["value"]
     assert told["numpy"] == np.__version__
+    assert {"BLAS of numpy", "BLAS of scipy"} <= set(told.index)
     assert int(told["cores"]) >= 1
     assert (told.str.len() > 0).all()

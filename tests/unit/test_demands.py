@@ -49,6 +49,12 @@ def test_what_is_not_stored_is_left_out(stored):
     assert told(Demand("branch", "task", "some", {"n": 5}, "ratio", 1.0)) is None
 
 
+def test_a_study_is_told_without_folders():
+    study = Study("some", ("--library", os.sep.join(["", "of", "peers"]), "--limit", "80"))
+    assert study.name == "some --limit 80"
+    assert Study("some", ("--programs", "")).name == "some"
+
+
 def test_numbers_agree_by_size_and_words_by_letters():
     assert agrees("1e5", 100_000)
     assert not agrees("", 3)

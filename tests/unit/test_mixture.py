@@ -8,12 +8,12 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from emtools.engine.chunks import ArraySource, total_stats
+from emtools.engine.chunks import ArraySource, Rows, total_stats
 from emtools.engine.loop import climb
 from emtools.engine.starts import fit
 from emtools.engine.stopping import Status
 from emtools.errors import FitError, InputError
-from emtools.models.mixture import CovariancePrior, GaussianMixture, MixtureParams, data_prior, kmeans
+from emtools.models.mixture import COLLAPSED, CovariancePrior, GaussianMixture, MixtureParams, data_prior, kmeans
 
 FAMILIES = ("full", "tied", "diagonal", "spherical")
 
@@ -355,3 +355,36 @@ def test_hierarchical_starts_are_groups_by_ward_and_do_not_depend_on_the_seed():
     np.testing.assert_allclose(result.params.means, expected, rtol=1e-12)
     with pytest.raises(InputError, match="2 distinct rows"):
         model.initial_params(ArraySource(np.repeat([[0.0, 1.0], [2.0, 3.0]], 5, axis=0)), rng, "hierarchical")
+
+
+@pytest.mark.parametrize("family", ["full", "tied", "diagonal", "spherical"])
+def test_squares_about_a_place_are_the_diagonal_of_the_scatters_of_all_components(family):
+    rng = np.random.default_rng(4)
+    model, values = GaussianMixture(3, 4, family), rng.normal(size=(60, 4)) + 5.0
+    params = model.from_labels(values, np.arange(60) % 3)
+    stats = model.e_step(params, Rows(values, rng.random(60)))
+    place = np.broadcast_to(rng.normal(size=4), (3, 4))
+    scatters = stats.scatters(place)
+    wanted = {
+        "full": lambda: np.einsum("kdd->d", scatters),
+        "tied": lambda: np.diagonal(scatters),
+        "diagonal": lambda: scatters.sum(axis=0),
+        "spherical": lambda: scatters.sum(),
+    }[family]()
+    np.testing.assert_allclose(stats.squares(place), wanted, rtol=1e-12)
+    assert stats.scatters(stats.origin.points) is stats.second
+
+
+@pytest.mark.parametrize(("least", "fallen"), [(1e-6, False), (3.0, False), (1.5, False), (0.7, True), (-1.0, True)])
+def test_a_covariance_has_collapsed_where_its_least_variance_is_below_the_bound_and_not_above(least, fallen):
+    rng = np.random.default_rng(5)
+    values = rng.normal(size=(400, 3))
+    model = GaussianMixture(2, 3)
+    stats = model.e_step(model.from_labels(values, np.arange(400) % 2), Rows(values, np.ones(400)))
+    scale = np.sqrt(model.total_variances(stats))
+    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    narrow = (turn * [1.0, 0.5, least if least == 1e-6 else least * COLLAPSED]) @ turn.T
+    covariances = np.stack([np.eye(3), narrow]) * np.outer(scale, scale)
+    reason = model.collapsed(stats, covariances)
+    assert (reason is not None) == fallen
+    assert not fallen or "component 2" in reason
