@@ -71,7 +71,7 @@ def demands(table: pd.DataFrame, folder: Path) -> Picture:
         of_peer = [(table["peer"] == name).to_numpy() & at_least for name in peers]
         names = [name.removeprefix("scikit-learn ") for name in peers]
         strips(right, names, [measured[rows] for rows in of_peer], [good[rows] for rows in of_peer])
-        right.set_xlabel("what the peer takes by what ours takes")
+        right.set_xlabel("times what emtools takes")
         right.set_title("Beside each peer")
     return save(
         figure,
